@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# plyfs is built by GNU make alone; `make help` lists the targets.
+#
+# Nothing is written outside the build folder O. Each compiler and sanitizer has a folder of its
+# own below it, B, which looks like an installed tree: bin, libexec, share. Missing Debian packages
+# are installed first, once per folder. Sources are found by wildcard: a new file needs no line here.
+#
+#   CC=clang                       compiler (gcc)
+#   SANITIZE=address,undefined     or thread
+#   WERROR=1                       warnings are errors
+#   V=1                            show commands
+#   O=DIR                          build folder (build); also BUILD=DIR
+#   PREFIX=DIR DESTDIR=DIR         of install and uninstall (/usr/local)
+#   TESTS='FILE...'                of check: only these (test sources, *.bats, test_*.py)
+#   SUITE=NAME                     of check-full
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD    ?= build
+O        ?= $(BUILD)
+PREFIX   ?= /usr/local
+SANITIZE ?=
+WERROR   ?=
+V        ?=
+
+comma   := ,
+variant := $(notdir $(firstword $(CC)))$(if $(SANITIZE),-$(subst $(comma),+,$(SANITIZE)))
+B       := $(O)/$(variant)
+Q       := $(if $(V),,@)
+SHELL   := /bin/bash -o pipefail
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+.PHONY: all
+all:
+
+# --- Debian packages ------------------------------------------------------------------------
+
+build-packages := $(or $(filter gcc% clang%,$(notdir $(firstword $(CC)))),gcc) libc6-dev binutils pkgconf libfuse3-dev libzstd-dev libxxhash-dev \
+	libssl-dev libjansson-dev
+ifneq ($(findstring clang,$(CC)),)
+build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
+endif
+test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
+	e2fsprogs mandoc shellcheck
+bench-packages := squashfs-tools squashfuse python3
+
+# $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
+# as the one at hand will do. Not Debian: say what is needed, and let the compiler judge.
+define install
+	$(Q)mkdir -p $(B); \
+	if ! command -v dpkg-query >/dev/null; then \
+		echo 'not a Debian system; these packages of Debian 12 are needed: $(strip $(1))' >&2; exit 0; \
+	fi; \
+	missing=$$(comm -13 \
+		<(dpkg-query -W -f '$${db:Status-Abbrev}$${Package}\n' $(1) 2>/dev/null | sed -n 's/^ii *//p' | sort -u) \
+		<(printf '%s\n' $(1) | sort -u) | tr '\n' ' '); \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then root=env; \
+	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then root='sudo env'; \
+	else echo "missing packages: as root, run: apt-get install --no-install-recommends $$missing" >&2; exit 1; \
+	fi; \
+	echo "installing $$missing"; \
+	apt="$$root DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=600"; \
+	log=$(B)/apt.log; \
+	$$apt install --no-install-recommends $$missing >$$log 2>&1 </dev/null || \
+		{ $$apt update && $$apt install --no-install-recommends $$missing; } >>$$log 2>&1 </dev/null || \
+		{ tail -n 20 $$log >&2; echo "apt-get failed (whole log: $$log); missing: $$missing" >&2; exit 1; }
+endef
+
+$(B)/.packages-build: Makefile
+	$(call install,$(build-packages))
+	@touch $@
+$(B)/.packages-test: Makefile | $(B)/.packages-build
+	$(call install,$(test-packages))
+	@touch $@
+$(B)/.packages-bench: Makefile | $(B)/.packages-build
+	$(call install,$(bench-packages))
+	@touch $@
+
+.PHONY: tools-installed
+tools-installed: $(B)/.packages-build $(B)/.packages-test  ## install the Debian packages of build and tests
+
+# --- flags --------------------------------------------------------------------------------
+
+CFLAGS    ?= -O2 -g
+cppflags  := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Ifs
+warnings  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef \
+	-Werror=incompatible-pointer-types -Werror=int-conversion \
+	-Werror=implicit-function-declaration -Werror=return-type
+cflags    := -std=gnu17 $(warnings) $(if $(WERROR),-Werror) -fvisibility=hidden -fPIE -pthread
+ldflags   := -pie -pthread -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
+ifeq ($(SANITIZE),)
+cppflags  += -D_FORTIFY_SOURCE=2
+cflags    += -fstack-protector-strong
+else
+cflags    += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+ldflags   += -fsanitize=$(SANITIZE)
+endif
+
+# Written by pkg-config once the packages are there; make starts again after writing it.
+libraries := libzstd libxxhash libcrypto jansson
+no-config := help clean check-layers check-bare format-check uninstall tools-installed
+ifneq ($(filter-out $(no-config),$(or $(MAKECMDGOALS),all)),)
+include $(B)/config.mk
+endif
+$(B)/config.mk: Makefile | $(B)/.packages-build
+	@mkdir -p $(B)
+	@{ echo "lib-cflags := $$(pkg-config --cflags $(libraries))" && \
+	   echo "lib-libs := $$(pkg-config --libs $(libraries))" && \
+	   echo "fuse-cflags := $$(pkg-config --cflags fuse3)" && \
+	   echo "fuse-libs := $$(pkg-config --libs fuse3)"; } >$@
+
+compile   = $(CC) $(cppflags) $(CPPFLAGS) $(cflags) $(lib-cflags) $(CFLAGS)
+link      = $(CC) $(cflags) $(CFLAGS) $(ldflags) $(LDFLAGS)
+
+# Objects depend on this file, which changes when the flags do.
+$(B)/flags: FORCE
+	@mkdir -p $(B)
+	@echo '$(compile) | $(link)' | cmp -s - $@ || echo '$(compile) | $(link)' >$@
+.PHONY: FORCE
+FORCE:
+
+# --- what is built ----------------------------------------------------------------------------
+
+folders   := base io codec format cache sub image tree ops
+lib-src   := $(foreach d,$(folders),$(sort $(wildcard fs/$d/*.c)))
+fuse-src  := $(sort $(wildcard fs/fuse/*.c))
+tools-src := $(sort $(wildcard tools/*.c tools/*/*.c))
+unit-src  := $(sort $(wildcard tests/unit/test_*.c))
+unit-help := $(filter-out $(unit-src),$(sort $(wildcard tests/unit/*.c)))   # what several tests share
+fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+man-src   := $(sort $(wildcard tools/man/*.1))
+headers   := $(sort $(wildcard include/plyfs/*.h fs/*/*.h tools/*.h tools/*/*.h))
+
+obj       = $(patsubst %.c,$(B)/obj/%.o,$(1))
+library   := $(B)/lib/libplyfs.a
+toolkit   := $(B)/lib/tools.a   # the verbs, for unit tests: all of tools but main
+plyfs     := $(B)/bin/plyfs
+daemon    := $(B)/libexec/plyfs/plyfs-fuse
+man       := $(patsubst tools/man/%,$(B)/share/man/man1/%,$(man-src))
+completion := $(B)/share/bash-completion/completions/plyfs
+unit      := $(patsubst %.c,$(B)/%,$(unit-src))
+
+all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion)  ## the command, the daemon, man pages (default)
+
+$(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
+$(call obj,$(tools-src)): extra = -Itools
+$(call obj,$(unit-src) $(unit-help)): extra = -Itools -Itests/unit
+$(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  CC      $<')
+	$(Q)$(compile) $(extra) -MMD -MP -c -o $@ $<
+
+$(library): $(call obj,$(lib-src))
+$(toolkit): $(filter-out $(B)/obj/tools/main.o,$(call obj,$(tools-src)))
+$(library) $(toolkit):
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)ar rcsD $@ $^
+
+$(plyfs): $(call obj,$(tools-src)) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -o $@ $^ $(lib-libs)
+
+$(daemon): $(call obj,$(fuse-src)) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -o $@ $^ $(lib-libs) $(fuse-libs)
+
+$(B)/share/man/man1/%: tools/man/%
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
+$(completion): tools/completions/plyfs.bash
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
+# --- tests --------------------------------------------------------------------------------------
+
+# A test that defines __wrap_malloc() gets the linker's --wrap=malloc, and so on.
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(unit-help)) $(toolkit) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) $$(grep -oh '\b__wrap_[a-z0-9_]*' tests/unit/$*.c | sort -u | sed 's/^__wrap_/-Wl,--wrap=/') \
+		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
+$(call obj,$(unit-src) $(unit-help)): | $(B)/.packages-test
+
+tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
+selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
+
+.PHONY: check check-unit check-full check-bare bench demo fuzz
+check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
+	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
+
+check-unit: $(unit) | $(B)/.packages-test  ## unit tests only
+	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
+
+check-full: all | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
+	@PLYFS_BUILD=$(abspath $(B)) tests/full.sh $(SUITE)
+
+check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)
+	@tests/bare.sh
+
+demo: all | $(B)/.packages-test  ## capture, mount, lay out and verify this machine's own /
+	@PLYFS_BUILD=$(abspath $(B)) tests/demo.sh
+
+bench: all | $(B)/.packages-bench  ## figures against the peers
+	@PLYFS_BUILD=$(abspath $(B)) bench/run
+
+FUZZ_SECONDS ?= 60
+fuzz:  ## run each fuzzer for FUZZ_SECONDS (60), built by clang
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined fuzz-run
+.PHONY: fuzz-run
+fuzz-run: $(patsubst %.c,$(B)/%,$(fuzz-src))
+	@[ -n '$^' ] || { echo 'no fuzzers in tests/fuzz' >&2; exit 1; }
+	@for f in $^; do \
+		corpus=$(O)/corpus/$${f##*/}; mkdir -p $$corpus; \
+		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$corpus/../ $$corpus || exit 1; \
+	done
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(library)
+	@mkdir -p $(@D)
+	$(Q)$(link) -fsanitize=fuzzer -o $@ $^ $(lib-libs)
+
+# --- judgement of the sources ---------------------------------------------------------------------
+
+.PHONY: check-layers hdr-check format-check
+check-layers:  ## a folder includes only folders of lower rank
+	@tests/check-layers.sh
+
+hdr-check: | $(B)/.packages-build  ## every header compiles alone
+	@for h in $(headers); do \
+		$(compile) $(fuse-cflags) -Itools -Werror -fsyntax-only -x c \
+			-include "$$h" /dev/null || exit 1; \
+	done; echo 'hdr-check: $(words $(headers)) headers compile alone'
+
+format-check:  ## clang-format agrees with the sources
+	@clang-format --dry-run -Werror $(sort $(wildcard include/*/*.[ch] fs/*/*.[ch] tools/*.[ch] tools/*/*.[ch] \
+		tests/*/*.[ch]))
+
+# --- install --------------------------------------------------------------------------------------
+
+# Relative paths: an installed tree runs from wherever it lies.
+installed = bin/plyfs libexec/plyfs/plyfs-fuse share/bash-completion/completions/plyfs \
+	$(patsubst tools/man/%,share/man/man1/%,$(man-src))
+.PHONY: install uninstall clean help
+install: all  ## to DESTDIR PREFIX
+	$(Q)for f in $(installed); do \
+		case $$f in share/*) mode=644;; *) mode=755;; esac; \
+		install -D -m $$mode $(B)/$$f '$(DESTDIR)$(PREFIX)'/$$f || exit 1; \
+	done
+
+uninstall:  ## what install put there
+	$(Q)cd '$(DESTDIR)$(PREFIX)' && rm -f $(installed)
+	$(Q)-rmdir '$(DESTDIR)$(PREFIX)/libexec/plyfs' 2>/dev/null
+
+clean:  ## remove the build folder of this compiler and sanitizer
+	$(Q)rm -rf $(B)
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*  ## /\1\t/p' Makefile | sort | expand -t 18
+	@echo
+	@sed -n '/^#   /s/^#   /  /p' Makefile
+
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src)))

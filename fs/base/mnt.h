@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Mounts as the kernel knows them. Nothing here asks the file system that is
+ * mounted, so that a dead or hanging daemon cannot stop the caller: a place is
+ * opened with O_PATH, its device and mount id come from a statx that wants no
+ * attribute, everything else from /proc/self/mountinfo.
+ *
+ * It is also where the daemon and the command agree on names: the type of a
+ * mount, and the control socket of the daemon behind a device number.
+ */
+#ifndef PLYFS_BASE_MNT_H
+#define PLYFS_BASE_MNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "plyfs/error.h"
+
+#define MNT_SUBTYPE "plyfs"
+#define MNT_TYPE    "fuse." MNT_SUBTYPE
+
+struct mnt_place {
+	uint64_t id;               /* of the mount that the place lies on, as in mountinfo */
+	unsigned major, minor;     /* device number of its file system */
+	bool is_root;              /* the place is where something is mounted */
+};
+
+/* The place of an open file (O_PATH will do), or of a path below @dirfd. -errno. */
+int mnt_place_fd(int fd, struct mnt_place *ret);
+int mnt_place_at(int dirfd, const char *path, struct mnt_place *ret);
+
+/* The path of an open file, malloc-ed. -errno. */
+int mnt_path_fd(int fd, char **ret);
+
+struct mnt_line {                  /* strings are unescaped, borrowed during the call */
+	uint64_t id, parent;
+	unsigned major, minor;
+	const char *mountpoint;
+	const char *type;
+	const char *source;
+	const char *super_options;
+};
+
+/* Each mount in @table (NULL: /proc/self/mountinfo), in order. Non-zero from @fn ends
+ * it and is returned; else 0 or -errno. */
+typedef int (*mnt_line_fn)(void *ctx, const struct mnt_line *line);
+int mnt_list(const char *table, mnt_line_fn fn, void *ctx);
+
+/*
+ * The abstract socket on which the daemon of a mount listens. Anybody can bind
+ * such a name: compare SO_PEERCRED before believing the other side.
+ */
+socklen_t mnt_control_address(unsigned major, unsigned minor, struct sockaddr_un *ret);
+
+/*
+ * Run fusermount3 with @argv (argv[0] included, NULL at its end). With @ret_fd it
+ * mounts, and the connection's descriptor is set on success. Its first line on
+ * stderr, if any, becomes the message: reason MOUNT_FAILED.
+ */
+int mnt_fusermount(const char *const *argv, int *ret_fd, struct ply_err *err);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * SIGBUS into zeros: see sigbus.h.
+ *
+ * The handler runs on the faulting thread and does what is allowed there: it
+ * reads a fixed table of ranges (atomics) and calls mmap(2) with MAP_FIXED for
+ * the one page. Slots are claimed by compare-and-swap on `start`; `len` is
+ * published before it, so that the handler never sees half a range.
+ */
+#include "base/sigbus.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SLOTS 4096
+
+static struct {
+	_Atomic uintptr_t start;   /* 0: free, 1: being claimed */
+	_Atomic size_t len;
+	_Atomic unsigned hits;
+} table[SLOTS];
+
+static _Atomic int used_to;        /* slots at and above were never used */
+static size_t page;                /* immutable after install */
+
+static void on_sigbus(int sig, siginfo_t *si, void *ctx)
+{
+	uintptr_t addr = (uintptr_t)si->si_addr;
+	int saved = errno, n = atomic_load(&used_to);
+
+	(void)ctx;
+	for (int i = 0; i < n; i++) {
+		uintptr_t start = atomic_load(&table[i].start);
+
+		if (start > 1 && addr >= start && addr - start < atomic_load(&table[i].len)) {
+			void *p = (void *)(addr & ~(uintptr_t)(page - 1));
+
+			if (mmap(p, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p) {
+				atomic_fetch_add(&table[i].hits, 1);
+				errno = saved;
+				return;
+			}
+			break;
+		}
+	}
+	signal(sig, SIG_DFL);      /* not ours: the fault is taken again and kills */
+	errno = saved;
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int install_result;
+
+static void install(void)
+{
+	struct sigaction sa;
+
+	page = (size_t)sysconf(_SC_PAGESIZE);
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_sigaction = on_sigbus;
+	sa.sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART;
+	install_result = sigaction(SIGBUS, &sa, NULL) < 0 ? -errno : 0;
+}
+
+int sigbus_install(void)
+{
+	pthread_once(&once, install);
+	return install_result;
+}
+
+int sigbus_guard(const void *addr, size_t len)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		uintptr_t none = 0;
+
+		if (!atomic_compare_exchange_strong(&table[i].start, &none, 1))
+			continue;
+		atomic_store(&table[i].len, len);
+		atomic_store(&table[i].hits, 0);
+		for (int n = atomic_load(&used_to);
+		     n <= i && !atomic_compare_exchange_weak(&used_to, &n, i + 1);)
+			;
+		atomic_store(&table[i].start, (uintptr_t)addr);
+		return i;
+	}
+	return -ENOSPC;
+}
+
+void sigbus_release(int slot)
+{
+	if (slot >= 0)
+		atomic_store(&table[slot].start, 0);
+}
+
+unsigned sigbus_hit(int slot)
+{
+	return slot >= 0 ? atomic_load(&table[slot].hits) : 0;
+}

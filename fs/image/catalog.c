@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The catalog: a segment of its own kind. It is read whole at open (tens of
+ * kilobytes), every section against its SHA-256, so that the 32 bytes in the
+ * superblock vouch for all of it.
+ */
+#include "image/catalog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+#define BAD(...) ply_fail(err, -EUCLEAN, PLY_R_CATALOG_FIELD, __VA_ARGS__)
+
+struct reader {
+	struct meta *meta;
+	const struct section *head, *subs, *segments, *relations, *strings;
+	struct catalog *c;
+};
+
+/* A string of the catalog as C string; text for people, so no NUL inside. */
+static int string(struct reader *rd, struct ply_disk_string s, const char **ret, struct ply_err *err)
+{
+	uint32_t off = le32_get(s.off), len = le32_get(s.len);
+	struct catalog *c = rd->c;
+	const void *p;
+	char *copy;
+	int r;
+
+	r = meta_get(rd->meta, rd->strings, off, len, &p, err);
+	if (r < 0)
+		return r;
+	if (memchr(p, '\0', len))
+		return BAD("catalog: a string with a NUL");
+	if (array_grow(&c->strings, &c->strings_cap, c->nstrings + 1, sizeof(*c->strings)) < 0)
+		return ply_fail_nomem(err);
+	copy = strndup(p, len);
+	if (!copy)
+		return ply_fail_nomem(err);
+	c->strings[c->nstrings++] = copy;
+	*ret = copy;
+	return 0;
+}
+
+static int read_head(struct reader *rd, struct ply_err *err)
+{
+	struct ply_disk_catalog_head d;
+	struct catalog *c = rd->c;
+	const void *p;
+	int r;
+
+	if (rd->head->count != 1)
+		return BAD("catalog: it has %llu heads", (unsigned long long)rd->head->count);
+	r = meta_get(rd->meta, rd->head, 0, sizeof(d), &p, err);
+	if (r < 0)
+		return r;
+	memcpy(&d, p, sizeof(d));
+	memcpy(c->uuid, d.uuid, sizeof(c->uuid));
+	c->generation.generation = le64_get(d.generation);
+	c->generation.parent = le64_get(d.parent_generation);
+	c->generation.time_sec = (int64_t)le64_get(d.time_sec);
+	c->generation.time_nsec = le32_get(d.time_nsec);
+	c->parent_off = le64_get(d.parent_off);
+	c->parent_len = le64_get(d.parent_len);
+	memcpy(c->parent_digest, d.parent_digest, sizeof(c->parent_digest));
+	c->next_number = le32_get(d.next_number);
+	c->join_first = le32_get(d.join_first);
+	c->join_count = le32_get(d.join_count);
+	if (!c->generation.generation || c->generation.parent >= c->generation.generation ||
+	    c->generation.time_nsec >= 1000000000 || c->next_number > PLY_NUMBER_MAX + 1)
+		return BAD("catalog: generation, time or numbers are impossible");
+	for (size_t i = 0; i < sizeof(d.zero); i++)
+		if (d.zero[i])
+			return BAD("catalog: reserved bytes are not zero");
+	r = string(rd, d.message, &c->generation.message, err);
+	return r < 0 ? r : string(rd, d.tool, &c->generation.tool, err);
+}
+
+static int read_segments(struct reader *rd, uint64_t image_size, struct ply_err *err)
+{
+	struct catalog *c = rd->c;
+	uint64_t n = rd->segments->count;
+
+	c->segments = calloc(n + 1, sizeof(*c->segments));
+	if (!c->segments)
+		return ply_fail_nomem(err);
+	for (uint64_t i = 0; i < n; i++) {
+		struct catalog_segment *s = &c->segments[i];
+		struct ply_disk_segment_ref d;
+		const void *p;
+		int r = meta_get(rd->meta, rd->segments, i * sizeof(d), sizeof(d), &p, err);
+
+		if (r < 0)
+			return r;
+		memcpy(&d, p, sizeof(d));
+		s->kind = le32_get(d.kind);
+		s->off = le64_get(d.off);
+		s->len = le64_get(d.len);
+		memcpy(s->digest, d.digest, sizeof(s->digest));
+		if (le32_get(d.flags) || le64_get(d.zero))
+			return ply_fail(err, -EOPNOTSUPP, PLY_R_CATALOG_FIELD,
+					"catalog: segment %llu lies elsewhere; use a newer plyfs",
+					(unsigned long long)i);
+		if (s->off % PLY_PAGE || s->len % PLY_PAGE || s->off > image_size ||
+		    s->len > image_size - s->off || s->off < PLY_SUPER_SLOTS * PLY_SUPER_SIZE)
+			return BAD("catalog: segment %llu lies outside the image", (unsigned long long)i);
+		c->nsegments++;
+	}
+	if (c->join_first > n || c->join_count > n - c->join_first || c->join_count > 1)
+		return BAD("catalog: the join table's segments do not exist");
+	return 0;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct catalog_sub *x = a, *y = b;
+
+	return x->info.rank < y->info.rank ? -1 : x->info.rank > y->info.rank;
+}
+
+static int read_sub(struct reader *rd, uint64_t i, struct ply_err *err)
+{
+	struct catalog *c = rd->c;
+	struct catalog_sub *s = &c->subs[i];
+	struct ply_disk_sub d;
+	const void *p;
+	int r;
+
+	r = meta_get(rd->meta, rd->subs, i * sizeof(d), sizeof(d), &p, err);
+	if (r < 0)
+		return r;
+	memcpy(&d, p, sizeof(d));
+	s->info.number = le32_get(d.number);
+	s->info.rank = le32_get(d.rank);
+	s->info.flags = le32_get(d.flags);
+	memcpy(s->info.uuid, d.uuid, sizeof(s->info.uuid));
+	s->info.nodes = le64_get(d.nodes);
+	s->info.bytes = le64_get(d.bytes);
+	s->seg_first = le32_get(d.seg_first);
+	s->seg_count = le32_get(d.seg_count);
+	if (s->info.number >= c->next_number || s->info.number > PLY_NUMBER_MAX ||
+	    (i && s->info.number <= s[-1].info.number))
+		return BAD("catalog: sub-image number %u is out of order", s->info.number);
+	if (s->info.flags & ~(PLY_SUB_OS | PLY_SUB_INTERNAL) || le32_get(d.zero) || le64_get(d.zero2))
+		return BAD("catalog: sub-image %u has unknown flags", s->info.number);
+	if (s->seg_first > c->nsegments || s->seg_count > c->nsegments - s->seg_first ||
+	    s->seg_count != 1)
+		return BAD("catalog: sub-image %u has no segment of its own", s->info.number);
+	if (c->segments[s->seg_first].kind != PLY_SEG_BASE)
+		return BAD("catalog: sub-image %u refers to a segment of another kind", s->info.number);
+	if (!!(s->info.flags & PLY_SUB_OS) != (s->info.number == 0) ||
+	    (s->info.number == 0) != (s->info.rank == 0))
+		return BAD("catalog: os is not sub-image 0 of rank 0");
+	memcpy(s->info.digest, c->segments[s->seg_first].digest, sizeof(s->info.digest));
+	s->info.stored = c->segments[s->seg_first].len;
+	r = string(rd, d.name, &s->info.name, err);
+	if (r == 0)
+		r = string(rd, d.arch, &s->info.arch, err);
+	if (r == 0)
+		r = string(rd, d.distro, &s->info.distro, err);
+	if (r == 0)
+		r = string(rd, d.summary, &s->info.summary, err);
+	if (r == 0 && !sub_name_ok(s->info.name, strlen(s->info.name), s->info.flags & PLY_SUB_INTERNAL))
+		return BAD("catalog: sub-image %u has a name that no sub-image can have", s->info.number);
+	return r;
+}
+
+static int read_subs(struct reader *rd, struct ply_err *err)
+{
+	struct catalog *c = rd->c;
+	uint64_t n = rd->subs->count;
+	int r;
+
+	if (!n || n > PLY_NUMBER_MAX + 1)
+		return BAD("catalog: %llu sub-images", (unsigned long long)n);
+	c->subs = calloc(n, sizeof(*c->subs));
+	if (!c->subs)
+		return ply_fail_nomem(err);
+	c->nsubs = (uint32_t)n;
+	for (uint64_t i = 0; i < n; i++) {
+		r = read_sub(rd, i, err);
+		if (r < 0)
+			return r;
+	}
+	if (c->subs[0].info.number != 0)
+		return BAD("catalog: there is no os");
+	qsort(c->subs, c->nsubs, sizeof(*c->subs), by_rank);
+	for (uint32_t i = 0; i < c->nsubs; i++) {
+		if (i && c->subs[i].info.rank == c->subs[i - 1].info.rank)
+			return BAD("catalog: two sub-images of rank %u", c->subs[i].info.rank);
+		for (uint32_t k = 0; k < i; k++)
+			if (strcmp(c->subs[i].info.name, c->subs[k].info.name) == 0)
+				return BAD("catalog: two sub-images are called %s", c->subs[i].info.name);
+	}
+	return 0;
+}
+
+static struct catalog_sub *by_number(struct catalog *c, uint32_t number)
+{
+	for (uint32_t i = 0; i < c->nsubs; i++)
+		if (c->subs[i].info.number == number)
+			return &c->subs[i];
+	return NULL;
+}
+
+static int read_relations(struct reader *rd, struct ply_err *err)
+{
+	struct catalog *c = rd->c;
+
+	for (uint64_t i = 0; i < rd->relations->count; i++) {
+		struct ply_disk_relation d;
+		struct catalog_sub *s;
+		const char **grown, *to;
+		const void *p;
+		int r = meta_get(rd->meta, rd->relations, i * sizeof(d), sizeof(d), &p, err);
+
+		if (r < 0)
+			return r;
+		memcpy(&d, p, sizeof(d));
+		s = by_number(c, le32_get(d.from));
+		if (!s || le32_get(d.zero))
+			return BAD("catalog: relation %llu of no sub-image", (unsigned long long)i);
+		r = string(rd, d.to, &to, err);
+		if (r < 0)
+			return r;
+		if (le32_get(d.kind) != PLY_REL_REQUIRES)
+			continue;
+		grown = reallocarray((void *)s->info.requires, s->info.nrequires + 1, sizeof(*grown));
+		if (!grown)
+			return ply_fail_nomem(err);
+		grown[s->info.nrequires] = to;
+		s->info.requires = grown;
+		s->info.nrequires++;
+	}
+	return 0;
+}
+
+int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest[32],
+		 struct catalog **ret, struct ply_err *err)
+{
+	struct catalog *c = calloc(1, sizeof(*c));
+	struct reader rd = { .c = c };
+	const struct segment *seg;
+	int r;
+
+	if (!c)
+		return ply_fail_nomem(err);
+	if (len > PLY_CATALOG_MAX) {
+		r = BAD("catalog: %llu bytes", (unsigned long long)len);
+		goto out;
+	}
+	r = meta_open(io, off, len, digest, &rd.meta, err);
+	if (r < 0) {
+		if (err && err->reason == PLY_R_SEGMENT_DIGEST)
+			ply_fail(err, r, PLY_R_CATALOG_DIGEST,
+				 "the catalog is not the one that the superblock names (SHA-256)");
+		goto out;
+	}
+	seg = meta_segment(rd.meta);
+	rd.head = segment_section(seg, PLY_S_CATALOG_HEAD);
+	rd.subs = segment_section(seg, PLY_S_SUBS);
+	rd.segments = segment_section(seg, PLY_S_SEGMENTS);
+	rd.relations = segment_section(seg, PLY_S_RELATIONS);
+	rd.strings = segment_section(seg, PLY_S_STRINGS);
+	if (seg->kind != PLY_SEG_CATALOG || !rd.head || !rd.subs || !rd.segments || !rd.relations ||
+	    !rd.strings) {
+		r = BAD("catalog: a section is missing");
+		goto out;
+	}
+	for (uint32_t i = 0; r == 0 && i < seg->nsections; i++)
+		if (seg->sections[i].flags & PLY_SECTION_PAGED)
+			r = meta_check_digest(rd.meta, &seg->sections[i], err);
+	if (r == 0)
+		r = read_head(&rd, err);
+	if (r == 0)
+		r = read_segments(&rd, io->size, err);
+	if (r == 0)
+		r = read_subs(&rd, err);
+	if (r == 0)
+		r = read_relations(&rd, err);
+	if (r == 0) {
+		c->generation.catalog_off = off;
+		c->generation.catalog_len = len;
+		memcpy(c->generation.digest, digest, sizeof(c->generation.digest));
+		*ret = TAKE_PTR(c);
+	}
+out:
+	meta_close(rd.meta);
+	catalog_close(c);
+	return r;
+}
+
+struct catalog *catalog_close(struct catalog *c)
+{
+	if (!c)
+		return NULL;
+	for (uint32_t i = 0; i < c->nsubs; i++)
+		free((void *)c->subs[i].info.requires);
+	for (size_t i = 0; i < c->nstrings; i++)
+		free(c->strings[i]);
+	free(c->strings);
+	free(c->subs);
+	free(c->segments);
+	free(c);
+	return NULL;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The catalog of one generation, decoded and checked as a whole: it is small. */
+#ifndef PLYFS_CATALOG_H
+#define PLYFS_CATALOG_H
+
+#include "plyfs/image.h"
+#include "sub/sub.h"
+
+struct catalog_segment {
+	uint32_t kind;
+	uint64_t off, len;
+	uint8_t digest[32];
+};
+
+struct catalog_sub {
+	struct ply_sub_info info;  /* strings belong to the catalog */
+	uint32_t seg_first, seg_count;
+};
+
+struct catalog {
+	struct ply_generation_info generation;
+	uint8_t uuid[16];
+	uint32_t next_number;
+	uint64_t parent_off, parent_len;
+	uint8_t parent_digest[32];
+	struct catalog_sub *subs;  /* in order of rank */
+	uint32_t nsubs;
+	struct catalog_segment *segments;
+	uint32_t nsegments;
+	uint32_t join_first, join_count;
+	char **strings;            /* all that were handed out */
+	size_t nstrings, strings_cap;
+};
+
+/* Read, compare with @digest, check every section's SHA-256 and every field. */
+int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest[32],
+		 struct catalog **ret, struct ply_err *err);
+struct catalog *catalog_close(struct catalog *c);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writes generation 1 of a new composite image: an unnamed file (O_TMPFILE) in the
+ * directory of the final name that gets its name when it is whole and synced,
+ * so that kill -9 at any moment leaves nothing under that name.
+ */
+#ifndef PLYFS_IMAGE_WRITE_H
+#define PLYFS_IMAGE_WRITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "plyfs/disk.h"
+#include "plyfs/error.h"
+#include "sub/sub_write.h"
+
+struct imagew;
+
+/* IMAGE_EXISTS unless @force; then the old file is replaced at the end by rename. */
+int imagew_new(const char *path, bool force, struct imagew **ret, struct ply_err *err);
+struct imagew *imagew_free(struct imagew *w);   /* drops what was not published */
+
+struct out *imagew_out(struct imagew *w);       /* stands at a multiple of 4096 */
+
+struct imagew_sub {
+	const char *name, *arch, *distro, *summary;   /* borrowed until publish */
+	uint32_t rank;
+	uint32_t flags;
+	const char *const *requires;
+	uint32_t nrequires;
+};
+/* Add a finished segment; numbers are given in order of calls, os first (number 0). */
+int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct subw_result *seg,
+		   uint32_t *ret_number, struct ply_err *err);
+
+/*
+ * The join table: rows are given in the order of the format (directories
+ * breadth-first, those with one parent together; then link groups).
+ * @refs are [number | index], in order of joining; @digests 32 bytes each or NULL.
+ */
+int imagew_join(struct imagew *w, uint8_t kind, const uint64_t *refs, const uint8_t *digests,
+		uint32_t n, uint64_t *ret_row, struct ply_err *err);
+/* Child rows of directory row @row: [first, first + n). */
+int imagew_join_children(struct imagew *w, uint64_t row, uint64_t first, uint64_t n);
+
+struct imagew_options {
+	int64_t time_sec;
+	uint32_t time_nsec;
+	bool content_uuid;         /* of the image: from those of its sub-images */
+	const char *message;
+	const char *tool;
+};
+/* Join table, catalog, superblocks, sync, name. Afterwards only imagew_free() is allowed. */
+int imagew_publish(struct imagew *w, const struct imagew_options *o, struct ply_err *err);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The metadata region of a segment, mapped and verified page by page.
+ *
+ * A page is checked against its XXH3-64 when it is first asked for; a bit in
+ * `seen` remembers it. Two threads may both check one page: the result is the
+ * same, and setting the bit twice does no harm. The sums lie in pages of 511 that
+ * carry their own checksum, so that opening a segment with millions of files
+ * reads as little as opening one with ten.
+ *
+ * Everything but `seen` and `sums_seen` is immutable after open.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "codec/codec.h"
+#include "sub/sub.h"
+
+struct meta {
+	struct io *io;
+	struct segment seg;
+	uint64_t off;              /* of the segment in the image */
+	const uint8_t *map;        /* seg.meta_len bytes */
+	void *map_handle;
+	const uint8_t *sums;
+	void *sums_handle;
+	_Atomic uint64_t *seen;    /* a bit a page */
+	_Atomic uint64_t *sums_seen;
+};
+
+static bool bit_get(_Atomic uint64_t *bits, uint64_t i)
+{
+	return atomic_load_explicit(&bits[i / 64], memory_order_acquire) >> (i % 64) & 1;
+}
+
+static void bit_set(_Atomic uint64_t *bits, uint64_t i)
+{
+	atomic_fetch_or_explicit(&bits[i / 64], 1ULL << (i % 64), memory_order_release);
+}
+
+int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
+	      struct meta **ret, struct ply_err *err)
+{
+	uint8_t head[PLY_SEGMENT_HEAD], is[32];
+	const struct section *sums;
+	struct meta *m;
+	uint64_t pages;
+	const void *p;
+	int r;
+
+	if (off % PLY_PAGE || off > io->size || len > io->size - off || len < PLY_SEGMENT_HEAD)
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
+				"a segment at %llu does not lie in the image",
+				(unsigned long long)off);
+	r = io_pread(io, head, sizeof(head), off);
+	if (r < 0)
+		return ply_fail(err, -EIO, PLY_R_IMAGE_IO, "cannot read the segment at %llu: %s",
+				(unsigned long long)off, strerror(-r));
+	if (digest) {
+		r = sha256_once(head, sizeof(head), is);
+		if (r < 0)
+			return ply_fail_nomem(err);
+		if (memcmp(is, digest, sizeof(is)) != 0)
+			return ply_fail(err, -EBADMSG, PLY_R_SEGMENT_DIGEST,
+					"the segment at %llu is not the one that the catalog names (SHA-256)",
+					(unsigned long long)off);
+	}
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return ply_fail_nomem(err);
+	m->io = io;
+	m->off = off;
+	r = segment_decode(head, len, &m->seg, err);
+	if (r < 0)
+		goto fail;
+	sums = segment_section(&m->seg, PLY_S_PAGE_SUMS);
+	pages = m->seg.meta_len / PLY_PAGE;
+	m->seen = calloc(pages / 64 + 1, sizeof(*m->seen));
+	m->sums_seen = calloc(sums->len / PLY_PAGE / 64 + 1, sizeof(*m->sums_seen));
+	if (!m->seen || !m->sums_seen) {
+		r = ply_fail_nomem(err);
+		goto fail;
+	}
+	if (pages) {
+		r = io_map(io, off + m->seg.meta_off, m->seg.meta_len, &p, &m->map_handle);
+		if (r == 0) {
+			m->map = p;
+			r = io_map(io, off + sums->off, sums->len, &p, &m->sums_handle);
+		}
+		if (r < 0) {
+			ply_fail_sys(err, r, "cannot map the segment at %llu",
+				     (unsigned long long)off);
+			goto fail;
+		}
+		m->sums = p;
+	}
+	*ret = m;
+	return 0;
+fail:
+	meta_close(m);
+	return r;
+}
+
+struct meta *meta_close(struct meta *m)
+{
+	if (m) {
+		io_unmap(m->io, m->map_handle);
+		io_unmap(m->io, m->sums_handle);
+		free((void *)m->seen);
+		free((void *)m->sums_seen);
+		free(m);
+	}
+	return NULL;
+}
+
+const struct segment *meta_segment(const struct meta *m)
+{
+	return &m->seg;
+}
+
+/* Check page @page of the region; slow path of meta_get(). */
+static int check_page(struct meta *m, uint64_t page, struct ply_err *err)
+{
+	uint64_t sp = page / PLY_SUMS_PER_PAGE;
+	const uint8_t *s = m->sums + sp * PLY_PAGE;
+	le64 want;
+
+	if (!bit_get(m->sums_seen, sp)) {
+		memcpy(&want, s + PLY_PAGE - sizeof(want), sizeof(want));
+		if (le64_get(want) != xxh3(s, PLY_PAGE - sizeof(want), sp))
+			return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
+					"page %llu of the page checksums is damaged",
+					(unsigned long long)sp);
+		bit_set(m->sums_seen, sp);
+	}
+	memcpy(&want, s + page % PLY_SUMS_PER_PAGE * sizeof(want), sizeof(want));
+	if (le64_get(want) != page_sum(m->map + page * PLY_PAGE, page))
+		return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
+				"metadata page %llu of the segment at %llu is damaged",
+				(unsigned long long)page, (unsigned long long)m->off);
+	bit_set(m->seen, page);
+	return 0;
+}
+
+int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len,
+	     const void **ret, struct ply_err *err)
+{
+	uint64_t start, first, last;
+
+	if (off > s->len || len > s->len - off)
+		return ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY,
+				"a reference leads outside section %s", section_name(s->type));
+	start = s->off - m->seg.meta_off + off;
+	if (len) {
+		first = start / PLY_PAGE;
+		last = (start + len - 1) / PLY_PAGE;
+		for (uint64_t p = first; p <= last; p++) {
+			if (!bit_get(m->seen, p)) {
+				int r = check_page(m, p, err);
+
+				if (r < 0)
+					return r;
+			}
+		}
+	}
+	*ret = m->map + start;
+	return 0;
+}
+
+int meta_check_digest(struct meta *m, const struct section *s, struct ply_err *err)
+{
+	uint8_t is[32];
+	const void *p;
+	int r;
+
+	if (s->type == PLY_S_PAGE_SUMS)
+		p = m->sums;
+	else if ((r = meta_get(m, s, 0, s->len, &p, err)) < 0)
+		return r;
+	r = sha256_once(p, s->len, is);
+	if (r < 0)
+		return ply_fail_nomem(err);
+	if (memcmp(is, s->digest, sizeof(is)) != 0)
+		return ply_fail(err, -EBADMSG, PLY_R_SECTION_DIGEST,
+				"section %s of the segment at %llu: SHA-256 does not match",
+				section_name(s->type), (unsigned long long)m->off);
+	return 0;
+}

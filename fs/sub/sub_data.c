@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * File content of a sealed segment: extents to blocks to bytes.
+ *
+ * A block is read with pread into a per-thread buffer (raw blocks straight to their
+ * destination), checked against its XXH3-64 each time, and decoded. A request that
+ * covers a whole block decodes into the caller's memory and leaves the cache
+ * alone: sequential readers would only push out what random readers need. Parts of
+ * blocks, which is what small files are, go through the cache.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "cache/cache.h"
+#include "codec/codec.h"
+#include "sub/sub_internal.h"
+
+struct scratch {
+	struct codec *codec;
+	uint8_t stored[PLY_BLOCK_SIZE];
+};
+
+static pthread_key_t scratch_key;
+static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+static int scratch_result;
+
+static void scratch_free(void *p)
+{
+	struct scratch *s = p;
+
+	codec_free(s->codec);
+	free(s);
+}
+
+static void scratch_init(void)
+{
+	scratch_result = -pthread_key_create(&scratch_key, scratch_free);
+}
+
+/* This thread's buffers, freed when it ends; NULL: no memory. */
+static struct scratch *scratch_get(void)
+{
+	static __thread struct scratch *mine;
+
+	if (mine)
+		return mine;
+	pthread_once(&scratch_once, scratch_init);
+	if (scratch_result < 0)
+		return NULL;
+	mine = malloc(sizeof(*mine));
+	if (!mine)
+		return NULL;
+	mine->codec = codec_new();
+	if (!mine->codec || pthread_setspecific(scratch_key, mine) != 0) {
+		codec_free(mine->codec);
+		free(mine);
+		mine = NULL;
+	}
+	return mine;
+}
+
+int sub_block_read(struct sub *s, uint64_t b, const struct ply_block *block, void *dst,
+		   struct ply_err *err)
+{
+	struct scratch *scratch = scratch_get();
+	void *stored;
+	int r;
+
+	if (!scratch)
+		return ply_fail_nomem(err);
+	stored = block->raw ? dst : scratch->stored;
+	r = io_pread(s->io, stored, block->stored, s->data_off + block->off);
+	if (r < 0)
+		return ply_fail(err, -EIO, PLY_R_IMAGE_IO, "cannot read data block %llu: %s",
+				(unsigned long long)b, strerror(-r));
+	if (xxh3(stored, block->stored, 0) != block->xxh3)
+		return ply_fail(err, -EBADMSG, PLY_R_BLOCK_CHECKSUM,
+				"data block %llu is damaged (checksum)", (unsigned long long)b);
+	if (block->raw)
+		return 0;
+	r = codec_decompress(scratch->codec, stored, block->stored, dst, block->size);
+	if (r == -ENOMEM)
+		return ply_fail_nomem(err);
+	if (r < 0)
+		return ply_fail(err, -EBADMSG, PLY_R_BLOCK_DECODE,
+				"data block %llu does not decode to %u bytes", (unsigned long long)b,
+				block->size);
+	return 0;
+}
+
+uint32_t sub_extent_count(const struct ply_node *n)
+{
+	return n->kind == PLY_C_RUN ? 1 : n->kind == PLY_C_EXTENTS ? n->ndata : 0;
+}
+
+int sub_node_extent(struct sub *s, const struct ply_node *n, uint32_t i, struct ply_extent *ret,
+		    struct ply_err *err)
+{
+	int r;
+
+	if (i >= sub_extent_count(n))
+		return ply_fail(err, -EINVAL, PLY_R_EXTENT_FIELD, "extent %u does not exist", i);
+	if (n->kind == PLY_C_RUN) {
+		*ret = (struct ply_extent){ .off = 0, .len = n->size, .addr = n->data };
+		return 0;
+	}
+	r = sub_extent(s, n->data + i, ret, err);
+	if (r < 0)
+		return r;
+	if (ret->off > n->size || ret->len > n->size - ret->off)
+		return ply_fail(err, -EUCLEAN, PLY_R_EXTENT_FIELD, "an extent lies behind the end of its file");
+	return 0;
+}
+
+int sub_extent_at(struct sub *s, const struct ply_node *n, uint64_t off, struct ply_extent *ret,
+		  uint32_t *ret_i, struct ply_err *err)
+{
+	uint32_t lo = 0, hi = sub_extent_count(n), count = hi;
+	struct ply_extent e;
+	int r;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		r = sub_node_extent(s, n, mid, &e, err);
+		if (r < 0)
+			return r;
+		if (e.off + e.len <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == count)
+		return -ENXIO;
+	r = sub_node_extent(s, n, lo, ret, err);
+	if (r == 0 && ret_i)
+		*ret_i = lo;
+	return r;
+}
+
+int sub_blocks512(struct sub *s, const struct ply_node *n, uint64_t *ret, struct ply_err *err)
+{
+	uint64_t sum = 0;
+
+	if (n->kind == PLY_C_INLINE) {
+		*ret = S_ISREG(n->mode) ? PLY_PAGE / 512 : 0;
+		return 0;
+	}
+	for (uint32_t i = 0; i < sub_extent_count(n); i++) {
+		struct ply_extent e;
+		int r = sub_node_extent(s, n, i, &e, err);
+
+		if (r < 0)
+			return r;
+		/* aligned starts are the rule; a tail that begins in the middle of a
+		 * page belongs to the page that the extent before it counted */
+		sum += align_up(e.off + e.len, PLY_PAGE) - align_up(e.off, PLY_PAGE);
+	}
+	*ret = sum / 512;
+	return 0;
+}
+
+struct fill_ctx {
+	struct sub *sub;
+	const struct ply_block *block;
+	uint64_t b;
+};
+
+static int fill(void *ctx, uint64_t key, void *dst, size_t size, struct ply_err *err)
+{
+	struct fill_ctx *f = ctx;
+
+	(void)key;
+	(void)size;
+	return sub_block_read(f->sub, f->b, f->block, dst, err);
+}
+
+/* [addr, addr + len) of the data to @dst; the extent goes on for @left >= len bytes. */
+static int read_data(struct sub *s, struct cache *cache, uint64_t addr, size_t len, uint8_t *dst,
+		     struct ply_err *err)
+{
+	while (len) {
+		uint64_t b = addr >> PLY_BLOCK_BITS;
+		size_t in = addr & (PLY_BLOCK_SIZE - 1), take;
+		struct ply_block block;
+		int r = sub_block(s, b, &block, err);
+
+		if (r < 0)
+			return r;
+		take = MIN(len, (size_t)PLY_BLOCK_SIZE - in);
+		if (in + take > block.size)
+			return ply_fail(err, -EUCLEAN, PLY_R_EXTENT_FIELD,
+					"an extent goes beyond the end of block %llu",
+					(unsigned long long)b);
+		if (in == 0 && take == block.size) {
+			r = sub_block_read(s, b, &block, dst, err);
+		} else {
+			struct fill_ctx f = { s, &block, b };
+
+			r = cache_read(cache, (uint64_t)s->id << 48 | b, block.size, in, take, dst,
+				       fill, &f, err);
+		}
+		if (r < 0)
+			return r;
+		addr += take;
+		dst += take;
+		len -= take;
+	}
+	return 0;
+}
+
+ssize_t sub_read(struct sub *s, struct cache *cache, const struct ply_node *n, uint64_t off,
+		 size_t len, void *buf, struct ply_err *err)
+{
+	uint8_t *dst = buf;
+	uint64_t end;
+	int r;
+
+	if (off >= n->size)
+		return 0;
+	len = MIN(len, (size_t)MIN(n->size - off, (uint64_t)SSIZE_MAX));
+	end = off + len;
+	if (n->kind == PLY_C_INLINE) {
+		const void *p;
+
+		r = sub_heap(s, n->data + off, len, &p, err);
+		if (r < 0)
+			return r;
+		memcpy(dst, p, len);
+		return (ssize_t)len;
+	}
+	while (off < end) {
+		struct ply_extent e;
+		uint64_t stop;
+
+		r = sub_extent_at(s, n, off, &e, NULL, err);
+		if (r == -ENXIO)
+			e.off = end, e.len = 0;
+		else if (r < 0)
+			return r;
+		if (e.off > off) {
+			stop = MIN(e.off, end);
+			memset(dst, 0, stop - off);
+		} else {
+			stop = MIN(e.off + e.len, end);
+			r = read_data(s, cache, e.addr + (off - e.off), stop - off, dst, err);
+			if (r < 0)
+				return r;
+		}
+		dst += stop - off;
+		off = stop;
+	}
+	return (ssize_t)len;
+}

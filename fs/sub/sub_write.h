@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writes one base segment of a sub-image at the current end of an output.
+ *
+ * The caller numbers nodes directory by directory, feeds entries grouped by
+ * directory and sorted bytewise, then streams the content of regular files in
+ * the order of the nodes, and ends with subw_finish(), which writes metadata,
+ * checksums, digests and the header.
+ *
+ * The order of calls alone decides the bytes: compression runs on any number
+ * of threads and is written in order. Nothing here reads the captured machine.
+ */
+#ifndef PLYFS_SUB_WRITE_H
+#define PLYFS_SUB_WRITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+#include "format/format.h"
+#include "plyfs/error.h"
+
+/* An output file that grows at its end. Buffered, sequential but for the header pages,
+ * which are written last. Fields are private. */
+struct out {
+	int fd;
+	uint64_t end;              /* next byte, the buffer counted */
+	uint64_t started;          /* below: the kernel was told to write it to disk */
+	uint8_t *buf;
+	size_t len, cap;
+	const char *path;          /* for messages, borrowed */
+};
+int out_init(struct out *o, int fd, uint64_t end, const char *path, struct ply_err *err);
+void out_done(struct out *o);
+int out_write(struct out *o, const void *data, size_t len, struct ply_err *err);
+int out_align(struct out *o, uint64_t to, struct ply_err *err);  /* zero bytes */
+int out_flush(struct out *o, struct ply_err *err);
+/* Write at @off, below the end; what is buffered there already is flushed first. */
+int out_rewrite(struct out *o, uint64_t off, const void *data, size_t len, struct ply_err *err);
+
+struct subw;
+
+struct subw_options {
+	const char *name;
+	int level;                 /* zstd */
+	struct pool *pool;         /* borrowed: compression jobs */
+	unsigned nworkers;         /* of the pool */
+	unsigned max_inflight;     /* blocks of 128 KiB being compressed or waiting; bounds memory */
+	bool content_uuid;         /* else random */
+};
+
+/* @out is borrowed and must stand at a multiple of 4096 (out_align). */
+int subw_new(struct out *out, const struct subw_options *o, struct subw **ret,
+	     struct ply_err *err);
+struct subw *subw_free(struct subw *w);
+
+/* Interned: equal arguments give equal results. Names may be NULL (none). */
+int subw_owner(struct subw *w, uint32_t uid, uint32_t gid, const char *user, const char *group,
+	       uint32_t *ret_pair);
+struct subw_xattr {
+	const char *name;          /* NUL-terminated */
+	const void *value;
+	size_t value_len;
+};
+/* Sorted by the writer; n == 0 gives set 0. */
+int subw_xattrs(struct subw *w, const struct subw_xattr *x, size_t n, uint32_t *ret_set);
+
+/* Append a node; the first gets index 1 and is the root. Fields kind, data, ndata of regular
+ * files and symlinks are set by the content functions; for directories by subw_dir(). */
+int subw_node(struct subw *w, const struct ply_node *n, uint64_t *ret_index);
+struct ply_node *subw_node_at(struct subw *w, uint64_t index);   /* borrowed until the next call */
+/* Begin the entries of directory @dir; ends those of the one before. */
+int subw_dir(struct subw *w, uint64_t dir);
+/* Entry of the directory begun; sets the child's parent and entry at its first name, counts
+ * nlink of children that are not directories (names) and of @dir (child directories). */
+int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child);
+int subw_symlink(struct subw *w, uint64_t index, const char *target, size_t len);
+
+/*
+ * Content, file by file in the order of the nodes, all calls on one thread. subw_file()
+ * begins a regular file of @size bytes; data extents follow in ascending order, what
+ * lies between is a hole. Files and tails below a block are packed together; equal
+ * content is stored once (see subw_file_whole).
+ */
+int subw_file(struct subw *w, uint64_t index, uint64_t size);
+int subw_data(struct subw *w, uint64_t off, const void *data, size_t len, struct ply_err *err);
+int subw_file_end(struct subw *w, struct ply_err *err);
+/*
+ * A file without holes whose content is at hand. @digest (its SHA-256, or NULL) lets it
+ * share the place of an earlier equal file of this sub-image.
+ */
+int subw_file_whole(struct subw *w, uint64_t index, const void *data, size_t len,
+		    const uint8_t *digest, struct ply_err *err);
+/* Make @index share the place of an equal earlier file: 1 done, 0 no such file. Pass what
+ * subw_file_end() of the first made known with subw_file_known(). */
+int subw_file_same(struct subw *w, uint64_t index, uint64_t size, const uint8_t digest[32]);
+int subw_file_known(struct subw *w, uint64_t index, const uint8_t digest[32]);
+
+/*
+ * A large block of a file, read by the worker that compresses it: @fill is called on a
+ * pool thread with @len bytes to fill. For whole aligned blocks only (off a multiple of
+ * the block size within the extent, len == PLY_BLOCK_SIZE). Order as for subw_data().
+ */
+typedef int (*subw_fill_fn)(void *ctx, uint64_t off, void *buf, size_t len, struct ply_err *err);
+int subw_data_fill(struct subw *w, uint64_t off, size_t len, subw_fill_fn fill, void *ctx,
+		   struct ply_err *err);
+/* Wait until all blocks given so far are compressed and written: what @ctx of
+ * subw_data_fill needs may be closed afterwards. */
+int subw_sync(struct subw *w, struct ply_err *err);
+
+struct subw_result {
+	uint64_t off, len;         /* of the segment in the output */
+	uint8_t digest[32];
+	uint8_t uuid[16];
+	uint64_t nodes;            /* next free index */
+	uint64_t bytes;            /* of regular files, each inode once */
+	uint64_t nblocks, data_stored;
+};
+int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The end of a base segment: its tables, encoded, behind its data. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "sub/seg_write.h"
+#include "sub/sub_write_internal.h"
+
+/* Rows are encoded a page-full at a time: the tables exist in memory once. */
+#define ROWS 64
+
+static int write_nodes(struct subw *w, struct segw *s, struct ply_err *err)
+{
+	struct ply_disk_node rows[ROWS];
+	int r = segw_section(s, PLY_S_NODES, w->nnodes, NULL, 0, err);
+
+	for (size_t i = 0; r == 0 && i < w->nnodes; i += ROWS) {
+		size_t n = MIN(w->nnodes - i, (size_t)ROWS);
+
+		for (size_t k = 0; k < n; k++)
+			node_encode(&w->nodes[i + k], &rows[k]);
+		r = segw_more(s, rows, n * sizeof(rows[0]), err);
+	}
+	return r;
+}
+
+static int write_extents(struct subw *w, struct segw *s, struct ply_err *err)
+{
+	struct ply_disk_extent rows[ROWS];
+	int r = segw_section(s, PLY_S_EXTENTS, w->nextents, NULL, 0, err);
+
+	for (size_t i = 0; r == 0 && i < w->nextents; i += ROWS) {
+		size_t n = MIN(w->nextents - i, (size_t)ROWS);
+
+		for (size_t k = 0; k < n; k++)
+			extent_encode(&w->extents[i + k], &rows[k]);
+		r = segw_more(s, rows, n * sizeof(rows[0]), err);
+	}
+	return r;
+}
+
+static int write_table(struct segw *s, uint32_t type, const struct buf *b, struct ply_err *err)
+{
+	size_t element = section_element_size(type);
+
+	return segw_section(s, type, element ? b->len / element : 0, b->data, b->len, err);
+}
+
+/* The local component table: so far a segment refers to nobody but itself. */
+static int write_components(struct subw *w, struct segw *s, struct ply_err *err)
+{
+	struct ply_disk_component self = { 0 };
+	uint64_t len = strlen(w->name);
+
+	self.name = le64_put(len << 56 | w->heap.len);
+	if (buf_add(&w->heap, w->name, len) < 0)
+		return ply_fail_nomem(err);
+	return segw_section(s, PLY_S_COMPONENTS, 1, &self, sizeof(self), err);
+}
+
+int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
+{
+	const struct { uint32_t type; struct buf *buf; } tables[] = {
+		{ PLY_S_ENTRIES, &w->entries },        { PLY_S_NAMES, &w->names },
+		{ PLY_S_XATTR_SETS, &w->xattr_sets },  { PLY_S_XATTRS, &w->xattrs },
+		{ PLY_S_OWNERS, &w->owners },          { PLY_S_OWNER_PAIRS, &w->owner_pairs },
+		{ PLY_S_BLOCKS, &w->blocks },          { PLY_S_BLOCK_DIGESTS, &w->digests },
+		{ PLY_S_HEAP, &w->heap },
+	};
+	uint8_t uuid[16];
+	struct segw *s;
+	int r;
+
+	r = subw_blocks_end(w, err);
+	if (r < 0)
+		return r;
+	r = segw_new(w->out, w->off, PLY_SEG_BASE, &s, err);
+	if (r < 0)
+		return r;
+	segw_data(s, w->off + PLY_SEGMENT_HEAD, w->data_len);
+	r = write_nodes(w, s, err);
+	if (r == 0)
+		r = write_extents(w, s, err);
+	if (r == 0)
+		r = write_components(w, s, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tables); i++)
+		r = write_table(s, tables[i].type, tables[i].buf, err);
+	if (r == 0) {
+		if (!w->opt.content_uuid) {
+			random_bytes(uuid, sizeof(uuid));
+			uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);   /* RFC 9562: version 4 */
+			uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+		}
+		r = segw_finish(s, w->opt.content_uuid ? NULL : uuid, w->name, ret->digest, ret->uuid,
+				&ret->len, err);
+	}
+	segw_free(s);
+	if (r < 0)
+		return r;
+	ret->off = w->off;
+	ret->nodes = w->nnodes;
+	ret->bytes = w->bytes;
+	ret->nblocks = w->nblocks;
+	ret->data_stored = w->data_len;
+	return 0;
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A selection as one tree: opening it, and what an inode number means in it.
+ *
+ * A node is found from its number alone: [number | index] is a place in a table.
+ * A node that stands in several sub-images (a join row) is one inode: its number
+ * is that of the first selected member in order of joining, its metadata and content
+ * are those of the member of lowest rank, implied directories last. Nothing is
+ * kept per inode, so there is nothing to forget and nothing to grow.
+ *
+ * Invariant for hostile images: from the root down, every directory is reached by
+ * one name in one parent only (view_child), so that walks end.
+ *
+ * A view is immutable after open but for its cache of blocks.
+ */
+#include "plyfs/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/util.h"
+#include "tree/view_impl.h"
+
+#define CACHE_DEFAULT (64u << 20)
+
+/* --- the selection --------------------------------------------------------- */
+
+static int unknown_name(struct ply_image *im, const char *name, struct ply_err *err)
+{
+	struct buf list = { 0 };
+	int r;
+
+	for (uint32_t i = 0; i < ply_image_nsubs(im); i++)
+		if (buf_printf(&list, "%s%s", i ? ", " : "", ply_image_sub_info(im, i)->name) < 0)
+			break;
+	r = ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN, "there is no sub-image %s; the image holds %.*s",
+		     name, (int)list.len, (const char *)list.data);
+	buf_done(&list);
+	return r;
+}
+
+/* Mark @pos and all that it requires. */
+static int select_sub(struct ply_image *im, uint32_t pos, bool *selected, struct ply_err *err)
+{
+	uint32_t n = ply_image_nsubs(im), ntodo = 0;
+	uint32_t *todo = malloc(n * sizeof(*todo));
+	int r = 0;
+
+	if (!todo)
+		return ply_fail_nomem(err);
+	if (!selected[pos]) {
+		selected[pos] = true;
+		todo[ntodo++] = pos;
+	}
+	while (r == 0 && ntodo) {
+		const struct ply_sub_info *s = ply_image_sub_info(im, todo[--ntodo]);
+
+		for (uint32_t k = 0; r == 0 && k < s->nrequires; k++) {
+			uint32_t q;
+
+			if (ply_image_find_sub(im, s->requires[k], &q) < 0)
+				r = ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN,
+					     "sub-image %s requires %s, which the image does not hold",
+					     s->name, s->requires[k]);
+			else if (!selected[q]) {
+				selected[q] = true;
+				todo[ntodo++] = q;
+			}
+		}
+	}
+	free(todo);
+	return r;
+}
+
+static int choose(struct ply_image *im, const char *const *names, size_t n, bool *selected,
+		  struct ply_err *err)
+{
+	uint32_t pos;
+	int r;
+
+	if (!n) {
+		memset(selected, 1, ply_image_nsubs(im));
+		return 0;
+	}
+	r = select_sub(im, 0, selected, err);   /* os has rank 0 */
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (ply_image_find_sub(im, names[i], &pos) < 0)
+			return unknown_name(im, names[i], err);
+		r = select_sub(im, pos, selected, err);
+	}
+	return r;
+}
+
+/* Does a selected node have an ACL? Looks at some xattrs; where there are many: it may. */
+static bool may_have_acls(struct ply_view *v)
+{
+	uint64_t looked = 0;
+
+	for (uint32_t i = 0; i < v->nsubs; i++) {
+		struct sub *s = v->subs[i].sub;
+
+		for (uint64_t set = 1; set < sub_limits(s)->xattr_sets; set++) {
+			uint32_t n;
+
+			if (sub_xattr_count(s, (uint32_t)set, &n, NULL) < 0 || (looked += n + 1) > 512)
+				return true;
+			for (uint32_t k = 0; k < n; k++) {
+				struct sub_xattr x;
+
+				if (sub_xattr(s, (uint32_t)set, k, &x, NULL) < 0 ||
+				    (x.name_len > 17 && memcmp(x.name, "system.posix_acl_", 17) == 0))
+					return true;
+			}
+		}
+	}
+	return false;
+}
+
+int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size_t cache_bytes,
+		  struct ply_view **ret, struct ply_err *err)
+{
+	uint32_t nsubs = ply_image_nsubs(im);
+	_cleanup_free_ bool *selected = calloc(nsubs, sizeof(*selected));
+	struct ply_view *v = calloc(1, sizeof(*v));
+	int r;
+
+	if (!selected || !v) {
+		free(v);
+		return ply_fail_nomem(err);
+	}
+	v->image = im;
+	r = choose(im, names, n, selected, err);
+	if (r < 0)
+		goto fail;
+	v->subs = calloc(nsubs, sizeof(*v->subs));
+	v->by_number = calloc(PLY_NUMBER_MAX + 1, sizeof(*v->by_number));
+	if (!v->subs || !v->by_number ||
+	    cache_new(cache_bytes ? cache_bytes : CACHE_DEFAULT, &v->cache) < 0) {
+		r = ply_fail_nomem(err);
+		goto fail;
+	}
+	for (uint32_t i = 0; i < nsubs; i++) {
+		const struct ply_sub_info *info = ply_image_sub_info(im, i);
+		struct vsub *s = &v->subs[v->nsubs];
+
+		if (!selected[i])
+			continue;
+		r = image_sub(im, i, &s->sub, err);
+		if (r < 0)
+			goto fail;
+		s->pos = i;
+		s->number = info->number;
+		v->by_number[info->number] = (uint16_t)++v->nsubs;
+		v->stat.inodes += info->nodes - 1;
+		v->stat.bytes += info->bytes;
+		v->stat.stored += info->stored;
+		if (sub_limits(s->sub)->xattr_sets > 1)
+			v->stat.has_xattrs = true;
+	}
+	v->stat.nsubs = v->nsubs;
+	v->stat.has_acls = v->stat.has_xattrs && may_have_acls(v);
+	v->join = v->nsubs > 1 ? image_join(im) : NULL;
+	*ret = v;
+	return 0;
+fail:
+	ply_view_close(v);
+	return r;
+}
+
+struct ply_view *ply_view_close(struct ply_view *v)
+{
+	if (v) {
+		cache_free(v->cache);
+		free(v->subs);
+		free(v->by_number);
+		free(v);
+	}
+	return NULL;
+}
+
+void ply_view_idle(struct ply_view *v)
+{
+	cache_shrink(v->cache);
+}
+
+struct ply_image *ply_view_image(const struct ply_view *v)
+{
+	return v->image;
+}
+
+void ply_view_stat(const struct ply_view *v, struct ply_view_stat *ret)
+{
+	*ret = v->stat;
+}
+
+uint32_t ply_view_nsubs(const struct ply_view *v)
+{
+	return v->nsubs;
+}
+
+uint32_t ply_view_sub(const struct ply_view *v, uint32_t i)
+{
+	return v->subs[i].pos;
+}
+
+int view_sub_at(struct ply_view *v, uint32_t i, struct sub **ret, struct ply_err *err)
+{
+	if (i >= v->nsubs)
+		return ply_fail(err, -EINVAL, PLY_R_SUB_UNKNOWN, "the selection has %u sub-images", v->nsubs);
+	*ret = v->subs[i].sub;
+	return 0;
+}
+
+struct cache *view_cache(struct ply_view *v)
+{
+	return v->cache;
+}
+
+/* --- inode numbers ----------------------------------------------------------- */
+
+static int stale(uint64_t ino, struct ply_err *err)
+{
+	return ply_fail(err, -ESTALE, PLY_R_STALE, "inode %#llx is not in this selection",
+			(unsigned long long)ino);
+}
+
+/* The first selected member of @row, in order of joining. */
+static int first_member(struct ply_view *v, const struct join_row *row, uint64_t *ret, struct ply_err *err)
+{
+	for (uint32_t k = 0; k < row->nmembers; k++) {
+		struct join_member jm;
+		int r = join_member(v->join, row, k, &jm, err);
+
+		if (r < 0)
+			return r;
+		if (v->by_number[PLY_INO_NUMBER(jm.ref)]) {
+			*ret = jm.ref;
+			return 0;
+		}
+	}
+	return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu does not list its member",
+			(unsigned long long)row->row);
+}
+
+int view_node_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *ret_ino, struct ply_err *err)
+{
+	uint64_t ino = PLY_INO(v->subs[i].number, index);
+	struct join_row row;
+	int r;
+
+	if (v->join) {
+		r = join_find(v->join, ino, &row, err);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			return first_member(v, &row, ret_ino, err);
+	}
+	*ret_ino = ino;
+	return 0;
+}
+
+static int add_member(struct vnode *vn, uint32_t cap, uint32_t i, uint64_t index)
+{
+	uint32_t at = vn->n;
+
+	if (vn->n == cap)
+		return -EUCLEAN;
+	while (at && vn->m[at - 1].i > i) {   /* by rank */
+		vn->m[at] = vn->m[at - 1];
+		at--;
+	}
+	if (at && vn->m[at - 1].i == i)
+		return -EUCLEAN;
+	vn->m[at] = (struct member){ i, index };
+	vn->n++;
+	return 0;
+}
+
+int vnode_get(struct ply_view *v, uint64_t ino, struct vnode *vn, struct ply_err *err)
+{
+	uint32_t number = PLY_INO_NUMBER(ino), cap = ARRAY_SIZE(vn->few), i;
+	uint64_t index = PLY_INO_INDEX(ino), first = 0;
+	int r;
+
+	if (number > PLY_NUMBER_MAX || !v->by_number[number])
+		return stale(ino, err);
+	i = v->by_number[number] - 1u;
+	if (!index || index >= sub_limits(v->subs[i].sub)->nodes)
+		return stale(ino, err);
+	vn->ino = ino;
+	vn->m = vn->few;
+	vn->n = 0;
+	vn->joined = false;
+	if (v->join) {
+		r = join_find(v->join, ino, &vn->row, err);
+		if (r < 0)
+			return r;
+		vn->joined = r > 0;
+	}
+	if (!vn->joined) {
+		vn->m[vn->n++] = (struct member){ i, index };
+		return 0;
+	}
+	if (vn->row.nmembers > cap) {
+		cap = MIN(vn->row.nmembers, v->nsubs);
+		vn->m = malloc(cap * sizeof(*vn->m));
+		if (!vn->m)
+			return ply_fail_nomem(err);
+	}
+	for (uint32_t k = 0; k < vn->row.nmembers; k++) {
+		struct join_member jm;
+
+		r = join_member(v->join, &vn->row, k, &jm, err);
+		if (r < 0)
+			goto fail;
+		if (!v->by_number[PLY_INO_NUMBER(jm.ref)])
+			continue;
+		if (!vn->n)
+			first = jm.ref;
+		if (add_member(vn, cap, v->by_number[PLY_INO_NUMBER(jm.ref)] - 1u,
+			       PLY_INO_INDEX(jm.ref)) < 0) {
+			r = ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD,
+				     "join row %llu lists a sub-image twice",
+				     (unsigned long long)vn->row.row);
+			goto fail;
+		}
+	}
+	if (first == ino)
+		return 0;
+	r = stale(ino, err);
+fail:
+	vnode_done(vn);
+	return r;
+}
+
+void vnode_done(struct vnode *vn)
+{
+	if (vn->m != vn->few)
+		free(vn->m);
+}
+
+int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret, struct member *ret_m,
+	       struct ply_err *err)
+{
+	struct ply_node lowest;
+	uint32_t at = 0;
+	int r;
+
+	r = sub_node(v->subs[vn->m[0].i].sub, vn->m[0].index, &lowest, err);
+	if (r < 0)
+		return r;
+	for (uint32_t k = 1; (lowest.flags & PLY_NODE_IMPLIED) && k < vn->n; k++) {
+		struct ply_node n;
+
+		r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, &n, err);
+		if (r < 0)
+			return r;
+		if ((n.mode ^ lowest.mode) & S_IFMT)
+			return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD,
+					"join row %llu joins different types",
+					(unsigned long long)vn->row.row);
+		if (!(n.flags & PLY_NODE_IMPLIED)) {
+			lowest = n;
+			at = k;
+		}
+	}
+	*ret = lowest;
+	if (ret_m)
+		*ret_m = vn->m[at];
+	return 0;
+}
+
+static int bad_shape(uint64_t at, struct ply_err *err)
+{
+	return ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE,
+			"entry %llu: the directory that it names lies elsewhere", (unsigned long long)at);
+}
+
+/* Is the joined directory @ino (named @e in one part of @dir) a child of @dir by that name? */
+static int check_joined(struct ply_view *v, const struct vnode *dir, const struct ply_entry *e,
+			uint64_t at, uint64_t ino, struct ply_err *err)
+{
+	uint32_t i = v->by_number[PLY_INO_NUMBER(ino)] - 1u;
+	struct ply_node n;
+	struct ply_entry own;
+	uint64_t parent;
+	int r;
+
+	r = sub_node(v->subs[i].sub, PLY_INO_INDEX(ino), &n, err);
+	if (r < 0)
+		return r;
+	if (!S_ISDIR(n.mode) || PLY_INO_INDEX(ino) == PLY_ROOT_INDEX)
+		return bad_shape(at, err);
+	r = view_node_ino(v, i, PLY_INO_INDEX(n.parent), &parent, err);
+	if (r == 0)
+		r = sub_entry(v->subs[i].sub, n.entry, &own, err);
+	if (r < 0)
+		return r;
+	if (parent != dir->ino || own.name_len != e->name_len ||
+	    memcmp(own.name, e->name, e->name_len) != 0)
+		return bad_shape(at, err);
+	return 0;
+}
+
+int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t dir_index,
+	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err)
+{
+	uint64_t index = PLY_INO_INDEX(e->ref), ino;
+	struct ply_node n;
+	int r;
+
+	r = sub_node(v->subs[i].sub, index, &n, err);
+	if (r < 0)
+		return r;
+	if (n.mode >> 12 != e->type)
+		return ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE, "entry %llu: its type is not its node's",
+				(unsigned long long)at);
+	if (S_ISDIR(n.mode) && (n.entry != at || PLY_INO_INDEX(n.parent) != dir_index))
+		return bad_shape(at, err);
+	r = view_node_ino(v, i, index, &ino, err);
+	if (r < 0)
+		return r;
+	if (S_ISDIR(n.mode) && ino != PLY_INO(v->subs[i].number, index)) {
+		r = check_joined(v, dir, e, at, ino, err);
+		if (r < 0)
+			return r;
+	}
+	*ret_ino = ino;
+	return 0;
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Names in a view: lookup, readdir, paths, walks.
+ *
+ * A directory's entries are those of its selected members, part after part by
+ * rank; a name of an earlier part hides it in the later ones. So a cookie is
+ * [sub-image's number | place in its table + 3], needs no memory, and stays good
+ * across remounts; and no merged listing is ever built.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/util.h"
+#include "tree/view_impl.h"
+
+static int dir_part(struct ply_view *v, const struct vnode *vn, uint32_t k, struct ply_node *ret,
+		    struct ply_err *err)
+{
+	int r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, ret, err);
+
+	if (r == 0 && !S_ISDIR(ret->mode))
+		r = ply_fail(err, -ENOTDIR, PLY_R_NOT_A_DIRECTORY, "not a directory");
+	return r;
+}
+
+int ply_view_parent(struct ply_view *v, uint64_t ino, uint64_t *ret_ino, struct ply_err *err)
+{
+	struct ply_node n;
+	struct vnode vn;
+	int r = vnode_get(v, ino, &vn, err);
+
+	if (r < 0)
+		return r;
+	r = sub_node(v->subs[vn.m[0].i].sub, vn.m[0].index, &n, err);
+	if (r == 0)
+		r = view_node_ino(v, vn.m[0].i, PLY_INO_INDEX(n.parent), ret_ino, err);
+	vnode_done(&vn);
+	return r;
+}
+
+int ply_view_lookup(struct ply_view *v, uint64_t dir, const char *name, size_t len,
+		    uint64_t *ret_ino, struct ply_err *err)
+{
+	struct vnode vn;
+	int r;
+
+	if (len > PLY_NAME_MAX)
+		return ply_fail(err, -ENAMETOOLONG, PLY_R_NAME_TOO_LONG, "a name of more than 255 bytes");
+	r = vnode_get(v, dir, &vn, err);
+	if (r < 0)
+		return r;
+	for (uint32_t k = 0; k < vn.n; k++) {
+		struct ply_entry e;
+		struct ply_node n;
+		uint64_t at;
+
+		r = dir_part(v, &vn, k, &n, err);
+		if (r < 0)
+			goto out;
+		if (len == 1 && name[0] == '.') {
+			*ret_ino = dir;
+			goto out;
+		}
+		if (len == 2 && name[0] == '.' && name[1] == '.') {
+			r = view_node_ino(v, vn.m[k].i, PLY_INO_INDEX(n.parent), ret_ino, err);
+			goto out;
+		}
+		r = sub_find(v->subs[vn.m[k].i].sub, &n, name, len, &at, &e, NULL);
+		if (r == 0) {
+			r = view_child(v, &vn, vn.m[k].i, vn.m[k].index, at, &e, ret_ino, err);
+			goto out;
+		}
+		if (r != -ENOENT) {   /* once more, for the message */
+			r = sub_find(v->subs[vn.m[k].i].sub, &n, name, len, &at, &e, err);
+			goto out;
+		}
+	}
+	r = ply_fail(err, -ENOENT, PLY_R_NO_ENTRY, "no such file or directory");
+out:
+	vnode_done(&vn);
+	return r;
+}
+
+/* Is @e's name in one of the parts before @k? 1 yes, 0 no. */
+static int is_hidden(struct ply_view *v, const struct vnode *vn, uint32_t k, const struct ply_entry *e,
+		     struct ply_err *err)
+{
+	for (uint32_t q = 0; q < k; q++) {
+		struct ply_entry other;
+		struct ply_node n;
+		int r = dir_part(v, vn, q, &n, err);
+
+		if (r < 0)
+			return r;
+		r = sub_find(v->subs[vn->m[q].i].sub, &n, e->name, e->name_len, NULL, &other, NULL);
+		if (r == 0)
+			return 1;
+		if (r != -ENOENT)
+			return ply_fail(err, r, PLY_R_ENTRY_RANGE, "damaged directory");
+	}
+	return 0;
+}
+
+/* Where to begin: part *k, entry *at. */
+static int seek_cookie(struct ply_view *v, const struct vnode *vn, uint64_t cookie, uint32_t *k,
+		       uint64_t *at, struct ply_err *err)
+{
+	*k = 0;
+	*at = 0;
+	if (cookie < PLY_COOKIE_FIRST)
+		return 0;
+	for (*k = 0; *k < vn->n; ++*k) {
+		if (v->subs[vn->m[*k].i].number == PLY_INO_NUMBER(cookie)) {
+			*at = PLY_INO_INDEX(cookie) - PLY_COOKIE_FIRST + 1;
+			return PLY_INO_INDEX(cookie) < PLY_COOKIE_FIRST ?
+				ply_fail(err, -EINVAL, PLY_R_STALE, "not a place in this directory") : 0;
+		}
+	}
+	return ply_fail(err, -EINVAL, PLY_R_STALE, "not a place in this directory");
+}
+
+static int read_parts(struct ply_view *v, const struct vnode *vn, uint64_t cookie, ply_dirent_fn fn,
+		      void *ctx, struct ply_err *err)
+{
+	uint32_t k;
+	uint64_t at;
+	int r = seek_cookie(v, vn, cookie, &k, &at, err);
+
+	if (r < 0)
+		return r;
+	for (; k < vn->n; k++, at = 0) {
+		struct sub *s = v->subs[vn->m[k].i].sub;
+		struct ply_node n;
+
+		r = dir_part(v, vn, k, &n, err);
+		if (r < 0)
+			return r;
+		if (at && (at - 1 < n.data || at - 1 >= n.data + n.size))
+			return ply_fail(err, -EINVAL, PLY_R_STALE, "not a place in this directory");
+		for (at = at ? at : n.data; at < n.data + n.size; at++) {
+			struct ply_dirent de;
+			struct ply_entry e;
+
+			r = sub_entry(s, at, &e, err);
+			if (r == 0 && k)
+				r = is_hidden(v, vn, k, &e, err);
+			if (r < 0)
+				return r;
+			if (r > 0)
+				continue;
+			r = view_child(v, vn, vn->m[k].i, vn->m[k].index, at, &e, &de.ino, err);
+			if (r < 0)
+				return r;
+			de.cookie = PLY_INO(v->subs[vn->m[k].i].number, at + PLY_COOKIE_FIRST);
+			de.name = e.name;
+			de.len = e.name_len;
+			de.type = e.type;
+			if (fn(ctx, &de))
+				return 0;
+		}
+	}
+	return 0;
+}
+
+int ply_view_readdir(struct ply_view *v, uint64_t dir, uint64_t cookie, ply_dirent_fn fn, void *ctx,
+		     struct ply_err *err)
+{
+	struct vnode vn;
+	int r = vnode_get(v, dir, &vn, err);
+
+	if (r < 0)
+		return r;
+	r = read_parts(v, &vn, cookie, fn, ctx, err);
+	vnode_done(&vn);
+	return r;
+}
+
+/* --- paths ----------------------------------------------------------------------- */
+
+#define SYMLINKS_MAX 40
+
+int ply_view_resolve(struct ply_view *v, const char *path, bool follow, uint64_t *ret_ino,
+		     struct ply_err *err)
+{
+	_cleanup_free_ char *rest = strdup(path);
+	uint64_t ino = PLY_ROOT_INDEX;
+	char *p = rest;
+	int links = 0, r;
+
+	if (!rest)
+		return ply_fail_nomem(err);
+	for (;;) {
+		const char *target;
+		uint64_t child;
+		struct ply_attr a;
+		size_t len, tlen;
+		char *joined;
+
+		while (*p == '/')
+			p++;
+		if (!*p)
+			break;
+		len = strcspn(p, "/");
+		r = ply_view_lookup(v, ino, p, len, &child, err);
+		if (r < 0)
+			return r;
+		p += len;
+		r = ply_view_attr(v, child, &a, err);
+		if (r < 0)
+			return r;
+		if (!S_ISLNK(a.mode) || !follow) {
+			ino = child;
+			continue;
+		}
+		if (++links > SYMLINKS_MAX)
+			return ply_fail(err, -ELOOP, PLY_R_USAGE, "%s: too many symbolic links", path);
+		r = ply_view_readlink(v, child, &target, &tlen, err);
+		if (r < 0)
+			return r;
+		joined = malloc(tlen + 1 + strlen(p) + 1);
+		if (!joined)
+			return ply_fail_nomem(err);
+		memcpy(joined, target, tlen);
+		joined[tlen] = '/';
+		strcpy(joined + tlen + 1, p);
+		if (target[0] == '/')
+			ino = PLY_ROOT_INDEX;
+		free(rest);
+		rest = p = joined;
+	}
+	/* "file/" names a directory only */
+	if (p > rest && p[-1] == '/') {
+		struct ply_attr a;
+
+		r = ply_view_attr(v, ino, &a, err);
+		if (r < 0)
+			return r;
+		if (!S_ISDIR(a.mode) && path[strlen(path) - 1] == '/')
+			return ply_fail(err, -ENOTDIR, PLY_R_NOT_A_DIRECTORY, "%s: not a directory", path);
+	}
+	*ret_ino = ino;
+	return 0;
+}
+
+/* --- walk -------------------------------------------------------------------------- */
+
+struct child {
+	uint64_t ino;
+	size_t name;               /* offset in frame.names */
+	uint16_t len;
+	uint8_t type;
+};
+
+/* One directory that is being walked: its listing, and how far we are. */
+struct frame {
+	uint64_t ino;
+	size_t path_len;
+	struct child *children;
+	size_t n, cap, next;
+	struct buf names;
+	int result;
+};
+
+static int collect(void *ctx, const struct ply_dirent *de)
+{
+	struct frame *f = ctx;
+
+	f->result = array_grow(&f->children, &f->cap, f->n + 1, sizeof(*f->children));
+	if (f->result == 0) {
+		f->children[f->n++] = (struct child){ .ino = de->ino, .name = f->names.len,
+						      .len = (uint16_t)de->len, .type = de->type };
+		f->result = buf_add(&f->names, de->name, de->len);
+	}
+	return f->result;
+}
+
+static void frame_done(struct frame *f)
+{
+	free(f->children);
+	buf_done(&f->names);
+}
+
+struct walk {
+	struct ply_view *v;
+	ply_walk_fn fn;
+	void *ctx;
+	struct buf path;
+	struct frame *frames;
+	size_t n, cap;
+};
+
+static int push(struct walk *w, uint64_t ino, struct ply_err *err)
+{
+	struct frame *f;
+	int r;
+
+	if (array_grow(&w->frames, &w->cap, w->n + 1, sizeof(*w->frames)) < 0)
+		return ply_fail_nomem(err);
+	f = &w->frames[w->n++];
+	*f = (struct frame){ .ino = ino, .path_len = w->path.len };
+	r = ply_view_readdir(w->v, ino, 0, collect, f, err);
+	if (r == 0 && f->result < 0)
+		r = ply_fail_nomem(err);
+	return r;
+}
+
+/* The next child of the innermost directory. */
+static int step(struct walk *w, struct ply_err *err)
+{
+	struct frame *f = &w->frames[w->n - 1];
+	struct ply_walk_entry e;
+	const struct child *c;
+	int r;
+
+	w->path.len = f->path_len;
+	if (f->next == f->n) {
+		frame_done(f);
+		w->n--;
+		return 0;
+	}
+	c = &f->children[f->next++];
+	if ((f->path_len && buf_add(&w->path, "/", 1) < 0))
+		return ply_fail_nomem(err);
+	e.name_off = w->path.len;
+	if (buf_add(&w->path, f->names.data + c->name, c->len) < 0)
+		return ply_fail_nomem(err);
+	r = ply_view_attr(w->v, c->ino, &e.attr, err);
+	if (r < 0) {
+		char shown[256];
+
+		escape_name_to((const char *)w->path.data, w->path.len, shown, sizeof(shown));
+		ply_err_prefix(err, "/%s", shown);
+		return r;
+	}
+	e.path = (const char *)w->path.data;
+	e.path_len = w->path.len;
+	e.dir = f->ino;
+	e.type = c->type;
+	r = w->fn(w->ctx, &e);
+	if (r == 0 && S_ISDIR(e.attr.mode))
+		r = push(w, c->ino, err);
+	return r;
+}
+
+int ply_view_walk(struct ply_view *v, uint64_t from, ply_walk_fn fn, void *ctx, struct ply_err *err)
+{
+	struct walk w = { .v = v, .fn = fn, .ctx = ctx };
+	struct ply_walk_entry e = { .path = "", .dir = from };
+	int r;
+
+	r = ply_view_attr(v, from, &e.attr, err);
+	if (r < 0)
+		return r;
+	e.type = (uint8_t)(e.attr.mode >> 12);
+	r = fn(ctx, &e);
+	if (r == 0 && S_ISDIR(e.attr.mode))
+		r = push(&w, from, err);
+	while (r == 0 && w.n)
+		r = step(&w, err);
+	while (w.n)
+		frame_done(&w.frames[--w.n]);
+	free(w.frames);
+	buf_done(&w.path);
+	return r;
+}

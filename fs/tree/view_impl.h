@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared by the files of fs/tree only. */
+#ifndef PLYFS_VIEW_IMPL_H
+#define PLYFS_VIEW_IMPL_H
+
+#include <stdbool.h>
+
+#include "cache/cache.h"
+#include "image/join.h"
+#include "sub/sub.h"
+#include "tree/view_internal.h"
+
+struct vsub {
+	struct sub *sub;           /* borrowed from the image */
+	uint32_t pos;              /* in the image, by rank */
+	uint32_t number;
+};
+
+struct ply_view {
+	struct ply_image *image;   /* borrowed */
+	const struct join *join;   /* NULL: nothing is joined in this selection */
+	struct vsub *subs;         /* by rank */
+	uint32_t nsubs;
+	uint16_t *by_number;       /* number -> position in subs + 1; 0: not selected */
+	struct cache *cache;
+	struct ply_view_stat stat;
+};
+
+struct member {
+	uint32_t i;                /* in view.subs */
+	uint64_t index;
+};
+
+/* One inode of the view: the selected nodes that it is made of, by rank. */
+struct vnode {
+	uint64_t ino;
+	bool joined;
+	struct join_row row;       /* where joined */
+	uint32_t n;
+	struct member *m;
+	struct member few[8];
+};
+
+/* -ESTALE where @ino does not name an inode of this view. Release with vnode_done(). */
+int vnode_get(struct ply_view *v, uint64_t ino, struct vnode *ret, struct ply_err *err);
+void vnode_done(struct vnode *vn);
+
+/* Node of the member that gives metadata and content: the lowest rank that is not implied. */
+int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret,
+	       struct member *ret_m, struct ply_err *err);
+
+/* Inode number of what @e, entry @at of directory @dir in subs[@i], names; checks that
+ * the tree is one there (parent and name of directories, type). */
+int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t dir_index,
+	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err);
+
+#endif

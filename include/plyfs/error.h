@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Errors of libplyfs.
+ *
+ * Every function that can fail returns 0 or a negative errno, and fills a
+ * caller-owned `struct ply_err` (last parameter, may be NULL) with a stable
+ * reason and a message that says what, where and what to do. The library
+ * never prints and never exits.
+ *
+ *   -EINVAL      the caller's fault          -EUCLEAN   impossible structure
+ *   -EBADMSG     a checksum does not match   -EOPNOTSUPP  unknown feature
+ *
+ * Tests and --json match on the reason's name, never on the text.
+ */
+#ifndef PLYFS_ERROR_H
+#define PLYFS_ERROR_H
+
+#include <stddef.h>
+
+/* name, permanent number. New ones are added at the end of their block. */
+#define PLY_REASONS(X) \
+	X(NONE, 0) \
+	X(SYSTEM, 1)              /* a system call failed; code is its errno */ \
+	X(NO_MEMORY, 2) \
+	X(USAGE, 3) \
+	X(CANCELLED, 4) \
+	/* the container */ \
+	X(IMAGE_NOT_FOUND, 20) \
+	X(IMAGE_NOT_REGULAR, 21) \
+	X(IMAGE_EXISTS, 22) \
+	X(IMAGE_NOT_PLYFS, 23) \
+	X(IMAGE_TRUNCATED, 24) \
+	X(SUPER_CHECKSUM, 25) \
+	X(SUPER_FIELD, 26) \
+	X(SUPER_FEATURE, 27) \
+	X(SUPER_SLOT_BAD, 28) \
+	X(GENERATION_UNKNOWN, 29) \
+	X(CATALOG_DIGEST, 30) \
+	X(CATALOG_FIELD, 31) \
+	X(SUB_UNKNOWN, 32) \
+	X(SUB_NAME, 33) \
+	/* segments */ \
+	X(SEGMENT_HEADER, 50) \
+	X(SEGMENT_DIGEST, 51) \
+	X(SEGMENT_FEATURE, 52) \
+	X(SECTION_MISSING, 53) \
+	X(SECTION_UNKNOWN, 54) \
+	X(SECTION_GEOMETRY, 55) \
+	X(SECTION_DIGEST, 56) \
+	X(PAGE_CHECKSUM, 57) \
+	X(BLOCK_CHECKSUM, 58) \
+	X(BLOCK_DIGEST, 59) \
+	X(BLOCK_FIELD, 60) \
+	X(BLOCK_DECODE, 61) \
+	X(NODE_RANGE, 62) \
+	X(NODE_FIELD, 63) \
+	X(ENTRY_RANGE, 64) \
+	X(ENTRY_NAME, 65) \
+	X(ENTRY_ORDER, 66) \
+	X(EXTENT_FIELD, 67) \
+	X(XATTR_FIELD, 68) \
+	X(OWNER_FIELD, 69) \
+	X(JOIN_FIELD, 70) \
+	X(TREE_SHAPE, 71) \
+	X(PADDING, 72) \
+	X(IMAGE_IO, 73) \
+	/* a view */ \
+	X(STALE, 90) \
+	X(NO_ENTRY, 91) \
+	X(NAME_TOO_LONG, 92) \
+	X(NOT_A_DIRECTORY, 93) \
+	X(IS_A_DIRECTORY, 94) \
+	X(NO_XATTR, 95) \
+	/* capture */ \
+	X(ROOT_NOT_FOUND, 110) \
+	X(ROOT_NOT_DIRECTORY, 111) \
+	X(ROOT_UNREADABLE, 112) \
+	X(PACKAGE_UNKNOWN, 113) \
+	X(PACKAGE_TWICE, 114) \
+	X(PKGDB_DAMAGED, 115) \
+	X(PKGDB_MISSING, 116) \
+	X(FILES_UNREADABLE, 117) \
+	X(FILE_CHANGED, 118) \
+	X(OUTPUT_WRITE, 119) \
+	X(COMPONENT_TWICE, 120) \
+	X(LIMIT, 121) \
+	/* layout, mount */ \
+	X(TARGET_NOT_FOUND, 140) \
+	X(TARGET_NOT_DIRECTORY, 141) \
+	X(TARGET_NOT_EMPTY, 142) \
+	X(TARGET_CANNOT_HOLD, 143) \
+	X(TARGET_OWNER, 144) \
+	X(TARGET_WRITE, 145) \
+	X(TARGET_EXISTS, 146) \
+	X(MOUNTPOINT_BUSY, 147) \
+	X(MOUNTPOINT_BAD, 148) \
+	X(NOT_MOUNTED, 149) \
+	X(MOUNT_FAILED, 150) \
+	X(DAEMON_MISSING, 151) \
+	/* verify */ \
+	X(DIFFERENT, 170) \
+	X(DIGEST_MISMATCH, 171)
+
+enum ply_reason {
+#define X(name, number) PLY_R_##name = number,
+	PLY_REASONS(X)
+#undef X
+};
+
+struct ply_err {
+	int code;               /* the negative errno that was returned */
+	enum ply_reason reason;
+	char msg[1024];         /* one line, no newline, no trailing full stop */
+};
+
+/* The stable name of a reason ("SUPER_CHECKSUM"); never NULL. */
+const char *ply_reason_name(enum ply_reason reason);
+
+/*
+ * Fill @err (may be NULL) and return @code, a negative errno, so that a
+ * failing place is one line: `return ply_fail(err, -EINVAL, PLY_R_..., ...)`.
+ */
+int ply_fail(struct ply_err *err, int code, enum ply_reason reason, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* As ply_fail, with ": strerror(-code)" appended and reason SYSTEM. */
+int ply_fail_sys(struct ply_err *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+int ply_fail_nomem(struct ply_err *err);
+
+/* Put "PREFIX: " before the message that @err holds (no-op for NULL). */
+void ply_err_prefix(struct ply_err *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif
