@@ -128,12 +128,14 @@ FORCE:
 folders   := base io codec format cache sub image tree ops
 lib-src   := $(foreach d,$(folders),$(sort $(wildcard fs/$d/*.c)))
 fuse-src  := $(sort $(wildcard fs/fuse/*.c))
-tools-src := $(sort $(wildcard tools/*.c tools/*/*.c))
+tools-src := $(sort $(shell find tools -name '*.c'))
 unit-src  := $(sort $(wildcard tests/unit/test_*.c))
-unit-help := $(filter-out $(unit-src),$(sort $(wildcard tests/unit/*.c)))   # what several tests share
 fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+fuzz-help := $(filter-out $(fuzz-src),$(sort $(wildcard tests/fuzz/*.c)))
+# what several tests share
+helper-src := $(filter-out $(unit-src) $(fuzz-src),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
 man-src   := $(sort $(wildcard tools/man/*.1))
-headers   := $(sort $(wildcard include/plyfs/*.h fs/*/*.h tools/*.h tools/*/*.h))
+headers   := $(sort $(shell find include fs tools -name '*.h'))
 
 obj       = $(patsubst %.c,$(B)/obj/%.o,$(1))
 library   := $(B)/lib/libplyfs.a
@@ -142,13 +144,14 @@ plyfs     := $(B)/bin/plyfs
 daemon    := $(B)/libexec/plyfs/plyfs-fuse
 man       := $(patsubst tools/man/%,$(B)/share/man/man1/%,$(man-src))
 completion := $(B)/share/bash-completion/completions/plyfs
+helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
 
 all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion)  ## the command, the daemon, man pages (default)
 
 $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
 $(call obj,$(tools-src)): extra = -Itools
-$(call obj,$(unit-src) $(unit-help)): extra = -Itools -Itests/unit
+$(call obj,$(unit-src) $(fuzz-src) $(helper-src)): extra = -Itools -Itests
 $(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  CC      $<')
@@ -156,7 +159,8 @@ $(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
 
 $(library): $(call obj,$(lib-src))
 $(toolkit): $(filter-out $(B)/obj/tools/main.o,$(call obj,$(tools-src)))
-$(library) $(toolkit):
+$(helpers): $(call obj,$(helper-src))
+$(library) $(toolkit) $(helpers):
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(Q)ar rcsD $@ $^
@@ -182,12 +186,12 @@ $(completion): tools/completions/plyfs.bash
 # --- tests --------------------------------------------------------------------------------------
 
 # A test that defines __wrap_malloc() gets the linker's --wrap=malloc, and so on.
-$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(unit-help)) $(toolkit) $(library)
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) $$(grep -oh '\b__wrap_[a-z0-9_]*' tests/unit/$*.c | sort -u | sed 's/^__wrap_/-Wl,--wrap=/') \
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
-$(call obj,$(unit-src) $(unit-help)): | $(B)/.packages-test
+$(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
 tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
 selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
@@ -209,7 +213,7 @@ demo: all | $(B)/.packages-test  ## capture, mount, lay out and verify this mach
 	@PLYFS_BUILD=$(abspath $(B)) tests/demo.sh
 
 bench: all | $(B)/.packages-bench  ## figures against the peers
-	@PLYFS_BUILD=$(abspath $(B)) bench/run
+	@PLYFS_BUILD=$(abspath $(B)) bench/run $(BENCHFLAGS) $(W)
 
 FUZZ_SECONDS ?= 60
 fuzz:  ## run each fuzzer for FUZZ_SECONDS (60), built by clang
@@ -222,7 +226,7 @@ fuzz-run: $(patsubst %.c,$(B)/%,$(fuzz-src))
 		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$corpus/../ $$corpus || exit 1; \
 	done
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(library)
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(helpers) $(library)
 	@mkdir -p $(@D)
 	$(Q)$(link) -fsanitize=fuzzer -o $@ $^ $(lib-libs)
 
@@ -239,8 +243,7 @@ hdr-check: | $(B)/.packages-build  ## every header compiles alone
 	done; echo 'hdr-check: $(words $(headers)) headers compile alone'
 
 format-check:  ## clang-format agrees with the sources
-	@clang-format --dry-run -Werror $(sort $(wildcard include/*/*.[ch] fs/*/*.[ch] tools/*.[ch] tools/*/*.[ch] \
-		tests/*/*.[ch]))
+	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)
 
 # --- install --------------------------------------------------------------------------------------
 
@@ -266,4 +269,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)))

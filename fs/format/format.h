@@ -55,10 +55,16 @@ struct segment {
 	struct section sections[PLY_SECTIONS_MAX];
 };
 
-void segment_encode(const struct segment *s, uint8_t out[PLY_SEGMENT_HEAD]);
-/* Checks geometry: sections inside the segment, aligned, disjoint, element
+/* Bytes of the header of a segment with @nsections. */
+size_t segment_header_len(uint32_t nsections);
+/* @out holds segment_header_len(s->nsections). */
+void segment_encode(const struct segment *s, uint8_t *out);
+/* What the first 128 bytes say of the length of the header; -EUCLEAN. */
+int segment_peek(const uint8_t in[sizeof(struct ply_disk_segment)], size_t *ret_len,
+		 struct ply_err *err);
+/* @in: a whole header (segment_peek). Checks geometry: sections inside the segment, aligned, disjoint, element
  * sizes and counts of known types. Unknown required sections are refused. */
-int segment_decode(const uint8_t in[PLY_SEGMENT_HEAD], uint64_t seg_len, struct segment *ret,
+int segment_decode(const uint8_t *in, size_t len, uint64_t seg_len, struct segment *ret,
 		   struct ply_err *err);
 /* NULL where there is none. */
 const struct section *segment_section(const struct segment *s, uint32_t type);
@@ -142,8 +148,12 @@ int owner_decode(const struct ply_disk_owner *in, const struct sub_limits *lim,
 /* A sub-image's name by DESIGN section 10; @internal allows '+'. */
 bool sub_name_ok(const char *name, size_t len, bool internal);
 
-/* XXH3-64 of a metadata page, seeded with its number. */
-uint64_t page_sum(const uint8_t page[PLY_PAGE], uint64_t number);
+/* Pages of a metadata region (the last may be short), and bytes of its PAGE_SUMS. */
+uint64_t meta_pages(uint64_t meta_len);
+uint64_t page_sums_len(uint64_t pages);
+/* XXH3-64 of metadata page @number, @len bytes; of the group of @n sums @group. */
+uint64_t page_sum(const uint8_t *page, size_t len, uint64_t number);
+uint64_t group_sum(const uint8_t *sums, size_t n, uint64_t group);
 
 /*
  * The UUID of a sub-image when it must follow from its content: SHA-256 of the

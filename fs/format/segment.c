@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The header page of a segment: what it is, and its section directory
- * (FORMAT.md, "Segments"). One page holds both, so that the digest of a segment is
- * one SHA-256 over 4096 bytes, and opening one reads one page.
+ * The header of a segment: what it is, and its section directory (FORMAT.md,
+ * "Segments"). Both lie together, so that the digest of a segment is one SHA-256
+ * over a kilobyte, and opening one reads that.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,8 +10,14 @@
 #include "codec/codec.h"
 #include "format/format.h"
 
-void segment_encode(const struct segment *s, uint8_t out[PLY_SEGMENT_HEAD])
+size_t segment_header_len(uint32_t nsections)
 {
+	return sizeof(struct ply_disk_segment) + nsections * sizeof(struct ply_disk_section);
+}
+
+void segment_encode(const struct segment *s, uint8_t *out)
+{
+	size_t len = segment_header_len(s->nsections);
 	struct ply_disk_segment d;
 
 	memset(&d, 0, sizeof(d));
@@ -25,18 +31,22 @@ void segment_encode(const struct segment *s, uint8_t out[PLY_SEGMENT_HEAD])
 	d.meta_len = le64_put(s->meta_len);
 	d.nsections = le32_put(s->nsections);
 	d.block_bits = le32_put(s->block_bits);
+	d.header_len = le32_put((uint32_t)len);
+	memcpy(out, &d, sizeof(d));
 	for (uint32_t i = 0; i < s->nsections; i++) {
 		const struct section *c = &s->sections[i];
-		struct ply_disk_section *o = &d.sections[i];
+		struct ply_disk_section o = {
+			.type = le32_put(c->type),
+			.flags = le32_put(c->flags),
+			.off = le64_put(c->off),
+			.len = le64_put(c->len),
+			.count = le64_put(c->count),
+		};
 
-		o->type = le32_put(c->type);
-		o->flags = le32_put(c->flags);
-		o->off = le64_put(c->off);
-		o->len = le64_put(c->len);
-		o->count = le64_put(c->count);
-		memcpy(o->digest, c->digest, sizeof(o->digest));
+		memcpy(o.digest, c->digest, sizeof(o.digest));
+		memcpy(out + sizeof(d) + i * sizeof(o), &o, sizeof(o));
 	}
-	d.xxh3 = le64_put(xxh3(&d, sizeof(d), 0));
+	d.xxh3 = le64_put(xxh3(out, len, 0));
 	memcpy(out, &d, sizeof(d));
 }
 
@@ -111,7 +121,7 @@ static int check_section(const struct segment *s, uint32_t i, struct ply_err *er
 				c->type);
 	if (c->flags & ~(PLY_SECTION_REQUIRED | PLY_SECTION_PAGED))
 		return BAD("section %s: unknown flags %#x", label(c->type), c->flags);
-	if (c->off % PLY_ALIGN || c->off < PLY_SEGMENT_HEAD || c->off > s->length ||
+	if (c->off % PLY_ALIGN || c->off < segment_header_len(s->nsections) || c->off > s->length ||
 	    c->len > s->length - c->off)
 		return BAD("section %s: lies outside its segment", label(c->type));
 	if (element && (c->len % element || c->len / element != c->count))
@@ -143,30 +153,53 @@ static int check_section(const struct segment *s, uint32_t i, struct ply_err *er
 static int check_sums(const struct segment *s, struct ply_err *err)
 {
 	const struct section *c = segment_section(s, PLY_S_PAGE_SUMS);
-	uint64_t pages = s->meta_len / PLY_PAGE;
 
 	if (!c)
 		return ply_fail(err, -EUCLEAN, PLY_R_SECTION_MISSING, "section PAGE_SUMS is missing");
-	if (c->off % PLY_PAGE ||
-	    c->len != (pages + PLY_SUMS_PER_PAGE - 1) / PLY_SUMS_PER_PAGE * PLY_PAGE)
+	if (c->len != page_sums_len(meta_pages(s->meta_len)))
 		return BAD("section PAGE_SUMS does not fit the metadata region");
 	return 0;
 }
 
-int segment_decode(const uint8_t in[PLY_SEGMENT_HEAD], uint64_t seg_len, struct segment *ret,
-		   struct ply_err *err)
+int segment_peek(const uint8_t in[sizeof(struct ply_disk_segment)], size_t *ret_len,
+		 struct ply_err *err)
 {
 	struct ply_disk_segment d;
+	uint32_t len;
+
+	memcpy(&d, in, sizeof(d));
+	len = le32_get(d.header_len);
+	if (memcmp(d.magic, PLY_SEGMENT_MAGIC, sizeof(d.magic)) != 0)
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER, "segment header: no magic");
+	if (len > PLY_SEGMENT_HEAD_MAX || le32_get(d.nsections) > PLY_SECTIONS_MAX ||
+	    len != segment_header_len(le32_get(d.nsections)))
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER, "segment header: its length is impossible");
+	*ret_len = len;
+	return 0;
+}
+
+int segment_decode(const uint8_t *in, size_t len, uint64_t seg_len, struct segment *ret,
+		   struct ply_err *err)
+{
+	uint8_t zeroed[PLY_SEGMENT_HEAD_MAX];
+	struct ply_disk_segment d;
 	struct segment *s = ret;
+	size_t header_len;
 	uint64_t sum;
 	int r;
 
-	memcpy(&d, in, sizeof(d));
-	if (memcmp(d.magic, PLY_SEGMENT_MAGIC, sizeof(d.magic)) != 0)
-		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER, "segment header: no magic");
+	if (len < sizeof(d))
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER, "segment header: it is cut off");
+	r = segment_peek(in, &header_len, err);
+	if (r < 0)
+		return r;
+	if (len < header_len)
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER, "segment header: it is cut off");
+	memcpy(zeroed, in, header_len);
+	memcpy(&d, zeroed, sizeof(d));
 	sum = le64_get(d.xxh3);
-	d.xxh3 = le64_put(0);
-	if (sum != xxh3(&d, sizeof(d), 0))
+	memset(zeroed + offsetof(struct ply_disk_segment, xxh3), 0, sizeof(d.xxh3));
+	if (sum != xxh3(zeroed, header_len, 0))
 		return ply_fail(err, -EBADMSG, PLY_R_SEGMENT_HEADER,
 				"segment header: checksum does not match");
 	memset(s, 0, sizeof(*s));
@@ -185,9 +218,9 @@ int segment_decode(const uint8_t in[PLY_SEGMENT_HEAD], uint64_t seg_len, struct 
 	if (s->kind != PLY_SEG_BASE && s->kind != PLY_SEG_JOIN && s->kind != PLY_SEG_CATALOG)
 		return ply_fail(err, -EOPNOTSUPP, PLY_R_SEGMENT_FEATURE,
 				"segment kind %u: use a newer plyfs", s->kind);
-	if (s->length != seg_len || s->length % PLY_PAGE || s->length < PLY_SEGMENT_HEAD ||
-	    s->nsections > PLY_SECTIONS_MAX || s->meta_off % PLY_PAGE || s->meta_len % PLY_PAGE ||
-	    s->meta_off < PLY_SEGMENT_HEAD || s->meta_off > s->length ||
+	if (s->length != seg_len || s->length % PLY_ALIGN || s->length < header_len ||
+	    s->meta_off % PLY_ALIGN || s->meta_len % PLY_ALIGN || !s->meta_len ||
+	    s->meta_off < header_len || s->meta_off > s->length ||
 	    s->meta_len > s->length - s->meta_off || s->meta_len > SIZE_MAX / 2)
 		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER, "segment header: impossible geometry");
 	if (s->block_bits != (s->kind == PLY_SEG_BASE ? PLY_BLOCK_BITS : 0))
@@ -198,26 +231,20 @@ int segment_decode(const uint8_t in[PLY_SEGMENT_HEAD], uint64_t seg_len, struct 
 			return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
 					"segment header: reserved bytes are not zero");
 	for (uint32_t i = 0; i < s->nsections; i++) {
-		const struct ply_disk_section *c = &d.sections[i];
+		struct ply_disk_section c;
 
+		memcpy(&c, zeroed + sizeof(d) + i * sizeof(c), sizeof(c));
 		s->sections[i] = (struct section){
-			.type = le32_get(c->type),
-			.flags = le32_get(c->flags),
-			.off = le64_get(c->off),
-			.len = le64_get(c->len),
-			.count = le64_get(c->count),
+			.type = le32_get(c.type),
+			.flags = le32_get(c.flags),
+			.off = le64_get(c.off),
+			.len = le64_get(c.len),
+			.count = le64_get(c.count),
 		};
-		memcpy(s->sections[i].digest, c->digest, sizeof(c->digest));
+		memcpy(s->sections[i].digest, c.digest, sizeof(c.digest));
 		r = check_section(s, i, err);
 		if (r < 0)
 			return r;
-	}
-	for (uint32_t i = s->nsections; i < PLY_SECTIONS_MAX; i++) {
-		static const struct ply_disk_section none;
-
-		if (memcmp(&d.sections[i], &none, sizeof(none)) != 0)
-			return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
-					"segment header: bytes behind the section directory");
 	}
 	return check_sums(s, err);
 }
@@ -230,9 +257,24 @@ const struct section *segment_section(const struct segment *s, uint32_t type)
 	return NULL;
 }
 
-uint64_t page_sum(const uint8_t p[PLY_PAGE], uint64_t number)
+uint64_t meta_pages(uint64_t meta_len)
 {
-	return xxh3(p, PLY_PAGE, number + 1);
+	return meta_len / PLY_PAGE + (meta_len % PLY_PAGE != 0);
+}
+
+uint64_t page_sums_len(uint64_t pages)
+{
+	return 8 * (pages + (pages + PLY_SUMS_PER_GROUP - 1) / PLY_SUMS_PER_GROUP);
+}
+
+uint64_t page_sum(const uint8_t *page, size_t len, uint64_t number)
+{
+	return xxh3(page, len, number + 1);
+}
+
+uint64_t group_sum(const uint8_t *sums, size_t n, uint64_t group)
+{
+	return xxh3(sums, n * 8, group);
 }
 
 int content_uuid(const char *name, const struct segment *s, uint8_t ret[16])

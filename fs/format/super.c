@@ -71,9 +71,9 @@ int super_decode(const uint8_t in[PLY_SUPER_SIZE], uint32_t slot, uint64_t file_
 		return ply_fail(err, -EUCLEAN, PLY_R_IMAGE_TRUNCATED,
 				"the image is cut off: %llu bytes of %llu are there",
 				(unsigned long long)file_size, (unsigned long long)s.committed_end);
-	if (s.catalog_off % PLY_PAGE || s.catalog_off < PLY_SUPER_SLOTS * PLY_SUPER_SIZE ||
+	if (s.catalog_off % PLY_ALIGN || s.catalog_off < PLY_SUPER_SLOTS * PLY_SUPER_SIZE ||
 	    s.catalog_off > s.committed_end || s.catalog_len > s.committed_end - s.catalog_off ||
-	    s.catalog_len < PLY_SEGMENT_HEAD || s.catalog_len > PLY_CATALOG_MAX)
+	    s.catalog_len < sizeof(struct ply_disk_segment) || s.catalog_len > PLY_CATALOG_MAX)
 		return ply_fail(err, -EUCLEAN, PLY_R_SUPER_FIELD,
 				"superblock %u: the catalog's place is impossible", slot);
 	*ret = s;

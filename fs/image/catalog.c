@@ -103,7 +103,7 @@ static int read_segments(struct reader *rd, uint64_t image_size, struct ply_err 
 			return ply_fail(err, -EOPNOTSUPP, PLY_R_CATALOG_FIELD,
 					"catalog: segment %llu lies elsewhere; use a newer plyfs",
 					(unsigned long long)i);
-		if (s->off % PLY_PAGE || s->len % PLY_PAGE || s->off > image_size ||
+		if (s->off % PLY_ALIGN || s->len % PLY_ALIGN || s->off > image_size ||
 		    s->len > image_size - s->off || s->off < PLY_SUPER_SLOTS * PLY_SUPER_SIZE)
 			return BAD("catalog: segment %llu lies outside the image", (unsigned long long)i);
 		c->nsegments++;

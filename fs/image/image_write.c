@@ -290,17 +290,23 @@ static int by_ref(const void *a, const void *b)
 }
 
 /* Begin a segment of metadata only. */
-static int begin(struct imagew *w, uint32_t kind, struct segw **ret, uint64_t *ret_off,
-		 struct ply_err *err)
+static int begin(struct imagew *w, uint32_t kind, uint32_t nsections, uint64_t size,
+		 struct segw **ret, uint64_t *ret_off, struct ply_err *err)
 {
-	static const uint8_t zero[PLY_SEGMENT_HEAD];
-	int r = out_align(&w->out, PLY_PAGE, err);
+	int r = out_align(&w->out, PLY_ALIGN, err);
 
 	if (r < 0)
 		return r;
 	*ret_off = w->out.end;
-	r = out_write(&w->out, zero, sizeof(zero), err);
-	return r < 0 ? r : segw_new(&w->out, *ret_off, kind, ret, err);
+	r = segw_reserve(&w->out, nsections, err);
+	if (r == 0)
+		r = segw_new(&w->out, *ret_off, kind, nsections, ret, err);
+	if (r == 0) {
+		r = segw_begin_meta(*ret, size, err);
+		if (r < 0)
+			segw_free(*ret);
+	}
+	return r;
 }
 
 static int table(struct segw *s, uint32_t type, const struct buf *b, struct ply_err *err)
@@ -330,7 +336,7 @@ static int write_join(struct imagew *w, struct ply_err *err)
 			return ply_fail_nomem(err);
 		}
 	}
-	r = begin(w, PLY_SEG_JOIN, &s, &off, err);
+	r = begin(w, PLY_SEG_JOIN, 4, w->join_rows.len + w->join_members.len + index.len, &s, &off, err);
 	if (r == 0) {
 		r = table(s, PLY_S_JOIN_ROWS, &w->join_rows, err);
 		if (r == 0)
@@ -393,7 +399,7 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 	if (image_uuid(w, o->content_uuid, head.uuid) < 0 || string(w, o->message, &head.message) < 0 ||
 	    string(w, o->tool, &head.tool) < 0)
 		return ply_fail_nomem(err);
-	r = begin(w, PLY_SEG_CATALOG, &s, &ret->catalog_off, err);
+	r = begin(w, PLY_SEG_CATALOG, 6, 0, &s, &ret->catalog_off, err);
 	if (r < 0)
 		return r;
 	r = segw_section(s, PLY_S_CATALOG_HEAD, 1, &head, sizeof(head), err);

@@ -20,7 +20,7 @@ struct imagew;
 int imagew_new(const char *path, bool force, struct imagew **ret, struct ply_err *err);
 struct imagew *imagew_free(struct imagew *w);   /* drops what was not published */
 
-struct out *imagew_out(struct imagew *w);       /* stands at a multiple of 4096 */
+struct out *imagew_out(struct imagew *w);
 
 struct imagew_sub {
 	const char *name, *arch, *distro, *summary;   /* borrowed until publish */

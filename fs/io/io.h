@@ -17,8 +17,8 @@ struct io;
 struct io_ops {
 	/* Whole transfer; -EIO at an early end. Thread-safe. */
 	int (*pread)(struct io *io, void *buf, size_t len, uint64_t off);
-	/* Borrow [off, off + len) as memory until io_unmap; off is a multiple of
-	 * 4096. Never faults: what cannot be read shows as zeros (see sigbus.h). */
+	/* Borrow [off, off + len) as memory until io_unmap.
+	 * Never faults: what cannot be read shows as zeros (see sigbus.h). */
 	int (*map)(struct io *io, uint64_t off, size_t len, const void **ret, void **ret_handle);
 	void (*unmap)(struct io *io, void *handle);
 	void (*close)(struct io *io);

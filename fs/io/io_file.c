@@ -31,23 +31,24 @@ static int file_pread(struct io *io, void *buf, size_t len, uint64_t off)
 
 static int file_map(struct io *io, uint64_t off, size_t len, const void **ret, void **ret_handle)
 {
+	uint64_t start = off / PLY_PAGE * PLY_PAGE;
 	struct mapping *m;
 
-	if (off % PLY_PAGE || off > io->size || len > io->size - off || !len)
+	if (off > io->size || len > io->size - off || !len)
 		return -EINVAL;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
-	m->len = len;
-	m->addr = mmap(NULL, len, PROT_READ, MAP_SHARED, io->fd, (off_t)off);
+	m->len = len + (size_t)(off - start);
+	m->addr = mmap(NULL, m->len, PROT_READ, MAP_SHARED, io->fd, (off_t)start);
 	if (m->addr == MAP_FAILED) {
 		int r = -errno;
 
 		free(m);
 		return r;
 	}
-	m->slot = sigbus_guard(m->addr, len);
-	*ret = m->addr;
+	m->slot = sigbus_guard(m->addr, m->len);
+	*ret = (const uint8_t *)m->addr + (off - start);
 	*ret_handle = m;
 	return 0;
 }

@@ -4,7 +4,7 @@
  *
  * A page is checked against its XXH3-64 when it is first asked for; a bit in
  * `seen` remembers it. Two threads may both check one page: the result is the
- * same, and setting the bit twice does no harm. The sums lie in pages of 511 that
+ * same, and setting the bit twice does no harm. The sums lie in groups of 511 that
  * carry their own checksum, so that opening a segment with millions of files
  * reads as little as opening one with ten.
  *
@@ -44,23 +44,32 @@ static void bit_set(_Atomic uint64_t *bits, uint64_t i)
 int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
 	      struct meta **ret, struct ply_err *err)
 {
-	uint8_t head[PLY_SEGMENT_HEAD], is[32];
+	uint8_t head[PLY_SEGMENT_HEAD_MAX], is[32];
 	const struct section *sums;
+	size_t head_len;
 	struct meta *m;
 	uint64_t pages;
 	const void *p;
 	int r;
 
-	if (off % PLY_PAGE || off > io->size || len > io->size - off || len < PLY_SEGMENT_HEAD)
+	if (off % PLY_ALIGN || off > io->size || len > io->size - off ||
+	    len < sizeof(struct ply_disk_segment))
 		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
 				"a segment at %llu does not lie in the image",
 				(unsigned long long)off);
-	r = io_pread(io, head, sizeof(head), off);
+	head_len = MIN(len, sizeof(head));   /* in one read, however much of it is header */
+	r = io_pread(io, head, head_len, off);
 	if (r < 0)
 		return ply_fail(err, -EIO, PLY_R_IMAGE_IO, "cannot read the segment at %llu: %s",
 				(unsigned long long)off, strerror(-r));
+	r = segment_peek(head, &head_len, err);
+	if (r < 0)
+		return r;
+	if (head_len > len)
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
+				"the segment at %llu is cut off", (unsigned long long)off);
 	if (digest) {
-		r = sha256_once(head, sizeof(head), is);
+		r = sha256_once(head, head_len, is);
 		if (r < 0)
 			return ply_fail_nomem(err);
 		if (memcmp(is, digest, sizeof(is)) != 0)
@@ -73,30 +82,27 @@ int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
 		return ply_fail_nomem(err);
 	m->io = io;
 	m->off = off;
-	r = segment_decode(head, len, &m->seg, err);
+	r = segment_decode(head, head_len, len, &m->seg, err);
 	if (r < 0)
 		goto fail;
 	sums = segment_section(&m->seg, PLY_S_PAGE_SUMS);
-	pages = m->seg.meta_len / PLY_PAGE;
+	pages = meta_pages(m->seg.meta_len);
 	m->seen = calloc(pages / 64 + 1, sizeof(*m->seen));
-	m->sums_seen = calloc(sums->len / PLY_PAGE / 64 + 1, sizeof(*m->sums_seen));
+	m->sums_seen = calloc(pages / PLY_SUMS_PER_GROUP / 64 + 1, sizeof(*m->sums_seen));
 	if (!m->seen || !m->sums_seen) {
 		r = ply_fail_nomem(err);
 		goto fail;
 	}
-	if (pages) {
-		r = io_map(io, off + m->seg.meta_off, m->seg.meta_len, &p, &m->map_handle);
-		if (r == 0) {
-			m->map = p;
-			r = io_map(io, off + sums->off, sums->len, &p, &m->sums_handle);
-		}
-		if (r < 0) {
-			ply_fail_sys(err, r, "cannot map the segment at %llu",
-				     (unsigned long long)off);
-			goto fail;
-		}
-		m->sums = p;
+	r = io_map(io, off + m->seg.meta_off, m->seg.meta_len, &p, &m->map_handle);
+	if (r == 0) {
+		m->map = p;
+		r = io_map(io, off + sums->off, sums->len, &p, &m->sums_handle);
 	}
+	if (r < 0) {
+		ply_fail_sys(err, r, "cannot map the segment at %llu", (unsigned long long)off);
+		goto fail;
+	}
+	m->sums = p;
 	*ret = m;
 	return 0;
 fail:
@@ -124,20 +130,22 @@ const struct segment *meta_segment(const struct meta *m)
 /* Check page @page of the region; slow path of meta_get(). */
 static int check_page(struct meta *m, uint64_t page, struct ply_err *err)
 {
-	uint64_t sp = page / PLY_SUMS_PER_PAGE;
-	const uint8_t *s = m->sums + sp * PLY_PAGE;
+	uint64_t group = page / PLY_SUMS_PER_GROUP, first = group * PLY_SUMS_PER_GROUP;
+	uint64_t in = MIN(meta_pages(m->seg.meta_len) - first, (uint64_t)PLY_SUMS_PER_GROUP);
+	const uint8_t *s = m->sums + group * (PLY_SUMS_PER_GROUP + 1) * 8;
+	size_t len = (size_t)MIN(m->seg.meta_len - page * PLY_PAGE, (uint64_t)PLY_PAGE);
 	le64 want;
 
-	if (!bit_get(m->sums_seen, sp)) {
-		memcpy(&want, s + PLY_PAGE - sizeof(want), sizeof(want));
-		if (le64_get(want) != xxh3(s, PLY_PAGE - sizeof(want), sp))
+	if (!bit_get(m->sums_seen, group)) {
+		memcpy(&want, s + in * sizeof(want), sizeof(want));
+		if (le64_get(want) != group_sum(s, in, group))
 			return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
-					"page %llu of the page checksums is damaged",
-					(unsigned long long)sp);
-		bit_set(m->sums_seen, sp);
+					"group %llu of the page checksums of the segment at %llu is damaged",
+					(unsigned long long)group, (unsigned long long)m->off);
+		bit_set(m->sums_seen, group);
 	}
-	memcpy(&want, s + page % PLY_SUMS_PER_PAGE * sizeof(want), sizeof(want));
-	if (le64_get(want) != page_sum(m->map + page * PLY_PAGE, page))
+	memcpy(&want, s + (page - first) * sizeof(want), sizeof(want));
+	if (le64_get(want) != page_sum(m->map + page * PLY_PAGE, len, page))
 		return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
 				"metadata page %llu of the segment at %llu is damaged",
 				(unsigned long long)page, (unsigned long long)m->off);

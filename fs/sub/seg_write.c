@@ -16,16 +16,25 @@
 struct segw {
 	struct out *out;
 	uint64_t off;
+	size_t head_len;           /* reserved at off */
 	struct segment seg;
 	struct sha256 *sha;
 	bool in_section;           /* sha holds the digest of the last section */
 	uint8_t page[PLY_PAGE];
 	size_t fill;
-	struct buf sums;           /* pages of sums, but for the checksum at their end */
+	struct buf sums;           /* as PAGE_SUMS, but for the last group's own */
 	uint64_t npages;
 };
 
-int segw_new(struct out *out, uint64_t off, uint32_t kind, struct segw **ret, struct ply_err *err)
+int segw_reserve(struct out *out, uint32_t nsections, struct ply_err *err)
+{
+	static const uint8_t zero[PLY_SEGMENT_HEAD_MAX];
+
+	return out_write(out, zero, segment_header_len(nsections), err);
+}
+
+int segw_new(struct out *out, uint64_t off, uint32_t kind, uint32_t nsections, struct segw **ret,
+	     struct ply_err *err)
 {
 	struct segw *w = calloc(1, sizeof(*w));
 
@@ -37,6 +46,7 @@ int segw_new(struct out *out, uint64_t off, uint32_t kind, struct segw **ret, st
 	}
 	w->out = out;
 	w->off = off;
+	w->head_len = segment_header_len(nsections);
 	w->seg.kind = kind;
 	w->seg.block_bits = kind == PLY_SEG_BASE ? PLY_BLOCK_BITS : 0;
 	*ret = w;
@@ -63,18 +73,33 @@ void segw_data(struct segw *w, uint64_t off, uint64_t len)
 	};
 }
 
+/* The sum of the group that has just become whole, or that the region ends in. */
+static int end_group(struct segw *w, struct ply_err *err)
+{
+	uint64_t group = (w->npages - 1) / PLY_SUMS_PER_GROUP;
+	size_t n = (size_t)(w->npages - group * PLY_SUMS_PER_GROUP);
+	le64 sum = le64_put(group_sum(w->sums.data + w->sums.len - n * 8, n, group));
+
+	return buf_add(&w->sums, &sum, sizeof(sum)) < 0 ? ply_fail_nomem(err) : 0;
+}
+
+/* The page in hand, full or the last, to the file. */
 static int end_page(struct segw *w, struct ply_err *err)
 {
-	le64 sum = le64_put(page_sum(w->page, w->npages));
+	le64 sum = le64_put(page_sum(w->page, w->fill, w->npages));
 	int r;
 
-	if (w->npages && w->npages % PLY_SUMS_PER_PAGE == 0 && buf_add_zero(&w->sums, 8) < 0)
-		return ply_fail_nomem(err);
 	if (buf_add(&w->sums, &sum, sizeof(sum)) < 0)
 		return ply_fail_nomem(err);
 	w->npages++;
+	w->seg.meta_len += w->fill;
+	if (w->npages % PLY_SUMS_PER_GROUP == 0) {
+		r = end_group(w, err);
+		if (r < 0)
+			return r;
+	}
+	r = out_write(w->out, w->page, w->fill, err);
 	w->fill = 0;
-	r = out_write(w->out, w->page, PLY_PAGE, err);
 	return r;
 }
 
@@ -112,13 +137,10 @@ static void end_section(struct segw *w)
 	}
 }
 
-static int begin_meta(struct segw *w, struct ply_err *err)
+int segw_begin_meta(struct segw *w, uint64_t size, struct ply_err *err)
 {
-	int r;
+	int r = out_align(w->out, size >= PLY_META_ALIGNED ? PLY_PAGE : PLY_ALIGN, err);
 
-	if (w->seg.meta_off)
-		return 0;
-	r = out_align(w->out, PLY_PAGE, err);
 	w->seg.meta_off = w->out->end - w->off;
 	return r;
 }
@@ -127,10 +149,8 @@ int segw_section(struct segw *w, uint32_t type, uint64_t count, const void *data
 		 struct ply_err *err)
 {
 	uint64_t pos;
-	int r = begin_meta(w, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	end_section(w);
 	pos = w->npages * PLY_PAGE + w->fill;
 	r = put(w, NULL, (size_t)(align_up(pos, PLY_ALIGN) - pos), err);
@@ -159,27 +179,19 @@ int segw_more(struct segw *w, const void *data, size_t len, struct ply_err *err)
 int segw_finish(struct segw *w, const uint8_t *uuid, const char *name, uint8_t ret_digest[32],
 		uint8_t ret_uuid[16], uint64_t *ret_len, struct ply_err *err)
 {
-	uint8_t head[PLY_SEGMENT_HEAD];
+	uint8_t head[PLY_SEGMENT_HEAD_MAX];
+	size_t head_len;
 	struct section *sums;
-	int r = begin_meta(w, err);
+	int r;
 
+	end_section(w);
+	r = put(w, NULL, (size_t)(align_up(w->fill, PLY_ALIGN) - w->fill), err);
+	if (r == 0 && w->fill)
+		r = end_page(w, err);
+	if (r == 0 && w->npages % PLY_SUMS_PER_GROUP != 0)
+		r = end_group(w, err);
 	if (r < 0)
 		return r;
-	end_section(w);
-	if (w->fill) {
-		r = put(w, NULL, PLY_PAGE - w->fill, err);
-		if (r < 0)
-			return r;
-	}
-	w->seg.meta_len = w->npages * PLY_PAGE;
-	if (buf_align(&w->sums, PLY_PAGE) < 0)
-		return ply_fail_nomem(err);
-	for (size_t p = 0; p < w->sums.len / PLY_PAGE; p++) {
-		uint8_t *page = w->sums.data + p * PLY_PAGE;
-		le64 sum = le64_put(xxh3(page, PLY_PAGE - sizeof(sum), p));
-
-		memcpy(page + PLY_PAGE - sizeof(sum), &sum, sizeof(sum));
-	}
 	sums = &w->seg.sections[w->seg.nsections++];
 	*sums = (struct section){
 		.type = PLY_S_PAGE_SUMS,
@@ -197,11 +209,14 @@ int segw_finish(struct segw *w, const uint8_t *uuid, const char *name, uint8_t r
 		memcpy(w->seg.uuid, uuid, sizeof(w->seg.uuid));
 	else if (name && content_uuid(name, &w->seg, w->seg.uuid) < 0)
 		return ply_fail_nomem(err);
+	head_len = segment_header_len(w->seg.nsections);
+	if (head_len != w->head_len)
+		return ply_fail(err, -EINVAL, PLY_R_USAGE, "a segment with other sections than announced");
 	segment_encode(&w->seg, head);
-	if (sha256_once(head, sizeof(head), ret_digest) < 0)
+	if (sha256_once(head, head_len, ret_digest) < 0)
 		return ply_fail_nomem(err);
 	if (ret_uuid)
 		memcpy(ret_uuid, w->seg.uuid, sizeof(w->seg.uuid));
 	*ret_len = w->seg.length;
-	return out_rewrite(w->out, w->off, head, sizeof(head), err);
+	return out_rewrite(w->out, w->off, head, head_len, err);
 }

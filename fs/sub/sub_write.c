@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
+#include "sub/seg_write.h"
 #include "sub/sub_write_internal.h"
 
 int subw_new(struct out *out, const struct subw_options *o, struct subw **ret, struct ply_err *err)
 {
-	static const uint8_t zero[PLY_SEGMENT_HEAD];
 	struct subw *w = calloc(1, sizeof(*w));
 	int r;
 
@@ -38,7 +38,7 @@ int subw_new(struct out *out, const struct subw_options *o, struct subw **ret, s
 	}
 	w->nodes[0] = (struct ply_node){ 0 };
 	w->nnodes = 1;
-	r = out_write(out, zero, sizeof(zero), err);
+	r = segw_reserve(out, SUBW_SECTIONS, err);
 	if (r < 0)
 		goto fail;
 	*ret = w;

@@ -49,7 +49,7 @@ struct subw_options {
 	bool content_uuid;         /* else random */
 };
 
-/* @out is borrowed and must stand at a multiple of 4096 (out_align). */
+/* @out is borrowed and must stand at a multiple of 8 (out_align). */
 int subw_new(struct out *out, const struct subw_options *o, struct subw **ret,
 	     struct ply_err *err);
 struct subw *subw_free(struct subw *w);

@@ -68,18 +68,25 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 		{ PLY_S_BLOCKS, &w->blocks },          { PLY_S_BLOCK_DIGESTS, &w->digests },
 		{ PLY_S_HEAP, &w->heap },
 	};
+	uint64_t size = w->nnodes * sizeof(struct ply_disk_node) +
+			w->nextents * sizeof(struct ply_disk_extent);
 	uint8_t uuid[16];
 	struct segw *s;
 	int r;
 
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+		size += tables[i].buf->len;
+
 	r = subw_blocks_end(w, err);
 	if (r < 0)
 		return r;
-	r = segw_new(w->out, w->off, PLY_SEG_BASE, &s, err);
+	r = segw_new(w->out, w->off, PLY_SEG_BASE, SUBW_SECTIONS, &s, err);
 	if (r < 0)
 		return r;
-	segw_data(s, w->off + PLY_SEGMENT_HEAD, w->data_len);
-	r = write_nodes(w, s, err);
+	segw_data(s, w->off + segment_header_len(SUBW_SECTIONS), w->data_len);
+	r = segw_begin_meta(s, size, err);
+	if (r == 0)
+		r = write_nodes(w, s, err);
 	if (r == 0)
 		r = write_extents(w, s, err);
 	if (r == 0)

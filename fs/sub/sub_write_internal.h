@@ -11,6 +11,9 @@
 #include "codec/codec.h"
 #include "sub/sub_write.h"
 
+/* Of a base segment: types 1 to 14. */
+#define SUBW_SECTIONS 14
+
 /* An address whose block has no number yet: its pack block is still open. */
 #define PENDING (1ULL << 63)
 

@@ -50,8 +50,8 @@ static inline le64 le64_put(uint64_t v)
 
 /* --- limits and constants -------------------------------------------- */
 
-#define PLY_PAGE            4096u      /* unit of metadata checksums; alignment of segments */
-#define PLY_ALIGN           8u         /* sections and data blocks */
+#define PLY_PAGE            4096u      /* unit of metadata checksums */
+#define PLY_ALIGN           8u         /* segments, sections and data blocks */
 #define PLY_BLOCK_BITS      17u
 #define PLY_BLOCK_SIZE      (1u << PLY_BLOCK_BITS)   /* 128 KiB of file data */
 #define PLY_NAME_MAX        255u       /* NAME_MAX */
@@ -106,7 +106,8 @@ _Static_assert(sizeof(struct ply_disk_super) == PLY_SUPER_SIZE, "super");
 
 #define PLY_SEGMENT_MAGIC "PLYSEG\r\n"
 #define PLY_SECTIONS_MAX  62u
-#define PLY_SEGMENT_HEAD  4096u
+#define PLY_SEGMENT_HEAD_MAX 4096u
+#define PLY_META_ALIGNED  65536u   /* a metadata region of this size begins at a page of the file */
 
 enum ply_segment_kind {
 	PLY_SEG_BASE = 1,          /* a sub-image */
@@ -127,22 +128,22 @@ _Static_assert(sizeof(struct ply_disk_section) == 64, "section");
 #define PLY_SECTION_REQUIRED 1u    /* a reader that does not know the type refuses */
 #define PLY_SECTION_PAGED    2u    /* lies in the metadata region that PAGE_SUMS covers */
 
-struct ply_disk_segment {          /* one page */
+struct ply_disk_segment {          /* 128 bytes, then the section directory */
 	uint8_t magic[8];          /* +0x000 */
 	le32 version;              /* +0x008 */
 	le32 kind;                 /* +0x00c */
 	le64 incompat;             /* +0x010 */
-	le64 length;               /* +0x018 whole segment, multiple of 4096 */
+	le64 length;               /* +0x018 whole segment, multiple of 8 */
 	uint8_t uuid[16];          /* +0x020 of the sub-image; zero for join and catalog */
-	le64 meta_off;             /* +0x030 metadata region, multiple of 4096 */
-	le64 meta_len;             /* +0x038 multiple of 4096 */
+	le64 meta_off;             /* +0x030 metadata region, multiple of 8 */
+	le64 meta_len;             /* +0x038 multiple of 8 */
 	le32 nsections;            /* +0x040 */
 	le32 block_bits;           /* +0x044 17, or 0 where there is no data */
-	uint8_t zero[48];          /* +0x048 */
-	le64 xxh3;                 /* +0x078 of the page, this field taken as zero */
-	struct ply_disk_section sections[PLY_SECTIONS_MAX]; /* +0x080 */
+	le32 header_len;           /* +0x048 with the section directory: 128 + 64 * nsections */
+	uint8_t zero[44];          /* +0x04c */
+	le64 xxh3;                 /* +0x078 of header_len bytes, this field taken as zero */
 };
-_Static_assert(sizeof(struct ply_disk_segment) == PLY_SEGMENT_HEAD, "segment");
+_Static_assert(sizeof(struct ply_disk_segment) == 128, "segment");
 
 /* Permanent numbers; rows without a struct below are reserved. */
 #define PLY_SECTIONS(X) \
@@ -262,8 +263,8 @@ struct ply_disk_component {        /* 32 bytes: the local component table; slot 
 };
 _Static_assert(sizeof(struct ply_disk_component) == 32, "component");
 
-/* PAGE_SUMS: pages of 511 sums and, last, the XXH3-64 of those 4088 bytes. */
-#define PLY_SUMS_PER_PAGE 511u
+/* PAGE_SUMS: groups of up to 511 sums, each followed by the XXH3-64 of the sums in it. */
+#define PLY_SUMS_PER_GROUP 511u
 
 /* --- join table ------------------------------------------------------------ */
 
@@ -340,9 +341,9 @@ _Static_assert(sizeof(struct ply_disk_sub) == 96, "sub");
 struct ply_disk_segment_ref {      /* 64 bytes */
 	le32 kind;                 /* +0x00 enum ply_segment_kind */
 	le32 flags;                /* +0x04 0; reserved: in another file */
-	le64 off;                  /* +0x08 multiple of 4096 */
-	le64 len;                  /* +0x10 multiple of 4096 */
-	uint8_t digest[32];        /* +0x18 SHA-256 of the header page */
+	le64 off;                  /* +0x08 multiple of 8 */
+	le64 len;                  /* +0x10 multiple of 8 */
+	uint8_t digest[32];        /* +0x18 SHA-256 of header and section directory */
 	le64 zero;
 };
 _Static_assert(sizeof(struct ply_disk_segment_ref) == 64, "segment ref");

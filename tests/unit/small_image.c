@@ -2,7 +2,7 @@
 /* See small_image.h. */
 #include "small_image.h"
 
-#include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,7 +15,10 @@
 #define OK(call) \
 	do { \
 		int ok_ = (call); \
-		ck_assert_msg(ok_ == 0, "%s: %d %s", #call, ok_, err.msg); \
+		if (ok_ != 0) { \
+			fprintf(stderr, "%s: %d %s\n", #call, ok_, err.msg); \
+			abort(); \
+		} \
 	} while (0)
 
 static struct ply_err err;
@@ -53,7 +56,7 @@ static struct subw *begin(struct imagew *iw, struct pool *pool, unsigned threads
 				  .max_inflight = threads + 1, .content_uuid = true };
 	struct subw *w;
 
-	OK(out_align(imagew_out(iw), PLY_PAGE, &err));
+	OK(out_align(imagew_out(iw), PLY_ALIGN, &err));
 	OK(subw_new(imagew_out(iw), &o, &w, &err));
 	return w;
 }
@@ -106,7 +109,7 @@ static uint64_t os(struct imagew *iw, struct pool *pool, unsigned threads, uint6
 	OK(imagew_add_sub(iw, &(struct imagew_sub){ .name = "os", .arch = "amd64", .distro = "debian-12",
 						    .summary = "libc6", .flags = PLY_SUB_OS },
 			  &seg, &number, &err));
-	ck_assert_uint_eq(number, 0);
+	OK(number == 0 ? 0 : -1);
 	return shared;
 }
 
@@ -150,7 +153,7 @@ static uint64_t web(struct imagew *iw, struct pool *pool, unsigned threads, uint
 						    .summary = "apache2", .rank = 1,
 						    .requires = requires, .nrequires = 1 },
 			  &seg, &number, &err));
-	ck_assert_uint_eq(number, 1);
+	OK(number == 1 ? 0 : -1);
 	return shared;
 }
 

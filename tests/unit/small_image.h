@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A small image made with the writers, for unit tests: `os` and `web`, with every
+ * A small image (below 32 KiB) made with the writers, for tests: `os` and `web`, with every
  * content kind, joined directories and a hard-link group over both.
  *
  *   os:   /            dir 0755 root:root
@@ -24,12 +24,12 @@
 /* Byte @i of pattern @seed. */
 static inline uint8_t small_byte(unsigned seed, uint64_t i)
 {
-	uint64_t x = (i / 3 + seed) * 0x9e3779b97f4a7c15ULL;
+	uint64_t x = (i / 61 + seed) * 0x9e3779b97f4a7c15ULL;
 
 	return (uint8_t)(x >> 56);
 }
 
-/* Write the image to @path with @threads compressing; ck_assert()s. */
+/* Write the image to @path with @threads compressing; aborts where that fails. */
 void small_image(const char *path, unsigned threads);
 
 #endif
