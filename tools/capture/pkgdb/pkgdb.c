@@ -95,12 +95,8 @@ uint32_t pkgdb_find(const struct pkgdb *db, const char *name)
 
 const struct pkg_need *pkgdb_needs(const struct pkgdb *db, uint32_t i, size_t *ret_n)
 {
-	if (!db->first_need) {
-		*ret_n = 0;
-		return NULL;
-	}
-	*ret_n = db->first_need[i + 1] - db->first_need[i];
-	return db->needs + db->first_need[i];
+	*ret_n = db->first_need ? db->first_need[i + 1] - db->first_need[i] : 0;
+	return *ret_n ? db->needs + db->first_need[i] : NULL;
 }
 
 int pkgdb_files(const struct pkgdb *db, uint32_t i, pkgdb_file_fn fn, void *ctx,
