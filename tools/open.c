@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Opening an image and a selection of it: see open.h. */
+#include "open.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+
+int open_image(const char *path, struct ply_image **ret, struct ply_err *err)
+{
+	int r = ply_image_open(path, ret, err);
+
+	if (r == 0 && ply_image_warning(*ret))
+		cli_note("warning: %s", ply_image_warning(*ret));
+	return r;
+}
+
+/* "selection: os, apache, php (added: os, apache)" where something was added to what was named. */
+static void tell_selection(const struct opened *o, const struct cli_list *names)
+{
+	struct buf all = { 0 }, added = { 0 };
+
+	for (uint32_t i = 0; i < ply_view_nsubs(o->view); i++) {
+		const char *name = ply_image_sub_info(o->image, ply_view_sub(o->view, i))->name;
+		bool named = false;
+
+		for (size_t k = 0; k < names->n && !named; k++)
+			named = !strcmp(names->v[k], name);
+		buf_printf(&all, "%s%s", i ? ", " : "", name);
+		if (!named)
+			buf_printf(&added, "%s%s", added.len ? ", " : "", name);
+	}
+	if (names->n && added.len)
+		cli_note("selection: %.*s (added: %.*s)", (int)all.len, (const char *)all.data,
+			 (int)added.len, (const char *)added.data);
+	buf_done(&all);
+	buf_done(&added);
+}
+
+int open_view(const char *path, const struct cli_list *names, struct opened *ret, struct ply_err *err)
+{
+	struct opened o = { 0 };
+	int r = open_image(path, &o.image, err);
+
+	if (r == 0)
+		r = ply_view_open(o.image, names->v, names->n, 0, &o.view, err);
+	if (r < 0) {
+		opened_done(&o);
+		return r;
+	}
+	tell_selection(&o, names);
+	*ret = o;
+	return 0;
+}
+
+void opened_done(struct opened *o)
+{
+	o->view = ply_view_close(o->view);
+	o->image = ply_image_close(o->image);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The verbs: name, operands, what they do. Each is cmd_NAME() in tools/cmd_NAME.c. */
+#ifndef PLYFS_VERBS_H
+#define PLYFS_VERBS_H
+
+#define VERBS(X) \
+	X(capture, "ROOT IMAGE", "a machine into one image")
+
+#define X(name, operands, about) int cmd_##name(int argc, char **argv);
+VERBS(X)
+#undef X
+
+#endif
