@@ -68,8 +68,7 @@ tree() { # a small tree of no machine
 	echo more >t/more
 	run -0 plyfs capture t i.plyfs --force
 	[ "$(sha256sum <i.plyfs)" != "$before" ]
-	[ "$(ls)" = "i.plyfs
-t" ]
+	[ -z "$(find . -mindepth 1 -maxdepth 1 ! -name t ! -name i.plyfs ! -name 'separate-stderr-*')" ]
 }
 
 @test "usage: wrong numbers, unknown options, operands" {
@@ -253,7 +252,7 @@ t" ]
 	for i in $(seq 30); do head -c 2000000 /dev/urandom >"t/$i"; done
 	plyfs capture t i.plyfs --level 12 -j 1 --progress=json 2>progress >/dev/null
 	while IFS= read -r line; do json 'd["verb"], d["bytes"] <= d["total_bytes"]' <<<"$line"; done <progress |
-		grep -q "('capture', True)"
+		grep -q "capture True"
 }
 
 @test "output on a full disk is a failure" {
