@@ -41,9 +41,9 @@ debian_root()
 	local lists=$1 dir=$2 line options=()
 	shift 2
 	while IFS= read -r line; do options+=(--aptopt="$line"); done < <(debian_apt_options)
-	awk '{ print "deb", $1, $2, $3 }' <<<"$lists" >"$dir.sources"
+	awk '{ print "deb", $1, $2, $3 }' <<<"$lists" >"$dir.list"
 	mmdebstrap --mode=root --format=directory --quiet --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-		--dpkgopt=force-unsafe-io "${options[@]}" "$@" bookworm "$dir" "$dir.sources" >"$dir.log" 2>&1 </dev/null ||
+		--dpkgopt=force-unsafe-io "${options[@]}" "$@" bookworm "$dir" "$dir.list" >"$dir.log" 2>&1 </dev/null ||
 		{
 			tail -n 40 "$dir.log" >&2
 			return 1
