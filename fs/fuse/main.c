@@ -245,11 +245,7 @@ static void watch(struct daemon *d)
 			ply_view_idle(d->view);
 		if (n <= 0)
 			continue;
-		if (p[1].revents) {
-			d->is_mounted = false;
-			return;
-		}
-		if (p[0].revents)
+		if (p[0].revents || p[1].revents)
 			return;
 		if (p[2].revents)
 			control_answer(d->control_fd, d->serve, d->view);
@@ -258,7 +254,8 @@ static void watch(struct daemon *d)
 
 static void finish(struct daemon *d)
 {
-	if (d->is_mounted)
+	/* not by a device number that may be another's by now */
+	if (d->is_mounted && (!d->serve || serve_is_connected(d->serve)))
 		mount_end(&d->place);
 	d->serve = serve_free(d->serve);
 	cleanup_close(&d->control_fd);
