@@ -31,7 +31,8 @@ struct scan_node {
 	uint32_t mtime_nsec;
 	uint32_t uid, gid;
 	uint32_t parent;           /* the root: itself */
-	uint32_t first_child, nchildren;
+	uint32_t first_child;      /* a symlink: its target, an offset in scan.names */
+	uint32_t nchildren;
 	uint32_t name;             /* offset in scan.names */
 	uint32_t group;            /* hard-link group, from 1; 0: has one name */
 	uint16_t mode;
@@ -40,10 +41,14 @@ struct scan_node {
 	uint8_t flags;
 };
 
-/* Something to tell: @text is malloc-ed and owned by the list. */
+enum scan_why { SCAN_WHY_KERNEL, SCAN_WHY_TEMPORARY, SCAN_WHY_NETWORK, SCAN_WHY_REMOVABLE,
+		SCAN_WHY_LOCAL, SCAN_WHY_IMAGE, SCAN_WHY_VANISHED };
+
+/* What is not in the capture though it is in the tree. */
 struct scan_note {
-	char *path;                /* escaped, with a leading slash */
-	const char *what;          /* a literal */
+	char *path;                /* below the root, malloc-ed */
+	enum scan_why why;
+	char type[32];             /* of the file system */
 };
 
 struct scan {
@@ -62,9 +67,9 @@ struct scan {
 struct scan_options {
 	const char *const *exclude;    /* globs of -x */
 	size_t nexclude;
-	bool one_file_system;
-	bool has_skip;
-	uint64_t skip_dev, skip_ino;   /* the image that is replaced */
+	struct scan_id {
+		uint64_t dev, ino;     /* ino 0: none */
+	} skip[2];                     /* left out: the image itself */
 	struct progress_counters *counters;   /* may be NULL */
 };
 
@@ -72,6 +77,14 @@ struct scan_options {
 int scan_tree(const char *root, const struct scan_options *o, struct scan *ret,
 	      struct ply_err *err);
 void scan_done(struct scan *s);
+
+/* For people: "a temporary file system". */
+const char *scan_why_text(enum scan_why why);
+
+static inline const char *scan_target(const struct scan *s, uint32_t symlink)
+{
+	return (const char *)s->names.data + s->nodes[symlink].first_child;
+}
 
 static inline const char *scan_name(const struct scan *s, uint32_t node)
 {
@@ -94,8 +107,9 @@ uint32_t scan_lookup(const struct scan *s, const char *path, size_t len);
 /* Open the directory @node for *at calls; -errno. */
 int scan_open_dir(const struct scan *s, uint32_t node);
 
-/* A glob of -x and of path components against a path below the root (no leading slash):
- * "*" and "?" stay within a component, "**" crosses; "dir/**" matches dir's content, not dir. */
+/* A glob of -x and of path components against a path below the root (no leading slash): one
+ * star and "?" stay within a component, two stars cross; two at the end stand for the content of
+ * the directory before them, not for itself. */
 bool scan_glob(const char *glob, const char *path);
 
 #endif
