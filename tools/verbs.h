@@ -4,7 +4,8 @@
 #define PLYFS_VERBS_H
 
 #define VERBS(X) \
-	X(capture, "ROOT IMAGE", "a machine into one image")
+	X(capture, "ROOT IMAGE", "a machine into one image") \
+	X(layout, "IMAGE TARGET", "a selection as ordinary files")
 
 #define X(name, operands, about) int cmd_##name(int argc, char **argv);
 VERBS(X)
