@@ -5,6 +5,7 @@
 
 #define VERBS(X) \
 	X(capture, "ROOT IMAGE", "a machine into one image") \
+	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
 	X(mount, "IMAGE DIR", "show an image as a tree") \
 	X(umount, "DIR", "end a mount, wait until it is gone")
 
