@@ -87,10 +87,15 @@ teardown()
 	plyfs mount gold.plyfs m
 	walk() { find m -printf '%s %m %i\n' >/dev/null; find m -type f -exec cat {} + >/dev/null; }
 	misses() { for i in 1 2 3; do refute [ -e m/etc/nothing ]; done; }
-	walk; misses
-	before=$(probe requests m)
-	walk; misses
-	[ "$(probe requests m)" = "$before" ]
+	# somebody else may drop the caches of the whole machine in between, but not every time
+	for _ in 1 2 3 4 5; do
+		walk; misses
+		before=$(probe requests m)
+		walk; misses
+		after=$(probe requests m)
+		[ "$after" != "$before" ] || break
+	done
+	[ "$after" = "$before" ]
 	[ "$(probe requests m OPEN)" = 1 ]
 	[ "$(probe requests m OPENDIR)" = 1 ]
 	[ "$(probe requests m FLUSH)" = 1 ]
