@@ -4,7 +4,10 @@
 #define PLYFS_VERBS_H
 
 #define VERBS(X) \
-	X(capture, "ROOT IMAGE", "a machine into one image")
+	X(capture, "ROOT IMAGE", "a machine into one image") \
+	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
+	X(mount, "IMAGE DIR", "show an image as a tree") \
+	X(umount, "DIR", "end a mount, wait until it is gone")
 
 #define X(name, operands, about) int cmd_##name(int argc, char **argv);
 VERBS(X)

@@ -212,6 +212,8 @@ static int write_extent(struct writer *w, struct big *b, const struct load_exten
 	}
 	if (r < 0 || off == end)
 		return r;
+	if (w->cap->o->counters)
+		atomic_fetch_add(&w->cap->o->counters->bytes, end - off);
 	r = big_read(b, off, w->tail, (size_t)(end - off), err);
 	return r < 0 ? r : subw_data(w->subw, off, w->tail, (size_t)(end - off), err);
 }
