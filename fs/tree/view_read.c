@@ -138,12 +138,12 @@ static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct su
 
 	if (r < 0)
 		return r;
+	*ret_sub = f.sub;
+	*ret = f.node;
 	if (type && (f.node.mode & S_IFMT) != type)
 		return S_ISDIR(f.node.mode) ?
 			ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
 			ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
-	*ret_sub = f.sub;
-	*ret = f.node;
 	return 0;
 }
 

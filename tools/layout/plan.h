@@ -53,8 +53,9 @@ struct plan_batch {
 /* An owner of the image as it will be in the target. */
 struct plan_owner {
 	uint32_t uid, gid;         /* wanted, by the image */
-	uint32_t put_uid, put_gid; /* what is set */
-	bool known;
+	uint32_t put_uid, put_gid; /* what is set: by the probe */
+	uint64_t count;            /* inodes that have it; 0: not seen */
+	struct where first;
 };
 
 struct plan_sub {
