@@ -4,7 +4,13 @@
 #define PLYFS_VERBS_H
 
 #define VERBS(X) \
-	X(capture, "ROOT IMAGE", "a machine into one image")
+	X(capture, "ROOT IMAGE", "a machine into one image") \
+	X(info, "IMAGE", "sub-images, sizes, digests") \
+	X(ls, "IMAGE [PATH]", "list a directory of an image") \
+	X(cat, "IMAGE PATH", "a file's bytes to the standard output") \
+	X(origin, "PATH...", "which component a file is from") \
+	X(verify, "IMAGE", "check an image, or a tree against it") \
+	X(dump, "IMAGE [SUB]", "print the structures of an image")
 
 #define X(name, operands, about) int cmd_##name(int argc, char **argv);
 VERBS(X)

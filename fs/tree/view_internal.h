@@ -16,6 +16,9 @@ int view_sub_at(struct ply_view *view, uint32_t i, struct sub **ret, struct ply_
 int view_node_ino(struct ply_view *view, uint32_t i, uint64_t index, uint64_t *ret_ino,
 		  struct ply_err *err);
 
+/* Owner and group of @ino with the names that the image has for them; borrowed from its map. */
+int view_owner(struct ply_view *view, uint64_t ino, struct sub_owner *ret, struct ply_err *err);
+
 struct cache *view_cache(struct ply_view *view);
 
 #endif

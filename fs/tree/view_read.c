@@ -111,6 +111,22 @@ out:
 	return r;
 }
 
+int view_owner(struct ply_view *v, uint64_t ino, struct sub_owner *ret, struct ply_err *err)
+{
+	struct ply_node n;
+	struct member m;
+	struct vnode vn;
+	int r = vnode_get(v, ino, &vn, err);
+
+	if (r < 0)
+		return r;
+	r = vnode_node(v, &vn, &n, &m, err);
+	if (r == 0)
+		r = sub_owner(v->subs[m.i].sub, n.owner, ret, err);
+	vnode_done(&vn);
+	return r;
+}
+
 /* The node of a regular file or symlink and the sub-image that it lies in. */
 static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct sub **ret_sub,
 			struct ply_node *ret, struct ply_err *err)
