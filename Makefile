@@ -226,7 +226,7 @@ fuzz-run: $(patsubst %.c,$(B)/%,$(fuzz-src))
 		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$corpus/../ $$corpus || exit 1; \
 	done
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(helpers) $(library)
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
 	$(Q)$(link) -fsanitize=fuzzer -o $@ $^ $(lib-libs)
 

@@ -74,6 +74,15 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct row *)a)->name, ((const struct row *)b)->name);
 }
 
+/* Owner and group, with the names that the image has for them. */
+static int owner_of(struct ply_view *view, uint64_t ino, struct sub_owner *ret, struct ply_err *err)
+{
+	struct view_file f;
+	int r = view_file(view, ino, &f, err);
+
+	return r < 0 ? r : sub_owner(f.sub, f.node.owner, ret, err);
+}
+
 /* Damage of one file: told, the worst code is kept. */
 static void complain(struct ls *ls, const char *path, const struct ply_err *err)
 {
@@ -106,7 +115,7 @@ static int print_json(struct ls *ls, const char *path, uint64_t ino, struct ply_
 	int r = ply_view_attr(ls->view, ino, &a, err);
 
 	if (r == 0)
-		r = view_owner(ls->view, ino, &owner, err);
+		r = owner_of(ls->view, ino, &owner, err);
 	if (r < 0)
 		return r;
 	snprintf(mode, sizeof(mode), "%04o", a.mode & 07777);
@@ -180,7 +189,7 @@ static int make_columns(struct ls *ls, const char *name, uint64_t ino, struct co
 	*ret = (struct columns){ 0 };
 	r = ply_view_attr(ls->view, ino, &a, err);
 	if (r == 0)
-		r = view_owner(ls->view, ino, &owner, err);
+		r = owner_of(ls->view, ino, &owner, err);
 	if (r == 0 && S_ISLNK(a.mode)) {
 		r = ply_view_readlink(ls->view, ino, &target, &len, err);
 		if (r == 0 && !(to = escape_name(target, len)))

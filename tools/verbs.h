@@ -5,6 +5,9 @@
 
 #define VERBS(X) \
 	X(capture, "ROOT IMAGE", "a machine into one image") \
+	X(mount, "IMAGE DIR", "show an image as a tree") \
+	X(umount, "DIR", "end a mount, wait until it is gone") \
+	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
 	X(info, "IMAGE", "sub-images, sizes, digests") \
 	X(ls, "IMAGE [PATH]", "list a directory of an image") \
 	X(cat, "IMAGE PATH", "a file's bytes to the standard output") \

@@ -23,6 +23,15 @@
 #define MNT_SUBTYPE "plyfs"
 #define MNT_TYPE    "fuse." MNT_SUBTYPE
 
+/*
+ * What a daemon that starts tells its parent on a pipe: texts of the form "KEY VALUE", each
+ * ended by a NUL. "error" or "ready" is the last.
+ */
+#define MNT_STATUS_SELECTED "selected"   /* a sub-image, in order of rank */
+#define MNT_STATUS_WARNING  "warning"
+#define MNT_STATUS_ERROR    "error"      /* "ERRNO REASON MESSAGE": two numbers of struct ply_err */
+#define MNT_STATUS_READY    "ready"      /* the mount is usable */
+
 struct mnt_place {
 	uint64_t id;               /* of the mount that the place lies on, as in mountinfo */
 	unsigned major, minor;     /* device number of its file system */

@@ -96,6 +96,9 @@ int sub_node_extent(struct sub *sub, const struct ply_node *n, uint32_t i,
 int sub_block_read(struct sub *sub, uint64_t b, const struct ply_block *block, void *dst,
 		   struct ply_err *err);
 
+/* Tell the kernel that blocks [@from, @to) are wanted soon. Best effort. */
+void sub_readahead(struct sub *sub, uint64_t from, uint64_t to);
+
 /*
  * Read a regular file. Whole blocks go straight into @buf, parts of blocks through
  * @cache. Returns the count, short only at the end of the file.

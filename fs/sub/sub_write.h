@@ -85,6 +85,9 @@ int subw_symlink(struct subw *w, uint64_t index, const char *target, size_t len)
 int subw_file(struct subw *w, uint64_t index, uint64_t size);
 int subw_data(struct subw *w, uint64_t off, const void *data, size_t len, struct ply_err *err);
 int subw_file_end(struct subw *w, struct ply_err *err);
+/* What was given as the content of @index is no longer it: subw_file() follows again. Its blocks
+ * stay in the segment, referred to by nobody. */
+int subw_file_forget(struct subw *w, uint64_t index, struct ply_err *err);
 /*
  * A file without holes whose content is at hand. @digest (its SHA-256, or NULL) lets it
  * share the place of an earlier equal file of this sub-image.

@@ -403,6 +403,9 @@ int subw_data_fill(struct subw *w, uint64_t off, size_t len, subw_fill_fn fill, 
 	r = next_job(w, &j, err);
 	if (r < 0)
 		return r;
+	/* what can fail comes first: once handed over, @fill is called */
+	if (array_grow(&w->cur, &w->cur_cap, w->ncur + 1, sizeof(*w->cur)) < 0)
+		return fail_nomem(w, err);
 	j->fill = fill;
 	j->fill_ctx = ctx;
 	j->fill_off = off;
@@ -471,6 +474,15 @@ int subw_file_end(struct subw *w, struct ply_err *err)
 		}
 	}
 	return 0;
+}
+
+int subw_file_forget(struct subw *w, uint64_t index, struct ply_err *err)
+{
+	int r = flush_pack(w, err);   /* a fixup would write over the new address */
+
+	if (r == 0)
+		w->bytes -= w->nodes[index].size;
+	return r;
 }
 
 /* --- equal files -------------------------------------------------------------- */

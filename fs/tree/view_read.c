@@ -111,18 +111,20 @@ out:
 	return r;
 }
 
-int view_owner(struct ply_view *v, uint64_t ino, struct sub_owner *ret, struct ply_err *err)
+int view_file(struct ply_view *v, uint64_t ino, struct view_file *ret, struct ply_err *err)
 {
-	struct ply_node n;
 	struct member m;
 	struct vnode vn;
 	int r = vnode_get(v, ino, &vn, err);
 
 	if (r < 0)
 		return r;
-	r = vnode_node(v, &vn, &n, &m, err);
-	if (r == 0)
-		r = sub_owner(v->subs[m.i].sub, n.owner, ret, err);
+	r = vnode_node(v, &vn, &ret->node, &m, err);
+	if (r == 0) {
+		ret->i = m.i;
+		ret->sub = v->subs[m.i].sub;
+		ret->joined = vn.joined;
+	}
 	vnode_done(&vn);
 	return r;
 }
@@ -131,22 +133,18 @@ int view_owner(struct ply_view *v, uint64_t ino, struct sub_owner *ret, struct p
 static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct sub **ret_sub,
 			struct ply_node *ret, struct ply_err *err)
 {
-	struct member m;
-	struct vnode vn;
-	int r = vnode_get(v, ino, &vn, err);
+	struct view_file f;
+	int r = view_file(v, ino, &f, err);
 
 	if (r < 0)
 		return r;
-	r = vnode_node(v, &vn, ret, &m, err);
-	if (r == 0) {
-		*ret_sub = v->subs[m.i].sub;
-		if (type && (ret->mode & S_IFMT) != type)
-			r = S_ISDIR(ret->mode) ?
-				ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
-				ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
-	}
-	vnode_done(&vn);
-	return r;
+	*ret_sub = f.sub;
+	*ret = f.node;
+	if (type && (f.node.mode & S_IFMT) != type)
+		return S_ISDIR(f.node.mode) ?
+			ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
+			ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
+	return 0;
 }
 
 int ply_view_readlink(struct ply_view *v, uint64_t ino, const char **ret, size_t *ret_len,

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control socket: see control.h. Nothing is read from the other side, so nobody
+ * can make the daemon wait or parse; a message that does not fit is dropped.
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mnt.h"
+#include "base/util.h"
+#include "cache/cache.h"
+#include "serve.h"
+#include "tree/view_internal.h"
+
+#define BIND_TRIES 100             /* 10 ms apart */
+
+static const char *const names[OPCODE_MAX] = {
+#define X(name, number) [number] = #name,
+	OPCODES(X)
+#undef X
+};
+
+int control_open(unsigned major, unsigned minor, int *ret_fd, struct ply_err *err)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un addr;
+	socklen_t len = mnt_control_address(major, minor, &addr);
+	int r = -1;
+
+	if (fd < 0)
+		return ply_fail_sys(err, -errno, "control socket");
+	/* the kernel gives device numbers again before the last daemon is quite gone */
+	for (int i = 0; i < BIND_TRIES && r < 0; i++) {
+		r = bind(fd, (struct sockaddr *)&addr, len);
+		if (r < 0 && errno != EADDRINUSE)
+			break;
+		if (r < 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	if (r < 0 || listen(fd, 16) < 0)
+		return ply_fail_sys(err, -errno, "control socket plyfs/%u:%u", major, minor);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int compose(struct buf *text, const struct serve *serve, struct ply_view *view)
+{
+	uint64_t counts[OPCODE_MAX], all = 0;
+	struct cache_stats cache;
+	int r;
+
+	serve_counts(serve, counts);
+	cache_stats(view_cache(view), &cache);
+	for (size_t i = 0; i < OPCODE_MAX; i++)
+		all += counts[i];
+	r = buf_printf(text, "pid %ld\ngeneration %llu\n", (long)getpid(),
+		       (unsigned long long)ply_image_generation(ply_view_image(view))->generation);
+	for (uint32_t i = 0; r == 0 && i < ply_view_nsubs(view); i++)
+		r = buf_printf(text, "selected %s\n",
+			       ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->name);
+	if (r == 0)
+		r = buf_printf(text, "cache %llu\nrequests %llu\n", (unsigned long long)cache.bytes,
+			       (unsigned long long)all);
+	for (size_t i = 0; r == 0 && i < OPCODE_MAX; i++)
+		if (counts[i])
+			r = buf_printf(text, "request %s %llu\n", names[i] ? names[i] : "OTHER",
+				       (unsigned long long)counts[i]);
+	return r;
+}
+
+static bool is_welcome(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+	       (cred.uid == 0 || cred.uid == geteuid());
+}
+
+void control_answer(int fd, const struct serve *serve, struct ply_view *view)
+{
+	for (;;) {
+		_cleanup_close_ int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		_cleanup_buf_ struct buf text = { 0 };
+
+		if (peer < 0)
+			return;
+		if (is_welcome(peer) && compose(&text, serve, view) == 0)
+			(void)!send(peer, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+}

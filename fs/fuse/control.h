@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control socket (its address: base/mnt.h). Whoever connects, if it is root or the
+ * daemon's own user, gets one message of text and the connection is closed:
+ *
+ *   pid PID
+ *   generation N
+ *   selected NAME           for each sub-image
+ *   cache BYTES
+ *   requests ALL
+ *   request NAME COUNT      for each kind that came, by the FUSE protocol's names
+ */
+#ifndef PLYFS_FUSE_CONTROL_H
+#define PLYFS_FUSE_CONTROL_H
+
+#include "plyfs/error.h"
+#include "plyfs/view.h"
+
+struct serve;
+
+/* A listening socket for the mount with this device number. */
+int control_open(unsigned major, unsigned minor, int *ret_fd, struct ply_err *err);
+
+/* Answer those who wait. Never blocks. */
+void control_answer(int fd, const struct serve *serve, struct ply_view *view);
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * plyfs-fuse: the daemon behind one mount. `plyfs mount` executes it, with the image that
+ * it serves on its command line; nothing else links libfuse.
+ *
+ *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--status FD] IMAGE DIR
+ *
+ * It stays one process with one pid: instead of forking into the background it
+ * leaves the session and terminal of its parent, and the parent goes when it hears on the
+ * status pipe (base/mnt.h) that the mount is usable, or why it is not. If nobody is
+ * there to hear it, the mount is taken back.
+ *
+ * The main thread opens, mounts, starts the others, and then waits: for a signal to
+ * end, for the control socket, for the end of the mount, and for the time to give
+ * cached blocks back. It holds no descriptor and no directory of the file system below
+ * the mount point.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/mnt.h"
+#include "base/util.h"
+#include "control.h"
+#include "log.h"
+#include "mount.h"
+#include "ops.h"
+#include "options.h"
+#include "plyfs/version.h"
+#include "serve.h"
+
+#define READAHEAD_KIB 1024         /* measured: 1 MiB requests; more gains nothing */
+#define IDLE_MS       10000        /* a block not used for so long is given back */
+
+struct daemon {
+	const char *image_arg, *dir;
+	const char **names;        /* the selection: pieces of argv */
+	size_t nnames, names_cap;
+	struct options options;
+	bool foreground;
+	int status_fd;             /* -1: nobody waits */
+
+	struct ply_image *image;
+	struct ply_view *view;
+	struct tree tree;
+	struct mnt_place place;
+	bool is_mounted;
+	struct serve *serve;
+	int control_fd, signal_fd;
+};
+
+/* --- what the parent hears ------------------------------------------------------------- */
+
+static int tell(struct daemon *d, const char *key, const char *value)
+{
+	char text[sizeof(((struct ply_err *)0)->msg) + 64];
+	int len;
+
+	if (d->status_fd < 0)
+		return 0;
+	len = snprintf(text, sizeof(text), "%s %s", key, value) + 1;   /* the NUL ends it */
+	len = MIN(len, (int)sizeof(text));
+	return write(d->status_fd, text, (size_t)len) == len ? 0 : -EPIPE;
+}
+
+static int give_up(struct daemon *d, const struct ply_err *err)
+{
+	char value[sizeof(err->msg) + 32];
+
+	if (d->status_fd < 0) {
+		log_error("%s", err->msg);
+		return 1;
+	}
+	snprintf(value, sizeof(value), "%d %d %s", err->code, (int)err->reason, err->msg);
+	tell(d, MNT_STATUS_ERROR, value);
+	return 1;
+}
+
+static void tell_selection(struct daemon *d)
+{
+	for (uint32_t i = 0; i < ply_view_nsubs(d->view); i++)
+		tell(d, MNT_STATUS_SELECTED,
+		     ply_image_sub_info(d->image, ply_view_sub(d->view, i))->name);
+	if (ply_image_warning(d->image))
+		tell(d, MNT_STATUS_WARNING, ply_image_warning(d->image));
+}
+
+/* --- start ------------------------------------------------------------------------------ */
+
+static int usage(struct daemon *d, struct ply_err *err)
+{
+	ply_fail(err, -EINVAL, PLY_R_USAGE,
+		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--status FD] IMAGE DIR");
+	return give_up(d, err);
+}
+
+static int add_names(struct daemon *d, char *text, struct ply_err *err)
+{
+	for (char *name; (name = strsep(&text, ","));) {
+		if (array_grow(&d->names, &d->names_cap, d->nnames + 1, sizeof(*d->names)) < 0)
+			return ply_fail_nomem(err);
+		d->names[d->nnames++] = name;
+	}
+	return 0;
+}
+
+static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
+{
+	static const struct option longs[] = { { "status", required_argument, NULL, 'S' }, { 0 } };
+	int c, r = 0;
+
+	opterr = 0;
+	while (r == 0 && (c = getopt_long(argc, argv, "fs:o:", longs, NULL)) != -1) {
+		if (c == 'f')
+			d->foreground = true;
+		else if (c == 's')
+			r = add_names(d, optarg, err);
+		else if (c == 'o')
+			r = options_parse(optarg, &d->options, err);
+		else if (c == 'S')
+			d->status_fd = atoi(optarg);
+		else
+			return usage(d, err);
+	}
+	if (r < 0)
+		return give_up(d, err);
+	if (argc - optind != 2)
+		return usage(d, err);
+	d->image_arg = argv[optind];
+	d->dir = argv[optind + 1];
+	options_complete(&d->options, geteuid() == 0);
+	return 0;
+}
+
+static int open_view(struct daemon *d, struct ply_err *err)
+{
+	int r = ply_image_open(d->image_arg, &d->image, err);
+
+	if (r == 0)
+		r = ply_view_open(d->image, d->names, d->nnames, d->options.cache, &d->view, err);
+	if (r == 0)
+		tree_init(&d->tree, d->view, d->options.default_permissions);
+	return r;
+}
+
+/* The image's absolute path, and the generation where one was asked for. */
+static int source(const struct daemon *d, char **ret)
+{
+	const char *path = ply_image_path(d->image), *at = strrchr(d->image_arg, '@');
+
+	if (access(d->image_arg, F_OK) == 0 || !at)
+		at = "";
+	return asprintf(ret, "%s%s", path, at) < 0 ? -ENOMEM : 0;
+}
+
+static int block_signals(struct daemon *d, struct ply_err *err)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (!d->foreground)
+		signal(SIGHUP, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return ply_fail_sys(err, -errno, "sigprocmask");
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return d->signal_fd < 0 ? ply_fail_sys(err, -errno, "signalfd") : 0;
+}
+
+static int start(struct daemon *d, struct ply_err *err)
+{
+	_cleanup_free_ char *from = NULL;
+	int fd, r = block_signals(d, err);
+
+	if (r == 0)
+		r = open_view(d, err);
+	if (r < 0)
+		return r;
+	if (source(d, &from) < 0)
+		return ply_fail_nomem(err);
+	r = mount_begin(d->dir, from, &d->options, &fd, &d->place, err);
+	if (r < 0)
+		return r;
+	d->is_mounted = true;
+	r = serve_new(fd, &d->tree, &d->serve, err);
+	if (r == 0)
+		r = control_open(d->place.major, d->place.minor, &d->control_fd, err);
+	if (r < 0)
+		return r;
+	mount_readahead(&d->place, READAHEAD_KIB);
+	return serve_start(d->serve, (unsigned)d->options.threads, err);
+}
+
+/* Away from the terminal and the directory of the parent, which goes now. */
+static int settle(struct daemon *d, struct ply_err *err)
+{
+	int null;
+
+	log_init(d->foreground);
+	if (chdir("/") < 0)
+		return ply_fail_sys(err, -errno, "/");
+	tell_selection(d);
+	if (!d->foreground) {
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		for (int fd = 0; fd <= 2; fd++)
+			if (null < 0 || dup2(null, fd) < 0)
+				return ply_fail_sys(err, -errno, "/dev/null");
+		close(null);
+	}
+	if (tell(d, MNT_STATUS_READY, "") < 0)
+		return ply_fail(err, -EPIPE, PLY_R_CANCELLED, "whoever wanted the mount is gone");
+	if (d->status_fd >= 0)
+		close(TAKE_FD(d->status_fd));
+	return 0;
+}
+
+/* --- until the end ------------------------------------------------------------------------ */
+
+static void watch(struct daemon *d)
+{
+	struct pollfd p[] = {
+		{ .fd = d->signal_fd, .events = POLLIN },
+		{ .fd = serve_ended_fd(d->serve), .events = POLLIN },
+		{ .fd = d->control_fd, .events = POLLIN },
+	};
+
+	for (;;) {
+		int n = poll(p, ARRAY_SIZE(p), IDLE_MS);
+
+		if (n < 0 && errno != EINTR) {
+			log_error("poll: %s", strerror(errno));
+			return;
+		}
+		if (n == 0)
+			ply_view_idle(d->view);
+		if (n <= 0)
+			continue;
+		if (p[0].revents || p[1].revents)
+			return;
+		if (p[2].revents)
+			control_answer(d->control_fd, d->serve, d->view);
+	}
+}
+
+static void finish(struct daemon *d)
+{
+	/* not by a device number that may be another's by now */
+	if (d->is_mounted && (!d->serve || serve_is_connected(d->serve)))
+		mount_end(&d->place);
+	d->serve = serve_free(d->serve);
+	cleanup_close(&d->control_fd);
+	cleanup_close(&d->signal_fd);
+	d->view = ply_view_close(d->view);
+	d->image = ply_image_close(d->image);
+	free(d->names);
+}
+
+/* Nothing but the status pipe is inherited: whoever waits for the end of some other pipe of
+ * the parent would wait for us. */
+static void close_inherited(int keep)
+{
+	if (keep > 3)
+		close_range(3, (unsigned)keep - 1, 0);
+	close_range(keep > 2 ? (unsigned)keep + 1 : 3, ~0U, 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = { .status_fd = -1, .control_fd = -1, .signal_fd = -1 };
+	struct ply_err err;
+	int code = parse(&d, argc, argv, &err);
+
+	if (code)
+		return code;
+	close_inherited(d.status_fd);
+	if (!d.foreground)
+		setsid();
+	/* cached blocks come from mmap, so that giving one back gives it back */
+	mallopt(M_MMAP_THRESHOLD, PLY_BLOCK_SIZE / 2);
+	if (start(&d, &err) < 0 || settle(&d, &err) < 0)
+		code = give_up(&d, &err);
+	else
+		watch(&d);
+	finish(&d);
+	return code;
+}

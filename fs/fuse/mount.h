@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Mounting and unmounting: by mount(2) for root, by fusermount3 for others. */
+#ifndef PLYFS_FUSE_MOUNT_H
+#define PLYFS_FUSE_MOUNT_H
+
+#include "base/mnt.h"
+#include "options.h"
+#include "plyfs/error.h"
+
+/*
+ * Mount on the directory @dir, to be shown as coming from @source. On success *ret_fd is
+ * the connection with the kernel, *ret the device number and id of the mount.
+ * MOUNTPOINT_BAD, MOUNTPOINT_BUSY, MOUNT_FAILED.
+ */
+int mount_begin(const char *dir, const char *source, const struct options *o, int *ret_fd,
+		struct mnt_place *ret, struct ply_err *err);
+
+/* Take the file system away from wherever it is mounted in this namespace, also where it
+ * is still used. */
+void mount_end(const struct mnt_place *place);
+
+/* Let the kernel read ahead farther than its 128 KiB; only root can. */
+void mount_readahead(const struct mnt_place *place, unsigned kib);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The argument of -o. */
+#ifndef PLYFS_FUSE_OPTIONS_H
+#define PLYFS_FUSE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "plyfs/error.h"
+
+struct options {
+	bool ro;                   /* accepted: every mount is */
+	bool nodev, nosuid, noexec;
+	bool allow_other;          /* root's mounts always; brings default_permissions */
+	bool default_permissions;  /* the kernel enforces modes and ACLs */
+	uint64_t cache;            /* bytes of decoded blocks; 0: the default */
+	uint64_t threads;          /* 0: the default */
+};
+
+/* Add the options in @text, separated by commas, to *@o. Reason USAGE; it names the option
+ * and lists what there is. */
+int options_parse(const char *text, struct options *o, struct ply_err *err);
+
+/* What follows from who mounts, and the defaults. */
+void options_complete(struct options *o, bool is_root);
+
+#endif

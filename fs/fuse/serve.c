@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The threads of the daemon.
+ *
+ * A loop of our own instead of fuse_session_loop_mt(): the number of threads is fixed,
+ * INIT is answered before anybody hears that the mount is there, and the end is in our
+ * hands: the threads are woken by a signal until they have seen `stopping`, so none is
+ * cancelled in the middle of a request.
+ *
+ * Requests are read by a hook, which sees each one raw: that is where they are
+ * counted, also those that libfuse does not know.
+ *
+ * Locking: none. `stopping` and the counts are atomics, the rest is immutable
+ * while threads run.
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "log.h"
+#include "ops.h"
+
+#define WAKE SIGUSR1
+
+struct serve {
+	struct fuse_session *session;
+	struct tree *tree;         /* borrowed */
+	pthread_t *threads;
+	unsigned nthreads;
+	int ended_fd;
+	atomic_bool stopping;
+};
+
+/* One daemon serves one mount. */
+static _Atomic uint64_t counts[OPCODE_MAX];
+
+static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
+{
+	uint32_t opcode;           /* a request begins with its length and its opcode */
+	ssize_t n = read(fd, buf, len);
+
+	(void)userdata;
+	if (n >= 8) {
+		memcpy(&opcode, (const char *)buf + 4, sizeof(opcode));
+		atomic_fetch_add_explicit(&counts[opcode < OPCODE_MAX ? opcode : 0], 1,
+					  memory_order_relaxed);
+	}
+	return n;
+}
+
+static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	(void)userdata;
+	return writev(fd, iov, count);
+}
+
+void serve_counts(const struct serve *s, uint64_t ret[OPCODE_MAX])
+{
+	(void)s;
+	for (size_t i = 0; i < OPCODE_MAX; i++)
+		ret[i] = atomic_load_explicit(&counts[i], memory_order_relaxed);
+}
+
+static void libfuse_says(enum fuse_log_level level, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void libfuse_says(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char text[512];
+
+	if (level > FUSE_LOG_ERR)
+		return;
+	vsnprintf(text, sizeof(text), fmt, ap);
+	text[strcspn(text, "\n")] = '\0';
+	log_error("libfuse: %s", text);
+}
+
+/* One request. 1: answered; 0: unmounted; negative errno. */
+static int one_request(struct serve *s, struct fuse_buf *buf)
+{
+	int r = fuse_session_receive_buf(s->session, buf);
+
+	if (r <= 0)
+		return r;
+	fuse_session_process_buf(s->session, buf);
+	return fuse_session_exited(s->session) ? 0 : 1;
+}
+
+static int first_request(struct serve *s, struct ply_err *err)
+{
+	struct fuse_buf buf = { .mem = NULL };
+	int r = 1;
+
+	while (!s->tree->is_initialised && r > 0) {
+		r = one_request(s, &buf);
+		if (r == -EINTR || r == -EAGAIN)
+			r = 1;
+	}
+	free(buf.mem);
+	if (s->tree->is_initialised && r > 0)
+		return 0;
+	return ply_fail(err, r ? r : -ENODEV, PLY_R_MOUNT_FAILED,
+			"the kernel and the daemon could not agree: %s",
+			r ? strerror(-r) : "unmounted at once");
+}
+
+int serve_new(int fd, struct tree *tree, struct serve **ret, struct ply_err *err)
+{
+	static char name[] = "plyfs-fuse";
+	static const struct fuse_custom_io io = { .read = hook_read, .writev = hook_writev };
+	char *argv[] = { name, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct serve *s = calloc(1, sizeof(*s));
+	int r = -ENOMEM;
+
+	if (!s) {
+		close(fd);
+		return ply_fail_nomem(err);
+	}
+	s->tree = tree;
+	fuse_set_log_func(libfuse_says);
+	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->session = fuse_session_new(&args, &tree_ops, sizeof(tree_ops), tree);
+	fuse_opt_free_args(&args);
+	if (s->session)
+		r = fuse_session_custom_io(s->session, &io, fd);
+	if (r < 0)
+		close(fd);
+	if (r < 0 || s->ended_fd < 0)
+		r = ply_fail(err, -ENOMEM, PLY_R_MOUNT_FAILED, "libfuse gives no session");
+	else
+		r = first_request(s, err);
+	if (r < 0) {
+		serve_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+static void *thread_main(void *arg)
+{
+	struct serve *s = arg;
+	struct fuse_buf buf = { .mem = NULL };
+	uint64_t one = 1;
+
+	while (!atomic_load(&s->stopping)) {
+		int r = one_request(s, &buf);
+
+		if (r > 0 || r == -EINTR || r == -EAGAIN)
+			continue;
+		if (r < 0)
+			log_error("cannot read requests: %s", strerror(-r));
+		break;
+	}
+	free(buf.mem);
+	tree_thread_done();
+	if (write(s->ended_fd, &one, sizeof(one)) < 0)
+		log_error("cannot tell that a thread ended: %s", strerror(errno));
+	return NULL;
+}
+
+static void on_wake(int sig)
+{
+	(void)sig;
+}
+
+int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
+{
+	struct sigaction sa = { .sa_handler = on_wake };   /* no SA_RESTART: read() returns */
+
+	sigaction(WAKE, &sa, NULL);
+	s->threads = calloc(nthreads, sizeof(*s->threads));
+	if (!s->threads)
+		return ply_fail_nomem(err);
+	for (; s->nthreads < nthreads; s->nthreads++) {
+		int r = pthread_create(&s->threads[s->nthreads], NULL, thread_main, s);
+
+		if (r)
+			return ply_fail_sys(err, -r, "cannot start thread %u of %u", s->nthreads + 1, nthreads);
+	}
+	return 0;
+}
+
+int serve_ended_fd(const struct serve *s)
+{
+	return s->ended_fd;
+}
+
+bool serve_is_connected(const struct serve *s)
+{
+	struct pollfd p = { .fd = fuse_session_fd(s->session) };
+
+	return poll(&p, 1, 0) == 0;   /* else POLLERR */
+}
+
+/* Signals until it is gone: one may come just before the thread goes to sleep in read(). */
+static void end_thread(pthread_t thread)
+{
+	int r;
+
+	do {
+		struct timespec until;
+
+		pthread_kill(thread, WAKE);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 20000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+		r = pthread_timedjoin_np(thread, NULL, &until);
+	} while (r == ETIMEDOUT || r == EINTR);
+}
+
+struct serve *serve_free(struct serve *s)
+{
+	if (!s)
+		return NULL;
+	atomic_store(&s->stopping, true);
+	for (unsigned i = 0; i < s->nthreads; i++)
+		end_thread(s->threads[i]);
+	free(s->threads);
+	if (s->session)
+		fuse_session_destroy(s->session);
+	if (s->ended_fd >= 0)
+		close(s->ended_fd);
+	free(s);
+	return NULL;
+}

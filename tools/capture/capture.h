@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A machine into one image: scan, split, write. */
+#ifndef PLYFS_CAPTURE_H
+#define PLYFS_CAPTURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "capture/scan.h"
+#include "capture/split.h"
+#include "cli.h"
+#include "progress.h"
+#include "sub/sub_write.h"
+
+struct capture_options {
+	const char *root, *image;
+	const struct cli_list *wanted;     /* NAME=PACKAGE|/GLOB[,...] */
+	const struct cli_list *exclude;    /* globs */
+	int level;                         /* zstd */
+	unsigned jobs;
+	bool force, allow_partial;
+	struct progress_counters *counters;
+};
+
+struct capture_sub {
+	const char *name;          /* borrowed from split */
+	uint64_t files, bytes, stored;
+};
+
+struct capture_report {
+	struct scan scan;          /* for what was left out */
+	struct split split;
+	struct capture_sub *subs;
+	size_t nsubs;
+	uint64_t files, bytes, image_bytes;
+	uint64_t skipped;          /* files that could not be read (--allow-partial) */
+	char **changed;            /* paths, escaped, of files that changed while they were read */
+	size_t nchanged, changed_cap;
+	char **vanished;
+	size_t nvanished, vanished_cap;
+};
+
+int capture_run(const struct capture_options *o, struct capture_report *ret, struct ply_err *err);
+void capture_report_done(struct capture_report *r);
+
+/* What capture.c and capture_write.c share. */
+struct capture {
+	const struct capture_options *o;
+	struct capture_report *report;
+	struct scan *scan;
+	struct split *split;
+	struct imagew *image;
+	struct pool *pool;
+	struct idnames *users, *groups;
+	bool fixed_time;           /* SOURCE_DATE_EPOCH */
+	int64_t time_sec;
+
+	uint32_t *index;           /* by node: its index in the sub-image in hand; 0: not in it */
+	uint8_t *bits;             /* by node: wants a digest; of the sub-image in hand */
+	uint8_t *crossing;         /* by group: names in several components */
+	struct placed {            /* what several sub-images hold, for the join table */
+		uint32_t node;     /* a directory, or SCAN_NONE: a name of group */
+		uint32_t group;
+		uint64_t ref;
+		uint8_t digest[32];
+	} *placed;
+	size_t nplaced, placed_cap;
+};
+
+/* Write component @c as a sub-image. */
+int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, struct ply_err *err);
+/* The join table, from cap->placed. */
+int capture_write_joins(struct capture *cap, struct ply_err *err);
+/* The path of @node to a list of the report. -ENOMEM. */
+int capture_note(char ***list, size_t *n, size_t *cap, const struct scan *scan, uint32_t node);
+
+#endif

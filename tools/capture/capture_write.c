@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One component into one sub-image.
+ *
+ * First the order: the names that belong to it, and their directories, numbered
+ * directory by directory (FORMAT.md, NODES). Loaders read the files in that order; this thread takes them one
+ * by one, makes node and entry, and hands content on. So a file that has gone since the
+ * scan leaves no trace, and all that a node says is as of the moment when its content was read.
+ *
+ * Blocks of large files are read by the threads that compress them. Whether such a file
+ * changed meanwhile is known when its last block has been read; those that did are
+ * read once more at the end of the sub-image.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/pool.h"
+#include "base/util.h"
+#include "capture/capture.h"
+#include "capture/idnames.h"
+#include "capture/load.h"
+#include "image/image_write.h"
+
+#define MARKED     UINT32_MAX      /* in cap.index: belongs here, has no number yet */
+#define READINGS   3
+
+/* A large file while its blocks are being read. Freed at the end of the sub-image. */
+struct big {
+	struct loaded as_loaded;   /* its stat only */
+	uint32_t node, index;
+	int fd;
+	atomic_uint refs;          /* blocks under way, and the one who gives them out */
+	atomic_bool stale;
+	struct big *next;
+};
+
+struct writer {
+	struct capture *cap;
+	size_t c;
+	struct subw *subw;
+	struct loader *loader;
+	uint32_t *order, *dirs;    /* what the loader reads; directories in order of numbering */
+	size_t norder, ndirs;
+	uint32_t *group_index;     /* by group; MARKED: its first name is in `order` */
+	struct big *bigs;
+	uint8_t *tail;             /* PLY_BLOCK_SIZE */
+};
+
+static const struct scan_node *at(const struct writer *w, uint32_t node)
+{
+	return &w->cap->scan->nodes[node];
+}
+
+/* --- the order ------------------------------------------------------------------- */
+
+static void mark(struct writer *w)
+{
+	const struct scan *s = w->cap->scan;
+	uint32_t *index = w->cap->index;
+
+	memset(index, 0, s->n * sizeof(*index));
+	index[SCAN_ROOT] = MARKED;
+	for (uint32_t i = 1; i < s->n; i++) {
+		if (!split_holds(w->cap->split, s->nodes[i].comp, w->c) ||
+		    (s->nodes[i].flags & SCAN_UNREADABLE && !S_ISDIR(s->nodes[i].mode)))
+			continue;
+		for (uint32_t k = i; index[k] != MARKED; k = s->nodes[k].parent)
+			index[k] = MARKED;
+	}
+}
+
+static int make_order(struct writer *w)
+{
+	const struct scan *s = w->cap->scan;
+	const uint32_t *index = w->cap->index;
+	size_t count = 0, nstack = 0;
+	uint32_t *stack;
+
+	for (size_t i = 0; i < s->n; i++)
+		count += index[i] == MARKED;
+	w->order = malloc(count * sizeof(*w->order));
+	w->dirs = malloc(count * sizeof(*w->dirs));
+	stack = malloc(count * sizeof(*stack));
+	w->group_index = calloc(s->ngroups + 1, sizeof(*w->group_index));
+	if (!w->order || !w->dirs || !stack || !w->group_index) {
+		free(stack);
+		return -ENOMEM;
+	}
+	w->order[w->norder++] = SCAN_ROOT;
+	stack[nstack++] = SCAN_ROOT;
+	while (nstack) {
+		uint32_t dir = stack[--nstack];
+		const struct scan_node *d = &s->nodes[dir];
+
+		w->dirs[w->ndirs++] = dir;
+		for (uint32_t i = d->first_child; i < d->first_child + d->nchildren; i++) {
+			const struct scan_node *n = &s->nodes[i];
+
+			if (index[i] != MARKED || (n->group && w->group_index[n->group]))
+				continue;
+			w->order[w->norder++] = i;
+			if (n->group)
+				w->group_index[n->group] = MARKED;
+		}
+		for (uint32_t i = d->first_child + d->nchildren; i-- > d->first_child;)
+			if (index[i] == MARKED && S_ISDIR(s->nodes[i].mode))
+				stack[nstack++] = i;
+	}
+	memset(w->group_index, 0, (s->ngroups + 1) * sizeof(*w->group_index));
+	free(stack);
+	return 0;
+}
+
+struct sized {
+	uint64_t size;
+	uint32_t node;
+};
+
+static int by_size(const void *a, const void *b)
+{
+	const struct sized *x = a, *y = b;
+
+	return x->size < y->size ? -1 : x->size > y->size;
+}
+
+/* Files that another one may equal: only those of a size that occurs twice are hashed. */
+static int choose_digests(struct writer *w)
+{
+	struct sized *v = malloc((w->norder + 1) * sizeof(*v));
+	uint8_t *bits = w->cap->bits;
+	size_t n = 0;
+
+	if (!v)
+		return -ENOMEM;
+	memset(bits, 0, w->cap->scan->n / 8 + 1);
+	for (size_t i = 0; i < w->norder; i++) {
+		const struct scan_node *f = at(w, w->order[i]);
+
+		if (S_ISREG(f->mode) && f->size > PLY_INLINE_MAX)
+			v[n++] = (struct sized){ f->size, w->order[i] };
+		if (f->group && w->cap->crossing[f->group / 8] >> f->group % 8 & 1)
+			bits[w->order[i] / 8] |= (uint8_t)(1 << w->order[i] % 8);
+	}
+	qsort(v, n, sizeof(*v), by_size);
+	for (size_t i = 0; i < n; i++)
+		if ((i && v[i - 1].size == v[i].size) || (i + 1 < n && v[i + 1].size == v[i].size))
+			bits[v[i].node / 8] |= (uint8_t)(1 << v[i].node % 8);
+	free(v);
+	return 0;
+}
+
+/* --- content --------------------------------------------------------------------- */
+
+static void big_put(struct big *b)
+{
+	if (atomic_fetch_sub(&b->refs, 1) != 1)
+		return;
+	if (load_is_stale(&b->as_loaded, b->fd))
+		atomic_store(&b->stale, true);
+	close(TAKE_FD(b->fd));
+}
+
+/* [off, off + len) of the file; what is no longer there is zeros, and the file stale. */
+static int big_read(struct big *b, uint64_t off, uint8_t *buf, size_t len, struct ply_err *err)
+{
+	while (len) {
+		ssize_t n = pread(b->fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return ply_fail_sys(err, -errno, "cannot read a file");
+		if (n == 0) {
+			atomic_store(&b->stale, true);
+			memset(buf, 0, len);
+			return 0;
+		}
+		buf += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* On a thread of the pool. */
+static int fill(void *ctx, uint64_t off, void *buf, size_t len, struct ply_err *err)
+{
+	struct big *b = ctx;
+	int r = big_read(b, off, buf, len, err);
+
+	big_put(b);
+	return r;
+}
+
+static int write_extent(struct writer *w, struct big *b, const struct load_extent *e, struct ply_err *err)
+{
+	uint64_t off = e->off, end = e->off + e->len;
+	int r = 0;
+
+	for (; r == 0 && end - off >= PLY_BLOCK_SIZE; off += PLY_BLOCK_SIZE) {
+		atomic_fetch_add(&b->refs, 1);
+		r = subw_data_fill(w->subw, off, PLY_BLOCK_SIZE, fill, b, err);
+		if (r < 0)
+			atomic_fetch_sub(&b->refs, 1);   /* it was not handed over */
+		if (w->cap->o->counters)
+			atomic_fetch_add(&w->cap->o->counters->bytes, PLY_BLOCK_SIZE);
+	}
+	if (r < 0 || off == end)
+		return r;
+	if (w->cap->o->counters)
+		atomic_fetch_add(&w->cap->o->counters->bytes, end - off);
+	r = big_read(b, off, w->tail, (size_t)(end - off), err);
+	return r < 0 ? r : subw_data(w->subw, off, w->tail, (size_t)(end - off), err);
+}
+
+static bool is_whole(const struct loaded *l)
+{
+	return l->nextents == 1 && l->extents[0].off == 0 && l->extents[0].len == l->size;
+}
+
+static int write_big(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
+{
+	bool share = l->has_digest && is_whole(l);
+	struct big *b;
+	int r = share ? subw_file_same(w->subw, index, l->size, l->digest) : 0;
+
+	if (r != 0)
+		return r < 0 ? ply_fail_nomem(err) : 0;
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return ply_fail_nomem(err);
+	*b = (struct big){ .as_loaded = *l, .node = l->node, .index = index, .fd = TAKE_FD(l->fd),
+			   .refs = 1, .stale = l->changed, .next = w->bigs };
+	w->bigs = b;
+	r = subw_file(w->subw, index, l->size);
+	for (size_t i = 0; r == 0 && i < l->nextents; i++)
+		r = write_extent(w, b, &l->extents[i], err);
+	if (r == 0)
+		r = subw_file_end(w->subw, err);
+	big_put(b);
+	if (r == 0 && share) {
+		/* others may only share what was read as it was hashed */
+		r = subw_sync(w->subw, err);
+		if (r == 0 && !atomic_load(&b->stale) && subw_file_known(w->subw, index, l->digest) < 0)
+			r = ply_fail_nomem(err);
+	}
+	return r;
+}
+
+static int write_content(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
+{
+	int r;
+
+	if (l->size >= PLY_BLOCK_SIZE)
+		return write_big(w, l, index, err);
+	if (w->cap->o->counters)
+		atomic_fetch_add(&w->cap->o->counters->bytes, l->size);
+	if (l->size && is_whole(l))
+		return subw_file_whole(w->subw, index, l->data, l->size, l->has_digest ? l->digest : NULL,
+				       err);
+	r = subw_file(w->subw, index, l->size);
+	for (size_t i = 0; r == 0 && i < l->nextents; i++)
+		r = subw_data(w->subw, l->extents[i].off, l->data + l->extents[i].off,
+			      (size_t)l->extents[i].len, err);
+	return r < 0 ? r : subw_file_end(w->subw, err);
+}
+
+/* --- nodes ----------------------------------------------------------------------- */
+
+static int make_node(struct writer *w, const struct loaded *l, struct ply_node *ret)
+{
+	const struct capture *cap = w->cap;
+
+	*ret = (struct ply_node){
+		.mode = l->mode,
+		.mtime_sec = l->mtime_sec,
+		.mtime_nsec = l->mtime_nsec,
+	};
+	if (S_ISDIR(l->mode) && !split_holds(cap->split, at(w, l->node)->comp, w->c))
+		ret->flags |= PLY_NODE_IMPLIED;
+	if (S_ISCHR(l->mode) || S_ISBLK(l->mode))
+		ret->size = l->size;
+	if (subw_owner(w->subw, l->uid, l->gid, idnames_find(cap->users, l->uid),
+		       idnames_find(cap->groups, l->gid), &ret->owner) < 0)
+		return -ENOMEM;
+	return subw_xattrs(w->subw, l->xattrs, l->nxattrs, &ret->xattrs);
+}
+
+static int place(struct writer *w, const struct loaded *l, uint32_t index)
+{
+	struct capture *cap = w->cap;
+	const struct scan_node *n = at(w, l->node);
+	struct placed p = { .node = SCAN_NONE, .group = n->group, .ref = PLY_INO(w->c, index) };
+
+	if (S_ISDIR(n->mode))
+		p.node = l->node;
+	else if (!n->group || !(cap->crossing[n->group / 8] >> n->group % 8 & 1))
+		return 0;
+	if (l->has_digest)
+		memcpy(p.digest, l->digest, sizeof(p.digest));
+	if (array_grow(&cap->placed, &cap->placed_cap, cap->nplaced + 1, sizeof(p)) < 0)
+		return -ENOMEM;
+	cap->placed[cap->nplaced++] = p;
+	return 0;
+}
+
+/* Node and content of @l; *ret_index 0: it has gone. */
+static int write_file(struct writer *w, struct loaded *l, uint32_t *ret_index, struct ply_err *err)
+{
+	struct capture_report *report = w->cap->report;
+	const struct scan *s = w->cap->scan;
+	struct ply_node n;
+	uint64_t index;
+	int r = 0;
+
+	*ret_index = 0;
+	if (l->result < 0) {
+		if (l->err.reason == PLY_R_FILES_UNREADABLE && w->cap->o->allow_partial) {
+			report->skipped++;
+			return 0;
+		}
+		*err = l->err;
+		return l->result;
+	}
+	if (l->vanished && !S_ISDIR(l->mode))
+		return capture_note(&report->vanished, &report->nvanished, &report->vanished_cap, s,
+				    l->node) < 0 ? ply_fail_nomem(err) : 0;
+	if (make_node(w, l, &n) < 0 || subw_node(w->subw, &n, &index) < 0 ||
+	    (l->changed && l->size < PLY_BLOCK_SIZE &&
+	     capture_note(&report->changed, &report->nchanged, &report->changed_cap, s, l->node) < 0) ||
+	    place(w, l, (uint32_t)index) < 0)
+		return ply_fail_nomem(err);
+	if (S_ISREG(l->mode))
+		r = write_content(w, l, (uint32_t)index, err);
+	else if (S_ISLNK(l->mode) &&
+		 subw_symlink(w->subw, index, scan_target(s, l->node), l->size) < 0)
+		r = ply_fail_nomem(err);
+	*ret_index = (uint32_t)index;
+	return r;
+}
+
+/* A further name of a group whose first name had gone when it was its turn. */
+static int write_late(struct writer *w, uint32_t node, uint32_t *ret_index, struct ply_err *err)
+{
+	struct loaded l;
+	int r;
+
+	load_again(w->cap->scan, node, &l);
+	r = write_file(w, &l, ret_index, err);
+	loaded_done(&l);
+	return r;
+}
+
+static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
+{
+	const struct scan_node *n = at(w, node);
+	uint32_t *tied = n->group ? &w->group_index[n->group] : NULL, index = 0;
+	int r = 0;
+
+	if (tied && *tied && *tied != MARKED) {
+		index = *tied;
+	} else if (tied && *tied == MARKED) {
+		r = write_late(w, node, &index, err);
+	} else {
+		struct loaded *l = loader_next(w->loader);
+
+		r = write_file(w, l, &index, err);
+	}
+	if (tied && r == 0)
+		*tied = index ? index : MARKED;
+	if (w->cap->o->counters)
+		atomic_fetch_add(&w->cap->o->counters->files, 1);
+	if (r < 0)
+		return r;
+	w->cap->index[node] = index;
+	if (index && subw_entry(w->subw, scan_name(w->cap->scan, node), n->name_len, index) < 0)
+		return ply_fail_nomem(err);
+	return 0;
+}
+
+static int write_tree(struct writer *w, struct ply_err *err)
+{
+	uint32_t index;
+	int r = write_file(w, loader_next(w->loader), &index, err);
+
+	w->cap->index[SCAN_ROOT] = index;
+	for (size_t d = 0; r == 0 && d < w->ndirs; d++) {
+		const struct scan_node *dir = at(w, w->dirs[d]);
+
+		r = subw_dir(w->subw, w->cap->index[w->dirs[d]]);
+		for (uint32_t i = dir->first_child; r == 0 && i < dir->first_child + dir->nchildren; i++)
+			if (w->cap->index[i] == MARKED)
+				r = write_child(w, i, err);
+	}
+	return r;
+}
+
+/* A file that changed while its blocks were read: again, and told where it does not stop. */
+static int write_again(struct writer *w, struct big *b, struct ply_err *err)
+{
+	struct capture_report *report = w->cap->report;
+	bool stale = true;
+	int r = 0;
+
+	for (int reading = 1; r == 0 && stale && reading < READINGS; reading++) {
+		struct ply_node *n, fresh;
+		struct loaded l;
+
+		r = load_again(w->cap->scan, b->node, &l);
+		if (r < 0)
+			*err = l.err;
+		if (r == 0 && l.vanished) {   /* what was read of it stands */
+			loaded_done(&l);
+			break;
+		}
+		if (r == 0)
+			r = subw_file_forget(w->subw, b->index, err);
+		if (r == 0 && make_node(w, &l, &fresh) < 0)
+			r = ply_fail_nomem(err);
+		if (r == 0) {
+			n = subw_node_at(w->subw, b->index);
+			n->mode = fresh.mode;
+			n->owner = fresh.owner;
+			n->xattrs = fresh.xattrs;
+			n->mtime_sec = fresh.mtime_sec;
+			n->mtime_nsec = fresh.mtime_nsec;
+			l.has_digest = false;
+			r = write_content(w, &l, b->index, err);
+		}
+		if (r == 0)
+			r = subw_sync(w->subw, err);
+		if (r == 0)
+			stale = l.size >= PLY_BLOCK_SIZE ? atomic_load(&w->bigs->stale) : l.changed;
+		loaded_done(&l);
+	}
+	if (r == 0 && stale && capture_note(&report->changed, &report->nchanged, &report->changed_cap,
+					    w->cap->scan, b->node) < 0)
+		r = ply_fail_nomem(err);
+	return r;
+}
+
+static int settle_bigs(struct writer *w, struct ply_err *err)
+{
+	int r = subw_sync(w->subw, err);
+
+	for (struct big *b = w->bigs; r == 0 && b; b = b->next)   /* new ones come before the first */
+		if (atomic_load(&b->stale))
+			r = write_again(w, b, err);
+	return r;
+}
+
+int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, struct ply_err *err)
+{
+	const struct subw_options o = {
+		.name = cap->split->comps[c].name,
+		.level = cap->o->level,
+		.pool = cap->pool,
+		.nworkers = cap->o->jobs,
+		.max_inflight = 4 * cap->o->jobs,
+		.content_uuid = cap->fixed_time,
+	};
+	struct writer w = { .cap = cap, .c = c, .tail = malloc(PLY_BLOCK_SIZE) };
+	struct out *out = imagew_out(cap->image);
+	int r = w.tail ? out_align(out, PLY_ALIGN, err) : ply_fail_nomem(err);
+
+	if (r == 0) {
+		mark(&w);
+		if (make_order(&w) < 0 || choose_digests(&w) < 0)
+			r = ply_fail_nomem(err);
+	}
+	if (r == 0)
+		r = subw_new(out, &o, &w.subw, err);
+	if (r == 0)
+		r = loader_new(cap->scan, w.order, w.norder, cap->bits, MIN(MAX(cap->o->jobs, 4u), 16u),
+			       &w.loader, err);
+	if (r == 0)
+		r = write_tree(&w, err);
+	loader_free(w.loader);
+	if (r == 0)
+		r = settle_bigs(&w, err);
+	if (r == 0)
+		r = subw_finish(w.subw, ret, err);
+	subw_free(w.subw);         /* waits for blocks that still read from bigs */
+	for (struct big *b = w.bigs, *next; b; b = next) {
+		next = b->next;
+		cleanup_close(&b->fd);
+		free(b);
+	}
+	free(w.order);
+	free(w.dirs);
+	free(w.group_index);
+	free(w.tail);
+	return r;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reading files ahead of the one that writes them: threads load scanned nodes in a given
+ * order, the consumer takes them in that order. What is waiting is bounded in
+ * bytes and in descriptors.
+ */
+#ifndef PLYFS_LOAD_H
+#define PLYFS_LOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "capture/scan.h"
+#include "sub/sub_write.h"
+
+struct load_extent {
+	uint64_t off, len;
+};
+
+/* One file as it is now, which may be later than what the scan saw. */
+struct loaded {
+	uint32_t node;
+	int result;                /* negative errno, then err is set */
+	struct ply_err err;
+	bool vanished;             /* or of another type now */
+	bool changed;              /* still changing after several readings */
+
+	uint16_t mode;
+	uint32_t uid, gid;
+	uint64_t size;
+	int64_t mtime_sec, ctime_sec;
+	uint32_t mtime_nsec, ctime_nsec;
+
+	struct subw_xattr *xattrs; /* into xattr_text */
+	size_t nxattrs, xattrs_cap;
+	struct buf xattr_text;
+
+	/* regular files */
+	struct load_extent *extents;   /* what is not a hole, at multiples of 4096 but the end */
+	size_t nextents, extents_cap;
+	uint8_t *data;             /* content of a file below PLY_BLOCK_SIZE */
+	int fd;                    /* larger: open for reading; the consumer takes it (TAKE_FD) */
+	bool has_digest;
+	uint8_t digest[32];        /* SHA-256 of the content */
+};
+
+struct loader;
+
+/* @order (@n nodes) and @scan are borrowed. @wants_digest: bit set by node: compute it. */
+int loader_new(const struct scan *scan, const uint32_t *order, size_t n, const uint8_t *wants_digest,
+	       unsigned nthreads, struct loader **ret, struct ply_err *err);
+struct loader *loader_free(struct loader *l);
+
+/* The next node in order; borrowed until the next call. NULL at the end. */
+struct loaded *loader_next(struct loader *l);
+
+/* Load one node in this thread, for a second reading. Release by loaded_done(). */
+int load_again(const struct scan *scan, uint32_t node, struct loaded *ret);
+void loaded_done(struct loaded *l);
+
+/* Has the open file changed since @l was loaded? */
+bool load_is_stale(const struct loaded *l, int fd);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* plyfs capture: options and report; the work is in tools/capture. */
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/pool.h"
+#include "base/util.h"
+#include "capture/capture.h"
+#include "cli.h"
+#include "codec/codec.h"
+#include "verbs.h"
+
+#define JOBS_MAX 256u
+
+static double now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A mount point of the kernel's or a temporary one is as it should be; the rest is told. */
+static bool is_worth_telling(const struct scan_note *n)
+{
+	return n->why != SCAN_WHY_KERNEL && n->why != SCAN_WHY_TEMPORARY;
+}
+
+static void warn(const struct capture_report *r, bool allow_partial)
+{
+	for (size_t i = 0; i < r->scan.nleft_out; i++) {
+		const struct scan_note *n = &r->scan.left_out[i];
+		char shown[512];
+
+		if (!is_worth_telling(n))
+			continue;
+		escape_name_to(n->path, strlen(n->path), shown, sizeof(shown));
+		cli_note("left out: /%s: %s%s%s%s", shown, scan_why_text(n->why), *n->type ? " (" : "",
+			 n->type, *n->type ? ")" : "");
+	}
+	for (size_t i = 0; i < r->nvanished; i++)
+		cli_note("left out: /%s: disappeared while it was read", r->vanished[i]);
+	for (size_t i = 0; i < r->nchanged; i++)
+		cli_note("warning: /%s changed while it was read, several times; its content may be of no single moment",
+			 r->changed[i]);
+	if (allow_partial && r->skipped)
+		cli_note("left out: %llu files that this user cannot read", (unsigned long long)r->skipped);
+}
+
+static json_t *json_paths(char **v, size_t n)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(a, json_string(v[i]));
+	return a;
+}
+
+static int print_json(const struct capture_options *o, const struct capture_report *r, double seconds)
+{
+	json_t *subs = json_array(), *left_out = json_array();
+
+	for (size_t i = 0; i < r->nsubs; i++)
+		json_array_append_new(subs, json_pack("{s:s,s:I,s:I,s:I}", "name", r->subs[i].name, "inodes",
+						      (json_int_t)r->subs[i].files, "bytes",
+						      (json_int_t)r->subs[i].bytes, "stored_bytes",
+						      (json_int_t)r->subs[i].stored));
+	for (size_t i = 0; i < r->scan.nleft_out; i++) {
+		const struct scan_note *n = &r->scan.left_out[i];
+
+		json_array_append_new(left_out,
+				      json_pack("{s:o,s:s,s:s}", "path",
+						cli_json_name(n->path, strlen(n->path)), "why",
+						scan_why_text(n->why), "type", n->type));
+	}
+	return cli_print_json(json_pack("{s:o,s:o,s:I,s:I,s:I,s:f,s:o,s:o,s:o,s:o,s:I}", "root",
+					cli_json_name(o->root, strlen(o->root)), "image",
+					cli_json_name(o->image, strlen(o->image)), "inodes",
+					(json_int_t)r->files, "bytes", (json_int_t)r->bytes, "image_bytes",
+					(json_int_t)r->image_bytes, "seconds", seconds, "sub_images", subs,
+					"left_out", left_out, "changed", json_paths(r->changed, r->nchanged),
+					"vanished", json_paths(r->vanished, r->nvanished), "unreadable",
+					(json_int_t)r->skipped));
+}
+
+static void print(const struct capture_options *o, const struct capture_report *r, double seconds)
+{
+	char a[16], b[16];
+
+	for (size_t i = 0; i < r->nsubs; i++)
+		printf("%-24s %9llu files %10s, stored %10s\n", r->subs[i].name,
+		       (unsigned long long)r->subs[i].files, format_size(r->subs[i].bytes, a),
+		       format_size(r->subs[i].stored, b));
+	printf("%s: %llu files, %s in %s, %.1f s\n", o->image, (unsigned long long)r->files,
+	       format_size(r->bytes, a), format_size(r->image_bytes, b), seconds);
+}
+
+int cmd_capture(int argc, char **argv)
+{
+	_cleanup_list_ struct cli_list wanted = { 0 }, exclude = { 0 };
+	unsigned level = CODEC_LEVEL_DEFAULT, jobs = ncpus();
+	bool force = false, allow_partial = false;
+	const char *when = NULL;
+	const struct cli_opt opts[] = {
+		{ "component", 'c', "NAME=WHAT[,...]",
+		  "a sub-image of its own for these packages, or for the paths that match /GLOB", CLI_LIST,
+		  &wanted },
+		{ "exclude", 'x', "GLOB", "leave out what matches, from ROOT: /var/cache/**", CLI_LIST, &exclude },
+		{ "level", 0, "N", "of zstd, 1 to 19 (3)", CLI_NUMBER, &level },
+		{ "jobs", 'j', "N", "threads that compress (one for each processor)", CLI_NUMBER, &jobs },
+		{ "force", 'f', NULL, "replace IMAGE where it exists, once the new one is whole", CLI_FLAG, &force },
+		{ "allow-partial", 0, NULL, "leave out, and count, what this user cannot read", CLI_FLAG,
+		  &allow_partial },
+		PROGRESS_OPTION(&when),
+		CLI_JSON,
+		CLI_END
+	};
+	const struct cli_spec spec = { "capture", "ROOT IMAGE",
+				       "Capture the machine whose root directory is ROOT into a new image.", opts,
+				       2, 2 };
+	struct progress_counters counters = { 0 };
+	struct capture_report report;
+	struct capture_options o;
+	struct progress *progress;
+	struct ply_err err = { 0 };
+	struct cli_args args;
+	double start = now_s();
+	int r, code = cli_parse(&spec, argc, argv, &args);
+
+	if (code >= 0)
+		return code;
+	if (level < CODEC_LEVEL_MIN || level > CODEC_LEVEL_MAX)
+		return cli_usage("--level is %d to %d, not %u", CODEC_LEVEL_MIN, CODEC_LEVEL_MAX, level);
+	if (!jobs || jobs > JOBS_MAX)
+		return cli_usage("--jobs is 1 to %u, not %u", JOBS_MAX, jobs);
+	if (progress_mode(when) < 0)
+		return cli_usage("--progress is auto, never or json, not '%s'", when);
+	o = (struct capture_options){ .root = args.v[0], .image = args.v[1], .wanted = &wanted,
+				      .exclude = &exclude, .level = (int)level, .jobs = jobs, .force = force,
+				      .allow_partial = allow_partial, .counters = &counters };
+	/* file buffers come and go by the ten thousand: not a mapping each time */
+	mallopt(M_MMAP_THRESHOLD, 4 << 20);
+	mallopt(M_TRIM_THRESHOLD, 32 << 20);
+	progress = progress_begin(progress_mode(when), "capture", &counters);
+	r = capture_run(&o, &report, &err);
+	progress_end(progress);
+	if (r < 0)
+		code = cli_fail(&err);
+	else {
+		warn(&report, allow_partial);
+		code = EXIT_DONE;
+		if (cli_json)
+			code = print_json(&o, &report, now_s() - start);
+		else
+			print(&o, &report, now_s() - start);
+	}
+	capture_report_done(&report);
+	return code;
+}
