@@ -27,9 +27,15 @@
 void compare_differs(struct findings *l, const char *path, const char *field, const char *expected,
 		     const char *found)
 {
-	struct held *h = findings_add(l, PLY_R_DIFFERENT, NULL, 0, 0, "%s: %s expected, %s found", field,
-				      expected ? expected : "nothing", found ? found : "nothing");
+	struct held *h;
 	char *full;
+
+	if (!strcmp(field, "presence"))
+		h = findings_add(l, PLY_R_DIFFERENT, NULL, 0, 0, "%s",
+				 expected ? "missing in the tree" : "only in the tree");
+	else
+		h = findings_add(l, PLY_R_DIFFERENT, NULL, 0, 0, "%s: %s expected, %s found", field,
+				 expected ? expected : "none", found ? found : "none");
 
 	if (!h)
 		return;
@@ -105,7 +111,7 @@ static char *show_value(const void *value, size_t len)
 	char hex[2 * 24 + 1], *text;
 
 	hex_encode(value, MIN(len, (size_t)24), hex);
-	return asprintf(&text, "%s%s (%zu bytes)", hex, len > 24 ? "..." : "", len) < 0 ? NULL : text;
+	return asprintf(&text, "0x%s%s, length %zu", hex, len > 24 ? "..." : "", len) < 0 ? NULL : text;
 }
 
 struct xattr_check {
@@ -302,8 +308,8 @@ static ssize_t compare_chunk(const struct bytes *b, uint64_t off, size_t len)
 
 		while (b->expected[i] == b->found[i])
 			i++;
-		snprintf(expected, sizeof(expected), "byte %#04x at %" PRIu64, b->expected[i], off + i);
-		snprintf(found, sizeof(found), "byte %#04x", b->found[i]);
+		snprintf(expected, sizeof(expected), "byte 0x%02x at %" PRIu64, b->expected[i], off + i);
+		snprintf(found, sizeof(found), "byte 0x%02x", b->found[i]);
 		compare_differs(b->l, b->f->path, "content", expected, found);
 		return -1;
 	}
