@@ -9,6 +9,7 @@
  * blocks, which is what small files are, go through the cache.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -91,6 +92,18 @@ int sub_block_read(struct sub *s, uint64_t b, const struct ply_block *block, voi
 				"data block %llu does not decode to %u bytes", (unsigned long long)b,
 				block->size);
 	return 0;
+}
+
+void sub_readahead(struct sub *s, uint64_t from, uint64_t to)
+{
+	struct ply_block first, last;
+
+	if (s->io->fd < 0 || from >= to || to > s->lim.blocks ||
+	    sub_block(s, from, &first, NULL) < 0 || sub_block(s, to - 1, &last, NULL) < 0 ||
+	    last.off < first.off)
+		return;
+	posix_fadvise(s->io->fd, (off_t)(s->data_off + first.off),
+		      (off_t)(last.off - first.off + last.stored), POSIX_FADV_WILLNEED);
 }
 
 uint32_t sub_extent_count(const struct ply_node *n)

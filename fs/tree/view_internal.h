@@ -18,4 +18,13 @@ int view_node_ino(struct ply_view *view, uint32_t i, uint64_t index, uint64_t *r
 
 struct cache *view_cache(struct ply_view *view);
 
+/* The node that gives metadata and content of inode @ino, and the sub-image that it lies in. */
+struct view_file {
+	struct sub *sub;
+	uint32_t i;                /* of the sub-image, as in view_sub_at() */
+	bool joined;               /* other sub-images may hold further names of it */
+	struct ply_node node;
+};
+int view_file(struct ply_view *view, uint64_t ino, struct view_file *ret, struct ply_err *err);
+
 #endif

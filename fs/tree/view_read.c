@@ -111,9 +111,7 @@ out:
 	return r;
 }
 
-/* The node of a regular file or symlink and the sub-image that it lies in. */
-static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct sub **ret_sub,
-			struct ply_node *ret, struct ply_err *err)
+int view_file(struct ply_view *v, uint64_t ino, struct view_file *ret, struct ply_err *err)
 {
 	struct member m;
 	struct vnode vn;
@@ -121,16 +119,32 @@ static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct su
 
 	if (r < 0)
 		return r;
-	r = vnode_node(v, &vn, ret, &m, err);
+	r = vnode_node(v, &vn, &ret->node, &m, err);
 	if (r == 0) {
-		*ret_sub = v->subs[m.i].sub;
-		if (type && (ret->mode & S_IFMT) != type)
-			r = S_ISDIR(ret->mode) ?
-				ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
-				ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
+		ret->i = m.i;
+		ret->sub = v->subs[m.i].sub;
+		ret->joined = vn.joined;
 	}
 	vnode_done(&vn);
 	return r;
+}
+
+/* The node of a regular file or symlink and the sub-image that it lies in. */
+static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct sub **ret_sub,
+			struct ply_node *ret, struct ply_err *err)
+{
+	struct view_file f;
+	int r = view_file(v, ino, &f, err);
+
+	if (r < 0)
+		return r;
+	*ret_sub = f.sub;
+	*ret = f.node;
+	if (type && (f.node.mode & S_IFMT) != type)
+		return S_ISDIR(f.node.mode) ?
+			ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
+			ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
+	return 0;
 }
 
 int ply_view_readlink(struct ply_view *v, uint64_t ino, const char **ret, size_t *ret_len,

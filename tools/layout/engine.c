@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Executing a plan: phases, each of them batches, taken by streams.
+ *
+ *   directories   one thread, parents first, all of them 0700
+ *   os            the batches of the first sub-image, by all streams
+ *   others        those of all other sub-images at once; a stream stays with one sub-image, so
+ *                 that it reads the image in order, and helps elsewhere when that one is done
+ *   links         further names of hard-link groups
+ *   metadata      of directories, children first, so that a mode cannot lock us out
+ *   sync          one syncfs
+ *
+ * Batches have disjoint paths, so no two streams ever want one name, and the result does not
+ * depend on who took what. A phase begins when the one before has ended: that is where a
+ * journal will be written one day.
+ *
+ * The first error stops all streams at their next file; then what was made is taken out.
+ *
+ * Locking: `lock` guards the first error. All else that streams share is atomic, immutable, or
+ * a batch's own (`made`), read after the threads have ended.
+ */
+#include "layout/engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/util.h"
+
+#define READ_AHEAD 8               /* batches whose data is asked for before they are taken */
+#define FDS_SPARE  64u             /* descriptors that are not the streams' */
+
+/* Batches of one sub-image, or the link batches. */
+struct queue {
+	struct plan_batch *batches;
+	size_t n;
+	uint32_t sub;
+	atomic_size_t next;
+};
+
+struct phase {
+	struct layout *l;
+	int (*run)(struct stream *s, struct plan_batch *b, uint32_t sub);
+	struct queue *queues;
+	uint32_t nqueues;
+	bool reads;                /* data of the image */
+	unsigned ndirfds;
+	atomic_uint started;
+};
+
+static void fail(struct layout *l, const struct ply_err *err)
+{
+	pthread_mutex_lock(&l->lock);
+	if (!l->err.code)
+		l->err = *err;
+	pthread_mutex_unlock(&l->lock);
+	atomic_store(&l->stop, true);
+}
+
+/* --- batches ------------------------------------------------------------------------ */
+
+static int run_files(struct stream *s, struct plan_batch *b, uint32_t sub)
+{
+	const struct plan_sub *ps = &s->l->plan->subs[sub];
+	uint32_t part = b->part;
+	uint64_t at = b->at;
+
+	if (b->big)
+		return place_piece(s, b);
+	for (; b->made < b->n; at++) {
+		struct where w = { .sub = sub };
+		bool made = false;
+		int r;
+
+		if (stream_stops(s))
+			return -ECANCELED;
+		if (at == ps->parts[part].end)
+			at = ps->parts[++part].first;
+		w.at = at;
+		w.dir = ps->parts[part].dir;
+		r = place_entry(s, &w, &made);
+		b->made += r == 0 || made;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int run_links(struct stream *s, struct plan_batch *b, uint32_t sub)
+{
+	const struct plan *plan = s->l->plan;
+	const struct plan_link *first = NULL;
+
+	(void)sub;
+	for (uint64_t i = b->at; i < b->end; i++) {
+		const struct plan_link *link = &plan->links[i];
+		bool made = false;
+		int r = 0;
+
+		if (stream_stops(s))
+			return -ECANCELED;
+		if (!first || first->ino != link->ino)
+			first = plan_link_first(plan, link->ino);
+		if (link != first)
+			r = place_link(s, first, link, &made);
+		b->made += r == 0 || made;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void read_ahead(struct phase *p, struct queue *q, size_t i)
+{
+	size_t from = i ? i + READ_AHEAD - 1 : 0, to = MIN(i + READ_AHEAD, q->n);
+	struct sub *sub = p->l->plan->subs[q->sub].sub;
+
+	for (; from < to; from++)
+		sub_readahead(sub, q->batches[from].block, from + 1 < q->n ? q->batches[from + 1].block :
+							   sub_limits(sub)->blocks);
+}
+
+static void *stream_main(void *arg)
+{
+	struct phase *p = arg;
+	uint32_t own = atomic_fetch_add(&p->started, 1);
+	struct stream s;
+
+	stream_init(&s, p->l, p->ndirfds);
+	for (uint32_t k = 0; k < p->nqueues && !stream_stops(&s);) {
+		struct queue *q = &p->queues[(own + k) % p->nqueues];
+		size_t i = atomic_fetch_add(&q->next, 1);
+		int r;
+
+		if (i >= q->n) {
+			k++;
+			continue;
+		}
+		if (p->reads)
+			read_ahead(p, q, i);
+		r = p->run(&s, &q->batches[i], q->sub);
+		if (r < 0 && r != -ECANCELED)
+			fail(p->l, &s.err);
+	}
+	stream_done(&s);
+	return NULL;
+}
+
+static int run_phase(struct phase *p)
+{
+	struct layout *l = p->l;
+	unsigned want = l->o->streams, n = 0;
+	struct rlimit rl = { .rlim_cur = 1024 };
+	pthread_t *threads;
+	size_t batches = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < p->nqueues; i++)
+		batches += p->queues[i].n;
+	getrlimit(RLIMIT_NOFILE, &rl);
+	rl.rlim_cur = MIN(MAX(rl.rlim_cur, (rlim_t)FDS_SPARE + 8), (rlim_t)1 << 20) - FDS_SPARE;
+	want = (unsigned)MIN((uint64_t)want, rl.rlim_cur / (DIRFDS_MIN + 2));
+	want = (unsigned)MIN((uint64_t)want, MAX(batches, (size_t)1));
+	want = MAX(want, 1u);
+	p->ndirfds = (unsigned)MIN(rl.rlim_cur / want - 2, (rlim_t)DIRFDS_MAX);
+	threads = calloc(want, sizeof(*threads));
+	if (!threads)
+		return -ENOMEM;
+	while (n < want && (r = pthread_create(&threads[n], NULL, stream_main, p)) == 0)
+		n++;
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	free(threads);
+	return n ? 0 : -r;         /* fewer than wanted do the same */
+}
+
+/* Batches of sub-images [from, to). */
+static int run_subs(struct layout *l, uint32_t from, uint32_t to)
+{
+	struct plan *plan = l->plan;
+	struct phase p = { .l = l, .run = run_files, .reads = true };
+	int r;
+
+	if (from >= to)
+		return 0;
+	p.queues = calloc(to - from, sizeof(*p.queues));
+	if (!p.queues)
+		return -ENOMEM;
+	for (uint32_t i = from; i < to; i++) {
+		struct queue *q = &p.queues[p.nqueues++];
+
+		q->batches = plan->subs[i].batches;
+		q->n = plan->subs[i].nbatches;
+		q->sub = i;
+	}
+	r = run_phase(&p);
+	free(p.queues);
+	return r;
+}
+
+static int run_os(struct layout *l)
+{
+	return run_subs(l, 0, 1);
+}
+
+static int run_others(struct layout *l)
+{
+	return run_subs(l, 1, l->plan->nsubs);
+}
+
+static int run_all_links(struct layout *l)
+{
+	struct queue q = { .batches = l->plan->link_batches, .n = l->plan->nlink_batches };
+	struct phase p = { .l = l, .run = run_links, .queues = &q, .nqueues = 1 };
+
+	return q.n ? run_phase(&p) : 0;
+}
+
+/* --- directories -------------------------------------------------------------------------- */
+
+/* Parents stand before their children. */
+static int make_directory(struct stream *s, uint32_t d)
+{
+	struct plan_dir *dir = &s->l->plan->dirs[d];
+	const struct where w = { .at = WHERE_DIR, .dir = d };
+	struct name name;
+	int parent, r;
+
+	dir->left_out = s->l->plan->dirs[dir->parent].left_out || dir->name_len > s->l->limits.name_len;
+	if (dir->left_out) {
+		stream_lose(s, FIELD_NAME_LENGTH);
+		return 0;
+	}
+	r = place_name(&name, dir->name, dir->name_len, &s->err);
+	if (r < 0)
+		return stream_damaged(s, r, &w);
+	parent = stream_dir(s, dir->parent);
+	if (parent < 0)
+		return stream_fail(s, parent, &w, "open its directory");
+	return mkdirat(parent, name.text, 0700) < 0 ? stream_fail(s, -errno, &w, "create") : 0;
+}
+
+static int run_directories(struct layout *l)
+{
+	struct stream s;
+	int r = 0;
+
+	stream_init(&s, l, DIRFDS_MAX);
+	for (size_t d = 1; r == 0 && d < l->plan->ndirs && !stream_stops(&s); d++) {
+		r = make_directory(&s, (uint32_t)d);
+		if (r == 0)
+			l->dirs_made = d + 1;
+	}
+	if (r < 0)
+		fail(l, &s.err);
+	stream_done(&s);
+	return 0;
+}
+
+static int finish_directory(struct stream *s, uint32_t d)
+{
+	const struct plan_dir *dir = &s->l->plan->dirs[d];
+	const struct where w = { .at = WHERE_DIR, .dir = d };
+	_cleanup_close_ int own = -1;
+	int parent;
+
+	if (dir->left_out)
+		return 0;
+	if (!d)
+		return place_directory(s, 0, s->l->target->fd);
+	parent = stream_dir(s, dir->parent);
+	own = parent < 0 ? parent : beneath_open(parent, dir->name, dir->name_len, O_RDONLY);
+	if (own < 0)
+		return stream_fail(s, own, &w, "open");
+	return place_directory(s, d, own);
+}
+
+static int run_metadata(struct layout *l)
+{
+	struct stream s;
+	int r = 0;
+
+	l->finishing = true;
+	stream_init(&s, l, DIRFDS_MAX);
+	for (size_t d = l->plan->ndirs; r == 0 && d-- > 0 && !stream_stops(&s);)
+		r = finish_directory(&s, (uint32_t)d);
+	if (r < 0)
+		fail(l, &s.err);
+	stream_done(&s);
+	return 0;
+}
+
+static int run_sync(struct layout *l)
+{
+	struct ply_err err;
+
+	if (!l->o->sync || syncfs(l->target->fd) == 0)
+		return 0;
+	ply_fail(&err, -errno, errno == ENOSPC || errno == EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
+		 "%s: cannot make it durable: %s", l->target->path, strerror(errno));
+	fail(l, &err);
+	return 0;
+}
+
+/* --- the whole ------------------------------------------------------------------------------- */
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void begin_phase(struct layout *l, enum layout_phase phase)
+{
+	if (l->o->progress)
+		atomic_store(&l->o->progress->phase, layout_phase_names[phase]);
+}
+
+/* Many descriptors: what the system allows. */
+static void raise_limits(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = MIN(rl.rlim_max, (rlim_t)1 << 16);
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+static void execute(struct layout *l)
+{
+	static int (*const phases[PHASE_COUNT])(struct layout *) = {
+		[PHASE_DIRECTORIES] = run_directories, [PHASE_OS] = run_os,
+		[PHASE_OTHERS] = run_others, [PHASE_LINKS] = run_all_links,
+		[PHASE_METADATA] = run_metadata, [PHASE_SYNC] = run_sync,
+	};
+	struct ply_err err;
+
+	for (int i = PHASE_DIRECTORIES; i < PHASE_COUNT && !atomic_load(&l->stop); i++) {
+		double start = now();
+		int r;
+
+		begin_phase(l, (enum layout_phase)i);
+		r = phases[i](l);
+		if (r < 0) {
+			ply_fail_sys(&err, r, "cannot start a stream");
+			fail(l, &err);
+		}
+		l->report->seconds[i] = now() - start;
+		if (l->o->cancel && atomic_load(l->o->cancel)) {
+			ply_fail(&err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
+			fail(l, &err);
+		}
+	}
+}
+
+/* Leave the target as it was, and say so where that cannot be done. */
+static int give_up(struct layout *l, struct ply_err *err)
+{
+	uint64_t left = undo(l);
+	int r = target_restore(l->target);
+	size_t len = strlen(l->err.msg);
+	char *end = l->err.msg + len;
+
+	if (left)
+		snprintf(end, sizeof(l->err.msg) - len, "; %llu names could not be taken out of %s again",
+			 (unsigned long long)left, l->target->path);
+	else if (r < 0)
+		snprintf(end, sizeof(l->err.msg) - len, "; mode and owner of %s could not be put back: %s",
+			 l->target->path, strerror(-r));
+	else
+		snprintf(end, sizeof(l->err.msg) - len, "; %s is empty again", l->target->path);
+	*err = l->err;
+	return l->err.code;
+}
+
+static void report(struct layout *l)
+{
+	static const struct {
+		const char *id, *text;
+	} fields[FIELD_COUNT] = {
+#define X(name, id, text) [FIELD_##name] = { id, text },
+		LAYOUT_FIELDS(X)
+#undef X
+	};
+	struct layout_report *r = l->report;
+
+	r->directories = l->plan->ndirs;
+	r->files = atomic_load(&l->files);
+	r->names = atomic_load(&l->names);
+	r->bytes = atomic_load(&l->bytes);
+	r->owners = atomic_load(&l->owners);
+	r->privileges = atomic_load(&l->privileges);
+	for (int f = 0; f < FIELD_COUNT; f++) {
+		r->lost[f].id = fields[f].id;
+		r->lost[f].text = fields[f].text;
+		r->lost[f].count = atomic_load(&l->lost[f]);
+	}
+}
+
+int layout_run(struct ply_view *view, const char *path, const struct layout_options *o,
+	       struct layout_report *ret, struct ply_err *err)
+{
+	struct target target;
+	struct layout l = { .target = &target, .o = o, .report = ret };
+	double start = now();
+	mode_t mask;
+	int r = target_open(&target, path, err);
+
+	if (r < 0)
+		return r;
+	*ret = (struct layout_report){ 0 };
+	pthread_mutex_init(&l.lock, NULL);
+	mask = umask(0);
+	raise_limits();
+	begin_phase(&l, PHASE_PLAN);
+	r = plan_new(view, target.block, o->cancel, &l.plan, err);
+	if (r < 0)
+		goto out;
+	if (o->progress) {
+		atomic_store(&o->progress->total_bytes, l.plan->bytes);
+		atomic_store(&o->progress->total_files, l.plan->files);
+	}
+	r = target_take(&target, err);
+	if (r == 0)
+		r = probe(&l, err);
+	ret->seconds[PHASE_PLAN] = now() - start;
+	if (r < 0) {
+		target_restore(&target);
+		goto out;
+	}
+	execute(&l);
+	if (l.err.code)
+		r = give_up(&l, err);
+	else
+		report(&l);
+out:
+	umask(mask);
+	plan_free(l.plan);
+	target_close(&target);
+	pthread_mutex_destroy(&l.lock);
+	return r;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Laying a view out as ordinary files of a directory.
+ *
+ * What happens, in this order: the target is looked at (target.c), the whole selection is
+ * read into a plan of batches (plan.c), a hidden file is asked what the target can hold
+ * (probe.c), and only then the first byte is written: directories, `os`, the other sub-images
+ * in parallel streams, further names of hard links, metadata of directories (engine.c,
+ * place.c). What fails on the way takes out what it made (undo.c).
+ */
+#ifndef PLYFS_LAYOUT_H
+#define PLYFS_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "plyfs/view.h"
+#include "progress.h"
+
+#define LAYOUT_STREAMS_MAX 256
+
+/* What a target may be unable to hold: name for JSON, text for people. */
+#define LAYOUT_FIELDS(X) \
+	X(XATTR_USER, "xattr_user", "extended attributes of the user namespace") \
+	X(XATTR_TRUSTED, "xattr_trusted", "extended attributes of the trusted namespace") \
+	X(XATTR_SECURITY, "xattr_security", "extended attributes of the security namespace") \
+	X(XATTR_OTHER, "xattr_other", "extended attributes of other namespaces") \
+	X(XATTR_SIZE, "xattr_size", "extended attributes of that size") \
+	X(ACL, "acl", "ACLs") \
+	X(CAPABILITY, "capability", "file capabilities") \
+	X(MODE, "mode", "permission bits") \
+	X(TIME_RANGE, "time_range", "modification times of that year") \
+	X(TIME_NS, "time_ns", "modification times in nanoseconds") \
+	X(FILE_SIZE, "file_size", "files of that size") \
+	X(NAME_LENGTH, "name_length", "names of that length") \
+	X(SYMLINK, "symlink", "symbolic links") \
+	X(SYMLINK_LENGTH, "symlink_length", "symbolic links of that length") \
+	X(SPECIAL, "special", "FIFOs and sockets") \
+	X(DEVICE, "device", "device nodes") \
+	X(DEVICE_NUMBER, "device_number", "device numbers of that size") \
+	X(LINK, "link", "hard links") \
+	X(LINK_COUNT, "link_count", "that many links to one file")
+
+enum layout_field {
+#define X(name, id, text) FIELD_##name,
+	LAYOUT_FIELDS(X)
+#undef X
+	FIELD_COUNT
+};
+
+struct layout_options {
+	unsigned streams;          /* 1 .. LAYOUT_STREAMS_MAX */
+	bool sync;                 /* make it durable at the end */
+	bool lossy;                /* leave out what the target cannot hold */
+	bool allow_partial;        /* leave out owners and devices that the caller may not make */
+	bool map_owner;            /* all files belong to map_uid, map_gid */
+	uid_t map_uid;
+	gid_t map_gid;
+	const atomic_bool *cancel; /* NULL: cannot be cancelled */
+	struct progress_counters *progress;   /* NULL: nobody looks */
+};
+
+enum layout_phase { PHASE_PLAN, PHASE_DIRECTORIES, PHASE_OS, PHASE_OTHERS, PHASE_LINKS,
+		    PHASE_METADATA, PHASE_SYNC, PHASE_COUNT };
+extern const char *const layout_phase_names[PHASE_COUNT];
+
+struct layout_loss {
+	const char *id, *text;     /* of the field */
+	uint64_t count;            /* inodes, names or xattrs that lost it; 0: nothing lost */
+	char first[512];           /* one path concerned, escaped */
+};
+
+struct layout_report {
+	uint64_t directories, files, names;   /* files: inodes that are no directories */
+	uint64_t bytes;                       /* written as content of files */
+	double seconds[PHASE_COUNT];
+	struct layout_loss lost[FIELD_COUNT];
+	uint64_t owners;           /* files whose owner is not the image's */
+	uint64_t privileges;       /* of these, whose setuid, setgid or capability was left off */
+};
+
+/*
+ * Lay @view out into the empty directory @path. On failure the directory is as it was
+ * before, or @err says what could not be taken out again. Changes the process's umask
+ * while it runs. Reasons: TARGET_*, CANCELLED, and those of reading the image.
+ */
+int layout_run(struct ply_view *view, const char *path, const struct layout_options *o,
+	       struct layout_report *ret, struct ply_err *err);
+
+#endif

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Making one file, link or directory of the tree.
+ *
+ * Nothing that exists is ever opened for writing: a file comes from O_CREAT | O_EXCL, all
+ * else from calls that fail where the name is taken. A name is one component, copied and then
+ * checked, below a directory that was opened beneath the target.
+ *
+ * The order is what keeps metadata: content (a write clears setuid and capabilities), owner
+ * (so does chown), xattrs, then the mode where it is not yet right, the time last. A file
+ * is made with its final permissions where nothing forbids it, which saves a call for each;
+ * its directory is 0700 until the end, so nobody sees it before its owner is right.
+ *
+ * xattrs of symlinks and special files have no call that takes a descriptor; they are set
+ * through /proc/self/fd/DIRECTORY/NAME, which follows no link at the end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "layout/engine.h"
+
+#define SPECIAL_BITS (S_ISUID | S_ISGID | S_ISVTX)
+#define EARLY_BYTES  (1u << 20)    /* files of that size start their writeback at once */
+
+/* The file that is being made. */
+struct file {
+	const struct where *w;
+	struct view_file v;        /* node and sub-image of its metadata and content */
+	struct name name;
+	int dir;                   /* its directory */
+	int fd;                    /* -1: has none */
+	mode_t made;               /* permissions that it was made with */
+};
+
+int place_name(struct name *n, const char *from, size_t len, struct ply_err *err)
+{
+	if (len > PLY_NAME_MAX)
+		len = 0;
+	memcpy(n->text, from, len);
+	n->text[len] = '\0';
+	n->len = (uint32_t)len;
+	return name_check(n->text, len, err);
+}
+
+/* --- metadata ----------------------------------------------------------------------- */
+
+static int set_xattr(const struct file *f, const char *name, const struct sub_xattr *x)
+{
+	char path[sizeof("/proc/self/fd//") + 12 + PLY_NAME_MAX];
+
+	if (f->fd >= 0)
+		return fsetxattr(f->fd, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", f->dir, f->name.text);
+	return lsetxattr(path, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
+}
+
+static bool is_size_error(int code)
+{
+	return code == -ENOSPC || code == -E2BIG || code == -ERANGE || code == -EDQUOT;
+}
+
+static int set_xattrs(struct stream *s, const struct file *f, bool keep_capability)
+{
+	const struct limits *lim = &s->l->limits;
+	uint32_t n;
+	int r = sub_xattr_count(f->v.sub, f->v.node.xattrs, &n, &s->err);
+
+	if (r < 0)
+		return stream_damaged(s, r, f->w);
+	for (uint32_t i = 0; i < n; i++) {
+		char name[PLY_XATTR_NAME_MAX + 1], what[PLY_XATTR_NAME_MAX + 32];
+		enum layout_field field;
+		struct sub_xattr x;
+
+		r = sub_xattr(f->v.sub, f->v.node.xattrs, i, &x, &s->err);
+		if (r < 0)
+			return stream_damaged(s, r, f->w);
+		field = plan_xattr_field(&x);
+		if (field == FIELD_CAPABILITY && !keep_capability)
+			continue;
+		if (lim->lacks[field]) {
+			stream_lose(s, field);
+			continue;
+		}
+		memcpy(name, x.name, x.name_len);
+		name[x.name_len] = '\0';
+		r = set_xattr(f, name, &x);
+		if (is_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
+			stream_lose(s, FIELD_XATTR_SIZE);
+			continue;
+		}
+		if (r < 0) {
+			snprintf(what, sizeof(what), "set extended attribute %s", name);
+			return stream_fail(s, r, f->w, what);
+		}
+	}
+	return 0;
+}
+
+static int set_owner(const struct file *f, uid_t uid, gid_t gid)
+{
+	int r = f->fd >= 0 ? fchown(f->fd, uid, gid) :
+			     fchownat(f->dir, f->name.text, uid, gid, AT_SYMLINK_NOFOLLOW);
+
+	return r < 0 ? -errno : 0;
+}
+
+static int set_mode(const struct file *f, mode_t mode)
+{
+	int r = f->fd >= 0 ? fchmod(f->fd, mode) :
+			     fchmodat(f->dir, f->name.text, mode, AT_SYMLINK_NOFOLLOW);
+
+	return r < 0 ? -errno : 0;
+}
+
+static int set_time(struct stream *s, const struct file *f)
+{
+	const struct limits *lim = &s->l->limits;
+	struct timespec times[2] = {
+		{ .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = f->v.node.mtime_sec, .tv_nsec = f->v.node.mtime_nsec },
+	};
+	int r;
+
+	if (f->v.node.mtime_sec < lim->time_min || f->v.node.mtime_sec > lim->time_max)
+		stream_lose(s, FIELD_TIME_RANGE);
+	else if (f->v.node.mtime_nsec % lim->time_step_ns)
+		stream_lose(s, FIELD_TIME_NS);
+	r = f->fd >= 0 ? futimens(f->fd, times) :
+			 utimensat(f->dir, f->name.text, times, AT_SYMLINK_NOFOLLOW);
+	return r < 0 ? -errno : 0;
+}
+
+/* All of it, in the order that keeps it. */
+static int set_metadata(struct stream *s, const struct file *f)
+{
+	const struct limits *lim = &s->l->limits;
+	const struct ply_node *n = &f->v.node;
+	const struct plan_owner *o = &s->l->plan->subs[f->v.i].owners[n->owner];
+	mode_t mode = n->mode & 07777, drop = 0;
+	bool other_uid = o->put_uid != o->uid, other_gid = o->put_gid != o->gid;
+	int r;
+
+	/* nobody gets privileges that were another's */
+	if (S_ISREG(n->mode))
+		drop = (other_uid ? S_ISUID : 0) | (other_gid ? S_ISGID : 0);
+	if (other_uid || other_gid)
+		atomic_fetch_add_explicit(&s->l->owners, 1, memory_order_relaxed);
+	if (mode & drop)
+		atomic_fetch_add_explicit(&s->l->privileges, 1, memory_order_relaxed);
+	mode &= ~drop;
+	if (o->put_uid != lim->uid || o->put_gid != lim->gid) {
+		r = set_owner(f, o->put_uid, o->put_gid);
+		if (r < 0)
+			return stream_fail(s, r, f->w, "set its owner");
+	}
+	if (n->xattrs) {
+		r = set_xattrs(s, f, !other_uid && !other_gid);
+		if (r < 0)
+			return r;
+	}
+	if (lim->lacks[FIELD_MODE]) {
+		stream_lose(s, FIELD_MODE);
+	} else if (!S_ISLNK(n->mode) && (mode != f->made || !lim->creates_mode || n->xattrs)) {
+		r = set_mode(f, mode);
+		if (r < 0)
+			return stream_fail(s, r, f->w, "set its mode");
+	}
+	r = set_time(s, f);
+	return r < 0 ? stream_fail(s, r, f->w, "set its time") : 0;
+}
+
+/* --- content ----------------------------------------------------------------------------- */
+
+struct fill {
+	struct stream *s;
+	struct file *f;
+	uint64_t end;              /* of the data written so far */
+	bool told;                 /* the error has its path */
+};
+
+/* [addr, addr + take) of one block to @off of the file. */
+static int fill_block(struct fill *fl, uint64_t addr, size_t take, uint64_t off, const struct ply_block *block)
+{
+	uint64_t b = addr >> PLY_BLOCK_BITS;
+	size_t in = addr & (PLY_BLOCK_SIZE - 1);
+	struct stream *s = fl->s;
+	const uint8_t *data;
+	int r;
+
+	if (in == 0 && take == block->size && take == PLY_BLOCK_SIZE) {
+		if (!s->whole)
+			s->whole = malloc(PLY_BLOCK_SIZE);
+		data = s->whole;
+		r = data ? sub_block_read(fl->f->v.sub, b, block, s->whole, &s->err) :
+			   ply_fail_nomem(&s->err);
+	} else {
+		r = stream_block(s, fl->f->v.sub, b, block, &data);
+	}
+	if (r < 0)
+		return stream_damaged(s, r, fl->f->w);
+	r = pwrite_full(fl->f->fd, data + in, take, off);
+	if (r < 0)
+		return stream_fail(s, r, fl->f->w, "write");
+	atomic_fetch_add_explicit(&s->l->bytes, take, memory_order_relaxed);
+	if (s->l->o->progress)
+		atomic_fetch_add_explicit(&s->l->o->progress->bytes, take, memory_order_relaxed);
+	return 0;
+}
+
+static int write_extent(struct fill *fl, const struct ply_extent *e)
+{
+	struct stream *s = fl->s;
+
+	for (uint64_t done = 0; done < e->len;) {
+		uint64_t addr = e->addr + done;
+		size_t in = addr & (PLY_BLOCK_SIZE - 1);
+		size_t take = MIN(e->len - done, (uint64_t)PLY_BLOCK_SIZE - in);
+		struct ply_block block;
+		int r = sub_block(fl->f->v.sub, addr >> PLY_BLOCK_BITS, &block, &s->err);
+
+		if (r == 0 && in + take > block.size)
+			r = ply_fail(&s->err, -EUCLEAN, PLY_R_EXTENT_FIELD,
+				     "an extent goes beyond the end of block %llu",
+				     (unsigned long long)(addr >> PLY_BLOCK_BITS));
+		if (r < 0)
+			return stream_damaged(s, r, fl->f->w);
+		r = fill_block(fl, addr, take, e->off + done, &block);
+		if (r < 0)
+			return r;
+		done += take;
+		if (stream_stops(s))
+			return -ECANCELED;
+	}
+	fl->end = e->off + e->len;
+	return 0;
+}
+
+static int fill_extent(void *ctx, const struct ply_extent *e, struct ply_err *err)
+{
+	struct fill *fl = ctx;
+	int r = write_extent(fl, e);
+
+	(void)err;                 /* is the stream's */
+	fl->told = r < 0;
+	return r;
+}
+
+static int fill_inline(struct stream *s, struct file *f)
+{
+	const struct ply_node *n = &f->v.node;
+	uint8_t copy[PLY_INLINE_MAX];
+	const void *p;
+	int r = sub_heap(f->v.sub, n->data, n->size, &p, &s->err);
+
+	if (r < 0)
+		return stream_damaged(s, r, f->w);
+	memcpy(copy, p, n->size);
+	r = pwrite_full(f->fd, copy, n->size, 0);
+	if (r < 0)
+		return stream_fail(s, r, f->w, "write");
+	atomic_fetch_add_explicit(&s->l->bytes, n->size, memory_order_relaxed);
+	return 0;
+}
+
+/* Data of [@from, @to); what ends in a hole gets its size by @to == UINT64_MAX. */
+static int fill(struct stream *s, struct file *f, uint64_t from, uint64_t to)
+{
+	const struct ply_node *n = &f->v.node;
+	struct fill fl = { .s = s, .f = f };
+	int r;
+
+	if (n->kind == PLY_C_INLINE)
+		return fill_inline(s, f);
+	r = plan_extents(f->v.sub, n, from, to, fill_extent, &fl, &s->err);
+	if (r < 0)
+		return fl.told ? r : stream_damaged(s, r, f->w);
+	if (to == UINT64_MAX && fl.end < n->size && ftruncate(f->fd, (off_t)n->size) < 0)
+		return stream_fail(s, -errno, f->w, "set its size");
+	return 0;
+}
+
+/* --- files ---------------------------------------------------------------------------------- */
+
+static int make_regular(struct stream *s, struct file *f)
+{
+	mode_t mode = f->v.node.mode & 0777;
+
+	/* who sets xattrs must be able to write it, and is not always root */
+	f->made = f->v.node.xattrs ? mode | 0600 : mode;
+	f->fd = openat(f->dir, f->name.text, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->made);
+	(void)s;
+	return f->fd < 0 ? -errno : 0;
+}
+
+static int make_symlink(struct stream *s, struct file *f)
+{
+	char target[PLY_SYMLINK_MAX + 1];
+	const void *p;
+	int r = sub_heap(f->v.sub, f->v.node.data, f->v.node.size, &p, &s->err);
+
+	if (r < 0)
+		return stream_damaged(s, r, f->w);
+	memcpy(target, p, f->v.node.size);
+	target[f->v.node.size] = '\0';
+	if (strlen(target) != f->v.node.size) {
+		r = ply_fail(&s->err, -EUCLEAN, PLY_R_NODE_FIELD, "a symlink target with a NUL");
+		return stream_damaged(s, r, f->w);
+	}
+	if (symlinkat(target, f->dir, f->name.text) < 0)
+		return stream_fail(s, -errno, f->w, "create");
+	return 0;
+}
+
+static int make_special(struct stream *s, struct file *f)
+{
+	const struct ply_node *n = &f->v.node;
+	dev_t dev = S_ISCHR(n->mode) || S_ISBLK(n->mode) ?
+		makedev((unsigned)(n->size >> 32), (unsigned)n->size) : 0;
+
+	f->made = n->mode & 0777;
+	if (mknodat(f->dir, f->name.text, (n->mode & S_IFMT) | f->made, dev) < 0)
+		return stream_fail(s, -errno, f->w, "create");
+	return 0;
+}
+
+/* The field that keeps the target from holding this file at all; -1: it can. */
+static int left_out(const struct layout *l, const struct file *f)
+{
+	const struct limits *lim = &l->limits;
+	const struct ply_node *n = &f->v.node;
+
+	if (f->name.len > lim->name_len)
+		return FIELD_NAME_LENGTH;
+	switch (n->mode & S_IFMT) {
+	case S_IFREG:
+		return n->size > lim->file_size ? FIELD_FILE_SIZE : -1;
+	case S_IFLNK:
+		if (lim->lacks[FIELD_SYMLINK])
+			return FIELD_SYMLINK;
+		return n->size > lim->symlink_len ? FIELD_SYMLINK_LENGTH : -1;
+	case S_IFCHR:
+	case S_IFBLK:
+		if (lim->lacks[FIELD_DEVICE])
+			return FIELD_DEVICE;
+		return n->size >> 32 > 0xfff || (uint32_t)n->size > 0xfffff ? FIELD_DEVICE_NUMBER : -1;
+	default:
+		return lim->lacks[FIELD_SPECIAL] ? FIELD_SPECIAL : -1;
+	}
+}
+
+/* Finish a regular file that has all its content. */
+static int finish_regular(struct stream *s, struct file *f)
+{
+	int r = set_metadata(s, f);
+
+	if (r == 0 && s->l->o->sync && f->v.node.size >= EARLY_BYTES)
+		sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	if (close(TAKE_FD(f->fd)) < 0 && r == 0)   /* some file systems allocate late */
+		r = stream_fail(s, -errno, f->w, "write");
+	return r;
+}
+
+static void count_file(struct stream *s)
+{
+	atomic_fetch_add_explicit(&s->l->files, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
+	if (s->l->o->progress)
+		atomic_fetch_add_explicit(&s->l->o->progress->files, 1, memory_order_relaxed);
+}
+
+static int open_dir(struct stream *s, struct file *f)
+{
+	f->dir = stream_dir(s, f->w->dir);
+	return f->dir < 0 ? stream_fail(s, f->dir, f->w, "open its directory") : 0;
+}
+
+/* What @w names: 1 lay it out, 0 it is not to be made here; *ret_lost tells why the target gets
+ * none of it, or is negative. */
+static int look_up(struct stream *s, struct file *f, const struct where *w, int *ret_lost)
+{
+	struct plan *plan = s->l->plan;
+	const struct plan_link *first;
+	struct ply_entry e;
+	uint64_t ino;
+	int r;
+
+	f->w = w;
+	f->fd = -1;
+	f->made = 0;
+	*ret_lost = -1;
+	r = sub_entry(plan->subs[w->sub].sub, w->at, &e, &s->err);
+	if (r < 0)
+		return stream_damaged(s, r, w);
+	if (e.type == S_IFDIR >> 12 || plan->dirs[w->dir].left_out)
+		return 0;
+	r = view_node_ino(plan->view, w->sub, PLY_INO_INDEX(e.ref), &ino, &s->err);
+	if (r == 0)
+		r = view_file(plan->view, ino, &f->v, &s->err);
+	if (r == 0)
+		r = place_name(&f->name, e.name, e.name_len, &s->err);
+	if (r < 0)
+		return stream_damaged(s, r, w);
+	if (f->v.joined || f->v.node.nlink > 1) {
+		first = plan_link_first(plan, ino);
+		if (!first || first->sub != w->sub || first->at != w->at)
+			return 0;
+	}
+	*ret_lost = left_out(s->l, f);
+	return *ret_lost < 0;
+}
+
+/* Do batches of its own make it? */
+static bool is_split(struct stream *s, const struct file *f)
+{
+	return S_ISREG(f->v.node.mode) && plan_find_big(s->l->plan, f->w->sub, f->w->at);
+}
+
+int place_made(struct stream *s, const struct where *w, struct name *ret)
+{
+	struct file f;
+	int lost, r = look_up(s, &f, w, &lost);
+
+	if (r <= 0)
+		return r;
+	*ret = f.name;
+	return !is_split(s, &f);
+}
+
+int place_entry(struct stream *s, const struct where *w, bool *ret_made)
+{
+	struct file f;
+	int lost, r = look_up(s, &f, w, &lost);
+
+	if (lost >= 0)
+		stream_lose(s, (enum layout_field)lost);
+	if (r <= 0 || is_split(s, &f))
+		return MIN(r, 0);
+	r = open_dir(s, &f);
+	if (r < 0)
+		return r;
+	switch (f.v.node.mode & S_IFMT) {
+	case S_IFREG:
+		r = make_regular(s, &f);
+		if (r < 0)
+			return stream_fail(s, r, w, "create");
+		*ret_made = true;
+		r = fill(s, &f, 0, UINT64_MAX);
+		if (r == 0)
+			r = finish_regular(s, &f);
+		cleanup_close(&f.fd);
+		break;
+	case S_IFLNK:
+		r = make_symlink(s, &f);
+		*ret_made = r == 0;
+		break;
+	default:
+		r = make_special(s, &f);
+		*ret_made = r == 0;
+	}
+	if (r == 0 && !S_ISREG(f.v.node.mode))
+		r = set_metadata(s, &f);
+	if (r == 0)
+		count_file(s);
+	return r;
+}
+
+/* Create the file where no other stream has. */
+static int open_big(struct stream *s, struct file *f, struct plan_big *big)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&big->lock);
+	if (!big->made) {
+		r = open_dir(s, f);
+		if (r == 0) {
+			r = make_regular(s, f);
+			if (r < 0)
+				r = stream_fail(s, r, f->w, "create");
+		}
+		if (r == 0) {
+			big->made = true;
+			big->fd = f->fd;
+		}
+	} else if (big->fd < 0) {
+		r = -ECANCELED;    /* it failed there */
+	}
+	f->fd = big->fd;
+	pthread_mutex_unlock(&big->lock);
+	return r;
+}
+
+int place_piece(struct stream *s, const struct plan_batch *b)
+{
+	struct plan_big *big = &s->l->plan->bigs[b->big - 1];
+	const struct where w = { .at = big->at, .dir = big->dir, .sub = big->sub };
+	struct file f;
+	int lost, r = look_up(s, &f, &w, &lost);
+
+	if (r <= 0)
+		return r;
+	r = open_big(s, &f, big);
+	if (r < 0)
+		return r;
+	r = fill(s, &f, b->at, b->end);
+	if (r < 0 || atomic_fetch_sub(&big->left, 1) > 1)
+		return r;
+	/* the last one: all content is there */
+	big->fd = -1;
+	f.made = f.v.node.xattrs ? (f.v.node.mode & 0777) | 0600 : f.v.node.mode & 0777;
+	if (ftruncate(f.fd, (off_t)f.v.node.size) < 0)
+		r = stream_fail(s, -errno, &w, "set its size");
+	if (r == 0)
+		r = finish_regular(s, &f);
+	cleanup_close(&f.fd);
+	if (r == 0)
+		count_file(s);
+	return r;
+}
+
+int place_link(struct stream *s, const struct plan_link *first, const struct plan_link *l, bool *ret_made)
+{
+	struct plan *plan = s->l->plan;
+	const struct where w = { .at = l->at, .dir = l->dir, .sub = l->sub };
+	const struct where from_w = { .at = first->at, .dir = first->dir, .sub = first->sub };
+	struct file from = { .w = &from_w };
+	struct ply_entry e;
+	struct name name;
+	int r, from_dir, dir;
+
+	/* was the first name left out? */
+	r = view_file(plan->view, first->ino, &from.v, &s->err);
+	if (r == 0)
+		r = sub_entry(plan->subs[first->sub].sub, first->at, &e, &s->err);
+	if (r == 0)
+		r = place_name(&from.name, e.name, e.name_len, &s->err);
+	if (r == 0)
+		r = sub_entry(plan->subs[l->sub].sub, l->at, &e, &s->err);
+	if (r == 0)
+		r = place_name(&name, e.name, e.name_len, &s->err);
+	if (r < 0)
+		return stream_damaged(s, r, &w);
+	r = left_out(s->l, &from);
+	if (r < 0 && (plan->dirs[first->dir].left_out || plan->dirs[l->dir].left_out ||
+		      name.len > s->l->limits.name_len))
+		r = FIELD_NAME_LENGTH;
+	if (r < 0 && s->l->limits.lacks[FIELD_LINK])
+		r = FIELD_LINK;
+	if (r < 0 && (uint64_t)(l - first) >= s->l->limits.links)
+		r = FIELD_LINK_COUNT;
+	if (r >= 0) {
+		stream_lose(s, (enum layout_field)r);
+		return 0;
+	}
+	/* two descriptors of one cache: the second call may not close the first's */
+	from_dir = stream_dir(s, first->dir);
+	if (from_dir >= 0)
+		dir = stream_dir(s, l->dir);
+	else
+		dir = from_dir;
+	if (dir < 0)
+		return stream_fail(s, dir, &w, "open its directory");
+	if (linkat(from_dir, from.name.text, dir, name.text, 0) < 0)
+		return stream_fail(s, -errno, &w, "link");
+	*ret_made = true;
+	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
+	return 0;
+}
+
+/* --- directories ------------------------------------------------------------------------------- */
+
+/* What the target directory had of its own goes, but for labels that the kernel gives. */
+static int clear_root(struct stream *s, const struct file *f)
+{
+	_cleanup_free_ char *list = NULL;
+	ssize_t n = flistxattr(f->fd, NULL, 0);
+
+	if (n <= 0)
+		return 0;          /* none, or a file system without */
+	list = malloc((size_t)n);
+	if (!list)
+		return ply_fail_nomem(&s->err);
+	n = flistxattr(f->fd, list, (size_t)n);
+	for (const char *p = list; n > 0 && p < list + n; p += strlen(p) + 1) {
+		if (!strncmp(p, "user.", 5) || !strncmp(p, "trusted.", 8) ||
+		    !strncmp(p, "system.posix_acl_", 17))
+			if (fremovexattr(f->fd, p) < 0)
+				return stream_fail(s, -errno, f->w, "remove its extended attributes");
+	}
+	return 0;
+}
+
+int place_directory(struct stream *s, uint32_t dir, int fd)
+{
+	const struct where w = { .at = WHERE_DIR, .dir = dir };
+	struct file f = { .w = &w, .dir = -1, .fd = fd, .made = 0700 };
+	int r = view_file(s->l->plan->view, s->l->plan->dirs[dir].ino, &f.v, &s->err);
+
+	if (r < 0)
+		return stream_damaged(s, r, &w);
+	if (!dir && !s->l->target->mine) {
+		atomic_fetch_add_explicit(&s->l->owners, 1, memory_order_relaxed);
+		return 0;
+	}
+	if (!dir) {
+		r = clear_root(s, &f);
+		if (r < 0)
+			return r;
+		/* it was not made by this run, so it has not what a new one gets */
+		if (fchown(fd, s->l->limits.uid, s->l->limits.gid) < 0)
+			return stream_fail(s, -errno, &w, "set its owner");
+	}
+	return set_metadata(s, &f);
+}
