@@ -106,7 +106,7 @@ def requests(top, name=None):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     s.connect("\0plyfs/" + device(top))
     rows = [line.split() for line in s.recv(1 << 16).decode().splitlines()]
-    counts = {row[-2]: int(row[-1]) for row in rows}
+    counts = {row[-2]: int(row[-1]) for row in rows if row[0] in ("request", "requests")}
     print(counts.get(name, 0) if name else counts["requests"] - counts.get("STATFS", 0))
 
 
