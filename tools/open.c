@@ -15,20 +15,19 @@ int open_image(const char *path, struct ply_image **ret, struct ply_err *err)
 	return r;
 }
 
-/* "selection: os, apache, php (added: os, apache)" where something was added to what was named. */
-static void tell_selection(const struct opened *o, const struct cli_list *names)
+/* "selection: os, apache, php (added: os, apache)" */
+void tell_selection(const struct cli_list *selected, const struct cli_list *names)
 {
 	struct buf all = { 0 }, added = { 0 };
 
-	for (uint32_t i = 0; i < ply_view_nsubs(o->view); i++) {
-		const char *name = ply_image_sub_info(o->image, ply_view_sub(o->view, i))->name;
+	for (size_t i = 0; i < selected->n; i++) {
 		bool named = false;
 
 		for (size_t k = 0; k < names->n && !named; k++)
-			named = !strcmp(names->v[k], name);
-		buf_printf(&all, "%s%s", i ? ", " : "", name);
+			named = !strcmp(names->v[k], selected->v[i]);
+		buf_printf(&all, "%s%s", i ? ", " : "", selected->v[i]);
 		if (!named)
-			buf_printf(&added, "%s%s", added.len ? ", " : "", name);
+			buf_printf(&added, "%s%s", added.len ? ", " : "", selected->v[i]);
 	}
 	if (names->n && added.len)
 		cli_note("selection: %.*s (added: %.*s)", (int)all.len, (const char *)all.data,
@@ -39,6 +38,7 @@ static void tell_selection(const struct opened *o, const struct cli_list *names)
 
 int open_view(const char *path, const struct cli_list *names, struct opened *ret, struct ply_err *err)
 {
+	_cleanup_list_ struct cli_list selected = { 0 };
 	struct opened o = { 0 };
 	int r = open_image(path, &o.image, err);
 
@@ -48,7 +48,10 @@ int open_view(const char *path, const struct cli_list *names, struct opened *ret
 		opened_done(&o);
 		return r;
 	}
-	tell_selection(&o, names);
+	for (uint32_t i = 0; i < ply_view_nsubs(o.view); i++)
+		if (cli_list_add(&selected, ply_image_sub_info(o.image, ply_view_sub(o.view, i))->name) < 0)
+			break;
+	tell_selection(&selected, names);
 	*ret = o;
 	return 0;
 }

@@ -24,4 +24,7 @@ int open_view(const char *path, const struct cli_list *names, struct opened *ret
 void opened_done(struct opened *o);
 #define _cleanup_opened_ __attribute__((cleanup(opened_done)))
 
+/* What was added to @names to make the selection, on stderr, if anything was. */
+void tell_selection(const struct cli_list *selected, const struct cli_list *names);
+
 #endif

@@ -42,7 +42,8 @@
 
 struct daemon {
 	const char *image_arg, *dir;
-	char *selection;           /* as given; cut in place */
+	const char **names;        /* the selection: pieces of argv */
+	size_t nnames, names_cap;
 	struct options options;
 	bool foreground;
 	int status_fd;             /* -1: nobody waits */
@@ -101,6 +102,16 @@ static int usage(struct daemon *d, struct ply_err *err)
 	return give_up(d, err);
 }
 
+static int add_names(struct daemon *d, char *text, struct ply_err *err)
+{
+	for (char *name; (name = strsep(&text, ","));) {
+		if (array_grow(&d->names, &d->names_cap, d->nnames + 1, sizeof(*d->names)) < 0)
+			return ply_fail_nomem(err);
+		d->names[d->nnames++] = name;
+	}
+	return 0;
+}
+
 static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 {
 	static const struct option longs[] = { { "status", required_argument, NULL, 'S' }, { 0 } };
@@ -111,7 +122,7 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 		if (c == 'f')
 			d->foreground = true;
 		else if (c == 's')
-			d->selection = optarg;
+			r = add_names(d, optarg, err);
 		else if (c == 'o')
 			r = options_parse(optarg, &d->options, err);
 		else if (c == 'S')
@@ -131,19 +142,10 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 
 static int open_view(struct daemon *d, struct ply_err *err)
 {
-	_cleanup_free_ const char **names = NULL;
-	char *rest = d->selection, *name;
-	size_t n = 0, cap = 0;
-	int r;
+	int r = ply_image_open(d->image_arg, &d->image, err);
 
-	while ((name = strsep(&rest, ","))) {
-		if (array_grow(&names, &cap, n + 1, sizeof(*names)) < 0)
-			return ply_fail_nomem(err);
-		names[n++] = name;
-	}
-	r = ply_image_open(d->image_arg, &d->image, err);
 	if (r == 0)
-		r = ply_view_open(d->image, names, n, d->options.cache, &d->view, err);
+		r = ply_view_open(d->image, d->names, d->nnames, d->options.cache, &d->view, err);
 	if (r == 0)
 		tree_init(&d->tree, d->view, d->options.default_permissions);
 	return r;
@@ -243,11 +245,7 @@ static void watch(struct daemon *d)
 			ply_view_idle(d->view);
 		if (n <= 0)
 			continue;
-		if (p[1].revents) {
-			d->is_mounted = false;
-			return;
-		}
-		if (p[0].revents)
+		if (p[0].revents || p[1].revents)
 			return;
 		if (p[2].revents)
 			control_answer(d->control_fd, d->serve, d->view);
@@ -256,13 +254,15 @@ static void watch(struct daemon *d)
 
 static void finish(struct daemon *d)
 {
-	if (d->is_mounted)
+	/* not by a device number that may be another's by now */
+	if (d->is_mounted && (!d->serve || serve_is_connected(d->serve)))
 		mount_end(&d->place);
 	d->serve = serve_free(d->serve);
 	cleanup_close(&d->control_fd);
 	cleanup_close(&d->signal_fd);
 	d->view = ply_view_close(d->view);
 	d->image = ply_image_close(d->image);
+	free(d->names);
 }
 
 /* Nothing but the status pipe is inherited: whoever waits for the end of some other pipe of

@@ -16,6 +16,7 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -196,6 +197,13 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 int serve_ended_fd(const struct serve *s)
 {
 	return s->ended_fd;
+}
+
+bool serve_is_connected(const struct serve *s)
+{
+	struct pollfd p = { .fd = fuse_session_fd(s->session) };
+
+	return poll(&p, 1, 0) == 0;   /* else POLLERR */
 }
 
 /* Signals until it is gone: one may come just before the thread goes to sleep in read(). */

@@ -6,6 +6,7 @@
 #ifndef PLYFS_FUSE_SERVE_H
 #define PLYFS_FUSE_SERVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "opcodes.h"
@@ -26,6 +27,9 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err);
 
 /* Readable when a thread has ended: the file system is unmounted, or the session failed. */
 int serve_ended_fd(const struct serve *s);
+
+/* Is the file system still mounted somewhere? Then its device number is still ours. */
+bool serve_is_connected(const struct serve *s);
 
 /* End the threads, as soon as each is through with its request, and close the
  * connection: what still uses the mount gets ENOTCONN. NULL in, NULL out. */

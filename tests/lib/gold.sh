@@ -8,15 +8,14 @@
 #
 # Whoever uses one only reads it: it is shared by all tests, and kept between runs. The key is a
 # digest of the recipe (this file's functions) and of what goes into it (package lists, generator),
-# so a new package list makes a new gold root; the old one is removed. It is built beside its place
-# and renamed, under a lock. stdout has the path alone. Exit code 77: can't be had here, and why.
-#
-# The package sources are the machine's own: apt is asked what it knows, which reads every source
-# format, and only Debian's lists of the release at hand are taken, by their Origin and code name,
-# since others' repositories use the same suite names.
+# so a new package list makes a new gold root; those that nobody used for four hours are removed. It
+# is built beside its place and renamed, under a lock. stdout has the path alone. Exit code 77: it
+# can't be had here, and why.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/lib/debian.sh
+. "$here/debian.sh"
 checkout=$(cd "$here/../.." && pwd)
 if [ -n "${PLYFS_BUILD:-}" ]; then build=$(dirname "$PLYFS_BUILD"); else build=$checkout/build; fi
 cache=${PLYFS_CACHE:-$build/cache}
@@ -25,31 +24,6 @@ skip()
 {
 	echo "gold.sh: $*" >&2
 	exit 77
-}
-
-# lines of: format, URI, suite, component, file of the package list
-debian_lists()
-{
-	# shellcheck disable=SC2016  # apt expands these
-	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(FILENAME) $(ORIGIN) $(CODENAME) $(ARCHITECTURE)' \
-		'Created-By: Packages' |
-		awk -v arch="$(dpkg --print-architecture)" '
-			$5 == "Debian" && $6 ~ /^bookworm(-updates|-security)?$/ && $7 == arch && $3 == "main" {
-				print $1, $2, $3, $4
-			}'
-}
-
-lamp_lists()
-{
-	command -v apt-get >/dev/null || skip "no apt on this machine"
-	local lists
-	lists=$(debian_lists)
-	if [ -z "$lists" ] || ! awk '{ print $4 }' <<<"$lists" | xargs ls >/dev/null 2>&1; then
-		apt-get -q update >&2 </dev/null || echo "gold.sh: apt-get update had errors" >&2
-		lists=$(debian_lists)
-	fi
-	[ -n "$lists" ] || skip "apt has no package source of Debian 12 (bookworm)"
-	printf '%s\n' "$lists"
 }
 
 # What the administrator of a small shop would have done after installing; runs in the gold root.
@@ -111,25 +85,15 @@ lamp_edits()
 
 lamp_build() # LISTS ROOT
 {
-	local settings options=() work
-	work=$(dirname "$2")
-	# how this machine reaches its sources; not kept in the root
-	while IFS= read -r settings; do options+=(--aptopt="$settings"); done < <(
-		apt-config dump | grep -E '^Acquire::(https?::.*Proxy|https?::.*Proxy-Auto-Detect|Check-Valid-Until|Check-Date) ' || true)
-	awk '{ print "deb", $1, $2, $3 }' <<<"$1" >"$work/sources.list"
-	lamp_edits >"$work/edits.sh"
+	lamp_edits >"$2.edits"
 	# shellcheck disable=SC2016  # mmdebstrap's shell expands $1
-	mmdebstrap --mode=root --format=directory --variant=important --quiet \
-		--keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-		--dpkgopt=force-unsafe-io "${options[@]}" \
+	debian_root "$1" "$2" --variant=important \
 		--include=apache2,mariadb-server,mariadb-client,php,php-cli,php-mysql,libapache2-mod-php,openssh-server,acl,ssl-cert \
-		--customize-hook="upload $work/edits.sh /edits.sh" \
+		--customize-hook="upload $2.edits /edits.sh" \
 		--customize-hook='chroot "$1" sh /edits.sh && rm "$1/edits.sh"' \
 		--customize-hook='chroot "$1" setfacl -m u:deploy:rwx,d:u:deploy:rwx /var/www/shop/upload' \
 		--customize-hook='chroot "$1" setfacl -m g:adm:r /etc/mysql/debian.cnf' \
-		--customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap' \
-		bookworm "$2" "$work/sources.list" >"$work/log" 2>&1 </dev/null ||
-		{ tail -n 40 "$work/log" >&2; return 1; }
+		--customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap'
 }
 
 small_build() # unused ROOT
@@ -154,11 +118,13 @@ build() # NAME INPUT: NAME_build into the cache, unless it is there
 		echo "gold.sh: building $1 (key $key)" >&2
 		"$1_build" "$3" "$work/root" 9>&-
 		sync -f "$work"
-		rm -rf --one-file-system "$cache/gold-$1"-*
 		mv "$work" "$dir"
 		trap - EXIT
 		echo "gold.sh: $1: $(find "$dir/root" | wc -l) files, $(du -sm "$dir/root" | cut -f 1) MiB, $SECONDS s" >&2
 	fi
+	touch "$dir/used"
+	find "$cache" -mindepth 2 -maxdepth 2 -path "$cache/gold-$1-*/used" -mmin +240 -print0 |
+		while IFS= read -r -d '' old; do rm -rf --one-file-system "$(dirname "$old")"; done
 	echo "$dir/root"
 }
 
@@ -168,7 +134,7 @@ case ${1:-} in
 lamp)
 	[ "$(id -u)" = 0 ] || skip "lamp needs root: mmdebstrap makes devices and owners"
 	command -v mmdebstrap >/dev/null || skip "lamp needs mmdebstrap"
-	lists=$(lamp_lists)
+	lists=$(debian_lists) || skip "apt has no package source of Debian 12 (bookworm)"
 	build lamp "$(awk '{ print $4 }' <<<"$lists" | xargs sha256sum)" "$lists"
 	;;
 small)

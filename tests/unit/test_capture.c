@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The walk, globs, names of users, the loaders: on small trees in a directory of their own. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "capture/capture.h"
+#include "capture/idnames.h"
+#include "capture/load.h"
+#include "plyfs/view.h"
+#include "tap.h"
+
+static char dir[64];
+
+static void in_dir(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/plyfs-unit.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(chdir(dir), 0);
+}
+
+static void gone(void)
+{
+	char cmd[128];
+
+	ck_assert_int_eq(chdir("/"), 0);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	ck_assert_int_eq(system(cmd), 0);
+}
+
+static void put(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+START_TEST(globs)
+{
+	static const struct {
+		const char *glob, *path;
+		bool matches;
+	} cases[] = {
+		{ "/var/cache/**", "var/cache/apt/x", true },
+		{ "/var/cache/**", "var/cache", false },
+		{ "var/cache", "var/cache", true },
+		{ "var/cache", "var/cache/x", false },
+		{ "*.pyc", "usr/x.pyc", false },
+		{ "**/*.pyc", "usr/lib/x.pyc", true },
+		{ "**/*.pyc", "x.pyc", true },
+		{ "a/**/b", "a/b", true },
+		{ "a/**/b", "a/1/2/b", true },
+		{ "a/**/b", "a/1/2/bc", false },
+		{ "a/*/b", "a/1/2/b", false },
+		{ "a/?[12]", "a/x2", true },
+		{ "a/[", "a/[", true },
+		{ "**", "anything/at/all", true },
+		{ "", "a", false },
+		{ "a\\*", "a*", true },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		ck_assert_msg(scan_glob(cases[i].glob, cases[i].path) == cases[i].matches, "%s on %s",
+			      cases[i].glob, cases[i].path);
+}
+END_TEST
+
+START_TEST(names_of_users)
+{
+	static const char text[] = "root:x:0:0::/:/bin/sh\n+nis\nbad\n:x:5:\nneg:x:-1:\nbig:x:4294967296:\n"
+				   "toor:x:0:0::/:\nlast:x:4294967295:9\nshort:x:7";
+	struct idnames t = { 0 };
+
+	ck_assert_int_eq(idnames_parse(&t, text, sizeof(text) - 1), 0);
+	ck_assert_uint_eq(t.n, 3);
+	ck_assert_str_eq(idnames_find(&t, 0), "root");   /* the first of two */
+	ck_assert_str_eq(idnames_find(&t, UINT32_MAX), "last");
+	ck_assert_str_eq(idnames_find(&t, 7), "short");
+	ck_assert_ptr_null(idnames_find(&t, 5));
+	idnames_done(&t);
+}
+END_TEST
+
+static void scan_here(struct scan *s)
+{
+	const struct scan_options o = { 0 };
+	struct ply_err err;
+
+	ck_assert_msg(scan_tree(".", &o, s, &err) == 0, "%s", err.msg);
+}
+
+START_TEST(walk_is_sorted_and_ties_links)
+{
+	struct scan s;
+	struct buf path = { 0 };
+	uint32_t a, b, c;
+
+	in_dir();
+	mkdir("d", 0700);
+	mkdir("d/e", 0700);
+	put("d/b", "1");
+	ck_assert_int_eq(link("d/b", "d/e/z"), 0);
+	ck_assert_int_eq(link("d/b", "a\xff"), 0);
+	put("alone", "12");
+	ck_assert_int_eq(symlink("e/../../d/./e", "d/link"), 0);
+	ck_assert_int_eq(symlink("loop", "loop"), 0);
+	scan_here(&s);
+	for (size_t i = 0; i < s.n; i++)
+		for (uint32_t k = 1; S_ISDIR(s.nodes[i].mode) && k < s.nodes[i].nchildren; k++)
+			ck_assert_int_lt(strcmp(scan_name(&s, s.nodes[i].first_child + k - 1),
+						scan_name(&s, s.nodes[i].first_child + k)), 0);
+	a = scan_lookup(&s, "/d/b", 4);
+	b = scan_lookup(&s, "d/link/z", 8);
+	c = scan_lookup(&s, "/a\xff", 3);
+	ck_assert_uint_ne(a, SCAN_NONE);
+	ck_assert_uint_ne(s.nodes[a].group, 0);
+	ck_assert_uint_eq(s.nodes[a].group, s.nodes[b].group);
+	ck_assert_uint_eq(s.nodes[a].group, s.nodes[c].group);
+	ck_assert_uint_eq(s.ngroups, 1);
+	ck_assert_uint_eq(s.bytes, 3);                        /* a group counts once */
+	ck_assert_int_eq(scan_path(&s, b, &path), 0);
+	ck_assert_str_eq((char *)path.data, "d/e/z");
+	ck_assert_uint_eq(scan_lookup(&s, "loop/x", 6), SCAN_NONE);
+	ck_assert_uint_eq(scan_lookup(&s, "d/link", 6), scan_child(&s, scan_lookup(&s, "d", 1), "link", 4));
+	ck_assert_uint_eq(scan_lookup(&s, "/../../d", 8), scan_lookup(&s, "d", 1));
+	ck_assert_uint_eq(scan_lookup(&s, "alone/x", 7), SCAN_NONE);
+	buf_done(&path);
+	scan_done(&s);
+	gone();
+}
+END_TEST
+
+START_TEST(loads_in_order)
+{
+	enum { N = 3000 };
+	uint32_t order[N];
+	uint8_t digest[N + 1];
+	struct loader *l;
+	struct ply_err err;
+	struct loaded *f;
+	struct scan s;
+	char name[16];
+	size_t n = 0;
+
+	in_dir();
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "%05d", i);
+		put(name, name);
+	}
+	scan_here(&s);
+	memset(digest, LOAD_DIGEST_WHOLE, sizeof(digest));
+	for (uint32_t i = 1; i < s.n; i++)
+		order[i - 1] = (uint32_t)s.n - i;         /* backwards */
+	unlink("01000");
+	ck_assert_int_eq(loader_new(&s, order, N, digest, 5, &l, &err), 0);
+	while ((f = loader_next(l))) {
+		ck_assert_int_eq(f->result, 0);
+		ck_assert_uint_eq(f->node, order[n++]);
+		ck_assert_int_eq(f->vanished, !strcmp(scan_name(&s, f->node), "01000"));
+		if (!f->vanished) {
+			ck_assert_mem_eq(f->data, scan_name(&s, f->node), 5);
+			ck_assert(f->has_digest);
+		}
+	}
+	ck_assert_uint_eq(n, N);
+	loader_free(l);
+	/* and left in the middle */
+	ck_assert_int_eq(loader_new(&s, order, N, digest, 5, &l, &err), 0);
+	for (int i = 0; i < 10; i++)
+		loader_next(l);
+	loader_free(l);
+	scan_done(&s);
+	gone();
+}
+END_TEST
+
+/* Two components by path, with a hard link from one to the other. */
+START_TEST(link_over_two_components)
+{
+	_cleanup_list_ struct cli_list wanted = { 0 }, exclude = { 0 };
+	struct capture_options o = { .root = "t", .image = "i.plyfs", .wanted = &wanted,
+				     .exclude = &exclude, .level = 1, .jobs = 2 };
+	struct capture_report report;
+	const char *names[] = { "b" };
+	struct ply_image *image;
+	struct ply_view *v;
+	struct ply_attr attr;
+	struct ply_err err;
+	uint64_t x, y;
+
+	in_dir();
+	mkdir("t", 0755);
+	mkdir("t/a", 0755);
+	mkdir("t/b", 0755);
+	put("t/a/x", "content");
+	ck_assert_int_eq(link("t/a/x", "t/b/y"), 0);
+	ck_assert_int_eq(link("t/a/x", "t/b/z"), 0);
+	cli_list_add(&wanted, "a=/a");
+	cli_list_add(&wanted, "b=/b");
+	ck_assert_msg(capture_run(&o, &report, &err) == 0, "%s", err.msg);
+	capture_report_done(&report);
+	ck_assert_int_eq(ply_image_open("i.plyfs", &image, &err), 0);
+	ck_assert_int_eq(ply_view_open(image, NULL, 0, 0, &v, &err), 0);
+	ck_assert_int_eq(ply_view_resolve(v, "/a/x", false, &x, &err), 0);
+	ck_assert_int_eq(ply_view_resolve(v, "/b/z", false, &y, &err), 0);
+	ck_assert_uint_eq(x, y);
+	ck_assert_int_eq(ply_view_attr(v, x, &attr, &err), 0);
+	ck_assert_uint_eq(attr.nlink, 3);
+	ply_view_close(v);
+	ck_assert_int_eq(ply_view_open(image, names, 1, 0, &v, &err), 0);
+	ck_assert_int_lt(ply_view_resolve(v, "/a/x", false, &x, &err), 0);
+	ck_assert_int_eq(ply_view_resolve(v, "/b/y", false, &y, &err), 0);
+	ck_assert_int_eq(ply_view_attr(v, y, &attr, &err), 0);
+	ck_assert_uint_eq(attr.nlink, 2);
+	ply_view_close(v);
+	ply_image_close(image);
+	gone();
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("capture");
+
+	tap_test(s, globs);
+	tap_test(s, names_of_users);
+	tap_test(s, walk_is_sorted_and_ties_links);
+	tap_test(s, loads_in_order);
+	tap_test(s, link_over_two_components);
+	return s;
+}
+TAP_MAIN(suite)

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * plyfs mount: starts the daemon and waits until the mount is usable.
+ *
+ * The daemon is found relative to this executable, so that an installed tree runs from
+ * wherever it lies. It opens the image itself and tells by a pipe (base/mnt.h) what was
+ * selected, or why there is no mount; so nothing is opened twice, and what is printed is
+ * what is served. Mount options are judged by the daemon too.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mnt.h"
+#include "base/util.h"
+#include "cli.h"
+#include "open.h"
+#include "verbs.h"
+
+#define DAEMON "libexec/plyfs/plyfs-fuse"
+
+extern char **environ;
+
+static int find_daemon(char ret[PATH_MAX], struct ply_err *err)
+{
+	char exe[PATH_MAX], *slash;
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return ply_fail_sys(err, -errno, "/proc/self/exe");
+	exe[n] = '\0';
+	for (int up = 0; up < 2; up++) {   /* PREFIX/bin/plyfs */
+		slash = strrchr(exe, '/');
+		if (slash)
+			*slash = '\0';
+	}
+	if (snprintf(ret, PATH_MAX, "%s/%s", exe, DAEMON) >= PATH_MAX || access(ret, X_OK) < 0)
+		return ply_fail(err, -ENOENT, PLY_R_DAEMON_MISSING,
+				"%s cannot be run: it belongs beside bin/plyfs; install plyfs again", ret);
+	return 0;
+}
+
+/* @path from the root, without resolving anything: it is what `ps` will show. */
+static char *absolute(const char *path)
+{
+	_cleanup_free_ char *cwd = *path == '/' ? NULL : get_current_dir_name();
+	char *out;
+
+	return asprintf(&out, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", path) < 0 ? NULL : out;
+}
+
+static int command_line(const char *daemon, const struct cli_list *names, const struct cli_list *options,
+			const char *image, const char *dir, struct cli_list *ret)
+{
+	int r = cli_list_add(ret, daemon) | cli_list_add(ret, "--status") | cli_list_add(ret, "3");
+
+	for (size_t i = 0; i < names->n; i++)
+		r |= cli_list_add(ret, "-s") | cli_list_add(ret, names->v[i]);
+	for (size_t i = 0; i < options->n; i++)
+		r |= cli_list_add(ret, "-o") | cli_list_add(ret, options->v[i]);
+	return r | cli_list_add(ret, "--") | cli_list_add(ret, image) | cli_list_add(ret, dir) |
+	       cli_list_add(ret, NULL);
+}
+
+/* Start the daemon; what it says until it is ready or has failed goes to @said. */
+static int run(const struct cli_list *argv, pid_t *ret_pid, struct buf *said, struct ply_err *err)
+{
+	posix_spawn_file_actions_t actions;
+	int p[2], r;
+	ssize_t n;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return ply_fail_sys(err, -errno, "pipe");
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, p[1], 3);
+	r = posix_spawn(ret_pid, argv->v[0], &actions, NULL, (char *const *)argv->v, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(p[1]);
+	if (r)
+		r = ply_fail(err, -r, PLY_R_DAEMON_MISSING, "%s cannot be run: %s", argv->v[0], strerror(r));
+	while (r == 0) {
+		if (buf_reserve(said, 4096) < 0) {
+			r = ply_fail_nomem(err);
+			break;
+		}
+		n = read(p[0], said->data + said->len, 4096);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		said->len += (size_t)n;
+	}
+	close(p[0]);
+	return r;
+}
+
+static int died(pid_t pid, struct ply_err *err)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return ply_fail_sys(err, -errno, "waitpid");
+	return WIFSIGNALED(status) ?
+		ply_fail(err, -EIO, PLY_R_MOUNT_FAILED, "the daemon was killed by signal %d while it started",
+			 WTERMSIG(status)) :
+		ply_fail(err, -EIO, PLY_R_MOUNT_FAILED, "the daemon ended with exit code %d and no word",
+			 WEXITSTATUS(status));
+}
+
+/* The value where @text is "KEY VALUE". */
+static const char *value_of(const char *text, const char *key)
+{
+	size_t n = strlen(key);
+
+	return strncmp(text, key, n) == 0 && text[n] == ' ' ? text + n + 1 : NULL;
+}
+
+static int understand(const struct buf *said, pid_t pid, struct cli_list *selected, struct ply_err *err)
+{
+	const char *text = (const char *)said->data, *end = text + said->len, *v;
+
+	for (; text < end && memchr(text, '\0', (size_t)(end - text)); text += strlen(text) + 1) {
+		if ((v = value_of(text, MNT_STATUS_SELECTED))) {
+			if (cli_list_add(selected, v) < 0)
+				return ply_fail_nomem(err);
+		} else if ((v = value_of(text, MNT_STATUS_WARNING))) {
+			cli_note("warning: %s", v);
+		} else if (value_of(text, MNT_STATUS_READY)) {
+			return 0;
+		} else if ((v = value_of(text, MNT_STATUS_ERROR))) {
+			int code, reason, at;
+
+			if (sscanf(v, "%d %d %n", &code, &reason, &at) == 2 && code < 0) {
+				waitpid(pid, NULL, 0);
+				return ply_fail(err, code, (enum ply_reason)reason, "%s", v + at);
+			}
+		}
+	}
+	return died(pid, err);
+}
+
+static int report(const char *image, const char *dir, pid_t pid, const struct cli_list *selected)
+{
+	_cleanup_free_ char *path = realpath(dir, NULL);
+	json_t *names = json_array();
+
+	if (!path)
+		path = strdup(dir);
+	for (size_t i = 0; i < selected->n; i++)
+		json_array_append_new(names, json_string(selected->v[i]));
+	return cli_print_json(json_pack("{s:o, s:o, s:o, s:i}", "image", cli_json_name(image, strlen(image)),
+					"mountpoint", path ? cli_json_name(path, strlen(path)) : NULL,
+					"selected", names, "pid", (int)pid));
+}
+
+int cmd_mount(int argc, char **argv)
+{
+	_cleanup_list_ struct cli_list names = { 0 }, options = { 0 }, command = { 0 }, selected = { 0 };
+	const struct cli_opt opts[] = {
+		SELECTION_OPTION(&names),
+		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page", CLI_LIST,
+		  &options },
+		CLI_JSON,
+		CLI_END
+	};
+	const struct cli_spec spec = { "mount", "IMAGE DIR",
+				       "Mount an image, or a selection of its sub-images, read-only.", opts, 2, 2 };
+	_cleanup_free_ char *image = NULL;
+	_cleanup_buf_ struct buf said = { 0 };
+	char daemon[PATH_MAX];
+	struct cli_args args;
+	struct ply_err err;
+	pid_t pid;
+	int r, code = cli_parse(&spec, argc, argv, &args);
+
+	if (code >= 0)
+		return code;
+	image = absolute(args.v[0]);
+	r = find_daemon(daemon, &err);
+	if (r == 0 && (!image || command_line(daemon, &names, &options, image, args.v[1], &command)))
+		r = ply_fail_nomem(&err);
+	if (r == 0)
+		r = run(&command, &pid, &said, &err);
+	if (r == 0)
+		r = understand(&said, pid, &selected, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	tell_selection(&selected, &names);
+	return cli_json ? report(image, args.v[1], pid, &selected) : EXIT_DONE;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * plyfs umount: takes a mount away, and returns when it is really gone: the daemon
+ * has ended, and with it every use of the image.
+ *
+ * The mount is found by its id (base/mnt.h), never by asking the file system, so a
+ * dead or hanging daemon does not matter. Which process the daemon is tells its control
+ * socket: anybody could listen there, so its owner must be the one who mounted; the
+ * process is then waited for by a pidfd.
+ *
+ * A mount that is in use is left alone, and who uses it is told. Only where the daemon is
+ * dead is it detached all the same: those who use it get errors anyway.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mnt.h"
+#include "base/util.h"
+#include "cli.h"
+#include "holders.h"
+#include "verbs.h"
+
+#define ANSWER_MS 2000             /* for the control socket */
+#define LOOK_MS   500              /* then look whether another namespace keeps it */
+#define GONE_MS   30000            /* the daemon ends after the last use of the mount */
+
+struct target {
+	struct mnt_place place;
+	char *mountpoint;          /* as in mountinfo */
+	char *type;
+	uid_t owner;               /* who mounted it */
+	char *elsewhere;           /* another mount of the same file system, here */
+	char *above;               /* a mount that lies on it */
+};
+
+static void target_done(struct target *t)
+{
+	free(t->mountpoint);
+	free(t->type);
+	free(t->elsewhere);
+	free(t->above);
+}
+
+/* --- what is mounted there ------------------------------------------------------------------ */
+
+static void remember(char **to, const char *text)
+{
+	if (!*to)
+		*to = strdup(text);
+}
+
+static int see_line(void *ctx, const struct mnt_line *line)
+{
+	struct target *t = ctx;
+
+	if (line->id == t->place.id) {
+		const char *user = strstr(line->super_options, "user_id=");
+
+		remember(&t->mountpoint, line->mountpoint);
+		remember(&t->type, line->type);
+		t->owner = user ? (uid_t)strtoul(user + 8, NULL, 10) : 0;
+	} else if (line->major == t->place.major && line->minor == t->place.minor) {
+		remember(&t->elsewhere, line->mountpoint);
+	}
+	if (line->parent == t->place.id)
+		remember(&t->above, line->mountpoint);
+	return 0;
+}
+
+static int find_target(const char *dir, struct target *t, struct ply_err *err)
+{
+	_cleanup_close_ int fd = open(dir, O_PATH | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return ply_fail(err, -errno, PLY_R_NOT_MOUNTED, "%s: %s", dir, strerror(errno));
+	r = mnt_place_fd(fd, &t->place);
+	if (r < 0)
+		return ply_fail_sys(err, r, "%s", dir);
+	if (!t->place.is_root)
+		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED, "%s: nothing is mounted here", dir);
+	r = mnt_list(NULL, see_line, t);
+	if (r < 0)
+		return ply_fail_sys(err, r, "/proc/self/mountinfo");
+	if (!t->mountpoint || !t->type)
+		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
+				"%s: its mount does not show in /proc/self/mountinfo", dir);
+	if (strcmp(t->type, MNT_TYPE) != 0)
+		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
+				"%s: what is mounted here is no plyfs image (type %s); use umount(8)", dir,
+				t->type);
+	return 0;
+}
+
+/* --- the daemon ------------------------------------------------------------------------------ */
+
+/* A pidfd of the daemon, -1: it is not there, or does not show itself here. */
+static int find_daemon(const struct target *t, pid_t *ret_pid)
+{
+	_cleanup_close_ int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), pidfd = -1;
+	struct timeval wait = { .tv_sec = ANSWER_MS / 1000 };
+	struct sockaddr_un addr;
+	socklen_t len = mnt_control_address(t->place.major, t->place.minor, &addr);
+	struct ucred cred;
+	char text[64];
+
+	if (s < 0 || connect(s, (struct sockaddr *)&addr, len) < 0)
+		return -1;
+	len = sizeof(cred);
+	if (getsockopt(s, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != t->owner ||
+	    cred.pid <= 0)
+		return -1;
+	pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	/* an answer after the pidfd is there: the number was not given to another process */
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	if (pidfd < 0 || recv(s, text, sizeof(text), 0) <= 0)
+		return -1;
+	*ret_pid = cred.pid;
+	return TAKE_FD(pidfd);
+}
+
+static bool is_dead(const struct target *t)
+{
+	struct statfs s;   /* never answered from a cache */
+
+	return statfs(t->mountpoint, &s) < 0 && errno == ENOTCONN;
+}
+
+/* --- unmount --------------------------------------------------------------------------------- */
+
+static int unmount(const struct target *t, bool lazily, struct ply_err *err)
+{
+	const char *user[] = { "fusermount3", "-u", lazily ? "-z" : "--", lazily ? "--" : t->mountpoint,
+			       lazily ? t->mountpoint : NULL, NULL };
+
+	if (geteuid() != 0)
+		return mnt_fusermount(user, NULL, err);
+	if (umount2(t->mountpoint, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0)
+		return ply_fail_sys(err, -errno, "%s: cannot be unmounted", t->mountpoint);
+	return 0;
+}
+
+struct listing {
+	struct buf text;
+	unsigned n;
+};
+
+#define HOLDERS_SHOWN 8
+
+static void add_holder(void *ctx, const struct holder *h)
+{
+	struct listing *l = ctx;
+
+	if (l->n++ < HOLDERS_SHOWN)
+		buf_printf(&l->text, "%sprocess %ld (%s: %s)", l->text.len ? ", " : "", (long)h->pid,
+			   h->command, h->how);
+}
+
+static int busy(const struct target *t, struct ply_err *err)
+{
+	struct listing l = { 0 };
+	int r;
+
+	if (t->above)
+		buf_printf(&l.text, "a mount on %s", t->above);
+	holders_find(t->place.major, t->place.minor, add_holder, &l);
+	if (l.n > HOLDERS_SHOWN)
+		buf_printf(&l.text, " and %u more", l.n - HOLDERS_SHOWN);
+	r = ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY, "%s: in use by %.*s; it stays mounted",
+		     t->mountpoint, l.text.len ? (int)l.text.len : 40,
+		     l.text.len ? (const char *)l.text.data : "a process that is not visible to this user");
+	buf_done(&l.text);
+	return r;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Did the process end within @ms? */
+static bool has_ended(int pidfd, int ms)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	int64_t until = now_ms() + ms;
+	int n;
+
+	do
+		n = poll(&p, 1, (int)MAX(until - now_ms(), 0));
+	while (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
+static int wait_gone(const struct target *t, int pidfd, pid_t pid, struct ply_err *err)
+{
+	pid_t other;
+
+	if (t->elsewhere)
+		return ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY,
+				"%s: unmounted, but the same mount is also on %s: unmount that too",
+				t->mountpoint, t->elsewhere);
+	if (has_ended(pidfd, LOOK_MS))
+		return 0;
+	other = holders_namespace(t->place.major, t->place.minor);
+	if (other)
+		return ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY,
+				"%s: unmounted here, but process %ld has it in a mount namespace of its own; daemon %ld goes on until that ends",
+				t->mountpoint, (long)other, (long)pid);
+	if (has_ended(pidfd, GONE_MS))
+		return 0;
+	return ply_fail(err, -ETIMEDOUT, PLY_R_MOUNTPOINT_BUSY,
+			"%s: unmounted, but its daemon %ld has not ended after %d seconds; something that is not visible here still uses it",
+			t->mountpoint, (long)pid, GONE_MS / 1000);
+}
+
+static int end_mount(const char *dir, struct target *t, struct ply_err *err)
+{
+	_cleanup_close_ int pidfd = -1;
+	pid_t pid = 0;
+	int r = find_target(dir, t, err);
+
+	if (r < 0)
+		return r;
+	pidfd = find_daemon(t, &pid);
+	r = unmount(t, false, err);
+	if (r == -EBUSY)
+		r = pidfd < 0 && is_dead(t) ? unmount(t, true, err) : busy(t, err);
+	if (r == 0 && pidfd >= 0)
+		r = wait_gone(t, pidfd, pid, err);
+	return r;
+}
+
+int cmd_umount(int argc, char **argv)
+{
+	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
+	const struct cli_spec spec = { "umount", "DIR",
+				       "End a mount, and wait until the image is no longer in use.", opts, 1, 1 };
+	struct target target = { 0 };
+	struct cli_args args;
+	struct ply_err err;
+	int code = cli_parse(&spec, argc, argv, &args);
+
+	if (code >= 0)
+		return code;
+	if (end_mount(args.v[0], &target, &err) < 0)
+		code = cli_fail(&err);
+	else if (cli_json)
+		code = cli_print_json(json_pack("{s:o}", "unmounted",
+						cli_json_name(target.mountpoint, strlen(target.mountpoint))));
+	else
+		code = EXIT_DONE;
+	target_done(&target);
+	return code;
+}
