@@ -60,7 +60,7 @@ int cli_usage(const char *fmt, ...)
 	return EXIT_USAGE;
 }
 
-static int exit_code(const struct ply_err *err)
+int cli_exit_code(const struct ply_err *err)
 {
 	if (err->reason == PLY_R_USAGE)
 		return EXIT_USAGE;
@@ -72,16 +72,18 @@ static int exit_code(const struct ply_err *err)
 	return EXIT_FAILED;
 }
 
+json_t *cli_json_error(const struct ply_err *err)
+{
+	return json_pack("{s:s,s:o,s:i}", "reason", ply_reason_name(err->reason), "message",
+			 cli_json_name(err->msg, strlen(err->msg)), "exit", cli_exit_code(err));
+}
+
 int cli_fail(const struct ply_err *err)
 {
-	int code = exit_code(err);
-
 	fprintf(stderr, "plyfs %s: %s\n", verb, err->msg);
 	if (cli_json)
-		cli_print_json(json_pack("{s:{s:s,s:o,s:i}}", "error", "reason",
-					 ply_reason_name(err->reason), "message",
-					 cli_json_name(err->msg, strlen(err->msg)), "exit", code));
-	return code;
+		cli_print_json(json_pack("{s:o}", "error", cli_json_error(err)));
+	return cli_exit_code(err);
 }
 
 int cli_print_json(json_t *o)

@@ -93,6 +93,8 @@ int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli_arg
 /* "plyfs VERB: MESSAGE" on stderr, with --json as an object on stdout too; returns the exit code
  * that the reason calls for. */
 int cli_fail(const struct ply_err *err);
+int cli_exit_code(const struct ply_err *err);
+json_t *cli_json_error(const struct ply_err *err);   /* reason, message, exit */
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* returns EXIT_USAGE */
 void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* on stderr */
 

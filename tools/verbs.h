@@ -5,9 +5,15 @@
 
 #define VERBS(X) \
 	X(capture, "ROOT IMAGE", "a machine into one image") \
-	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
 	X(mount, "IMAGE DIR", "show an image as a tree") \
-	X(umount, "DIR", "end a mount, wait until it is gone")
+	X(umount, "DIR", "end a mount, wait until it is gone") \
+	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
+	X(info, "IMAGE", "sub-images, sizes, digests") \
+	X(ls, "IMAGE [PATH]", "list a directory of an image") \
+	X(cat, "IMAGE PATH", "a file's bytes to the standard output") \
+	X(origin, "PATH...", "which component a file is from") \
+	X(verify, "IMAGE", "check an image, or a tree against it") \
+	X(dump, "IMAGE [SUB]", "print the structures of an image")
 
 #define X(name, operands, about) int cmd_##name(int argc, char **argv);
 VERBS(X)

@@ -60,8 +60,14 @@ static int compose(struct buf *text, const struct serve *serve, struct ply_view 
 	cache_stats(view_cache(view), &cache);
 	for (size_t i = 0; i < OPCODE_MAX; i++)
 		all += counts[i];
-	r = buf_printf(text, "pid %ld\ncache %llu\nrequests %llu\n", (long)getpid(),
-		       (unsigned long long)cache.bytes, (unsigned long long)all);
+	r = buf_printf(text, "pid %ld\ngeneration %llu\n", (long)getpid(),
+		       (unsigned long long)ply_image_generation(ply_view_image(view))->generation);
+	for (uint32_t i = 0; r == 0 && i < ply_view_nsubs(view); i++)
+		r = buf_printf(text, "selected %s\n",
+			       ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->name);
+	if (r == 0)
+		r = buf_printf(text, "cache %llu\nrequests %llu\n", (unsigned long long)cache.bytes,
+			       (unsigned long long)all);
 	for (size_t i = 0; r == 0 && i < OPCODE_MAX; i++)
 		if (counts[i])
 			r = buf_printf(text, "request %s %llu\n", names[i] ? names[i] : "OTHER",

@@ -4,6 +4,8 @@
  * daemon's own user, gets one message of text and the connection is closed:
  *
  *   pid PID
+ *   generation N
+ *   selected NAME           for each sub-image
  *   cache BYTES
  *   requests ALL
  *   request NAME COUNT      for each kind that came, by the FUSE protocol's names

@@ -165,12 +165,11 @@ static bool generation_suffix(const char *path, size_t *ret_len, uint64_t *ret)
 	return true;
 }
 
-int ply_image_open(const char *path, struct ply_image **ret, struct ply_err *err)
+int image_io_open(const char *path, struct io **ret, uint64_t *ret_generation, struct ply_err *err)
 {
 	_cleanup_free_ char *cut = NULL;
 	uint64_t generation = 0;
 	struct stat st;
-	struct io *io;
 	size_t len;
 	int r;
 
@@ -179,7 +178,19 @@ int ply_image_open(const char *path, struct ply_image **ret, struct ply_err *err
 		if (!cut)
 			return ply_fail_nomem(err);
 	}
-	r = io_open_file(cut ? cut : path, &io, err);
+	r = io_open_file(cut ? cut : path, ret, err);
+	if (r == 0)
+		*ret_generation = generation;
+	return r;
+}
+
+int ply_image_open(const char *path, struct ply_image **ret, struct ply_err *err)
+{
+	uint64_t generation;
+	struct io *io;
+	int r;
+
+	r = image_io_open(path, &io, &generation, err);
 	if (r < 0)
 		return r;
 	r = ply_image_open_io(io, generation, ret, err);

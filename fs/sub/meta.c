@@ -127,30 +127,46 @@ const struct segment *meta_segment(const struct meta *m)
 	return &m->seg;
 }
 
-/* Check page @page of the region; slow path of meta_get(). */
-static int check_page(struct meta *m, uint64_t page, struct ply_err *err)
+int meta_check_group(struct meta *m, uint64_t group, struct ply_err *err)
 {
-	uint64_t group = page / PLY_SUMS_PER_GROUP, first = group * PLY_SUMS_PER_GROUP;
+	uint64_t first = group * PLY_SUMS_PER_GROUP;
 	uint64_t in = MIN(meta_pages(m->seg.meta_len) - first, (uint64_t)PLY_SUMS_PER_GROUP);
 	const uint8_t *s = m->sums + group * (PLY_SUMS_PER_GROUP + 1) * 8;
+	le64 want;
+
+	memcpy(&want, s + in * sizeof(want), sizeof(want));
+	if (le64_get(want) != group_sum(s, in, group))
+		return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
+				"group %llu of the page checksums of the segment at %llu is damaged",
+				(unsigned long long)group, (unsigned long long)m->off);
+	bit_set(m->sums_seen, group);
+	return 0;
+}
+
+int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err)
+{
+	uint64_t group = page / PLY_SUMS_PER_GROUP;
 	size_t len = (size_t)MIN(m->seg.meta_len - page * PLY_PAGE, (uint64_t)PLY_PAGE);
 	le64 want;
 
 	if (!bit_get(m->sums_seen, group)) {
-		memcpy(&want, s + in * sizeof(want), sizeof(want));
-		if (le64_get(want) != group_sum(s, in, group))
-			return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
-					"group %llu of the page checksums of the segment at %llu is damaged",
-					(unsigned long long)group, (unsigned long long)m->off);
-		bit_set(m->sums_seen, group);
+		int r = meta_check_group(m, group, err);
+
+		if (r < 0)
+			return r;
 	}
-	memcpy(&want, s + (page - first) * sizeof(want), sizeof(want));
+	memcpy(&want, m->sums + (page + group) * sizeof(want), sizeof(want));
 	if (le64_get(want) != page_sum(m->map + page * PLY_PAGE, len, page))
 		return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
 				"metadata page %llu of the segment at %llu is damaged",
 				(unsigned long long)page, (unsigned long long)m->off);
 	bit_set(m->seen, page);
 	return 0;
+}
+
+const void *meta_raw(const struct meta *m, const struct section *s)
+{
+	return s->type == PLY_S_PAGE_SUMS ? m->sums : m->map + (s->off - m->seg.meta_off);
 }
 
 int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len,
@@ -167,7 +183,7 @@ int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len
 		last = (start + len - 1) / PLY_PAGE;
 		for (uint64_t p = first; p <= last; p++) {
 			if (!bit_get(m->seen, p)) {
-				int r = check_page(m, p, err);
+				int r = meta_check_page(m, p, err);   /* the slow path */
 
 				if (r < 0)
 					return r;

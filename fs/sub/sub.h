@@ -35,6 +35,11 @@ const struct segment *meta_segment(const struct meta *m);
 /* Bytes [off, off + len) of a section, verified; borrowed. */
 int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len,
 	     const void **ret, struct ply_err *err);
+/* For verify: each page of the region, each group of its checksums, and the bytes of a section
+ * in the region (or of PAGE_SUMS) as they are, whatever their checksums say. */
+int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err);
+int meta_check_group(struct meta *m, uint64_t group, struct ply_err *err);
+const void *meta_raw(const struct meta *m, const struct section *s);
 /* The whole section against its SHA-256. */
 int meta_check_digest(struct meta *m, const struct section *s, struct ply_err *err);
 

@@ -216,7 +216,7 @@ int ply_view_resolve(struct ply_view *v, const char *path, bool follow, uint64_t
 			continue;
 		}
 		if (++links > SYMLINKS_MAX)
-			return ply_fail(err, -ELOOP, PLY_R_USAGE, "%s: too many symbolic links", path);
+			return ply_fail(err, -ELOOP, PLY_R_SYMLINK_LOOP, "%s: too many symbolic links", path);
 		r = ply_view_readlink(v, child, &target, &tlen, err);
 		if (r < 0)
 			return r;

@@ -80,5 +80,8 @@ int ply_image_find_sub(const struct ply_image *image, const char *name, uint32_t
 int image_sub(struct ply_image *image, uint32_t i, struct sub **ret, struct ply_err *err);
 const struct join *image_join(const struct ply_image *image);
 struct io *image_io(const struct ply_image *image);
+/* PATH[@GENERATION] as for ply_image_open(), for those who look at the bytes themselves: *ret is
+ * closed by the caller; generation 0 is the newest. */
+int image_io_open(const char *path, struct io **ret, uint64_t *ret_generation, struct ply_err *err);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/pool.h"
 #include "base/util.h"
+#include "codec/codec.h"
 #include "image/image_write.h"
 #include "sub/sub_write.h"
 
@@ -160,9 +161,13 @@ static uint64_t web(struct imagew *iw, struct pool *pool, unsigned threads, uint
 void small_image(const char *path, unsigned threads)
 {
 	uint64_t etc[2], usr[2], shared[2], row, first;
+	uint8_t digests[64], *p = pattern(2, 0, SMALL_SHARED);
 	struct imagew *iw;
 	struct pool *pool;
 
+	OK(sha256_once(p, SMALL_SHARED, digests));
+	memcpy(digests + 32, digests, 32);
+	free(p);
 	OK(pool_new(threads, 4, &pool));
 	OK(imagew_new(path, true, &iw, &err));
 	shared[0] = os(iw, pool, threads, &etc[0], &usr[0]);
@@ -175,7 +180,7 @@ void small_image(const char *path, unsigned threads)
 		       2, NULL, &err));
 	OK(imagew_join_children(iw, row, first, 2));
 	OK(imagew_join(iw, PLY_J_LINKS, (uint64_t[]){ PLY_INO(0, shared[0]), PLY_INO(1, shared[1]) },
-		       NULL, 2, NULL, &err));
+		       digests, 2, NULL, &err));
 	OK(imagew_publish(iw, &(struct imagew_options){ .time_sec = 1, .content_uuid = true,
 							.message = "small", .tool = "test" }, &err));
 	imagew_free(iw);

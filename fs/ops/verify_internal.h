@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared by the files of fs/ops/verify*.c only. */
+#ifndef PLYFS_OPS_VERIFY_INTERNAL_H
+#define PLYFS_OPS_VERIFY_INTERNAL_H
+
+#include "image/catalog.h"
+#include "image/join.h"
+#include "ops/findings.h"
+#include "sub/sub.h"
+
+struct verify {
+	const struct verify_options *o;
+	struct io *io;
+	struct pool *pool;
+	unsigned threads;
+	struct ordered jobs;
+	finding_fn fn;
+	void *ctx;
+	struct verify_result result;
+	struct findings list;      /* not reported yet */
+	struct extent_map {        /* bytes of the image that were checked */
+		uint64_t off, end;
+	} *covered;
+	size_t ncovered, covered_cap;
+};
+
+/* Report what is in v->list. */
+int verify_flush(struct verify *v, struct ply_err *err);
+
+/*
+ * Checksums, digests, padding of the segment at @off whose header @m was read from. @s: its
+ * sub-image, or NULL; then blocks are checked too. Findings are reported. *ret_damaged tells
+ * whether the tables cannot be trusted.
+ */
+int verify_segment(struct verify *v, const char *name, uint64_t off, struct meta *m, struct sub *s,
+		   bool *ret_damaged, struct ply_err *err);
+
+/* Every table of a sub-image against the others; its tables are known to be undamaged. */
+int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub *s,
+		  struct ply_err *err);
+int verify_dirs(struct verify *v, const char *name, struct sub *s, struct ply_err *err);
+
+/* The join table of @c; @subs by position in the catalog, NULL where one could not be opened. */
+int verify_join(struct verify *v, const struct catalog *c, struct sub *const *subs,
+		const struct join *j, struct ply_err *err);
+
+/* Path of a node, "/usr/lib/x", malloc-ed; what cannot be read is "?". NULL: no memory. */
+char *verify_node_path(struct sub *s, uint64_t index);
+/* That of entry @at of the directory @dir. */
+char *verify_entry_path(struct sub *s, uint64_t dir, uint64_t at);
+/* Fill in the paths of those findings in @l that have a concern: one scan over the nodes. */
+void verify_name(struct sub *s, struct findings *l);
+
+/* A finding about node @index, with its path. */
+#define NODE_FINDING(v, reason, name, s, index, ...) \
+	do { \
+		struct held *held_ = findings_add(&(v)->list, reason, name, 0, 0, __VA_ARGS__); \
+		if (held_) \
+			held_path(held_, verify_node_path(s, index)); \
+	} while (0)
+
+#endif

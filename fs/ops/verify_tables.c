@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The tables of a sub-image against each other and against FORMAT.md, "Sub-image": what no reader
+ * checks, because it can live without it. Called when every checksum matched, so what is found here is
+ * a wrong writer, or malice.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "ops/verify_internal.h"
+
+struct tables {
+	struct verify *v;
+	const char *name;
+	struct sub *s;
+	uint64_t bytes;            /* of regular files */
+	uint64_t nxattrs;          /* in the sets so far */
+	uint32_t *sizes;           /* of blocks, decoded */
+	uint32_t *partial;         /* of the blocks before this one: not full */
+	uint32_t *alone, *follows; /* of the rows of EXTENTS before this one: bad alone, bad successors */
+};
+
+/* A row of a table that has no reader of its own. */
+static const void *raw_row(struct sub *s, uint32_t type, uint64_t i)
+{
+	const struct section *sec = segment_section(meta_segment(sub_meta(s)), type);
+	size_t size = section_element_size(type);
+	const void *p;
+
+	return meta_get(sub_meta(s), sec, i * size, size, &p, NULL) < 0 ? NULL : p;
+}
+
+#define TABLE_FINDING(reason, ...) findings_add(&t->v->list, reason, t->name, 0, 0, __VA_ARGS__)
+
+static void check_owners(struct tables *t)
+{
+	const struct sub_limits *lim = sub_limits(t->s);
+	struct ply_err e;
+
+	for (uint64_t i = 0; i < lim->owners; i++) {
+		const void *row = raw_row(t->s, PLY_S_OWNERS, i), *p;
+		struct ply_owner o;
+
+		if (!row)
+			continue;
+		if (owner_decode(row, lim, &o, &e) < 0)
+			TABLE_FINDING(e.reason, "owner %llu: %s", (unsigned long long)i, e.msg);
+		else if (sub_heap(t->s, o.name_off, o.name_len, &p, NULL) == 0 &&
+			 memchr(p, '\0', o.name_len))
+			TABLE_FINDING(PLY_R_OWNER_FIELD, "owner %llu: a NUL in its name",
+				      (unsigned long long)i);
+	}
+	for (uint64_t i = 0; i < lim->owner_pairs; i++) {
+		struct sub_owner o;
+
+		if (sub_owner(t->s, (uint32_t)i, &o, &e) < 0)
+			TABLE_FINDING(e.reason, "owner pair %llu: %s", (unsigned long long)i, e.msg);
+	}
+}
+
+static void check_xattr_set(struct tables *t, uint32_t set)
+{
+	struct sub_xattr last = { 0 }, x;
+	struct ply_err e;
+	uint32_t n;
+
+	if (sub_xattr_count(t->s, set, &n, &e) < 0) {
+		TABLE_FINDING(e.reason, "%s", e.msg);
+		return;
+	}
+	t->nxattrs += n;
+	if (t->nxattrs > sub_limits(t->s)->xattrs) {
+		if (t->nxattrs - n <= sub_limits(t->s)->xattrs)
+			TABLE_FINDING(PLY_R_XATTR_FIELD, "xattr set %u shares rows with another", set);
+		return;
+	}
+	if (set && !n)
+		TABLE_FINDING(PLY_R_XATTR_FIELD, "xattr set %u is empty; only set 0 is", set);
+	for (uint32_t i = 0; i < n; i++, last = x) {
+		int c;
+
+		if (sub_xattr(t->s, set, i, &x, &e) < 0) {
+			TABLE_FINDING(e.reason, "xattr %u of set %u: %s", i, set, e.msg);
+			return;
+		}
+		if (!i)
+			continue;
+		c = memcmp(last.name, x.name, MIN(last.name_len, x.name_len));
+		if (c > 0 || (c == 0 && last.name_len >= x.name_len))
+			TABLE_FINDING(PLY_R_XATTR_FIELD, "xattr set %u is not sorted by name", set);
+	}
+}
+
+static void check_components(struct tables *t)
+{
+	static const uint8_t zero[16];
+	struct ply_disk_component c;
+	const struct sub_limits *lim = sub_limits(t->s);
+
+	for (uint64_t i = 0; i < lim->components; i++) {
+		const void *row = raw_row(t->s, PLY_S_COMPONENTS, i);
+		uint64_t name;
+
+		if (!row)
+			continue;
+		memcpy(&c, row, sizeof(c));
+		name = le64_get(c.name);
+		if ((name & ((1ULL << 56) - 1)) > lim->heap ||
+		    name >> 56 > lim->heap - (name & ((1ULL << 56) - 1)) || le64_get(c.zero) ||
+		    (i == 0) != (memcmp(c.uuid, zero, sizeof(zero)) == 0))
+			TABLE_FINDING(PLY_R_SEGMENT_HEADER, "component %llu of the local table is impossible",
+				      (unsigned long long)i);
+	}
+}
+
+/* --- content ----------------------------------------------------------------------------- */
+
+static bool in_blocks(const struct tables *t, uint64_t addr, uint64_t len)
+{
+	uint64_t first = addr >> PLY_BLOCK_BITS, in = addr & (PLY_BLOCK_SIZE - 1);
+	uint64_t last = first + (in + len - 1) / PLY_BLOCK_SIZE;   /* exists: the decoder looked */
+	uint64_t rest = (in + len - 1) % PLY_BLOCK_SIZE + 1;
+
+	return t->partial[last] == t->partial[first] && t->sizes[last] >= rest && t->sizes[first] > in;
+}
+
+/*
+ * Many files may share rows of EXTENTS, and a hostile image lets all share all. So each row is
+ * judged once, alone and as the successor of the row before it, and a file asks for sums.
+ */
+static int judge_rows(struct tables *t, struct ply_err *err)
+{
+	const struct sub_limits *lim = sub_limits(t->s);
+	struct ply_extent last = { 0 }, e;
+
+	t->partial = calloc(lim->blocks + 1, sizeof(*t->partial));
+	t->sizes = calloc(lim->blocks + 1, sizeof(*t->sizes));
+	t->alone = calloc(lim->extents + 1, sizeof(*t->alone));
+	t->follows = calloc(lim->extents + 1, sizeof(*t->follows));
+	if (!t->partial || !t->sizes || !t->alone || !t->follows)
+		return ply_fail_nomem(err);
+	for (uint64_t b = 0; b < lim->blocks; b++) {
+		struct ply_block block;
+
+		if (sub_block(t->s, b, &block, NULL) < 0)   /* told with the blocks */
+			block.size = PLY_BLOCK_SIZE;
+		t->sizes[b] = block.size;
+		t->partial[b + 1] = t->partial[b] + (block.size != PLY_BLOCK_SIZE);
+	}
+	for (uint64_t i = 0; i < lim->extents; i++, last = e) {
+		bool good = sub_extent(t->s, i, &e, NULL) == 0 && in_blocks(t, e.addr, e.len);
+		uint64_t end = last.off + last.len;
+		bool joins = !good || e.off == end ||
+			     (e.off > end && e.off % PLY_PAGE == 0 && end % PLY_PAGE == 0);
+
+		if (!good)
+			e = (struct ply_extent){ 0 };
+		t->alone[i + 1] = t->alone[i] + !good;
+		t->follows[i + 1] = t->follows[i] + !joins;
+	}
+	return 0;
+}
+
+/* The first bad row in [from, to), by the sums @bad; @to where there is none. */
+static uint64_t first_bad(const uint32_t *bad, uint64_t from, uint64_t to)
+{
+	uint64_t lo = from, hi = to;
+
+	if (bad[to] == bad[from])
+		return to;
+	while (lo + 1 < hi) {      /* there is one in [lo, hi) */
+		uint64_t mid = lo + (hi - lo) / 2;
+
+		if (bad[mid] != bad[lo])
+			hi = mid;
+		else
+			lo = mid;
+	}
+	return lo;
+}
+
+#define EXTENT_FINDING(...) NODE_FINDING(t->v, PLY_R_EXTENT_FIELD, t->name, t->s, index, __VA_ARGS__)
+
+static void check_extents(struct tables *t, uint64_t index, const struct ply_node *n)
+{
+	uint64_t to = n->data + n->ndata, bad;
+	struct ply_extent e;
+
+	bad = first_bad(t->alone, n->data, to);
+	if (bad < to) {
+		EXTENT_FINDING("node %llu: extent %llu does not lie in full data blocks",
+			       (unsigned long long)index, (unsigned long long)(bad - n->data));
+		return;
+	}
+	bad = first_bad(t->follows, n->data + 1, to);
+	if (bad < to)
+		EXTENT_FINDING("node %llu: extent %llu overlaps the one before it, or the hole between "
+			       "them is not one of whole 4096 bytes", (unsigned long long)index,
+			       (unsigned long long)(bad - n->data));
+	if (sub_extent(t->s, n->data, &e, NULL) == 0 && e.off % PLY_PAGE)
+		EXTENT_FINDING("node %llu: the hole at its begin does not end at a multiple of 4096",
+			       (unsigned long long)index);
+	if (sub_extent(t->s, to - 1, &e, NULL) < 0)
+		return;
+	if (e.off + e.len > n->size)
+		EXTENT_FINDING("node %llu: its last extent ends behind its size",
+			       (unsigned long long)index);
+	else if (e.off + e.len < n->size && (e.off + e.len) % PLY_PAGE)
+		EXTENT_FINDING("node %llu: the hole at its end does not begin at a multiple of 4096",
+			       (unsigned long long)index);
+}
+
+static void check_content(struct tables *t, uint64_t index, const struct ply_node *n)
+{
+	const void *p;
+
+	if (S_ISREG(n->mode)) {
+		t->bytes += n->size;
+		if (n->kind == PLY_C_EXTENTS)
+			check_extents(t, index, n);
+		else if (n->kind == PLY_C_RUN && !in_blocks(t, n->data, n->size))
+			EXTENT_FINDING("node %llu: its content does not lie in full data blocks",
+				       (unsigned long long)index);
+	} else if (S_ISLNK(n->mode)) {
+		if (sub_heap(t->s, n->data, n->size, &p, NULL) == 0 && memchr(p, '\0', n->size))
+			NODE_FINDING(t->v, PLY_R_NODE_FIELD, t->name, t->s, index,
+				     "node %llu: a symlink target with a NUL", (unsigned long long)index);
+	}
+}
+
+int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub *s,
+		  struct ply_err *err)
+{
+	struct tables table = { .v = v, .name = info->name, .s = s }, *t = &table;
+	const struct segment *seg = meta_segment(sub_meta(s));
+	static const uint8_t zero[sizeof(struct ply_disk_node)];
+	const void *nobody = raw_row(s, PLY_S_NODES, 0);
+	uint8_t uuid[16];
+	int r;
+
+	if (nobody && memcmp(nobody, zero, sizeof(zero)) != 0)
+		TABLE_FINDING(PLY_R_NODE_FIELD, "node 0 is nobody and yet not zero");
+	/* version 8: it follows from the content */
+	if (seg->uuid[6] >> 4 == 8 && content_uuid(info->name, seg, uuid) == 0 &&
+	    memcmp(uuid, seg->uuid, sizeof(uuid)) != 0)
+		TABLE_FINDING(PLY_R_SEGMENT_HEADER, "the UUID is not the one that its content gives");
+	r = judge_rows(t, err);
+	if (r < 0)
+		goto out;
+	check_owners(t);
+	check_components(t);
+	for (uint64_t i = 0; i < sub_limits(s)->xattr_sets; i++)
+		check_xattr_set(t, (uint32_t)i);
+	for (uint64_t i = PLY_ROOT_INDEX; i < sub_limits(s)->nodes; i++) {
+		struct ply_node n;
+		struct ply_err e;
+
+		if (sub_node(s, i, &n, &e) < 0)
+			NODE_FINDING(v, e.reason, info->name, s, i, "%s", e.msg);
+		else
+			check_content(t, i, &n);
+		v->result.nodes++;
+		if (v->o->files)
+			atomic_fetch_add(v->o->files, 1);
+		if (v->list.n > 1024) {
+			r = verify_flush(v, err);
+			if (r < 0)
+				goto out;
+		}
+	}
+	if (t->bytes != info->bytes)
+		TABLE_FINDING(PLY_R_CATALOG_FIELD, "its files have %llu bytes, the catalog says %llu",
+			      (unsigned long long)t->bytes, (unsigned long long)info->bytes);
+	r = verify_dirs(v, info->name, s, err);
+out:
+	free(t->sizes);
+	free(t->partial);
+	free(t->alone);
+	free(t->follows);
+	return r < 0 ? r : verify_flush(v, err);
+}

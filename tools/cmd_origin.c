@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * plyfs origin: which sub-image a file is from. A path on a mount is found through its inode number,
+ * which names a node of the image, so every type of file and every name of it will do, and nothing but
+ * lstat is asked of the mount. The image stands in mountinfo; the selection and the generation are told
+ * by the daemon, to root and to the owner of the mount. Others are told about the whole image.
+ *
+ * One mount at a time is kept open: paths of one mount usually come together.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/mnt.h"
+#include "base/util.h"
+#include "cli.h"
+#include "open.h"
+#include "show.h"
+#include "verbs.h"
+
+#define ANSWER_MS  2000            /* for the control socket */
+#define ANSWER_MAX (256u << 10)
+
+struct mount {
+	struct mnt_place place;
+	char *source;              /* "IMAGE" or "IMAGE@N", as mountinfo has it */
+	char *type;
+	uid_t owner;
+	char *answer;              /* of the daemon; the names below are pieces of it */
+	struct cli_list selected;
+	char *image;               /* with the generation, where it is known */
+};
+
+struct origin {
+	struct mount mount;
+	bool is_open;
+	struct opened opened;      /* of the mount, or of --image */
+	struct show_array json;
+	int code;
+};
+
+static void mount_done(struct mount *m)
+{
+	free(m->source);
+	free(m->type);
+	free(m->answer);
+	free(m->image);
+	cli_list_done(&m->selected);
+	*m = (struct mount){ 0 };
+}
+
+/* --- the mount ------------------------------------------------------------------------ */
+
+static int find_line(void *ctx, const struct mnt_line *line)
+{
+	struct mount *m = ctx;
+	const char *owner = strstr(line->super_options, "user_id=");
+
+	if (line->id != m->place.id)
+		return 0;
+	m->source = strdup(line->source);
+	m->type = strdup(line->type);
+	m->owner = owner ? (uid_t)strtoul(owner + 8, NULL, 10) : (uid_t)-1;
+	return 1;
+}
+
+/* What the daemon says of itself; NULL: nothing, or not to us. */
+static char *ask(const struct mount *m)
+{
+	_cleanup_close_ int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct timeval wait = { .tv_sec = ANSWER_MS / 1000 };
+	struct sockaddr_un addr;
+	socklen_t len = mnt_control_address(m->place.major, m->place.minor, &addr);
+	struct ucred cred;
+	char *text;
+	ssize_t n;
+
+	if (s < 0 || connect(s, (struct sockaddr *)&addr, len) < 0)
+		return NULL;
+	len = sizeof(cred);
+	if (getsockopt(s, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != m->owner)
+		return NULL;
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	text = malloc(ANSWER_MAX);
+	n = text ? recv(s, text, ANSWER_MAX - 1, 0) : -1;
+	if (n <= 0) {
+		free(text);
+		return NULL;
+	}
+	text[n] = '\0';
+	return text;
+}
+
+/* Selection and generation out of the daemon's answer. */
+static int understand(struct mount *m)
+{
+	char *rest = m->answer, *generation = NULL;
+
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		if (!strncmp(line, "selected ", 9) && cli_list_add(&m->selected, line + 9) < 0)
+			return -ENOMEM;
+		if (!strncmp(line, "generation ", 11))
+			generation = line + 11;
+	}
+	/* a source with "@N" that is no file has its generation already */
+	if (generation && access(m->source, F_OK) == 0)
+		return asprintf(&m->image, "%s@%s", m->source, generation) < 0 ? -ENOMEM : 0;
+	m->image = strdup(m->source);
+	return m->image ? 0 : -ENOMEM;
+}
+
+static int open_mount(struct origin *o, const char *path, const struct mnt_place *place,
+		      struct ply_err *err)
+{
+	struct mount *m = &o->mount;
+	int r;
+
+	if (o->is_open && m->place.id == place->id)
+		return 0;
+	if (o->is_open)
+		opened_done(&o->opened);
+	o->is_open = false;
+	mount_done(m);
+	m->place = *place;
+	r = mnt_list(NULL, find_line, m);
+	if (r < 0)
+		return ply_fail_sys(err, r, "/proc/self/mountinfo");
+	if (r == 0 || !m->type || strcmp(m->type, MNT_TYPE) != 0)
+		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
+				"%s: is not on a plyfs mount (but on %s); for a path inside an image use "
+				"--image", path, m->type ? m->type : "an unknown one");
+	m->answer = ask(m);
+	if (!m->answer)
+		cli_note("the mount of %s does not tell its selection to this user: the whole image is "
+			 "considered", m->source);
+	if (understand(m) < 0)
+		return ply_fail_nomem(err);
+	r = open_image(m->image, &o->opened.image, err);
+	if (r == 0) {
+		r = ply_view_open(o->opened.image, m->selected.v, m->selected.n, 0, &o->opened.view, err);
+		if (r < 0)
+			opened_done(&o->opened);
+	}
+	o->is_open = r == 0;
+	return r;
+}
+
+static int find_on_mount(struct origin *o, const char *path, uint64_t *ret_ino, struct ply_err *err)
+{
+	_cleanup_close_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct mnt_place place;
+	struct statx sx;
+	int r;
+
+	if (fd < 0)
+		return ply_fail_sys(err, -errno, "%s", path);
+	r = mnt_place_fd(fd, &place);
+	if (r < 0)
+		return ply_fail_sys(err, r, "%s", path);
+	r = open_mount(o, path, &place, err);
+	if (r < 0)
+		return r;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &sx) < 0)
+		return ply_fail_sys(err, -errno, "%s", path);
+	*ret_ino = sx.stx_ino;
+	return 0;
+}
+
+/* --- the answer ------------------------------------------------------------------------- */
+
+/* Positions of the sub-images that hold @ino, in order of rank. */
+static int holders(struct origin *o, uint64_t ino, uint32_t *ret, uint32_t max, struct ply_err *err)
+{
+	struct ply_image *im = o->opened.image;
+	int n = ply_view_origin(o->opened.view, ino, ret, max, err);
+
+	if (n != -ESTALE || !o->mount.source || o->mount.answer)
+		return n;
+	/* the first of its names is not selected in the mount: its number tells one of the others */
+	for (uint32_t i = 0; i < ply_image_nsubs(im); i++) {
+		if (ply_image_sub_info(im, i)->number == PLY_INO_NUMBER(ino)) {
+			ret[0] = i;
+			return 1;
+		}
+	}
+	return n;
+}
+
+static void print_text(const struct origin *o, const char *path, const uint32_t *subs, int n)
+{
+	_cleanup_free_ char *shown = escape_name(path, strlen(path));
+
+	printf("%s: ", shown ? shown : "?");
+	for (int i = 0; i < n; i++)
+		printf("%s%s", i ? ", " : "", ply_image_sub_info(o->opened.image, subs[i])->name);
+	printf(" (generation %llu)\n",
+	       (unsigned long long)ply_image_generation(o->opened.image)->generation);
+}
+
+static json_t *path_json(const struct origin *o, const char *path, uint64_t ino, const uint32_t *subs,
+			 int n)
+{
+	const char *image = ply_image_path(o->opened.image);
+	json_t *names = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(names,
+				      json_string(ply_image_sub_info(o->opened.image, subs[i])->name));
+	return json_pack("{s:o,s:o,s:I,s:I,s:o}", "path", cli_json_name(path, strlen(path)), "image",
+			 cli_json_name(image, strlen(image)), "generation",
+			 (json_int_t)ply_image_generation(o->opened.image)->generation, "ino",
+			 (json_int_t)ino, "sub_images", names);
+}
+
+static void tell(struct origin *o, const char *path, bool in_image)
+{
+	_cleanup_free_ uint32_t *subs = NULL;
+	struct ply_err err;
+	uint64_t ino;
+	int r;
+
+	r = in_image ? show_resolve(o->opened.view, path, false, &ino, &err) :
+		       find_on_mount(o, path, &ino, &err);
+	if (r == 0) {
+		uint32_t max = ply_view_nsubs(o->opened.view);
+
+		subs = calloc(max, sizeof(*subs));
+		r = subs ? holders(o, ino, subs, max, &err) : ply_fail_nomem(&err);
+	}
+	if (r < 0) {
+		cli_note("%s", err.msg);
+		o->code = MAX(o->code, cli_exit_code(&err));
+		if (cli_json)
+			show_item(&o->json, json_pack("{s:o,s:o}", "path", cli_json_name(path, strlen(path)),
+						      "error", cli_json_error(&err)));
+	} else if (cli_json) {
+		show_item(&o->json, path_json(o, path, ino, subs, r));
+	} else {
+		print_text(o, path, subs, r);
+	}
+}
+
+int cmd_origin(int argc, char **argv)
+{
+	struct cli_list select _cleanup_list_ = { 0 };
+	const char *image = NULL;
+	const struct cli_opt opts[] = {
+		{ "image", 0, "IMAGE", "the paths are inside this image, not on a mount", CLI_TEXT, &image },
+		SELECTION_OPTION(&select),
+		CLI_JSON, CLI_END
+	};
+	const struct cli_spec spec = { "origin", "PATH...",
+				       "Print which sub-image a file of a mount, or of an image, is from.",
+				       opts, 1, -1 };
+	struct origin o = { 0 };
+	struct cli_args args;
+	struct ply_err err;
+	int code = cli_parse(&spec, argc, argv, &args);
+
+	if (code >= 0)
+		return code;
+	if (select.n && !image)
+		return cli_usage("--select is for --image: a mount has its selection");
+	if (image && open_view(image, &select, &o.opened, &err) < 0)
+		return cli_fail(&err);
+	if (cli_json)
+		show_begin(&o.json, json_object(), "paths");
+	for (int i = 0; i < args.n; i++)
+		tell(&o, args.v[i], image);
+	code = cli_json ? show_end(&o.json, json_object()) : EXIT_DONE;
+	if (image || o.is_open)
+		opened_done(&o.opened);
+	mount_done(&o.mount);
+	return MAX(code, o.code);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * plyfs verify: prints what fs/ops/verify finds. Damage of the image is exit code 4; a tree that
+ * differs from it is 1: the image may be perfectly sound.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cli.h"
+#include "open.h"
+#include "ops/verify.h"
+#include "progress.h"
+#include "show.h"
+#include "verbs.h"
+
+struct verifier {
+	struct show_array json;
+	uint64_t damaged, different;
+};
+
+static json_t *finding_json(const struct finding *f)
+{
+	json_t *o = json_pack("{s:s,s:o}", "reason", ply_reason_name(f->reason), "message",
+			      cli_json_name(f->message, strlen(f->message)));
+	json_t *paths;
+
+	if (!o)
+		return NULL;
+	if (f->sub)
+		json_object_set_new(o, "sub_image", json_string(f->sub));
+	if (f->len) {
+		json_object_set_new(o, "off", json_integer((json_int_t)f->off));
+		json_object_set_new(o, "length_bytes", json_integer((json_int_t)f->len));
+	}
+	if (f->field) {
+		json_object_set_new(o, "field", json_string(f->field));
+		json_object_set_new(o, "expected", f->expected ? json_string(f->expected) : json_null());
+		json_object_set_new(o, "found", f->found ? json_string(f->found) : json_null());
+	}
+	if (f->all_paths) {
+		paths = json_array();
+		for (size_t i = 0; i < f->npaths; i++)
+			json_array_append_new(paths, cli_json_name(f->paths[i], strlen(f->paths[i])));
+		json_object_set_new(o, "paths", paths);
+		json_object_set_new(o, "all_paths", json_integer((json_int_t)f->all_paths));
+	}
+	return o;
+}
+
+static void print_path(const char *before, const char *path, const char *after)
+{
+	_cleanup_free_ char *shown = escape_name(path, strlen(path));
+
+	printf("%s%s%s", before, shown ? shown : "?", after);
+}
+
+static void print_finding(void *ctx, const struct finding *f)
+{
+	struct verifier *v = ctx;
+
+	if (f->reason == PLY_R_DIFFERENT || f->reason == PLY_R_SYSTEM)
+		v->different++;
+	else
+		v->damaged++;
+	if (cli_json) {
+		show_item(&v->json, finding_json(f));
+		return;
+	}
+	if (f->field || f->reason == PLY_R_SYSTEM) {   /* a difference is about one file */
+		if (f->npaths)
+			print_path("", f->paths[0], ": ");
+		printf("%s\n", f->message);
+		return;
+	}
+	printf("%s: %s%s%s\n", ply_reason_name(f->reason), f->sub ? f->sub : "", f->sub ? ": " : "",
+	       f->message);
+	for (size_t i = 0; i < f->npaths; i++)
+		print_path("  ", f->paths[i], "\n");
+	if (f->all_paths > f->npaths)
+		printf("  and %llu more\n", (unsigned long long)(f->all_paths - f->npaths));
+}
+
+static int compare(struct verifier *v, const char *image, const struct cli_list *select, const char *dir,
+		   const struct verify_options *o, struct compare_result *ret, struct ply_err *err)
+{
+	struct opened opened _cleanup_opened_ = { 0 };
+	_cleanup_close_ int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return ply_fail(err, -errno, errno == ENOENT ? PLY_R_TARGET_NOT_FOUND :
+				errno == ENOTDIR ? PLY_R_TARGET_NOT_DIRECTORY : PLY_R_SYSTEM,
+				"%s: %s", dir, strerror(errno));
+	if (open_view(image, select, &opened, err) < 0)
+		return err->code;
+	return verify_against(opened.view, fd, o, print_finding, v, ret, err);
+}
+
+static json_t *result_json(const struct verifier *v, const struct verify_result *r,
+			   const struct compare_result *c)
+{
+	json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "damaged", (json_int_t)v->damaged,
+			      "segments", (json_int_t)r->segments, "metadata_pages",
+			      (json_int_t)r->pages, "blocks", (json_int_t)r->blocks, "inodes",
+			      (json_int_t)r->nodes, "checked_bytes", (json_int_t)r->checked,
+			      "unreferenced_bytes", (json_int_t)r->unreferenced, "trailing_bytes",
+			      (json_int_t)r->trailing);
+
+	if (o && r->generation) {
+		json_object_set_new(o, "generation", json_integer((json_int_t)r->generation));
+		json_object_set_new(o, "uuid", show_uuid(r->uuid));
+		json_object_set_new(o, "digest", show_digest(r->digest));
+	}
+	if (o && c) {
+		json_object_set_new(o, "different", json_integer((json_int_t)v->different));
+		json_object_set_new(o, "compared_files", json_integer((json_int_t)c->files));
+		json_object_set_new(o, "compared_bytes", json_integer((json_int_t)c->bytes));
+		json_object_set_new(o, "skipped_mounts", json_integer((json_int_t)c->skipped));
+	}
+	return o;
+}
+
+static void print_result(const struct verifier *v, const struct verify_result *r,
+			 const struct compare_result *c, const char *dir, bool deep)
+{
+	char size[16], digest[65];
+
+	if (r->generation) {
+		hex_encode(r->digest, sizeof(r->digest), digest);
+		printf("generation %llu, sha256:%s\n", (unsigned long long)r->generation, digest);
+	}
+	printf("%llu segments, %llu metadata pages, %llu data blocks",
+	       (unsigned long long)r->segments, (unsigned long long)r->pages,
+	       (unsigned long long)r->blocks);
+	if (deep)
+		printf(", %llu files", (unsigned long long)r->nodes);
+	printf(", %s: ", format_size(r->checked, size));
+	if (v->damaged)
+		printf("%llu damaged places\n", (unsigned long long)v->damaged);
+	else
+		printf("no damage\n");
+	if (r->trailing)
+		printf("%llu bytes behind the committed end belong to nobody: what an interrupted commit "
+		       "left\n", (unsigned long long)r->trailing);
+	if (!c)
+		return;
+	printf("%s: %llu files and %s of data compared: ", dir, (unsigned long long)c->files,
+	       format_size(c->bytes, size));
+	if (v->different)
+		printf("%llu differences", (unsigned long long)v->different);
+	else
+		printf("no difference");
+	if (c->skipped)
+		printf("; %llu mounted places were not looked into", (unsigned long long)c->skipped);
+	putchar('\n');
+}
+
+static bool parse_digest(const char *text, uint8_t ret[32])
+{
+	return !strncmp(text, "sha256:", 7) && strlen(text) == 7 + 64 && hex_decode(text + 7, ret, 32);
+}
+
+int cmd_verify(int argc, char **argv)
+{
+	struct cli_list select _cleanup_list_ = { 0 };
+	const char *against = NULL, *digest_text = NULL, *progress_text = NULL;
+	struct verify_options o = { 0 };
+	const struct cli_opt opts[] = {
+		{ "deep", 0, NULL, "decode every block, check every table against the others", CLI_FLAG,
+		  &o.deep },
+		{ "digest", 0, "sha256:HEX", "the digest that the generation must have", CLI_TEXT,
+		  &digest_text },
+		{ "against", 0, "DIR", "compare the tree in DIR with the image, too", CLI_TEXT, &against },
+		SELECTION_OPTION(&select),
+		{ "jobs", 'j', "N", "threads (default: one for each processor)", CLI_NUMBER, &o.threads },
+		PROGRESS_OPTION(&progress_text),
+		CLI_JSON, CLI_END
+	};
+	const struct cli_spec spec = { "verify", "IMAGE",
+				       "Check an image for damage, and a tree against an image.", opts, 1, 1 };
+	struct progress_counters counters = { 0 };
+	struct verify_result result = { 0 };
+	struct compare_result compared = { 0 };
+	struct verifier v = { 0 };
+	struct progress *progress;
+	struct cli_args args;
+	struct ply_err err;
+	uint8_t digest[32];
+	int code = cli_parse(&spec, argc, argv, &args), mode, r;
+
+	if (code >= 0)
+		return code;
+	mode = progress_mode(progress_text);
+	if (mode < 0)
+		return cli_usage("--progress takes auto, never or json, not '%s'", progress_text);
+	if (digest_text && !parse_digest(digest_text, digest))
+		return cli_usage("--digest takes sha256: and 64 hex digits, not '%s'", digest_text);
+	if (select.n && !against)
+		return cli_usage("--select is for --against: a whole image is checked");
+	o.digest = digest_text ? digest : NULL;
+	o.bytes = &counters.bytes;
+	o.files = &counters.files;
+	atomic_store(&counters.phase, "check");
+	if (cli_json)
+		show_begin(&v.json, json_pack("{s:o,s:b}", "image",
+					      cli_json_name(args.v[0], strlen(args.v[0])), "deep", o.deep),
+			   "findings");
+	progress = progress_begin((enum progress_mode)mode, "verify", &counters);
+	r = verify_image(args.v[0], &o, print_finding, &v, &result, &err);
+	if (r == 0 && against && result.generation) {
+		atomic_store(&counters.phase, "compare");
+		r = compare(&v, args.v[0], &select, against, &o, &compared, &err);
+	}
+	progress_end(progress);
+	code = v.damaged ? EXIT_DAMAGE : v.different ? EXIT_FAILED : EXIT_DONE;
+	if (r < 0) {
+		cli_note("%s", err.msg);
+		code = MAX(code, cli_exit_code(&err));
+	}
+	if (cli_json) {
+		json_t *tail = result_json(&v, &result, against ? &compared : NULL);
+
+		if (r < 0)
+			json_object_set_new(tail, "error", cli_json_error(&err));
+		r = show_end(&v.json, tail);
+		return MAX(code, r);
+	}
+	if (r == 0)
+		print_result(&v, &result, against ? &compared : NULL, against, o.deep);
+	return code;
+}
