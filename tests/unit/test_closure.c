@@ -71,7 +71,7 @@ static int try(const struct pkgdb *db, const char *names, struct closure *c, str
 		char *list = strchr(one, '=');
 
 		*list++ = '\0';
-		in[nin] = (struct closure_input){ strdup(one), &pkgs[n], 0 };
+		in[nin] = (struct closure_input){ .name = strdup(one), .pkgs = &pkgs[n] };
 		for (char *pkg; (pkg = strsep(&list, ","));) {
 			pkgs[n] = pkgdb_find(db, pkg);
 			ck_assert_msg(pkgs[n++] != PKG_NONE, "%s", pkg);
@@ -220,7 +220,7 @@ START_TEST(the_system_needs_no_component)
 {
 	expect_error(needed, "db=db", PLY_R_PACKAGE_NEEDED, "package admin of the operating system needs 'db'");
 	expect(needed, "db=db admin=admin", "os: hint gone | db: db | admin: admin >db");
-	expect_error(needed, "a=admin b=admin", PLY_R_PACKAGE_TWICE, "two components, a and b");
+	expect_error(needed, "a=admin b=admin", PLY_R_PACKAGE_TWICE, "in component a and in component b");
 	expect_error(needed, "a=gone", PLY_R_COMPONENT_PACKAGES, "component a");
 	expect(needed, "admin=admin,gone", "os: db hint | admin: admin gone");
 }

@@ -329,7 +329,7 @@ static void find_users(struct work *w)
 
 /* --- requires ---------------------------------------------------------------------- */
 
-static int add_require(struct closure *c, uint32_t from, uint32_t *alts, size_t n)
+int closure_add_require(struct closure *c, uint32_t from, uint32_t *alts, size_t n)
 {
 	size_t kept = 0;
 
@@ -388,7 +388,7 @@ static int find_requires(struct work *w)
 			if (!alts)
 				return -ENOMEM;
 			nalts = givers(w, from, &need[i], alts);
-			r = nalts ? add_require(w->out, from, alts, nalts) : 0;
+			r = nalts ? closure_add_require(w->out, from, alts, nalts) : 0;
 		}
 	}
 	return r;
@@ -522,7 +522,7 @@ static int require_shared(struct work *w)
 			uint32_t alt = pkg->comp;
 
 			if (has(users(w, p), c))
-				r = add_require(w->out, c, &alt, 1);
+				r = closure_add_require(w->out, c, &alt, 1);
 		}
 	}
 	return r;
@@ -576,6 +576,8 @@ static int check_system(const struct work *w, struct ply_err *err)
 				       w->out->pkgs[need[i].by[b]].comp : comp;
 			if (comp == NOWHERE || comp == SYSTEM)
 				continue;
+			if (comp < w->ncomps && w->in[comp - 1].ret_needed)
+				*w->in[comp - 1].ret_needed = true;
 			return ply_fail(err, -EINVAL, PLY_R_PACKAGE_NEEDED,
 					"package %s of the operating system needs '%s', which is in component %s: "
 					"name %s in a component too, or leave %s to os",
@@ -622,14 +624,12 @@ static int by_component(const void *a, const void *b, void *alts)
 	return x->n < y->n ? -1 : x->n > y->n;
 }
 
-/* Renumber the components by rank. */
-static int sort_components(struct work *w)
+int closure_sort(struct closure *c, uint32_t **ret)
 {
-	struct closure *c = w->out;
 	_cleanup_free_ uint32_t *place = malloc((c->ncomps + 1) * sizeof(*place));
 	struct closure_comp *sorted = calloc(c->ncomps, sizeof(*sorted));
 	size_t words = (c->ncomps + 63) / 64;
-	uint64_t *moved = calloc((size_t)w->npkgs * words + 1, sizeof(*moved));
+	uint64_t *moved = calloc(c->npkgs * words + 1, sizeof(*moved));
 	uint32_t next = 0;
 
 	if (!place || !sorted || !moved) {
@@ -644,9 +644,9 @@ static int sort_components(struct work *w)
 			rank(c, i, place, &next);
 	for (size_t i = 0; i < c->ncomps; i++)
 		sorted[place[i]] = c->comps[i];
-	for (uint32_t p = 0; p < w->npkgs; p++) {
-		for (uint32_t i = 1; i < w->ncomps; i++)
-			if (has(users(w, p), i))
+	for (uint32_t p = 0; p < c->npkgs; p++) {
+		for (uint32_t i = 1; i < c->ncomps && i < 64 * c->words; i++)
+			if (has(c->users + (size_t)p * c->words, i))
 				add(moved + (size_t)p * words, place[i]);
 		c->pkgs[p].comp = place[c->pkgs[p].comp];
 	}
@@ -663,6 +663,8 @@ static int sort_components(struct work *w)
 	free(c->users);
 	c->users = moved;
 	c->words = words;
+	if (ret)
+		*ret = TAKE_PTR(place);
 	return 0;
 }
 
@@ -690,7 +692,7 @@ static int take_names(struct work *w, const struct closure_input *in, uint32_t c
 		installed += is_installed(w, p);
 		if (*named != NOWHERE && *named != comp)
 			return ply_fail(err, -EINVAL, PLY_R_PACKAGE_TWICE,
-					"package %s is named by two components, %s and %s",
+					"package %s is in component %s and in component %s; name it in one of them",
 					pkgdb_get(w->db, p)->name, w->out->comps[*named].name, in->name);
 		*named = comp;
 	}
@@ -786,7 +788,7 @@ int closure_compute(const struct pkgdb *db, const struct closure_input *in, size
 		    struct closure *ret, struct ply_err *err)
 {
 	struct closure out = { 0 };
-	struct work w = { .db = db, .out = &out, .npkgs = pkgdb_count(db) };
+	struct work w = { .db = db, .out = &out, .npkgs = db ? pkgdb_count(db) : 0 };
 	int r = prepare(&w, in, nin, err);
 
 	if (r == 0) {
@@ -798,7 +800,7 @@ int closure_compute(const struct pkgdb *db, const struct closure_input *in, size
 	}
 	if (r == 0)
 		r = check_system(&w, err);
-	if (r == 0 && sort_components(&w) < 0)
+	if (r == 0 && closure_sort(&out, NULL) < 0)
 		r = ply_fail_nomem(err);
 	if (r == 0)
 		count(&w);

@@ -24,6 +24,7 @@ struct closure_input {
 	const char *name;          /* "os" keeps its packages in the operating system */
 	const uint32_t *pkgs;
 	size_t n;
+	bool *ret_needed;          /* set where PACKAGE_NEEDED is about it; may be NULL */
 };
 
 enum closure_why {
@@ -74,13 +75,18 @@ struct closure {
 };
 
 /*
- * A package may stand once in all of @in. -EINVAL COMPONENT_PACKAGES where a component names no
+ * @db may be NULL: no packages. A package may stand once in all of @in. -EINVAL COMPONENT_PACKAGES where a component names no
  * package that is installed, PACKAGE_TWICE, PACKAGE_NEEDED where the operating
  * system needs a named package; -ERANGE LIMIT.
  */
 int closure_compute(const struct pkgdb *db, const struct closure_input *in, size_t nin,
 		    struct closure *ret, struct ply_err *err);
 void closure_done(struct closure *c);
+
+/* A further requirement of @from, any of @alts (sorted in place), then the ranks again:
+ * *ret (may be NULL) is the new number of each component, malloc-ed. -ENOMEM. */
+int closure_add_require(struct closure *c, uint32_t from, uint32_t *alts, size_t n);
+int closure_sort(struct closure *c, uint32_t **ret);
 
 /* The component of that name, or UINT32_MAX. */
 uint32_t closure_find(const struct closure *c, const char *name);
