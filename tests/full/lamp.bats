@@ -40,6 +40,7 @@ teardown()
 		mounted "$mnt" "$image" -s "$selection"
 		inodes links "$mnt"
 		for j in 1 2 16; do
+			mkdir "j$j"
 			plyfs layout "$image" "j$j" -s "$selection" -j "$j" --no-sync
 			same "$mnt" "j$j"
 			plyfs verify "$image" --against "j$j" -s "$selection"
