@@ -19,6 +19,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/holes.h"
 #include "base/util.h"
 #include "plyfs/disk.h"
 
@@ -365,6 +366,7 @@ static uint64_t compare_regular(struct ply_view *view, int dirfd, const struct c
 		compare_failed(l, f->path, "open", -errno);
 		return 0;
 	}
+	holes_settle(b.fd);
 	if (compare_holes(&b) == 0)
 		compared = compare_bytes(&b);
 	close(b.fd);

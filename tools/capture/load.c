@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/beneath.h"
+#include "base/holes.h"
 #include "base/util.h"
 #include "codec/codec.h"
 #include "plyfs/disk.h"
@@ -228,6 +229,8 @@ static int find_data(struct loaded *l, int fd)
 	uint64_t at = 0;
 
 	l->nextents = 0;
+	if (l->size)
+		holes_settle(fd);
 	while (at < l->size) {
 		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole;
 		int r;
