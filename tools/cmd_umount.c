@@ -100,6 +100,10 @@ static int find_target(const char *dir, struct target *t, struct ply_err *err)
 		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
 				"%s: what is mounted here is no plyfs image (type %s); use umount(8)", dir,
 				t->type);
+	if (geteuid() != 0 && geteuid() != t->owner)
+		return ply_fail(err, -EPERM, PLY_R_NOT_MOUNTED,
+				"%s: was mounted by user %u, who alone may unmount it, or root", dir,
+				(unsigned)t->owner);
 	return 0;
 }
 

@@ -193,10 +193,11 @@ static int start(struct daemon *d, struct ply_err *err)
 		return r;
 	d->is_mounted = true;
 	r = serve_new(fd, &d->tree, &d->serve, err);
-	if (r == 0)
-		r = control_open(d->place.major, d->place.minor, &d->control_fd, err);
 	if (r < 0)
 		return r;
+	/* the name may be taken, by anybody: no reason to refuse the mount */
+	if (control_open(d->place.major, d->place.minor, &d->control_fd, err) < 0)
+		tell(d, MNT_STATUS_WARNING, err->msg);
 	mount_readahead(&d->place, READAHEAD_KIB);
 	log_init(d->foreground);
 	return serve_start(d->serve, (unsigned)d->options.threads, err);
