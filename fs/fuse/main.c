@@ -57,7 +57,7 @@ struct daemon {
 	int control_fd, signal_fd;
 };
 
-/* --- what the parent hears ------------------------------------------------------------- */
+/* --- what the parent hears -------------------------------------------- */
 
 static int tell(struct daemon *d, const char *key, const char *value)
 {
@@ -93,7 +93,7 @@ static void tell_selection(struct daemon *d)
 		tell(d, MNT_STATUS_WARNING, ply_image_warning(d->image));
 }
 
-/* --- start ------------------------------------------------------------------------------ */
+/* --- start ------------------------------------------------------------ */
 
 static int usage(struct daemon *d, struct ply_err *err)
 {
@@ -225,7 +225,7 @@ static int settle(struct daemon *d, struct ply_err *err)
 	return 0;
 }
 
-/* --- until the end ------------------------------------------------------------------------ */
+/* --- until the end ---------------------------------------------------- */
 
 static void watch(struct daemon *d)
 {
