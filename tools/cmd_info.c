@@ -25,7 +25,7 @@ static json_t *sub_json(const struct ply_sub_info *s)
 		json_array_append_new(flags, json_string("internal"));
 	return json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o}",
 			 "number", s->number, "rank", s->rank, "name", s->name, "flags", flags,
-			 "uuid", show_uuid(s->uuid), "nodes", (json_int_t)(s->nodes - 1),
+			 "uuid", show_uuid(s->uuid), "inodes", (json_int_t)(s->nodes - 1),
 			 "size_bytes", (json_int_t)s->bytes, "stored_bytes", (json_int_t)s->stored,
 			 "requires", requires, "arch", cli_json_name(s->arch, strlen(s->arch)),
 			 "distro", cli_json_name(s->distro, strlen(s->distro)),
@@ -54,7 +54,7 @@ static int print_json(const struct ply_image *im)
 		      "catalog_bytes", (json_int_t)g->catalog_len,
 		      "file_bytes", (json_int_t)ply_image_size(im),
 		      "committed_end_bytes", (json_int_t)ply_image_committed_end(im),
-		      "warning", ply_image_warning(im), "subs", subs);
+		      "warning", ply_image_warning(im), "sub_images", subs);
 	return cli_print_json(o);
 }
 

@@ -215,7 +215,7 @@ static json_t *path_json(const struct origin *o, const char *path, uint64_t ino,
 	return json_pack("{s:o,s:o,s:I,s:I,s:o}", "path", cli_json_name(path, strlen(path)), "image",
 			 cli_json_name(image, strlen(image)), "generation",
 			 (json_int_t)ply_image_generation(o->opened.image)->generation, "ino",
-			 (json_int_t)ino, "subs", names);
+			 (json_int_t)ino, "sub_images", names);
 }
 
 static void tell(struct origin *o, const char *path, bool in_image)

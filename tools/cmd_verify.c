@@ -32,7 +32,7 @@ static json_t *finding_json(const struct finding *f)
 	if (!o)
 		return NULL;
 	if (f->sub)
-		json_object_set_new(o, "sub", json_string(f->sub));
+		json_object_set_new(o, "sub_image", json_string(f->sub));
 	if (f->len) {
 		json_object_set_new(o, "off", json_integer((json_int_t)f->off));
 		json_object_set_new(o, "length_bytes", json_integer((json_int_t)f->len));
@@ -105,7 +105,7 @@ static json_t *result_json(const struct verifier *v, const struct verify_result 
 {
 	json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "damaged", (json_int_t)v->damaged,
 			      "segments", (json_int_t)r->segments, "metadata_pages",
-			      (json_int_t)r->pages, "blocks", (json_int_t)r->blocks, "nodes",
+			      (json_int_t)r->pages, "blocks", (json_int_t)r->blocks, "inodes",
 			      (json_int_t)r->nodes, "checked_bytes", (json_int_t)r->checked,
 			      "unreferenced_bytes", (json_int_t)r->unreferenced, "trailing_bytes",
 			      (json_int_t)r->trailing);
@@ -176,7 +176,7 @@ int cmd_verify(int argc, char **argv)
 		  &digest_text },
 		{ "against", 0, "DIR", "compare the tree in DIR with the image, too", CLI_TEXT, &against },
 		SELECTION_OPTION(&select),
-		{ "threads", 'j', "N", "threads (default: one for each processor)", CLI_NUMBER, &o.threads },
+		{ "jobs", 'j', "N", "threads (default: one for each processor)", CLI_NUMBER, &o.threads },
 		PROGRESS_OPTION(&progress_text),
 		CLI_JSON, CLI_END
 	};
