@@ -76,7 +76,7 @@ static int give_up(struct daemon *d, const struct ply_err *err)
 	char value[sizeof(err->msg) + 32];
 
 	if (d->status_fd < 0) {
-		log_error("%s", err->msg);
+		fprintf(stderr, "plyfs-fuse: %s\n", err->msg);
 		return 1;
 	}
 	snprintf(value, sizeof(value), "%d %d %s", err->code, (int)err->reason, err->msg);
@@ -198,6 +198,7 @@ static int start(struct daemon *d, struct ply_err *err)
 	if (r < 0)
 		return r;
 	mount_readahead(&d->place, READAHEAD_KIB);
+	log_init(d->foreground);
 	return serve_start(d->serve, (unsigned)d->options.threads, err);
 }
 
@@ -206,7 +207,6 @@ static int settle(struct daemon *d, struct ply_err *err)
 {
 	int null;
 
-	log_init(d->foreground);
 	if (chdir("/") < 0)
 		return ply_fail_sys(err, -errno, "/");
 	tell_selection(d);

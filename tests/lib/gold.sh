@@ -8,8 +8,9 @@
 #
 # Whoever uses one only reads it: it is shared by all tests, and kept between runs. The key is a
 # digest of the recipe (this file's functions) and of what goes into it (package lists, generator),
-# so a new package list makes a new gold root; the old one is removed. It is built beside its place
-# and renamed, under a lock. stdout has the path alone. Exit code 77: can't be had here, and why.
+# so a new package list makes a new gold root; those that nobody used for four hours are removed. It
+# is built beside its place and renamed, under a lock. stdout has the path alone. Exit code 77: it
+# can't be had here, and why.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -117,11 +118,13 @@ build() # NAME INPUT: NAME_build into the cache, unless it is there
 		echo "gold.sh: building $1 (key $key)" >&2
 		"$1_build" "$3" "$work/root" 9>&-
 		sync -f "$work"
-		rm -rf --one-file-system "$cache/gold-$1"-*
 		mv "$work" "$dir"
 		trap - EXIT
 		echo "gold.sh: $1: $(find "$dir/root" | wc -l) files, $(du -sm "$dir/root" | cut -f 1) MiB, $SECONDS s" >&2
 	fi
+	touch "$dir/used"
+	find "$cache" -mindepth 2 -maxdepth 2 -path "$cache/gold-$1-*/used" -mmin +240 -print0 |
+		while IFS= read -r -d '' old; do rm -rf --one-file-system "$(dirname "$old")"; done
 	echo "$dir/root"
 }
 

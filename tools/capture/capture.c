@@ -128,8 +128,8 @@ static int find_crossing(struct capture *cap)
 static int prepare(struct capture *cap, struct ply_err *err)
 {
 	cap->index = calloc(cap->scan->n, sizeof(*cap->index));
-	cap->bits = calloc(cap->scan->n / 8 + 1, 1);
-	return cap->index && cap->bits && find_crossing(cap) == 0 ? 0 : ply_fail_nomem(err);
+	cap->digest = calloc(cap->scan->n, 1);
+	return cap->index && cap->digest && find_crossing(cap) == 0 ? 0 : ply_fail_nomem(err);
 }
 
 static int add_sub(struct capture *cap, size_t c, const char *arch, const char *distro,
@@ -253,7 +253,7 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 	idnames_done(&users);
 	idnames_done(&groups);
 	free(cap.index);
-	free(cap.bits);
+	free(cap.digest);
 	free(cap.crossing);
 	free(cap.placed);
 	return r;

@@ -56,7 +56,7 @@ struct capture {
 	int64_t time_sec;
 
 	uint32_t *index;           /* by node: its index in the sub-image in hand; 0: not in it */
-	uint8_t *bits;             /* by node: wants a digest; of the sub-image in hand */
+	uint8_t *digest;           /* by node: enum load_digest, of the sub-image in hand */
 	uint8_t *crossing;         /* by group: names in several components */
 	struct placed {            /* what several sub-images hold, for the join table */
 		uint32_t node;     /* a directory, or SCAN_NONE: a name of group */

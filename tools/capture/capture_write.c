@@ -132,24 +132,25 @@ static int by_size(const void *a, const void *b)
 static int choose_digests(struct writer *w)
 {
 	struct sized *v = malloc((w->norder + 1) * sizeof(*v));
-	uint8_t *bits = w->cap->bits;
+	uint8_t *digest = w->cap->digest;
 	size_t n = 0;
 
 	if (!v)
 		return -ENOMEM;
-	memset(bits, 0, w->cap->scan->n / 8 + 1);
+	memset(digest, LOAD_DIGEST_NO, w->cap->scan->n);
 	for (size_t i = 0; i < w->norder; i++) {
 		const struct scan_node *f = at(w, w->order[i]);
 
 		if (S_ISREG(f->mode) && f->size > PLY_INLINE_MAX)
 			v[n++] = (struct sized){ f->size, w->order[i] };
 		if (f->group && w->cap->crossing[f->group / 8] >> f->group % 8 & 1)
-			bits[w->order[i] / 8] |= (uint8_t)(1 << w->order[i] % 8);
+			digest[w->order[i]] = LOAD_DIGEST_ALWAYS;
 	}
 	qsort(v, n, sizeof(*v), by_size);
 	for (size_t i = 0; i < n; i++)
-		if ((i && v[i - 1].size == v[i].size) || (i + 1 < n && v[i + 1].size == v[i].size))
-			bits[v[i].node / 8] |= (uint8_t)(1 << v[i].node % 8);
+		if (((i && v[i - 1].size == v[i].size) || (i + 1 < n && v[i + 1].size == v[i].size)) &&
+		    digest[v[i].node] == LOAD_DIGEST_NO)
+			digest[v[i].node] = LOAD_DIGEST_WHOLE;
 	free(v);
 	return 0;
 }
@@ -218,14 +219,9 @@ static int write_extent(struct writer *w, struct big *b, const struct load_exten
 	return r < 0 ? r : subw_data(w->subw, off, w->tail, (size_t)(end - off), err);
 }
 
-static bool is_whole(const struct loaded *l)
-{
-	return l->nextents == 1 && l->extents[0].off == 0 && l->extents[0].len == l->size;
-}
-
 static int write_big(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
 {
-	bool share = l->has_digest && is_whole(l);
+	bool share = l->has_digest && loaded_is_whole(l);
 	struct big *b;
 	int r = share ? subw_file_same(w->subw, index, l->size, l->digest) : 0;
 
@@ -260,7 +256,7 @@ static int write_content(struct writer *w, struct loaded *l, uint32_t index, str
 		return write_big(w, l, index, err);
 	if (w->cap->o->counters)
 		atomic_fetch_add(&w->cap->o->counters->bytes, l->size);
-	if (l->size && is_whole(l))
+	if (l->size && loaded_is_whole(l))
 		return subw_file_whole(w->subw, index, l->data, l->size, l->has_digest ? l->digest : NULL,
 				       err);
 	r = subw_file(w->subw, index, l->size);
@@ -476,7 +472,7 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 	if (r == 0)
 		r = subw_new(out, &o, &w.subw, err);
 	if (r == 0)
-		r = loader_new(cap->scan, w.order, w.norder, cap->bits, MIN(MAX(cap->o->jobs, 4u), 16u),
+		r = loader_new(cap->scan, w.order, w.norder, cap->digest, MIN(MAX(cap->o->jobs, 4u), 16u),
 			       &w.loader, err);
 	if (r == 0)
 		r = write_tree(&w, err);

@@ -46,7 +46,7 @@ struct loader {
 	const struct scan *scan;
 	const uint32_t *order;
 	size_t n;
-	const uint8_t *wants_digest;
+	const uint8_t *digest;
 	pthread_t *threads;
 	unsigned nthreads;
 
@@ -277,7 +277,7 @@ static int digest_of(struct reader *rd, struct loaded *l, int fd)
 }
 
 /* The content of @fd as of the stat in @l. -EIO: the file is shorter now. */
-static int load_content(struct reader *rd, struct loaded *l, int fd, bool digest)
+static int load_content(struct reader *rd, struct loaded *l, int fd, enum load_digest digest)
 {
 	int r = find_extents(l, fd);
 
@@ -293,10 +293,12 @@ static int load_content(struct reader *rd, struct loaded *l, int fd, bool digest
 		if (r < 0)
 			return r;
 	}
-	return digest ? digest_of(rd, l, fd) : 0;
+	if (digest == LOAD_DIGEST_ALWAYS || (digest == LOAD_DIGEST_WHOLE && loaded_is_whole(l)))
+		return digest_of(rd, l, fd);
+	return 0;
 }
 
-static int load_regular(struct reader *rd, struct loaded *l, const char *name, bool digest)
+static int load_regular(struct reader *rd, struct loaded *l, const char *name, enum load_digest digest)
 {
 	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	int fd = openat(rd->dirfd, name, flags | O_NOATIME), r;
@@ -346,7 +348,7 @@ static int load_regular(struct reader *rd, struct loaded *l, const char *name, b
 	return r;
 }
 
-static int load(struct reader *rd, struct loaded *l, bool digest)
+static int load(struct reader *rd, struct loaded *l, enum load_digest digest)
 {
 	const struct scan_node *n = &rd->scan->nodes[l->node];
 	const char *name = scan_name(rd->scan, l->node);
@@ -376,7 +378,7 @@ static int load(struct reader *rd, struct loaded *l, bool digest)
 	}
 	if (S_ISREG(n->mode))
 		return load_regular(rd, l, name, digest);
-	if (S_ISLNK(n->mode) && digest &&
+	if (S_ISLNK(n->mode) && digest != LOAD_DIGEST_NO &&
 	    sha256_once(scan_target(rd->scan, l->node), n->size, l->digest) == 0)
 		l->has_digest = true;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", rd->dirfd, is_root ? "." : name);
@@ -425,7 +427,7 @@ static void *work(void *arg)
 		l->waiting += s->cost;
 		pthread_mutex_unlock(&l->lock);
 
-		load(&rd, &s->file, l->wants_digest[node / 8] >> node % 8 & 1);
+		load(&rd, &s->file, l->digest[node]);
 
 		pthread_mutex_lock(&l->lock);
 		s->ready = true;
@@ -460,7 +462,7 @@ void loaded_done(struct loaded *l)
 	free(l->extents);
 }
 
-int loader_new(const struct scan *scan, const uint32_t *order, size_t n, const uint8_t *wants_digest,
+int loader_new(const struct scan *scan, const uint32_t *order, size_t n, const uint8_t *digest,
 	       unsigned nthreads, struct loader **ret, struct ply_err *err)
 {
 	struct loader *l = calloc(1, sizeof(*l));
@@ -471,7 +473,7 @@ int loader_new(const struct scan *scan, const uint32_t *order, size_t n, const u
 	l->scan = scan;
 	l->order = order;
 	l->n = n;
-	l->wants_digest = wants_digest;
+	l->digest = digest;
 	for (size_t i = 0; i < SLOTS; i++)
 		l->slots[i].file.fd = -1;
 	pthread_mutex_init(&l->lock, NULL);
@@ -549,7 +551,7 @@ int load_again(const struct scan *scan, uint32_t node, struct loaded *ret)
 
 	reader_init(&rd, scan);
 	*ret = (struct loaded){ .node = node, .fd = -1 };
-	r = load(&rd, ret, false);
+	r = load(&rd, ret, LOAD_DIGEST_NO);
 	reader_done(&rd);
 	return r;
 }

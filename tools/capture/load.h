@@ -44,10 +44,21 @@ struct loaded {
 	uint8_t digest[32];        /* SHA-256 of the content */
 };
 
+static inline bool loaded_is_whole(const struct loaded *l)
+{
+	return l->nextents == 1 && l->extents[0].off == 0 && l->extents[0].len == l->size;
+}
+
 struct loader;
 
-/* @order (@n nodes) and @scan are borrowed. @wants_digest: bit set by node: compute it. */
-int loader_new(const struct scan *scan, const uint32_t *order, size_t n, const uint8_t *wants_digest,
+enum load_digest {
+	LOAD_DIGEST_NO,
+	LOAD_DIGEST_WHOLE,         /* where the file has no hole: only such files share their place */
+	LOAD_DIGEST_ALWAYS,
+};
+
+/* @order (@n nodes), @scan and @digest (enum load_digest by node) are borrowed. */
+int loader_new(const struct scan *scan, const uint32_t *order, size_t n, const uint8_t *digest,
 	       unsigned nthreads, struct loader **ret, struct ply_err *err);
 struct loader *loader_free(struct loader *l);
 

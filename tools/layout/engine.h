@@ -71,8 +71,6 @@ struct stream {
 		uint64_t used;
 	} slots[STREAM_SLOTS];
 	uint8_t *whole;            /* a block that goes to one file only */
-	char *path;                /* scratch of stream_dir() */
-	size_t path_cap;
 	uint64_t clock;
 	struct ply_err err;
 };

@@ -19,6 +19,8 @@
 #include "base/util.h"
 #include "layout/engine.h"
 
+#define LEVELS_MAX 32u
+
 void stream_init(struct stream *s, struct layout *l, unsigned ndirfds)
 {
 	memset(s, 0, sizeof(*s));
@@ -42,7 +44,6 @@ void stream_done(struct stream *s)
 	for (unsigned i = 0; i < STREAM_SLOTS; i++)
 		free(s->slots[i].data);
 	free(s->whole);
-	free(s->path);
 }
 
 /* --- directories ----------------------------------------------------------------- */
@@ -73,39 +74,61 @@ static struct dirfd *spare_dirfd(struct stream *s, const struct dirfd *keep)
 	return best;
 }
 
-int stream_dir(struct stream *s, uint32_t dir)
+/* Open @dir, @levels below @from (NULL: the target). */
+static int open_below(struct stream *s, struct dirfd *from, uint32_t dir, unsigned levels)
 {
 	const struct plan_dir *dirs = s->l->plan->dirs;
-	struct dirfd *from = NULL, *to;
-	size_t len = 0, at;
-	uint32_t d;
+	char path[LEVELS_MAX * (PLY_NAME_MAX + 1)];
+	size_t at = sizeof(path);
+	struct dirfd *to;
+	uint32_t up = dir;
 	int fd;
 
-	if (!dir)
-		return s->l->target->fd;
-	from = find_dirfd(s, dir);
-	if (from) {
-		from->used = ++s->clock;
-		return from->fd;
-	}
-	for (d = dir; d && !(from = find_dirfd(s, d)); d = dirs[d].parent)
-		len += dirs[d].name_len + 1u;
-	if (array_grow(&s->path, &s->path_cap, len, 1) < 0)
-		return -ENOMEM;
-	at = len;
-	for (uint32_t up = dir; up != d; up = dirs[up].parent) {
-		s->path[--at] = '/';
+	for (; levels; levels--, up = dirs[up].parent) {
+		path[--at] = '/';
 		at -= dirs[up].name_len;
-		memcpy(s->path + at, dirs[up].name, dirs[up].name_len);
+		memcpy(path + at, dirs[up].name, dirs[up].name_len);
 	}
 	to = spare_dirfd(s, from);
-	fd = beneath_open(from ? from->fd : s->l->target->fd, s->path, len - 1, O_PATH);
+	fd = beneath_open(from ? from->fd : s->l->target->fd, path + at, sizeof(path) - 1 - at, O_PATH);
 	if (fd < 0)
 		return fd;
 	if (from)
 		from->used = ++s->clock;
 	*to = (struct dirfd){ .dir = dir, .fd = fd, .used = ++s->clock };
 	return fd;
+}
+
+/*
+ * In steps of at most LEVELS_MAX, each half of what is left: so the directories on the way
+ * stay open too, and going up a deep tree costs no more than going down.
+ */
+int stream_dir(struct stream *s, uint32_t dir)
+{
+	const struct plan_dir *dirs = s->l->plan->dirs;
+
+	if (!dir)
+		return s->l->target->fd;
+	for (;;) {
+		struct dirfd *from = NULL;
+		unsigned levels = 0;
+		uint32_t d;
+		int fd;
+
+		for (d = dir; d && !(from = find_dirfd(s, d)); d = dirs[d].parent)
+			levels++;
+		if (!levels) {
+			from->used = ++s->clock;
+			return from->fd;
+		}
+		if (levels <= LEVELS_MAX)
+			return open_below(s, from, dir, levels);
+		for (d = dir, levels /= 2; levels; levels--)
+			d = dirs[d].parent;
+		fd = stream_dir(s, d);
+		if (fd < 0)
+			return fd;
+	}
 }
 
 /* --- blocks ------------------------------------------------------------------------- */

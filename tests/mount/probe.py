@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""probe.py COMMAND: what a shell cannot ask, for the tests of mounts.
+
+    requests DIR [NAME]       how many requests the daemon of a mount has answered, of one kind, or
+                              all but STATFS (find and others send one to see what they are on)
+    handles save DIR FILE     file handles of all names below DIR, to FILE
+    handles open DIR FILE     open all of them again: same inode, same path of directories
+    stale DIR                 handles of inodes that do not exist are refused with ESTALE
+    errno PATH                name of the error that lstat gives, or OK
+    listdir-errno DIR         the same for reading a directory
+    read-errno FILE           the same for reading a file
+    mmap FILE                 SHA-256 of the file, read through a mapping
+    flip IMAGE SECTION OFF    damage one byte of a section (a type's number) of the first segment
+"""
+import ctypes
+import errno
+import hashlib
+import json
+import mmap
+import os
+import socket
+import struct
+import sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD = -100
+
+
+class Handle(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+
+
+def encode(path):
+    h, mount = Handle(), ctypes.c_int()
+    h.bytes = 128
+    if libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), ctypes.byref(h), ctypes.byref(mount), 0) < 0:
+        raise OSError(ctypes.get_errno(), "name_to_handle_at", path)
+    return h.type, bytes(h.data[:h.bytes])
+
+
+def decode(mount_fd, kind, data):
+    h = Handle(len(data), kind)
+    ctypes.memmove(h.data, data, len(data))
+    fd = libc.open_by_handle_at(mount_fd, ctypes.byref(h), os.O_PATH)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "open_by_handle_at")
+    return fd
+
+
+def below(top):
+    yield top
+    for where, dirs, files in os.walk(top):
+        for name in dirs + files:
+            yield os.path.join(where, name)
+
+
+def save_handles(top, out):
+    found = []
+    for path in below(top):
+        kind, data = encode(path)
+        st = os.lstat(path)
+        found.append([path, kind, data.hex(), st.st_ino, st.st_mode])
+    with open(out, "w") as f:
+        json.dump(found, f)
+
+
+def open_handles(top, saved):
+    mount_fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    with open(saved) as f:
+        found = json.load(f)
+    for path, kind, data, ino, mode in found:
+        fd = decode(mount_fd, kind, bytes.fromhex(data))
+        st = os.fstat(fd)
+        if (st.st_ino, st.st_mode) != (ino, mode):
+            sys.exit(f"{path}: another inode")
+        if mode & 0o170000 == 0o040000 and os.readlink(f"/proc/self/fd/{fd}") != os.path.realpath(path):
+            sys.exit(f"{path}: its handle leads to another place")
+        os.close(fd)
+    print(len(found), "handles")
+
+
+def stale(top):
+    mount_fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for ino in (0, 1 << 40, 5 << 48 | 1, 16384 << 48 | 1, 1 << 63 | 1, (1 << 64) - 1):
+        try:
+            decode(mount_fd, 0x81, struct.pack("=III", ino >> 32, ino & 0xffffffff, 0))
+            sys.exit(f"{ino:#x}: opened")
+        except OSError as e:
+            if e.errno != errno.ESTALE:
+                sys.exit(f"{ino:#x}: {e}")
+
+
+def device(point):
+    """major:minor of what is mounted there, without asking it."""
+    point, found = os.path.realpath(point), None
+    with open("/proc/self/mountinfo") as f:
+        for line in f:
+            fields = line.split()
+            if fields[4].encode().decode("unicode_escape") == point:
+                found = fields[2]
+    return found
+
+
+def requests(top, name=None):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect("\0plyfs/" + device(top))
+    rows = [line.split() for line in s.recv(1 << 16).decode().splitlines()]
+    counts = {row[-2]: int(row[-1]) for row in rows if row[0] in ("request", "requests")}
+    print(counts.get(name, 0) if name else counts["requests"] - counts.get("STATFS", 0))
+
+
+def error_of(function, path):
+    try:
+        function(path)
+        print("OK")
+    except OSError as e:
+        print(errno.errorcode[e.errno])
+
+
+def read(path):
+    with open(path, "rb") as f:
+        while f.read(1 << 20):
+            pass
+
+
+def mapped(path):
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        print(hashlib.sha256(m).hexdigest())
+
+
+def flip(image, section, off):
+    with open(image, "r+b") as f:
+        f.seek(8192)
+        header = f.read(8192)
+        count = struct.unpack_from("<I", header, 0x40)[0]
+        for i in range(count):
+            kind, _, at, length = struct.unpack_from("<IIQQ", header, 128 + 64 * i)
+            if kind == int(section):
+                assert int(off) < length, (length, off)
+                f.seek(8192 + at + int(off))
+                byte = f.read(1)[0]
+                f.seek(-1, os.SEEK_CUR)
+                f.write(bytes([byte ^ 0x55]))
+                return
+    sys.exit("there is no such section")
+
+
+COMMANDS = {
+    "requests": requests,
+    "handles": lambda what, *rest: {"save": save_handles, "open": open_handles}[what](*rest),
+    "stale": stale,
+    "errno": lambda path: error_of(os.lstat, path),
+    "listdir-errno": lambda path: error_of(os.listdir, path),
+    "read-errno": lambda path: error_of(read, path),
+    "mmap": mapped,
+    "flip": flip,
+}
+COMMANDS[sys.argv[1]](*sys.argv[2:])
