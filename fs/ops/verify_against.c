@@ -361,7 +361,7 @@ static bool is_above_state(const char *path)
 /* Does the directory @path hold nothing but what leads to /var/lib/plyfs? */
 static bool only_leads_to_state(const struct against *a, const char *path)
 {
-	const char *child = STATE + strlen(path) + 1;
+	const char *child = &STATE[strlen(path) + 1];
 	_cleanup_close_ int fd = beneath_open(a->root, path, strlen(path), O_PATH);
 	struct names names = { 0 };
 	bool only;

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # plyfs cat: the bytes of the tree that was captured.
 
+# shellcheck disable=SC2154,SC2001  # stderr is set by run
+
 bats_require_minimum_version 1.5.0
 
 setup_file() {

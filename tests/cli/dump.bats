@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # plyfs dump: every structure, as text and as JSON, also of damaged images.
 
+# shellcheck disable=SC2154,SC2001,SC2094  # stderr is set by run
+
 bats_require_minimum_version 1.5.0
 
 setup_file() {

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # plyfs ls: the oracle is the tree that was captured, through find(1).
 
+# shellcheck disable=SC2154  # stderr is set by run
+
 bats_require_minimum_version 1.5.0
 
 setup_file() {
@@ -117,18 +119,18 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	[ "$(json 'd["schema"], d["path"], d["complete"]' <<<"$output")" = "(1, '/', True)" ]
 	[ "$(json 'len(d["entries"])' <<<"$output")" = "$(find "$tree" -mindepth 1 -printf x | wc -c)" ]
 	f='{e["path"]: e for e in d["entries"]}'
-	[ "$(json "$f['/opt/app/file']['mode'], $f['/opt/app/file']['mtime_s'], $f['/opt/app/file']['mtime_ns']" \
+	[ "$(json "${f}['/opt/app/file']['mode'], ${f}['/opt/app/file']['mtime_s'], ${f}['/opt/app/file']['mtime_ns']" \
 		<<<"$output")" = "('4755', 1682944496, 123456789)" ]
-	[ "$(json "$f['/opt/app/file']['origin'], $f['/etc/hello']['origin']" <<<"$output")" = \
+	[ "$(json "${f}['/opt/app/file']['origin'], ${f}['/etc/hello']['origin']" <<<"$output")" = \
 		"(['app'], ['os'])" ]
-	[ "$(json "$f['/etc/hello']['ino'] == $f['/etc/again']['ino'], $f['/etc/hello']['nlink']" \
+	[ "$(json "${f}['/etc/hello']['ino'] == ${f}['/etc/again']['ino'], ${f}['/etc/hello']['nlink']" \
 		<<<"$output")" = "(True, 2)" ]
-	[ "$(json "$f['/etc/hello']['mtime_s'], $f['/etc/hello']['mtime_ns']" <<<"$output")" = \
+	[ "$(json "${f}['/etc/hello']['mtime_s'], ${f}['/etc/hello']['mtime_ns']" <<<"$output")" = \
 		"(-6, 999999993)" ]
-	[ "$(json "$f['/etc/link']['target'], $f['/etc/link']['type']" <<<"$output")" = "('hello', 'symlink')" ]
-	[ "$(json "$f['/etc/conf.d']['xattrs']" <<<"$output")" = "['user.note']" ]
-	[ "$(json "$f['/fifo']['type'], $f['/empty']['type']" <<<"$output")" = "('fifo', 'directory')" ]
-	[ "$(json "r'/new\\nline' in $f, r'/bad\\xff' in $f" <<<"$output")" = "(True, True)" ]
+	[ "$(json "${f}['/etc/link']['target'], ${f}['/etc/link']['type']" <<<"$output")" = "('hello', 'symlink')" ]
+	[ "$(json "${f}['/etc/conf.d']['xattrs']" <<<"$output")" = "['user.note']" ]
+	[ "$(json "${f}['/fifo']['type'], ${f}['/empty']['type']" <<<"$output")" = "('fifo', 'directory')" ]
+	[ "$(json "r'/new\\nline' in ${f}, r'/bad\\xff' in ${f}" <<<"$output")" = "(True, True)" ]
 }
 
 @test "no such path, a path through a file: 1, and the path" {

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # plyfs origin: on mounts and inside images, for every type of file.
 
+# shellcheck disable=SC2154,SC2015  # stderr is set by run; tests are subshells
+
 bats_require_minimum_version 1.5.0
 
 setup_file() {

@@ -3,6 +3,8 @@
 # plyfs verify: damage by its reasons and the files concerned (every byte: tests/unit/test_verify.c), and
 # every kind of difference between a tree and an image.
 
+# shellcheck disable=SC2154,SC2030,SC2031  # stderr is set by run; tests are subshells
+
 bats_require_minimum_version 1.5.0
 
 tree() {
