@@ -33,6 +33,7 @@ int cli_list_add(struct cli_list *l, const char *text)
 
 /* --- messages --------------------------------------------------------------- */
 
+__attribute__((format(printf, 1, 0)))
 static void complain(const char *fmt, va_list ap)
 {
 	fprintf(stderr, "plyfs %s: ", verb);

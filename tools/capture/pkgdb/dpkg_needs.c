@@ -220,7 +220,8 @@ static int add_need(struct resolver *r, uint32_t p, enum pkg_need_kind kind, con
 	struct pkgdb *db = r->db;
 	size_t n = 0;
 
-	qsort(r->found, r->nfound, sizeof(*r->found), compare_u32);
+	if (r->nfound)
+		qsort(r->found, r->nfound, sizeof(*r->found), compare_u32);
 	for (size_t i = 0; i < r->nfound; i++) {
 		if (r->found[i] == p)
 			return 0;
