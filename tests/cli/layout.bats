@@ -3,6 +3,7 @@
 # plyfs layout: what it refuses before the first byte, what it leaves when it fails, and targets that
 # cannot hold everything. That it equals gold and mount is for lamp.bats, odd.bats and concurrent.bats.
 
+# shellcheck disable=SC2154  # run sets output and stderr
 load ../lib/common
 bats_require_minimum_version 1.5.0
 
@@ -62,7 +63,7 @@ mkfs() # NAME SIZE [MKFS OPTION...]: an ext4 without reserve, mounted at NAME
 
 untouched() # DIR: empty, and as BEFORE says
 {
-	[ -z "$(ls -A "$1" | grep -vx lost+found)" ]
+	[ -z "$(find "$1" -mindepth 1 -maxdepth 1 ! -name lost+found)" ]
 	[ "$(stat -c '%a %U %G %y' "$1")" = "$before" ]
 }
 remember() { before=$(stat -c '%a %U %G %y' "$1"); }
@@ -139,7 +140,8 @@ b"
 	[ "$(json 'd["error"]["reason"]' <<<"$output")" = TARGET_NOT_EMPTY ]
 	[[ $stderr == *'a\nb'* ]]
 	[ "$(stat -c '%a %U %G %y' target)" = "$before" ]
-	[ "$(ls target | wc -l)" = 2 ]    # one name of two lines
+	[ -e "target/a
+b" ]
 }
 
 @test "IMAGE is missing, a directory, no image; an unknown selection lists what there is" {
@@ -269,10 +271,8 @@ b"
 	done
 	[ -n "$(ls -A target)" ] || skip "it was never killed in the middle"
 	[ -z "$(find target -name '.plyfs-*')" ]
-	[ "$(ls -A target | wc -l)" = 2000 ] || {
-		run -1 plyfs layout i.plyfs target
-		[[ $output == *"is not empty"*"remove what it left"* ]]
-	}
+	run -1 plyfs layout i.plyfs target
+	[[ $output == *"is not empty"*"remove what it left"* ]]
 }
 
 @test "a damaged block: exit 4, the file is named, TARGET is as it was" {

@@ -16,7 +16,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/pool.h"
 #include "base/util.h"
+#include "fuzz/repair.h"
+#include "image/image_write.h"
+#include "io/io.h"
 #include "layout/layout.h"
 #include "layout/plan.h"
 #include "plyfs/view.h"
@@ -94,7 +98,7 @@ static void begin(void)
 
 static void end(void)
 {
-	char command[128];
+	char command[192];
 
 	snprintf(command, sizeof(command), "rm -rf %s", base);
 	ck_assert_int_eq(system(command), 0);
@@ -249,6 +253,96 @@ START_TEST(equals_the_view)
 	ck_assert_int_eq(ply_view_walk(im.view, PLY_ROOT_INDEX, same, &c, &err), 0);
 	ck_assert_uint_eq(report.names + report.directories, c.names);
 	ck_assert_uint_eq(report.files, report.names - (name ? 0 : 1));   /* shared has two */
+	close_small(&im);
+	end();
+}
+END_TEST
+
+/* --- names that an earlier sub-image hides ----------------------------------------------- */
+
+static uint64_t add_node(struct subw *w, mode_t mode, uint8_t flags)
+{
+	struct ply_node n = { .mode = (uint16_t)mode, .flags = flags, .mtime_sec = 1 };
+	uint64_t index;
+
+	ck_assert_int_eq(subw_owner(w, geteuid(), getegid(), "me", "us", &n.owner), 0);
+	ck_assert_int_eq(subw_node(w, &n, &index), 0);
+	return index;
+}
+
+/* A sub-image with /etc and in it a file for each of @names (a letter each, sorted; upper case: a
+ * directory); its content is @name. */
+static void add_sub(struct imagew *iw, struct pool *pool, const char *name, uint32_t rank, const char *names)
+{
+	struct subw_options o = { .name = name, .level = 3, .pool = pool, .nworkers = 1,
+				  .max_inflight = 2, .content_uuid = true };
+	uint64_t nodes[32], etc;
+	struct subw_result seg;
+	struct subw *w;
+	uint32_t number;
+
+	ck_assert_int_eq(out_align(imagew_out(iw), PLY_ALIGN, &err), 0);
+	ck_assert_int_eq(subw_new(imagew_out(iw), &o, &w, &err), 0);
+	ck_assert_uint_eq(add_node(w, S_IFDIR | 0755, rank ? PLY_NODE_IMPLIED : 0), 1);
+	etc = add_node(w, S_IFDIR | 0755, rank ? PLY_NODE_IMPLIED : 0);
+	for (size_t i = 0; names[i]; i++)
+		nodes[i] = add_node(w, names[i] < 'a' ? S_IFDIR | 0700 : S_IFREG | 0644, 0);
+	ck_assert_int_eq(subw_dir(w, 1), 0);
+	ck_assert_int_eq(subw_entry(w, "etc", 3, etc), 0);
+	ck_assert_int_eq(subw_dir(w, etc), 0);
+	for (size_t i = 0; names[i]; i++)
+		ck_assert_int_eq(subw_entry(w, &names[i], 1, nodes[i]), 0);
+	for (size_t i = 0; names[i]; i++)
+		if (names[i] < 'a')
+			ck_assert_int_eq(subw_dir(w, nodes[i]), 0);
+		else
+			ck_assert_int_eq(subw_file_whole(w, nodes[i], name, strlen(name), NULL, &err), 0);
+	ck_assert_int_eq(subw_finish(w, &seg, &err), 0);
+	subw_free(w);
+	ck_assert_int_eq(imagew_add_sub(iw, &(struct imagew_sub){ .name = name, .arch = "", .distro = "",
+								  .summary = "", .rank = rank,
+								  .flags = rank ? 0 : PLY_SUB_OS },
+					&seg, &number, &err), 0);
+}
+
+START_TEST(hidden_names_are_not_laid_out)
+{
+	struct layout_options o = options(2);
+	struct layout_report report;
+	struct compare c;
+	struct imagew *iw;
+	struct opened im;
+	struct pool *pool;
+	uint64_t row, first;
+	char path[128], content[8] = "";
+	int fd;
+
+	begin();
+	ck_assert_int_eq(pool_new(1, 4, &pool), 0);
+	ck_assert_int_eq(imagew_new(image_path, true, &iw, &err), 0);
+	add_sub(iw, pool, "os", 0, "Bak");
+	add_sub(iw, pool, "web", 1, "ACabckmz");
+	ck_assert_int_eq(imagew_join(iw, PLY_J_DIRECTORY, (uint64_t[]){ PLY_INO(0, 1), PLY_INO(1, 1) },
+				     NULL, 2, &row, &err), 0);
+	ck_assert_int_eq(imagew_join(iw, PLY_J_DIRECTORY, (uint64_t[]){ PLY_INO(0, 2), PLY_INO(1, 2) },
+				     NULL, 2, &first, &err), 0);
+	ck_assert_int_eq(imagew_join_children(iw, row, first, 1), 0);
+	ck_assert_int_eq(imagew_publish(iw, &(struct imagew_options){ .message = "", .tool = "test" },
+					&err), 0);
+	imagew_free(iw);
+	pool_free(pool);
+
+	im = open_small(NULL);
+	ck_assert_msg(layout_run(im.view, target, &o, &report, &err) == 0, "%s", err.msg);
+	c = (struct compare){ .view = im.view };
+	ck_assert_int_eq(ply_view_walk(im.view, PLY_ROOT_INDEX, same, &c, &err), 0);
+	ck_assert_uint_eq(report.names, 6);            /* a b c k m z */
+	ck_assert_uint_eq(report.directories, 5);      /* / etc A B C */
+	snprintf(path, sizeof(path), "%s/etc/k", target);
+	fd = open(path, O_RDONLY);
+	ck_assert_int_eq(read(fd, content, sizeof(content)), 2);
+	ck_assert_str_eq(content, "os");
+	close(fd);
 	close_small(&im);
 	end();
 }
@@ -435,7 +529,7 @@ START_TEST(damage_is_found_and_nothing_is_left)
 				blocks += err.msg[0] == '/' && strstr(err.msg, ": data block");
 				tables++;
 			} else {
-				char command[96];
+				char command[192];
 
 				snprintf(command, sizeof(command), "rm -rf %s/*", target);
 				ck_assert_int_eq(system(command), 0);
@@ -452,6 +546,71 @@ START_TEST(damage_is_found_and_nothing_is_left)
 	ck_assert_uint_gt(blocks, 5);
 	ck_assert_uint_gt(tables, blocks);
 	close(fd);
+	end();
+}
+END_TEST
+
+/*
+ * Changed bytes with checksums made right again, so that they reach the engine: it may fail or lay
+ * something out, but it writes nowhere else, and where it fails nothing is left. Seeded;
+ * PLYFS_LAYOUT_SEEDS says how many (300).
+ */
+START_TEST(hostile_images_stay_inside)
+{
+	const char *env = getenv("PLYFS_LAYOUT_SEEDS");
+	uint64_t seeds = env ? strtoull(env, NULL, 10) : 300, done = 0, failed = 0;
+	struct layout_options o = options(3);
+	struct layout_report report;
+	struct stat st, image;
+	uint8_t *good, *bad;
+	char command[192];
+	int fd;
+
+	begin();
+	o.sync = false;
+	o.lossy = o.allow_partial = true;
+	ck_assert_int_eq(stat(target, &st), 0);
+	ck_assert_int_eq(stat(image_path, &image), 0);
+	good = malloc((size_t)image.st_size);
+	bad = malloc((size_t)image.st_size);
+	fd = open(image_path, O_RDONLY);
+	ck_assert_int_eq(pread_full(fd, good, (size_t)image.st_size, 0), 0);
+	close(fd);
+	snprintf(command, sizeof(command), "rm -rf %s && mkdir -m 755 %s", target, target);
+	for (uint64_t seed = 1; seed <= seeds; seed++) {
+		uint64_t x = seed * 0x9e3779b97f4a7c15ULL;
+		struct opened im = { 0 };
+		struct io *io;
+		int r;
+
+		memcpy(bad, good, (size_t)image.st_size);
+		for (unsigned k = 0; k < 1 + seed % 4; k++) {
+			x = (x ^ x >> 29) * 0xbf58476d1ce4e5b9ULL;
+			bad[8192 + (x >> 20) % (uint64_t)(image.st_size - 8192)] = (uint8_t)(x >> 8);
+		}
+		repair_image(bad, (size_t)image.st_size);
+		ck_assert_int_eq(io_open_memory(bad, (size_t)image.st_size, &io, &err), 0);
+		r = ply_image_open_io(io, 0, &im.image, &err);
+		if (r == 0)
+			r = ply_view_open(im.image, NULL, 0, 0, &im.view, &err);
+		if (r == 0) {
+			r = layout_run(im.view, target, &o, &report, &err);
+			done += r == 0;
+			failed += r < 0;
+			if (r < 0)
+				ck_assert_msg(entries(target) == 0, "seed %llu: %s",
+					      (unsigned long long)seed, err.msg);
+			ck_assert_uint_eq(entries(base), 2);   /* image and target */
+			ck_assert_int_eq(system(command), 0);
+		}
+		close_small(&im);
+	}
+	printf("# %llu seeds: %llu laid out, %llu refused by the engine\n", (unsigned long long)seeds,
+	       (unsigned long long)done, (unsigned long long)failed);
+	ck_assert_uint_gt(done, 0);
+	ck_assert_uint_gt(failed, 0);
+	free(good);
+	free(bad);
 	end();
 }
 END_TEST
@@ -484,11 +643,13 @@ static Suite *suite(void)
 	Suite *s = suite_create("layout");
 
 	tap_loop(s, equals_the_view, 0, 8);
+	tap_test(s, hidden_names_are_not_laid_out);
 	tap_test(s, plan_covers_every_name_once);
 	tap_test(s, extents_are_cut_to_a_range);
 	tap_test(s, any_call_that_fails_leaves_the_target_as_it_was);
 	tap_test(s, cancelled_at_once);
 	tap_test(s, damage_is_found_and_nothing_is_left);
+	tap_test(s, hostile_images_stay_inside);
 	tap_test(s, xattr_names_have_a_class);
 	return s;
 }
