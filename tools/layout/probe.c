@@ -123,11 +123,10 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 		r = set_example(most, &x);
 		if (is_size_error(r)) {
 			lacks(p, FIELD_XATTR_SIZE, NULL);
-			break;
+			return 0;
 		}
-		r = 0;
 	}
-	return r < 0 && !p->lim->lacks[FIELD_XATTR_SIZE] ? r : 0;
+	return r;
 }
 
 /* --- times, sizes, modes ------------------------------------------------------------ */
