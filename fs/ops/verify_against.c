@@ -65,6 +65,7 @@ struct against {
 	size_t nlinks, links_cap;
 	struct map by_ino, by_place;
 	uint64_t image_dev, image_ino;
+	bool is_whole;             /* the root is that of a mounted file system */
 	bool has_state;            /* /var/lib/plyfs is there, and not in the view */
 };
 
@@ -163,7 +164,8 @@ static int compare_links(struct against *a, struct findings *l, const char *path
 		compare_differs(l, path, "links", by_ino->path, by_place ? by_place->path : "another file");
 	else if (by_place && !by_ino)
 		compare_differs(l, path, "links", "another file", by_place->path);
-	if (!*ret_known)
+	/* further names may lie outside of the tree, where it is no whole file system */
+	if (!*ret_known && (a->is_whole || sx->stx_nlink < at->nlink))
 		number(l, path, "nlink", at->nlink, sx->stx_nlink);
 	if (by_ino || by_place)
 		return 0;
@@ -604,8 +606,10 @@ static void prepare(struct against *a)
 	struct io *io = image_io(ply_view_image(a->view));
 	uint64_t ino;
 	struct stat st;
+	struct statx sx;
 	int fd = beneath_open(a->root, STATE, strlen(STATE), O_PATH);
 
+	a->is_whole = stat_at(a->root, "", &sx) == 0 && sx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 	if (fd >= 0) {
 		a->has_state = ply_view_resolve(a->view, STATE, false, &ino, NULL) < 0;
 		close(fd);
