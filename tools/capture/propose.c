@@ -52,7 +52,8 @@ static bool name_taken(const struct work *w, const char *name)
 	return false;
 }
 
-/* "MariaDB-Server" -> "mariadb"; a number is added where it is taken. */
+/* "MariaDB-Server" -> "mariadb"; a number is added where it is taken. @out is not one of the names
+ * that are compared. */
 static void make_name(const struct work *w, const char *from, char *out)
 {
 	static const char *const endings[] = { "-server", "-defaults", "-common" };
@@ -155,11 +156,13 @@ static int find_groups(struct work *w)
 	}
 	for (size_t i = 0; i < w->ngroups; i++) {
 		const char *shortest = pkgdb_get(w->db, w->groups[i].pkgs[0])->name;
+		char name[PLY_SUB_NAME_MAX + 1];
 
 		for (size_t k = 1; k < w->groups[i].n; k++)
 			if (strlen(pkgdb_get(w->db, w->groups[i].pkgs[k])->name) < strlen(shortest))
 				shortest = pkgdb_get(w->db, w->groups[i].pkgs[k])->name;
-		make_name(w, shortest, w->groups[i].name);
+		make_name(w, shortest, name);
+		memcpy(w->groups[i].name, name, sizeof(name));
 	}
 	return r;
 }
