@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # make check-full SUITE=NAME: what does not fit into CI. Each suite is a file tests/full/NAME.bats or
-# NAME.py, whose second line of comment says what it does and how long it takes. A line for
-# RESULTS.md is printed at the end.
+# NAME.py, with a line "# suite: WHAT; TIME". A line for RESULTS.md is printed at the end.
 set -euo pipefail
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$tests/.."

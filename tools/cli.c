@@ -33,10 +33,20 @@ int cli_list_add(struct cli_list *l, const char *text)
 
 /* --- messages --------------------------------------------------------------- */
 
+__attribute__((format(printf, 1, 0)))
 static void complain(const char *fmt, va_list ap)
 {
+	char text[2048];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
 	fprintf(stderr, "plyfs %s: ", verb);
-	vfprintf(stderr, fmt, ap);
+	/* one line, whatever is in the names that it quotes */
+	for (const char *p = text; *p; p++) {
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			fprintf(stderr, "\\x%02x", (unsigned char)*p);
+		else
+			putc(*p, stderr);
+	}
 	putc('\n', stderr);
 }
 
@@ -80,7 +90,7 @@ json_t *cli_json_error(const struct ply_err *err)
 
 int cli_fail(const struct ply_err *err)
 {
-	fprintf(stderr, "plyfs %s: %s\n", verb, err->msg);
+	cli_note("%s", err->msg);
 	if (cli_json)
 		cli_print_json(json_pack("{s:o}", "error", cli_json_error(err)));
 	return cli_exit_code(err);

@@ -457,7 +457,8 @@ static void dump_join(struct dump *d, const struct catalog_segment *s)
 
 /* --- the verb --------------------------------------------------------------------------- */
 
-/* The generation that was asked for (0: the newest), with what can be said on the way. */
+/* The generation that was asked for (0: the newest), with what can be said on the way. NULL: there
+ * is none, or its catalog is damaged; d->err says which. */
 static struct catalog *find_catalog(struct dump *d, uint64_t generation)
 {
 	struct super s[PLY_SUPER_SLOTS];
@@ -477,17 +478,21 @@ static struct catalog *find_catalog(struct dump *d, uint64_t generation)
 		dump_catalog(d, s[best].catalog_off, s[best].catalog_len);
 		return NULL;
 	}
-	while (generation && c->generation.generation != generation) {
-		if (c->generation.generation < generation || !c->generation.parent ||
-		    catalog_open(d->io, c->parent_off, c->parent_len, c->parent_digest, &up,
-				 &d->err) < 0) {
-			ply_fail(&d->err, -ENOENT, PLY_R_GENERATION_UNKNOWN,
-				 "generation %llu cannot be found", (unsigned long long)generation);
-			damaged(d, "catalog", NULL);
-			return catalog_close(c);
-		}
+	while (generation && c->generation.generation > generation && c->generation.parent) {
+		int r = catalog_open(d->io, c->parent_off, c->parent_len, c->parent_digest, &up, &d->err);
+
 		catalog_close(c);
+		if (r < 0) {
+			damaged(d, "catalog", NULL);
+			return NULL;
+		}
 		c = up;
+	}
+	if (generation && c->generation.generation != generation) {
+		ply_fail(&d->err, -ENOENT, PLY_R_GENERATION_UNKNOWN,
+			 "there is no generation %llu; the newest is %llu",
+			 (unsigned long long)generation, (unsigned long long)s[best].generation);
+		return catalog_close(c);
 	}
 	dump_catalog(d, c->generation.catalog_off, c->generation.catalog_len);
 	return c;
@@ -599,6 +604,9 @@ int cmd_dump(int argc, char **argv)
 			putc('\n', stderr);
 			code = EXIT_FAILED;
 		}
+	} else if (d.err.reason == PLY_R_GENERATION_UNKNOWN) {
+		cli_note("%s: %s", args.v[0], d.err.msg);
+		code = EXIT_FAILED;
 	}
 	if (cli_json)
 		printf("%s], \"damaged\": %s}\n", d.any ? "\n" : "", d.damaged ? "true" : "false");

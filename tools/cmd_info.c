@@ -63,7 +63,7 @@ static void print_text(const char *label, const char *text)
 	_cleanup_free_ char *shown = escape_name(text, strlen(text));
 
 	if (*text && shown)
-		printf("%-12s%s\n", label, shown);
+		printf("%-8s%s\n", label, shown);
 }
 
 /* The requirements of @s but os, which every one has. */
@@ -120,13 +120,13 @@ static void print_human(const struct ply_image *im)
 	uuid_format(id, uuid);
 	hex_encode(g->digest, sizeof(g->digest), digest);
 	print_text("image", ply_image_path(im));
-	printf("%-12s%s\n", "uuid", uuid);
-	printf("%-12ssha256:%s\n", "digest", digest);
-	printf("%-12s%llu, of %s", "generation", (unsigned long long)g->generation,
-	       show_time_utc(g->time_sec, when));
+	printf("%-8s%s\n", "uuid", uuid);
+	printf("%-8ssha256:%s\n", "digest", digest);
+	printf("%-8s%s, generation %llu", "time", show_time_utc(g->time_sec, when),
+	       (unsigned long long)g->generation);
 	if (g->parent)
-		printf(", on generation %llu", (unsigned long long)g->parent);
-	printf("\n%-12s%s (%llu bytes, committed to %llu)\n", "size",
+		printf(" on generation %llu", (unsigned long long)g->parent);
+	printf("\n%-8s%s (%llu bytes, committed to %llu)\n", "size",
 	       format_size(ply_image_size(im), size), (unsigned long long)ply_image_size(im),
 	       (unsigned long long)ply_image_committed_end(im));
 	print_text("system", os->distro);

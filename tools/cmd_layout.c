@@ -114,8 +114,8 @@ static void print_text(const char *target, const struct layout_report *r)
 			printf("lost: %s: %llu (%s)\n", r->lost[f].text,
 			       (unsigned long long)r->lost[f].count, r->lost[f].first);
 	if (r->owners)
-		printf("owners: %llu files do not have the owner that the image gives them; %llu lost "
-		       "setuid or setgid\n", (unsigned long long)r->owners,
+		printf("owners: %llu files do not have the owner that the image gives them; %llu of them "
+		       "lost setuid, setgid or capabilities\n", (unsigned long long)r->owners,
 		       (unsigned long long)r->privileges);
 }
 

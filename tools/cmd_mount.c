@@ -43,7 +43,7 @@ static int find_daemon(char ret[PATH_MAX], struct ply_err *err)
 	}
 	if (snprintf(ret, PATH_MAX, "%s/%s", exe, DAEMON) >= PATH_MAX || access(ret, X_OK) < 0)
 		return ply_fail(err, -ENOENT, PLY_R_DAEMON_MISSING,
-				"%s cannot be run: it belongs beside bin/plyfs; install plyfs again", ret);
+				"%s cannot be run; install plyfs again", ret);
 	return 0;
 }
 
@@ -56,8 +56,9 @@ static char *absolute(const char *path)
 	return asprintf(&out, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", path) < 0 ? NULL : out;
 }
 
-static int command_line(const char *daemon, const struct cli_list *names, const struct cli_list *options,
-			const char *image, const char *dir, struct cli_list *ret)
+static int command_line(const char *daemon, const struct cli_list *names,
+			const struct cli_list *options, const char *image, const char *dir,
+			struct cli_list *ret)
 {
 	int r = cli_list_add(ret, daemon) | cli_list_add(ret, "--status") | cli_list_add(ret, "3");
 
@@ -84,7 +85,8 @@ static int run(const struct cli_list *argv, pid_t *ret_pid, struct buf *said, st
 	posix_spawn_file_actions_destroy(&actions);
 	close(p[1]);
 	if (r)
-		r = ply_fail(err, -r, PLY_R_DAEMON_MISSING, "%s cannot be run: %s", argv->v[0], strerror(r));
+		r = ply_fail(err, -r, PLY_R_DAEMON_MISSING, "%s cannot be run: %s", argv->v[0],
+			     strerror(r));
 	while (r == 0) {
 		if (buf_reserve(said, 4096) < 0) {
 			r = ply_fail_nomem(err);
@@ -109,10 +111,10 @@ static int died(pid_t pid, struct ply_err *err)
 		if (errno != EINTR)
 			return ply_fail_sys(err, -errno, "waitpid");
 	return WIFSIGNALED(status) ?
-		ply_fail(err, -EIO, PLY_R_MOUNT_FAILED, "the daemon was killed by signal %d while it started",
-			 WTERMSIG(status)) :
-		ply_fail(err, -EIO, PLY_R_MOUNT_FAILED, "the daemon ended with exit code %d and no word",
-			 WEXITSTATUS(status));
+		ply_fail(err, -EIO, PLY_R_MOUNT_FAILED,
+			 "the daemon was killed by signal %d while it started", WTERMSIG(status)) :
+		ply_fail(err, -EIO, PLY_R_MOUNT_FAILED,
+			 "the daemon ended with exit code %d and no word", WEXITSTATUS(status));
 }
 
 /* The value where @text is "KEY VALUE". */
@@ -123,7 +125,8 @@ static const char *value_of(const char *text, const char *key)
 	return strncmp(text, key, n) == 0 && text[n] == ' ' ? text + n + 1 : NULL;
 }
 
-static int understand(const struct buf *said, pid_t pid, struct cli_list *selected, struct ply_err *err)
+static int understand(const struct buf *said, pid_t pid, struct cli_list *selected,
+		      struct ply_err *err)
 {
 	const char *text = (const char *)said->data, *end = text + said->len, *v;
 
@@ -156,23 +159,27 @@ static int report(const char *image, const char *dir, pid_t pid, const struct cl
 		path = strdup(dir);
 	for (size_t i = 0; i < selected->n; i++)
 		json_array_append_new(names, json_string(selected->v[i]));
-	return cli_print_json(json_pack("{s:o, s:o, s:o, s:i}", "image", cli_json_name(image, strlen(image)),
-					"mountpoint", path ? cli_json_name(path, strlen(path)) : NULL,
-					"selected", names, "pid", (int)pid));
+	return cli_print_json(json_pack("{s:o, s:o, s:o, s:i}", "image",
+					cli_json_name(image, strlen(image)), "mountpoint",
+					path ? cli_json_name(path, strlen(path)) : NULL, "selected",
+					names, "pid", (int)pid));
 }
 
 int cmd_mount(int argc, char **argv)
 {
-	_cleanup_list_ struct cli_list names = { 0 }, options = { 0 }, command = { 0 }, selected = { 0 };
+	_cleanup_list_ struct cli_list names = { 0 }, options = { 0 };
+	_cleanup_list_ struct cli_list command = { 0 }, selected = { 0 };
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&names),
-		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page", CLI_LIST,
-		  &options },
+		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page",
+		  CLI_LIST, &options },
 		CLI_JSON,
 		CLI_END
 	};
-	const struct cli_spec spec = { "mount", "IMAGE DIR",
-				       "Mount an image, or a selection of its sub-images, read-only.", opts, 2, 2 };
+	const struct cli_spec spec = {
+		"mount", "IMAGE DIR",
+		"Mount an image, or a selection of its sub-images, read-only.", opts, 2, 2
+	};
 	_cleanup_free_ char *image = NULL;
 	_cleanup_buf_ struct buf said = { 0 };
 	char daemon[PATH_MAX];
@@ -185,7 +192,8 @@ int cmd_mount(int argc, char **argv)
 		return code;
 	image = absolute(args.v[0]);
 	r = find_daemon(daemon, &err);
-	if (r == 0 && (!image || command_line(daemon, &names, &options, image, args.v[1], &command)))
+	if (r == 0 &&
+	    (!image || command_line(daemon, &names, &options, image, args.v[1], &command)))
 		r = ply_fail_nomem(&err);
 	if (r == 0)
 		r = run(&command, &pid, &said, &err);

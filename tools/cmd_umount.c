@@ -52,7 +52,7 @@ static void target_done(struct target *t)
 	free(t->above);
 }
 
-/* --- what is mounted there ------------------------------------------------------------------ */
+/* --- what is mounted there -------------------------------------------- */
 
 static void remember(char **to, const char *text)
 {
@@ -89,7 +89,8 @@ static int find_target(const char *dir, struct target *t, struct ply_err *err)
 	if (r < 0)
 		return ply_fail_sys(err, r, "%s", dir);
 	if (!t->place.is_root)
-		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED, "%s: nothing is mounted here", dir);
+		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED, "%s: nothing is mounted here",
+				dir);
 	r = mnt_list(NULL, see_line, t);
 	if (r < 0)
 		return ply_fail_sys(err, r, "/proc/self/mountinfo");
@@ -98,12 +99,16 @@ static int find_target(const char *dir, struct target *t, struct ply_err *err)
 				"%s: its mount does not show in /proc/self/mountinfo", dir);
 	if (strcmp(t->type, MNT_TYPE) != 0)
 		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
-				"%s: what is mounted here is no plyfs image (type %s); use umount(8)", dir,
-				t->type);
+				"%s: the mount here is no plyfs image (type %s); use umount(8)",
+				dir, t->type);
+	if (geteuid() != 0 && geteuid() != t->owner)
+		return ply_fail(err, -EPERM, PLY_R_NOT_MOUNTED,
+				"%s: was mounted by user %u, who alone may unmount it, or root",
+				dir, (unsigned)t->owner);
 	return 0;
 }
 
-/* --- the daemon ------------------------------------------------------------------------------ */
+/* --- the daemon ------------------------------------------------------- */
 
 /* A pidfd of the daemon, -1: it is not there, or does not show itself here. */
 static int find_daemon(const struct target *t, pid_t *ret_pid)
@@ -137,15 +142,15 @@ static bool is_dead(const struct target *t)
 	return statfs(t->mountpoint, &s) < 0 && errno == ENOTCONN;
 }
 
-/* --- unmount --------------------------------------------------------------------------------- */
+/* --- unmount ---------------------------------------------------------- */
 
 static int unmount(const struct target *t, bool lazily, struct ply_err *err)
 {
-	const char *user[] = { "fusermount3", "-u", lazily ? "-z" : "--", lazily ? "--" : t->mountpoint,
-			       lazily ? t->mountpoint : NULL, NULL };
+	const char *user[] = { "fusermount3", "-u", "--", t->mountpoint, NULL };
+	const char *user_lazily[] = { "fusermount3", "-u", "-z", "--", t->mountpoint, NULL };
 
 	if (geteuid() != 0)
-		return mnt_fusermount(user, NULL, err);
+		return mnt_fusermount(lazily ? user_lazily : user, NULL, err);
 	if (umount2(t->mountpoint, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0)
 		return ply_fail_sys(err, -errno, "%s: cannot be unmounted", t->mountpoint);
 	return 0;
@@ -163,8 +168,8 @@ static void add_holder(void *ctx, const struct holder *h)
 	struct listing *l = ctx;
 
 	if (l->n++ < HOLDERS_SHOWN)
-		buf_printf(&l->text, "%sprocess %ld (%s: %s)", l->text.len ? ", " : "", (long)h->pid,
-			   h->command, h->how);
+		buf_printf(&l->text, "%sprocess %ld (%s: %s)", l->text.len ? ", " : "",
+			   (long)h->pid, h->command, h->how);
 }
 
 static int busy(const struct target *t, struct ply_err *err)
@@ -179,7 +184,8 @@ static int busy(const struct target *t, struct ply_err *err)
 		buf_printf(&l.text, " and %u more", l.n - HOLDERS_SHOWN);
 	r = ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY, "%s: in use by %.*s; it stays mounted",
 		     t->mountpoint, l.text.len ? (int)l.text.len : 40,
-		     l.text.len ? (const char *)l.text.data : "a process that is not visible to this user");
+		     l.text.len ? (const char *)l.text.data :
+				  "a process that is not visible to this user");
 	buf_done(&l.text);
 	return r;
 }
@@ -218,12 +224,14 @@ static int wait_gone(const struct target *t, int pidfd, pid_t pid, struct ply_er
 	other = holders_namespace(t->place.major, t->place.minor);
 	if (other)
 		return ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY,
-				"%s: unmounted here, but process %ld has it in a mount namespace of its own; daemon %ld goes on until that ends",
+				"%s: unmounted here, but process %ld has it in a mount namespace "
+				"of its own; daemon %ld goes on until that ends",
 				t->mountpoint, (long)other, (long)pid);
 	if (has_ended(pidfd, GONE_MS))
 		return 0;
 	return ply_fail(err, -ETIMEDOUT, PLY_R_MOUNTPOINT_BUSY,
-			"%s: unmounted, but its daemon %ld has not ended after %d seconds; something that is not visible here still uses it",
+			"%s: unmounted, but its daemon %ld has not ended after %d seconds; "
+			"something that is not visible here still uses it",
 			t->mountpoint, (long)pid, GONE_MS / 1000);
 }
 
@@ -247,8 +255,10 @@ static int end_mount(const char *dir, struct target *t, struct ply_err *err)
 int cmd_umount(int argc, char **argv)
 {
 	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
-	const struct cli_spec spec = { "umount", "DIR",
-				       "End a mount, and wait until the image is no longer in use.", opts, 1, 1 };
+	const struct cli_spec spec = {
+		"umount", "DIR",
+		"End a mount, and wait until the image is no longer in use.", opts, 1, 1
+	};
 	struct target target = { 0 };
 	struct cli_args args;
 	struct ply_err err;
@@ -259,8 +269,9 @@ int cmd_umount(int argc, char **argv)
 	if (end_mount(args.v[0], &target, &err) < 0)
 		code = cli_fail(&err);
 	else if (cli_json)
-		code = cli_print_json(json_pack("{s:o}", "unmounted",
-						cli_json_name(target.mountpoint, strlen(target.mountpoint))));
+		code = cli_print_json(
+			json_pack("{s:o}", "unmounted",
+				  cli_json_name(target.mountpoint, strlen(target.mountpoint))));
 	else
 		code = EXIT_DONE;
 	target_done(&target);

@@ -70,8 +70,8 @@ static bool has_mapped_file(int proc, const struct device *dev)
 	while (f && !found && getline(&line, &cap, f) >= 0) {
 		unsigned major, minor;
 
-		found = sscanf(line, "%*s %*s %*s %x:%x", &major, &minor) == 2 && major == dev->major &&
-			minor == dev->minor;
+		found = sscanf(line, "%*s %*s %*s %x:%x", &major, &minor) == 2 &&
+			major == dev->major && minor == dev->minor;
 	}
 	free(line);
 	if (f)

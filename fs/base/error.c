@@ -19,6 +19,7 @@ const char *ply_reason_name(enum ply_reason reason)
 	return "UNKNOWN";
 }
 
+__attribute__((format(printf, 4, 0)))
 static void set(struct ply_err *err, int code, enum ply_reason reason, const char *fmt, va_list ap)
 {
 	err->code = code;

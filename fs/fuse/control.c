@@ -52,6 +52,7 @@ int control_open(unsigned major, unsigned minor, int *ret_fd, struct ply_err *er
 
 static int compose(struct buf *text, const struct serve *serve, struct ply_view *view)
 {
+	const struct ply_image *image = ply_view_image(view);
 	uint64_t counts[OPCODE_MAX], all = 0;
 	struct cache_stats cache;
 	int r;
@@ -61,10 +62,10 @@ static int compose(struct buf *text, const struct serve *serve, struct ply_view 
 	for (size_t i = 0; i < OPCODE_MAX; i++)
 		all += counts[i];
 	r = buf_printf(text, "pid %ld\ngeneration %llu\n", (long)getpid(),
-		       (unsigned long long)ply_image_generation(ply_view_image(view))->generation);
+		       (unsigned long long)ply_image_generation(image)->generation);
 	for (uint32_t i = 0; r == 0 && i < ply_view_nsubs(view); i++)
 		r = buf_printf(text, "selected %s\n",
-			       ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->name);
+			       ply_image_sub_info(image, ply_view_sub(view, i))->name);
 	if (r == 0)
 		r = buf_printf(text, "cache %llu\nrequests %llu\n", (unsigned long long)cache.bytes,
 			       (unsigned long long)all);

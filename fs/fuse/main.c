@@ -57,7 +57,7 @@ struct daemon {
 	int control_fd, signal_fd;
 };
 
-/* --- what the parent hears ------------------------------------------------------------- */
+/* --- what the parent hears -------------------------------------------- */
 
 static int tell(struct daemon *d, const char *key, const char *value)
 {
@@ -93,7 +93,7 @@ static void tell_selection(struct daemon *d)
 		tell(d, MNT_STATUS_WARNING, ply_image_warning(d->image));
 }
 
-/* --- start ------------------------------------------------------------------------------ */
+/* --- start ------------------------------------------------------------ */
 
 static int usage(struct daemon *d, struct ply_err *err)
 {
@@ -193,10 +193,11 @@ static int start(struct daemon *d, struct ply_err *err)
 		return r;
 	d->is_mounted = true;
 	r = serve_new(fd, &d->tree, &d->serve, err);
-	if (r == 0)
-		r = control_open(d->place.major, d->place.minor, &d->control_fd, err);
 	if (r < 0)
 		return r;
+	/* the name may be taken, by anybody: no reason to refuse the mount */
+	if (control_open(d->place.major, d->place.minor, &d->control_fd, err) < 0)
+		tell(d, MNT_STATUS_WARNING, err->msg);
 	mount_readahead(&d->place, READAHEAD_KIB);
 	log_init(d->foreground);
 	return serve_start(d->serve, (unsigned)d->options.threads, err);
@@ -224,7 +225,7 @@ static int settle(struct daemon *d, struct ply_err *err)
 	return 0;
 }
 
-/* --- until the end ------------------------------------------------------------------------ */
+/* --- until the end ---------------------------------------------------- */
 
 static void watch(struct daemon *d)
 {

@@ -24,7 +24,7 @@
 #include "base/buf.h"
 #include "base/util.h"
 
-/* --- the mount point ------------------------------------------------------------------- */
+/* --- the mount point -------------------------------------------------- */
 
 struct query {
 	const struct mnt_place *place;
@@ -60,14 +60,14 @@ static int open_dir(const char *dir, int *ret_fd, struct ply_err *err)
 		mnt_list(NULL, see_id, &q);
 		if (q.is_plyfs)
 			return ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY,
-					"%s: an image is mounted here already; plyfs umount takes it away",
+					"%s: an image is mounted here; plyfs umount ends that",
 					dir);
 	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
-/* --- by root ----------------------------------------------------------------------------- */
+/* --- by root ---------------------------------------------------------- */
 
 static int mount_failed(const char *dir, int code, struct ply_err *err)
 {
@@ -95,8 +95,8 @@ static int mount_as_root(int dir_fd, const char *dir, const char *source, const 
 	flags |= o->nosuid ? MS_NOSUID : 0;
 	flags |= o->noexec ? MS_NOEXEC : 0;
 	snprintf(target, sizeof(target), "/proc/self/fd/%d", dir_fd);
-	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u%s%s", fd, geteuid(),
-		 getegid(), o->default_permissions ? ",default_permissions" : "",
+	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u%s%s", fd,
+		 geteuid(), getegid(), o->default_permissions ? ",default_permissions" : "",
 		 o->allow_other ? ",allow_other" : "");
 	if (mount(source, target, MNT_TYPE, flags, data) < 0)
 		return mount_failed(dir, -errno, err);
@@ -104,7 +104,7 @@ static int mount_as_root(int dir_fd, const char *dir, const char *source, const 
 	return 0;
 }
 
-/* --- by others ----------------------------------------------------------------------------- */
+/* --- by others -------------------------------------------------------- */
 
 static int add_escaped(struct buf *b, const char *text)
 {
@@ -118,15 +118,17 @@ static int add_escaped(struct buf *b, const char *text)
 static int mount_as_user(const char *path, const char *source, const struct options *o, int *ret_fd,
 			 struct ply_err *err)
 {
+	const char *argv[] = { "fusermount3", "-o", NULL, "--", path, NULL };
 	_cleanup_buf_ struct buf opts = { 0 };
 
-	if (buf_printf(&opts, "ro,nosuid,nodev%s%s%s,subtype=%s,fsname=", o->noexec ? ",noexec" : "",
+	if (buf_printf(&opts, "ro,nosuid,nodev%s%s%s,subtype=%s,fsname=",
+		       o->noexec ? ",noexec" : "",
 		       o->default_permissions ? ",default_permissions" : "",
 		       o->allow_other ? ",allow_other" : "", MNT_SUBTYPE) < 0 ||
 	    add_escaped(&opts, source) < 0 || buf_add(&opts, "", 1) < 0)
 		return ply_fail_nomem(err);
-	return mnt_fusermount((const char *const[]){ "fusermount3", "-o", (const char *)opts.data, "--",
-						     path, NULL }, ret_fd, err);
+	argv[2] = (const char *)opts.data;
+	return mnt_fusermount(argv, ret_fd, err);
 }
 
 int mount_begin(const char *dir, const char *source, const struct options *o, int *ret_fd,
@@ -140,7 +142,8 @@ int mount_begin(const char *dir, const char *source, const struct options *o, in
 		return r;
 	r = mnt_path_fd(dir_fd, &path);
 	if (r < 0)
-		return ply_fail(err, r, PLY_R_MOUNTPOINT_BAD, "%s: has no path: %s", dir, strerror(-r));
+		return ply_fail(err, r, PLY_R_MOUNTPOINT_BAD, "%s: has no path: %s", dir,
+				strerror(-r));
 	if (geteuid() == 0)
 		r = mount_as_root(dir_fd, dir, source, o, &fd, err);
 	else
@@ -149,13 +152,13 @@ int mount_begin(const char *dir, const char *source, const struct options *o, in
 		return r;
 	r = mnt_place_at(AT_FDCWD, path, ret);
 	if (r < 0)
-		return ply_fail(err, r, PLY_R_MOUNT_FAILED, "%s: the new mount cannot be found: %s", dir,
-				strerror(-r));
+		return ply_fail(err, r, PLY_R_MOUNT_FAILED, "%s: the new mount cannot be found: %s",
+				dir, strerror(-r));
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
-/* --- the end --------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------- */
 
 static int see_device(void *ctx, const struct mnt_line *line)
 {
@@ -171,10 +174,11 @@ static int see_device(void *ctx, const struct mnt_line *line)
 
 static int unmount_path(const char *path)
 {
+	const char *argv[] = { "fusermount3", "-u", "-z", "-q", "--", path, NULL };
+
 	if (geteuid() == 0)
 		return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-	return mnt_fusermount((const char *const[]){ "fusermount3", "-u", "-z", "-q", "--", path, NULL },
-			      NULL, NULL);
+	return mnt_fusermount(argv, NULL, NULL);
 }
 
 void mount_end(const struct mnt_place *place)
@@ -198,7 +202,8 @@ void mount_readahead(const struct mnt_place *place, unsigned kib)
 	char path[80];
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", place->major, place->minor);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", place->major,
+		 place->minor);
 	f = fopen(path, "we");
 	if (f) {
 		fprintf(f, "%u\n", kib);

@@ -51,7 +51,7 @@ void tree_init(struct tree *t, struct ply_view *view, bool default_permissions)
 	t->enforce_acls = default_permissions && t->stat.has_acls;
 }
 
-/* --- reply buffers ------------------------------------------------------------------ */
+/* --- reply buffers ---------------------------------------------------- */
 
 static _Thread_local struct {
 	void *mem;
@@ -83,7 +83,7 @@ void tree_thread_done(void)
 	reply.cap = 0;
 }
 
-/* --- errors ------------------------------------------------------------------------- */
+/* --- errors ----------------------------------------------------------- */
 
 /* The positive errno for the kernel. What is no ordinary answer means a damaged image, or a
  * machine in trouble: EIO or ENOMEM, and a line in the log. */
@@ -109,7 +109,7 @@ static void fail(fuse_req_t req, uint64_t ino, const struct ply_err *err)
 	fuse_reply_err(req, answer(ino, err));
 }
 
-/* --- attributes and names ------------------------------------------------------------- */
+/* --- attributes and names --------------------------------------------- */
 
 static void fill_stat(const struct ply_attr *a, struct stat *st)
 {
@@ -129,7 +129,8 @@ static void fill_stat(const struct ply_attr *a, struct stat *st)
 	st->st_atim = st->st_ctim = st->st_mtim;
 }
 
-static int fill_entry(const struct tree *t, uint64_t ino, struct fuse_entry_param *e, struct ply_err *err)
+static int fill_entry(const struct tree *t, uint64_t ino, struct fuse_entry_param *e,
+		      struct ply_err *err)
 {
 	struct ply_attr a;
 	int r = ply_view_attr(t->view, ino, &a, err);
@@ -226,7 +227,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &s);
 }
 
-/* --- directories ---------------------------------------------------------------------- */
+/* --- directories ------------------------------------------------------ */
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -249,12 +250,14 @@ struct listing {
 };
 
 /* 1: does not fit. */
-static int add_name(struct listing *l, const char *name, const struct fuse_entry_param *e, uint64_t cookie)
+static int add_name(struct listing *l, const char *name, const struct fuse_entry_param *e,
+		    uint64_t cookie)
 {
 	size_t left = l->size - l->used, n;
 
-	n = l->plus ? fuse_add_direntry_plus(l->req, l->buf + l->used, left, name, e, (off_t)cookie) :
-		      fuse_add_direntry(l->req, l->buf + l->used, left, name, &e->attr, (off_t)cookie);
+	n = l->plus ?
+		fuse_add_direntry_plus(l->req, l->buf + l->used, left, name, e, (off_t)cookie) :
+		fuse_add_direntry(l->req, l->buf + l->used, left, name, &e->attr, (off_t)cookie);
 	if (n > left)
 		return 1;
 	l->used += n;
@@ -316,7 +319,8 @@ static void list(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, bool pl
 		fuse_reply_buf(req, l.buf, l.used);
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_readdir(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off,
+		       struct fuse_file_info *fi)
 {
 	(void)fi;
 	list(req, dir, size, off, false);
@@ -329,7 +333,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t dir, size_t size, off_t of
 	list(req, dir, size, off, true);
 }
 
-/* --- content -------------------------------------------------------------------------- */
+/* --- content ---------------------------------------------------------- */
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -342,7 +346,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_open(req, fi);
 }
 
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
 {
 	void *buf = reply_buffer(size);
 	struct ply_err err;
@@ -360,7 +365,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		fuse_reply_buf(req, buf, (size_t)n);
 }
 
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		     struct fuse_file_info *fi)
 {
 	struct ply_err err;
 	uint64_t to;
@@ -372,7 +378,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 		fuse_reply_lseek(req, (off_t)to);
 }
 
-/* --- xattrs --------------------------------------------------------------------------- */
+/* --- xattrs ----------------------------------------------------------- */
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
@@ -448,10 +454,11 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		fuse_reply_buf(req, n.buf, n.used);
 }
 
-/* --- what would change something -------------------------------------------------------
+/* --- what would change something -----------------------------------------
  * The mount is read-only, so the kernel asks only after `mount -o remount,rw`. */
 
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struct fuse_file_info *fi)
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what,
+		       struct fuse_file_info *fi)
 {
 	(void)ino, (void)st, (void)what, (void)fi;
 	fuse_reply_err(req, EROFS);

@@ -42,8 +42,8 @@ static int unknown(const char *name, struct ply_err *err)
 			       table[i].type == SIZE  ? "=SIZE" :
 			       table[i].type == COUNT ? "=N" : "") < 0)
 			return ply_fail_nomem(err);
-	return ply_fail(err, -EINVAL, PLY_R_USAGE, "there is no mount option '%s'; there are: %.*s", name,
-			(int)list.len, (const char *)list.data);
+	return ply_fail(err, -EINVAL, PLY_R_USAGE, "there is no mount option '%s'; there are: %.*s",
+			name, (int)list.len, (const char *)list.data);
 }
 
 static int set(size_t i, char *value, struct options *o, struct ply_err *err)

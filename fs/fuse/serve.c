@@ -189,7 +189,8 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 		int r = pthread_create(&s->threads[s->nthreads], NULL, thread_main, s);
 
 		if (r)
-			return ply_fail_sys(err, -r, "cannot start thread %u of %u", s->nthreads + 1, nthreads);
+			return ply_fail_sys(err, -r, "cannot start thread %u of %u",
+					    s->nthreads + 1, nthreads);
 	}
 	return 0;
 }

@@ -334,32 +334,40 @@ static int check_all(struct verify *v, uint64_t generation, struct ply_err *err)
 	return r;
 }
 
-int verify_image(const char *path, const struct verify_options *o, finding_fn fn, void *ctx,
-		 struct verify_result *ret, struct ply_err *err)
+int verify_io(struct io *io, uint64_t generation, const struct verify_options *o, finding_fn fn,
+	      void *ctx, struct verify_result *ret, struct ply_err *err)
 {
-	struct verify v = { .o = o, .fn = fn, .ctx = ctx, .threads = o->threads ? o->threads : ncpus() };
-	uint64_t generation;
+	struct verify v = { .o = o, .io = io, .fn = fn, .ctx = ctx };
 	int r;
 
-	r = image_io_open(path, &v.io, &generation, err);
-	if (r < 0)
-		return r;
-	if (pool_new(v.threads, JOBS, &v.pool) < 0) {
-		io_close(v.io);
+	if (pool_new(o->threads ? o->threads : ncpus(), JOBS, &v.pool) < 0)
 		return ply_fail_nomem(err);
-	}
 	r = ordered_init(&v.jobs, v.pool, JOBS);
 	r = r < 0 ? ply_fail_nomem(err) : check_all(&v, generation, err);
-	ordered_done(&v.jobs);     /* an error may have left jobs behind */
+	ordered_done(&v.jobs);
 	if (r == 0)
 		r = verify_flush(&v, err);
 	findings_done(&v.list);
 	free(v.covered);
 	pool_free(v.pool);
-	io_close(v.io);
 	if (r == 0)
 		*ret = v.result;
-	else
+	return r;
+}
+
+int verify_image(const char *path, const struct verify_options *o, finding_fn fn, void *ctx,
+		 struct verify_result *ret, struct ply_err *err)
+{
+	uint64_t generation;
+	struct io *io;
+	int r;
+
+	r = image_io_open(path, &io, &generation, err);
+	if (r < 0)
+		return r;
+	r = verify_io(io, generation, o, fn, ctx, ret, err);
+	if (r < 0)
 		ply_err_prefix(err, "%s", path);
+	io_close(io);
 	return r;
 }

@@ -58,6 +58,10 @@ struct verify_result {
 int verify_image(const char *path, const struct verify_options *o, finding_fn fn, void *ctx,
 		 struct verify_result *ret, struct ply_err *err);
 
+/* The same over an I/O object (borrowed); generation 0 is the newest. */
+int verify_io(struct io *io, uint64_t generation, const struct verify_options *o, finding_fn fn,
+	      void *ctx, struct verify_result *ret, struct ply_err *err);
+
 struct compare_result {
 	uint64_t findings;         /* differences, and damage met while reading the view */
 	uint64_t damaged;          /* of these: damage */

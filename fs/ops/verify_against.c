@@ -65,6 +65,7 @@ struct against {
 	size_t nlinks, links_cap;
 	struct map by_ino, by_place;
 	uint64_t image_dev, image_ino;
+	bool is_whole;             /* the root is that of a mounted file system */
 	bool has_state;            /* /var/lib/plyfs is there, and not in the view */
 };
 
@@ -148,7 +149,6 @@ static int compare_links(struct against *a, struct findings *l, const char *path
 	*ret_known = false;
 	if (at->nlink < 2 && sx->stx_nlink < 2)
 		return 0;
-	number(l, path, "nlink", at->nlink, sx->stx_nlink);
 	for (size_t i = map_first(&a->by_ino, hi); i != MAP_END && !by_ino; i = map_next(&a->by_ino, hi, i))
 		if (a->links[a->by_ino.slots[i].value].ino == at->ino)
 			by_ino = &a->links[a->by_ino.slots[i].value];
@@ -164,6 +164,9 @@ static int compare_links(struct against *a, struct findings *l, const char *path
 		compare_differs(l, path, "links", by_ino->path, by_place ? by_place->path : "another file");
 	else if (by_place && !by_ino)
 		compare_differs(l, path, "links", "another file", by_place->path);
+	/* further names may lie outside of the tree, where it is no whole file system */
+	if (!*ret_known && (a->is_whole || sx->stx_nlink < at->nlink))
+		number(l, path, "nlink", at->nlink, sx->stx_nlink);
 	if (by_ino || by_place)
 		return 0;
 	if (array_grow(&a->links, &a->links_cap, a->nlinks + 1, sizeof(*a->links)) < 0)
@@ -360,7 +363,7 @@ static bool is_above_state(const char *path)
 /* Does the directory @path hold nothing but what leads to /var/lib/plyfs? */
 static bool only_leads_to_state(const struct against *a, const char *path)
 {
-	const char *child = STATE + strlen(path) + 1;
+	const char *child = &STATE[strlen(path) + 1];
 	_cleanup_close_ int fd = beneath_open(a->root, path, strlen(path), O_PATH);
 	struct names names = { 0 };
 	bool only;
@@ -474,15 +477,14 @@ static int compare_child(struct walk_dir *w, const char *name, const char *path,
 		w->plain = false;
 		return 0;
 	}
-	compare_stat(l, path, &at, &sx, !(a->has_state && is_above_state(path)));
 	if (S_ISDIR(at.mode))
 		r = push_dir(a, path, ino);
 	else
 		r = compare_links(a, l, path, &at, &sx, &known);
-	if (r < 0)
+	if (r < 0 || known)
 		return r;
-	return add_file(w, name, path, &at,
-			!known && (!S_ISREG(at.mode) || at.size == sx.stx_size));
+	compare_stat(l, path, &at, &sx, !(a->has_state && is_above_state(path)));
+	return add_file(w, name, path, &at, !S_ISREG(at.mode) || at.size == sx.stx_size);
 }
 
 static int compare_name(struct walk_dir *w, const char *expected, const char *found, uint64_t ino)
@@ -604,8 +606,10 @@ static void prepare(struct against *a)
 	struct io *io = image_io(ply_view_image(a->view));
 	uint64_t ino;
 	struct stat st;
+	struct statx sx;
 	int fd = beneath_open(a->root, STATE, strlen(STATE), O_PATH);
 
+	a->is_whole = stat_at(a->root, "", &sx) == 0 && sx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 	if (fd >= 0) {
 		a->has_state = ply_view_resolve(a->view, STATE, false, &ino, NULL) < 0;
 		close(fd);

@@ -12,7 +12,6 @@ struct verify {
 	const struct verify_options *o;
 	struct io *io;
 	struct pool *pool;
-	unsigned threads;
 	struct ordered jobs;
 	finding_fn fn;
 	void *ctx;

@@ -95,7 +95,7 @@ static int owner(struct subw *w, uint8_t kind, uint32_t id, const char *name, ui
 		uint64_t at = le64_get(o->name);
 
 		if (o->kind == kind && le32_get(o->id) == id && at >> 56 == len &&
-		    memcmp(w->heap.data + (at & ((1ULL << 56) - 1)), name ? name : "", len) == 0) {
+		    (!len || memcmp(w->heap.data + (at & ((1ULL << 56) - 1)), name, len) == 0)) {
 			*ret = (uint32_t)w->owner_map.slots[i].value;
 			return 0;
 		}

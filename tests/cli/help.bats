@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The help, the man pages and the completion say the same as the command; wrong usage is told.
 
+# shellcheck disable=SC2154  # stderr is set by run
+
 bats_require_minimum_version 1.5.0
 
 setup() {

@@ -38,11 +38,13 @@ listed()
 	for p; do cat "$gold/var/lib/dpkg/info/$p.list"; done
 }
 
-# below DIR: of the paths on stdin, those that are there and no directories
+# below DIR: of the paths on stdin, those that are there and no directories. What others lie below is a
+# directory to its package, though it may be a symlink here: /lib.
 below()
 {
 	local path
-	while IFS= read -r path; do
+	awk '{ path[$0]; up = $0; while (sub("/[^/]*$", "", up)) parent[up] }
+		END { for (p in path) if (!(p in parent)) print p }' | sort | while IFS= read -r path; do
 		if [ -L "$1$path" ] || { [ -e "$1$path" ] && [ ! -d "$1$path" ]; }; then echo "$path"; fi
 	done
 }

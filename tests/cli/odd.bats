@@ -68,6 +68,7 @@ teardown()
 
 @test "capture gives the same bytes: -j1, -j16, and cold" {
 	local options
+	cat "$source/sparse/preallocated" >/dev/null    # what was never written is no data, though cached
 	for options in -j1 -j16; do
 		SOURCE_DATE_EPOCH=1700000000 plyfs capture "$source" again.plyfs "$options"
 		cmp "$image" again.plyfs

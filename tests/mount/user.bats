@@ -76,6 +76,10 @@ END
 		refute cat m/file
 		plyfs umount m
 		refute grep " $D/m " /proc/self/mountinfo
+		plyfs mount i.plyfs m
+		u plyfs umount m >said 2>&1 && exit 1
+		grep "was mounted by user 0" said
+		plyfs umount m
 END
 }
 

@@ -146,7 +146,8 @@ static int choose_digests(struct writer *w)
 		if (f->group && w->cap->crossing[f->group / 8] >> f->group % 8 & 1)
 			digest[w->order[i]] = LOAD_DIGEST_ALWAYS;
 	}
-	qsort(v, n, sizeof(*v), by_size);
+	if (n)
+		qsort(v, n, sizeof(*v), by_size);
 	for (size_t i = 0; i < n; i++)
 		if (((i && v[i - 1].size == v[i].size) || (i + 1 < n && v[i + 1].size == v[i].size)) &&
 		    digest[v[i].node] == LOAD_DIGEST_NO)

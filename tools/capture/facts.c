@@ -16,12 +16,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/inroot.h"
 #include "base/map.h"
 #include "base/util.h"
 #include "capture/idnames.h"
+#include "codec/codec.h"
 
 #define TEXT_MAX  ((size_t)4 << 20)
 #define ID_FIRST  100u             /* below: given by Debian, the same on every machine */
@@ -57,7 +57,7 @@ struct facts {
 
 static struct word *find_word(const struct facts *f, enum kind kind, const char *text, size_t len)
 {
-	uint64_t h = XXH3_64bits_withSeed(text, len, (uint64_t)kind);
+	uint64_t h = xxh3(text, len, (uint64_t)kind);
 
 	for (size_t i = map_first(&f->by_text, h); i != MAP_END; i = map_next(&f->by_text, h, i)) {
 		struct word *w = &f->words[f->by_text.slots[i].value];
@@ -77,7 +77,7 @@ static int say(struct facts *f, enum kind kind, const char *text, size_t len, ui
 	if (!w) {
 		if (f->text.len > UINT32_MAX - len - 1 ||
 		    array_grow(&f->words, &f->words_cap, f->nwords + 1, sizeof(*f->words)) < 0 ||
-		    map_add(&f->by_text, XXH3_64bits_withSeed(text, len, (uint64_t)kind), f->nwords) < 0)
+		    map_add(&f->by_text, xxh3(text, len, (uint64_t)kind), f->nwords) < 0)
 			return -ENOMEM;
 		w = &f->words[f->nwords];
 		*w = (struct word){ (uint32_t)f->text.len, (uint32_t)len, 0 };

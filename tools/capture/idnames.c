@@ -64,7 +64,8 @@ int idnames_parse(struct idnames *t, const char *text, size_t len)
 			return r;
 		text = nl ? nl + 1 : end;
 	}
-	qsort(t->v, t->n, sizeof(*t->v), by_id);
+	if (t->n)
+		qsort(t->v, t->n, sizeof(*t->v), by_id);
 	for (size_t i = 0; i < t->n; i++) {
 		if (kept && t->v[kept - 1].id == t->v[i].id)
 			free(t->v[i].name);
@@ -90,6 +91,7 @@ int idnames_read(struct idnames *t, int root, const char *file)
 	text = malloc((size_t)st.st_size + 1);
 	if (!text)
 		return -ENOMEM;
+	text[st.st_size] = '\0';
 	if (pread_full(fd, text, (size_t)st.st_size, 0) < 0)
 		return 0;
 	return idnames_parse(t, text, (size_t)st.st_size);

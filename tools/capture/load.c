@@ -18,15 +18,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
+#include "base/holes.h"
 #include "base/util.h"
 #include "codec/codec.h"
 #include "plyfs/disk.h"
@@ -203,16 +207,33 @@ bool load_is_stale(const struct loaded *l, int fd)
 	       st.st_ctim.tv_sec != l->ctime_sec || st.st_ctim.tv_nsec != l->ctime_nsec;
 }
 
-/* Holes narrowed to whole pages. */
-static int find_extents(struct loaded *l, int fd)
+static int add_extent(struct loaded *l, uint64_t from, uint64_t to)
+{
+	struct load_extent *last = l->nextents ? &l->extents[l->nextents - 1] : NULL;
+
+	if (from >= to)
+		return 0;
+	if (last && from <= last->off + last->len) {
+		last->len = to - last->off;
+		return 0;
+	}
+	if (array_grow(&l->extents, &l->extents_cap, l->nextents + 1, sizeof(*l->extents)) < 0)
+		return -ENOMEM;
+	l->extents[l->nextents++] = (struct load_extent){ from, to - from };
+	return 0;
+}
+
+/* What lseek(2) calls data, holes narrowed to whole pages. */
+static int find_data(struct loaded *l, int fd)
 {
 	uint64_t at = 0;
 
 	l->nextents = 0;
+	if (l->size)
+		holes_settle(fd);
 	while (at < l->size) {
 		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole;
-		uint64_t from, to;
-		struct load_extent *last;
+		int r;
 
 		if (data < 0 && errno == ENXIO)
 			break;
@@ -225,21 +246,103 @@ static int find_extents(struct loaded *l, int fd)
 			data = 0;          /* such a file system has no holes to tell of */
 			hole = (off_t)l->size;
 		}
-		from = (uint64_t)data / PLY_PAGE * PLY_PAGE;
-		to = MIN(align_up((uint64_t)hole, PLY_PAGE), l->size);
+		r = add_extent(l, (uint64_t)data / PLY_PAGE * PLY_PAGE,
+			       MIN(align_up((uint64_t)hole, PLY_PAGE), l->size));
+		if (r < 0)
+			return r;
 		at = MAX((uint64_t)hole, at + 1);
-		if (from >= to)
-			continue;
-		last = l->nextents ? &l->extents[l->nextents - 1] : NULL;
-		if (last && from <= last->off + last->len) {
-			last->len = to - last->off;
-			continue;
-		}
-		if (array_grow(&l->extents, &l->extents_cap, l->nextents + 1, sizeof(*l->extents)) < 0)
-			return -ENOMEM;
-		l->extents[l->nextents++] = (struct load_extent){ from, to - from };
 	}
 	return 0;
+}
+
+#define FIEMAP_ROWS 64u
+
+/* The next extents of @fd from @at on; how many, 0 at the end or where it cannot be told. */
+static uint32_t fiemap(int fd, uint64_t at, uint32_t flags, struct fiemap *map)
+{
+	*map = (struct fiemap){ .fm_start = at, .fm_length = FIEMAP_MAX_OFFSET - at, .fm_flags = flags,
+				.fm_extent_count = FIEMAP_ROWS };
+	return ioctl(fd, FS_IOC_FIEMAP, map) < 0 ? 0 : map->fm_mapped_extents;
+}
+
+typedef int (*preallocated_fn)(void *ctx, uint64_t off, uint64_t end);
+
+/* Calls @fn for what is allocated and was never written, until it returns non-zero. */
+static int each_preallocated(int fd, uint64_t size, uint32_t flags, preallocated_fn fn, void *ctx)
+{
+	union {
+		struct fiemap map;
+		uint8_t bytes[sizeof(struct fiemap) + FIEMAP_ROWS * sizeof(struct fiemap_extent)];
+	} u;
+	uint64_t at = 0;
+	uint32_t n;
+
+	while (at < size && (n = fiemap(fd, at, flags, &u.map))) {
+		for (uint32_t i = 0; i < n; i++) {
+			const struct fiemap_extent *e = &u.map.fm_extents[i];
+			int r = e->fe_flags & FIEMAP_EXTENT_UNWRITTEN ?
+				fn(ctx, e->fe_logical, e->fe_logical + e->fe_length) : 0;
+
+			if (r)
+				return r;
+			if (e->fe_flags & FIEMAP_EXTENT_LAST)
+				return 0;
+			at = MAX(at + 1, e->fe_logical + e->fe_length);
+		}
+	}
+	return 0;
+}
+
+static int is_in_data(void *ctx, uint64_t off, uint64_t end)
+{
+	const struct loaded *l = ctx;
+
+	for (size_t i = 0; i < l->nextents; i++)
+		if (l->extents[i].off < end && off < l->extents[i].off + l->extents[i].len)
+			return 1;
+	return 0;
+}
+
+/* Take [off, end) out of the extents of @ctx, whole pages of it. */
+static int cut_out(void *ctx, uint64_t off, uint64_t end)
+{
+	struct loaded *l = ctx;
+	struct load_extent *old = l->extents;
+	size_t n = l->nextents;
+	int r = 0;
+
+	off = align_up(off, PLY_PAGE);
+	end = end >= l->size ? UINT64_MAX : end / PLY_PAGE * PLY_PAGE;
+	if (off >= end || !is_in_data(l, off, end))
+		return 0;
+	l->extents = NULL;
+	l->nextents = l->extents_cap = 0;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint64_t from = old[i].off, to = from + old[i].len;
+
+		r = add_extent(l, from, MIN(to, off));
+		if (r == 0)
+			r = add_extent(l, MAX(from, end), to);
+	}
+	free(old);
+	return r;
+}
+
+/*
+ * What of a file is not a hole. Space that is allocated and was never written is one; but once such pages have
+ * been read they lie in the page cache, and lseek(2) then calls them data. The map must not depend
+ * on who read the file before: where there is such space, what is dirty is written, and
+ * the rest of it is a hole.
+ */
+static int find_extents(struct loaded *l, int fd)
+{
+	int r = find_data(l, fd);
+
+	if (r < 0 || !l->nextents || each_preallocated(fd, l->size, 0, is_in_data, l) == 0)
+		return r;
+	each_preallocated(fd, l->size, FIEMAP_FLAG_SYNC, is_in_data, l);
+	r = find_data(l, fd);
+	return r < 0 ? r : each_preallocated(fd, l->size, 0, cut_out, l);
 }
 
 static int digest_of(struct reader *rd, struct loaded *l, int fd)

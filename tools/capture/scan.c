@@ -183,7 +183,8 @@ static int find_mounts(struct walk *w, int root, struct ply_err *err)
 	}
 	if (r < 0)
 		return ply_fail_sys(err, r, "cannot tell what is mounted below the root");
-	qsort(w->mounts, w->nmounts, sizeof(*w->mounts), by_path);
+	if (w->nmounts)
+		qsort(w->mounts, w->nmounts, sizeof(*w->mounts), by_path);
 	return 0;
 }
 
@@ -333,7 +334,8 @@ static int list_dir(const struct walk *w, int fd, const char *path, struct listi
 
 	if (r < 0)
 		return r;
-	qsort(l->v, l->n, sizeof(*l->v), by_ino);
+	if (l->n)
+		qsort(l->v, l->n, sizeof(*l->v), by_ino);
 	if (buf_add(&full, path, base) < 0 || (base && buf_add(&full, "/", 1) < 0))
 		return -ENOMEM;
 	base = full.len;
@@ -616,7 +618,8 @@ int scan_tree(const char *root, const struct scan_options *o, struct scan *ret, 
 		scan_done(&s);
 		return r;
 	}
-	qsort(s.left_out, s.nleft_out, sizeof(*s.left_out), by_note);
+	if (s.nleft_out)
+		qsort(s.left_out, s.nleft_out, sizeof(*s.left_out), by_note);
 	*ret = s;
 	return 0;
 }

@@ -62,12 +62,8 @@ static int set_xattr(const struct file *f, const char *name, const struct sub_xa
 	return lsetxattr(path, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
-static bool is_size_error(int code)
-{
-	return code == -ENOSPC || code == -E2BIG || code == -ERANGE || code == -EDQUOT;
-}
-
-static int set_xattrs(struct stream *s, const struct file *f, bool keep_capability)
+/* *ret_dropped: a capability was not kept. */
+static int set_xattrs(struct stream *s, const struct file *f, bool keep_capability, bool *ret_dropped)
 {
 	const struct limits *lim = &s->l->limits;
 	uint32_t n;
@@ -84,8 +80,10 @@ static int set_xattrs(struct stream *s, const struct file *f, bool keep_capabili
 		if (r < 0)
 			return stream_damaged(s, r, f->w);
 		field = plan_xattr_field(&x);
-		if (field == FIELD_CAPABILITY && !keep_capability)
+		if (field == FIELD_CAPABILITY && !keep_capability) {
+			*ret_dropped = true;
 			continue;
+		}
 		if (lim->lacks[field]) {
 			stream_lose(s, field);
 			continue;
@@ -93,7 +91,7 @@ static int set_xattrs(struct stream *s, const struct file *f, bool keep_capabili
 		memcpy(name, x.name, x.name_len);
 		name[x.name_len] = '\0';
 		r = set_xattr(f, name, &x);
-		if (is_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
+		if (limits_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
 			stream_lose(s, FIELD_XATTR_SIZE);
 			continue;
 		}
@@ -146,7 +144,7 @@ static int set_metadata(struct stream *s, const struct file *f)
 	const struct ply_node *n = &f->v.node;
 	const struct plan_owner *o = &s->l->plan->subs[f->v.i].owners[n->owner];
 	mode_t mode = n->mode & 07777, drop = 0;
-	bool other_uid = o->put_uid != o->uid, other_gid = o->put_gid != o->gid;
+	bool other_uid = o->put_uid != o->uid, other_gid = o->put_gid != o->gid, dropped;
 	int r;
 
 	/* nobody gets privileges that were another's */
@@ -154,8 +152,7 @@ static int set_metadata(struct stream *s, const struct file *f)
 		drop = (other_uid ? S_ISUID : 0) | (other_gid ? S_ISGID : 0);
 	if (other_uid || other_gid)
 		atomic_fetch_add_explicit(&s->l->owners, 1, memory_order_relaxed);
-	if (mode & drop)
-		atomic_fetch_add_explicit(&s->l->privileges, 1, memory_order_relaxed);
+	dropped = mode & drop;
 	mode &= ~drop;
 	if (o->put_uid != lim->uid || o->put_gid != lim->gid) {
 		r = set_owner(f, o->put_uid, o->put_gid);
@@ -163,10 +160,12 @@ static int set_metadata(struct stream *s, const struct file *f)
 			return stream_fail(s, r, f->w, "set its owner");
 	}
 	if (n->xattrs) {
-		r = set_xattrs(s, f, !other_uid && !other_gid);
+		r = set_xattrs(s, f, !other_uid && !other_gid, &dropped);
 		if (r < 0)
 			return r;
 	}
+	if (dropped)
+		atomic_fetch_add_explicit(&s->l->privileges, 1, memory_order_relaxed);
 	if (lim->lacks[FIELD_MODE]) {
 		stream_lose(s, FIELD_MODE);
 	} else if (!S_ISLNK(n->mode) && (mode != f->made || !lim->creates_mode || n->xattrs)) {

@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/util.h"
+#include "codec/codec.h"
 
 uint64_t pkgdb_hash(const char *name, size_t len)
 {
-	return XXH3_64bits(name, len);
+	return xxh3(name, len, 0);
 }
 
 int pkgdb_open(int root, struct pkgdb **ret, struct ply_err *err)
