@@ -487,11 +487,11 @@ static int share(struct work *w, const uint64_t *set, uint32_t *ret)
 	w->shared = grown;
 	memcpy(w->shared + nshared * words, set, words * sizeof(*set));
 	grown = reallocarray(out->comps, out->ncomps + 1, sizeof(*out->comps));
-	if (!grown || name_shared(w, set, name, sizeof(name)) < 0) {
-		out->comps = grown ? grown : out->comps;
+	if (!grown)
 		return -ENOMEM;
-	}
 	out->comps = grown;
+	if (name_shared(w, set, name, sizeof(name)) < 0)
+		return -ENOMEM;
 	out->comps[out->ncomps] = (struct closure_comp){ .name = strdup(name), .internal = true };
 	*ret = (uint32_t)out->ncomps++;
 	return out->comps[*ret].name ? 0 : -ENOMEM;
