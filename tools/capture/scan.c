@@ -371,7 +371,8 @@ static int list_dir(const struct walk *w, int fd, const char *path, struct listi
 		l->v[kept++] = *f;
 	}
 	l->n = kept;
-	qsort_r(l->v, l->n, sizeof(*l->v), by_name, l->text.data);
+	if (l->n)
+		qsort_r(l->v, l->n, sizeof(*l->v), by_name, l->text.data);
 	return 0;
 }
 
