@@ -39,7 +39,7 @@ all:
 # --- Debian packages ------------------------------------------------------------------------
 
 build-packages := $(or $(filter gcc% clang%,$(notdir $(firstword $(CC)))),gcc) libc6-dev binutils pkgconf libfuse3-dev libzstd-dev libxxhash-dev \
-	libssl-dev libjansson-dev
+	libssl-dev libjansson-dev libyaml-dev
 ifneq ($(findstring clang,$(CC)),)
 build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
@@ -101,7 +101,7 @@ ldflags   += -fsanitize=$(SANITIZE)
 endif
 
 # Written by pkg-config once the packages are there; make starts again after writing it.
-libraries := libzstd libxxhash libcrypto jansson
+libraries := libzstd libxxhash libcrypto jansson yaml-0.1
 no-config := help clean check-layers check-bare format-check uninstall tools-installed
 ifneq ($(filter-out $(no-config),$(or $(MAKECMDGOALS),all)),)
 include $(B)/config.mk
@@ -134,7 +134,7 @@ fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 fuzz-help := $(filter-out $(fuzz-src),$(sort $(wildcard tests/fuzz/*.c)))
 # what several tests share
 helper-src := $(filter-out $(unit-src) $(fuzz-src),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
-man-src   := $(sort $(wildcard tools/man/*.1))
+man-src   := $(sort $(wildcard tools/man/*.[15]))
 headers   := $(sort $(shell find include fs tools -name '*.h'))
 
 obj       = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -142,12 +142,15 @@ library   := $(B)/lib/libplyfs.a
 toolkit   := $(B)/lib/tools.a   # the verbs, for unit tests: all of tools but main
 plyfs     := $(B)/bin/plyfs
 daemon    := $(B)/libexec/plyfs/plyfs-fuse
-man       := $(patsubst tools/man/%,$(B)/share/man/man1/%,$(man-src))
+# tools/man/x.5 -> share/man/man5/x.5
+man-place = $(foreach m,$(man-src),share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
+man       := $(addprefix $(B)/,$(man-place))
+rules     := $(patsubst tools/capture/rules/%,$(B)/share/plyfs/rules/%,$(wildcard tools/capture/rules/*.yaml))
 completion := $(B)/share/bash-completion/completions/plyfs
 helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
 
-all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion)  ## the command, the daemon, man pages (default)
+all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion) $(rules)  ## the command, the daemon, man pages (default)
 
 $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
 $(call obj,$(tools-src)): extra = -Itools
@@ -179,6 +182,14 @@ $(B)/share/man/man1/%: tools/man/%
 	@mkdir -p $(@D)
 	$(Q)cp $< $@
 
+$(B)/share/man/man5/%: tools/man/%
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
+$(B)/share/plyfs/rules/%: tools/capture/rules/%
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
 $(completion): tools/completions/plyfs.bash
 	@mkdir -p $(@D)
 	$(Q)cp $< $@
@@ -200,7 +211,7 @@ selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),
 check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
-check-unit: $(unit) | $(B)/.packages-test  ## unit tests only
+check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
 check-full: all | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
@@ -249,7 +260,7 @@ format-check:  ## clang-format agrees with the sources
 
 # Relative paths: an installed tree runs from wherever it lies.
 installed = bin/plyfs libexec/plyfs/plyfs-fuse share/bash-completion/completions/plyfs \
-	$(patsubst tools/man/%,share/man/man1/%,$(man-src))
+	$(man-place) $(patsubst $(B)/%,%,$(rules))
 .PHONY: install uninstall clean help
 install: all  ## to DESTDIR PREFIX
 	$(Q)for f in $(installed); do \

@@ -98,9 +98,21 @@ static void print(const struct capture_options *o, const struct capture_report *
 	       format_size(r->bytes, a), format_size(r->image_bytes, b), seconds);
 }
 
+static int read_wanted(struct manifest *m, const char *file, const struct cli_list *options,
+		       struct ply_err *err)
+{
+	int r = file ? manifest_read(m, file, err) : 0;
+
+	for (size_t i = 0; r == 0 && i < options->n; i++)
+		r = manifest_add(m, options->v[i], err);
+	return r;
+}
+
 int cmd_capture(int argc, char **argv)
 {
 	_cleanup_list_ struct cli_list wanted = { 0 }, exclude = { 0 };
+	struct manifest manifest = { 0 };
+	const char *manifest_file = NULL;
 	unsigned level = CODEC_LEVEL_DEFAULT, jobs = ncpus();
 	bool force = false, allow_partial = false;
 	const char *when = NULL;
@@ -108,6 +120,8 @@ int cmd_capture(int argc, char **argv)
 		{ "component", 'c', "NAME=WHAT[,...]",
 		  "a sub-image of its own for these packages, or for the paths that match /GLOB", CLI_LIST,
 		  &wanted },
+		{ "manifest", 'm', "FILE", "components and rules from a manifest, see plyfs-manifest(5)", CLI_TEXT,
+		  &manifest_file },
 		{ "exclude", 'x', "GLOB", "leave out what matches, from ROOT: /var/cache/**", CLI_LIST, &exclude },
 		{ "level", 0, "N", "of zstd, 1 to 19 (3)", CLI_NUMBER, &level },
 		{ "jobs", 'j', "N", "threads that compress (one for each processor)", CLI_NUMBER, &jobs },
@@ -122,7 +136,7 @@ int cmd_capture(int argc, char **argv)
 				       "Capture the machine whose root directory is ROOT into a new image.", opts,
 				       2, 2 };
 	struct progress_counters counters = { 0 };
-	struct capture_report report;
+	struct capture_report report = { .scan.root = -1 };
 	struct capture_options o;
 	struct progress *progress;
 	struct ply_err err = { 0 };
@@ -138,14 +152,16 @@ int cmd_capture(int argc, char **argv)
 		return cli_usage("--jobs is 1 to %u, not %u", JOBS_MAX, jobs);
 	if (progress_mode(when) < 0)
 		return cli_usage("--progress is auto, never or json, not '%s'", when);
-	o = (struct capture_options){ .root = args.v[0], .image = args.v[1], .wanted = &wanted,
+	o = (struct capture_options){ .root = args.v[0], .image = args.v[1], .wanted = &manifest,
 				      .exclude = &exclude, .level = (int)level, .jobs = jobs, .force = force,
 				      .allow_partial = allow_partial, .counters = &counters };
 	/* file buffers come and go by the ten thousand: not a mapping each time */
 	mallopt(M_MMAP_THRESHOLD, 4 << 20);
 	mallopt(M_TRIM_THRESHOLD, 32 << 20);
 	progress = progress_begin(progress_mode(when), "capture", &counters);
-	r = capture_run(&o, &report, &err);
+	r = read_wanted(&manifest, manifest_file, &wanted, &err);
+	if (r == 0)
+		r = capture_run(&o, &report, &err);
 	progress_end(progress);
 	if (r < 0)
 		code = cli_fail(&err);
@@ -158,5 +174,6 @@ int cmd_capture(int argc, char **argv)
 			print(&o, &report, now_s() - start);
 	}
 	capture_report_done(&report);
+	manifest_done(&manifest);
 	return code;
 }

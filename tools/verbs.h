@@ -4,6 +4,7 @@
 #define PLYFS_VERBS_H
 
 #define VERBS(X) \
+	X(components, "ROOT", "what is worth a sub-image of its own") \
 	X(capture, "ROOT IMAGE", "a machine into one image") \
 	X(mount, "IMAGE DIR", "show an image as a tree") \
 	X(umount, "DIR", "end a mount, wait until it is gone") \

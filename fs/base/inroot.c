@@ -154,3 +154,10 @@ int inroot_read_at(int dir, const char *name, size_t max, struct buf *out)
 
 	return fd < 0 ? -errno : read_all(fd, max, out);
 }
+
+int inroot_read_file(const char *path, size_t max, struct buf *out)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_all(fd, max, out);
+}

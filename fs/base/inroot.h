@@ -23,5 +23,7 @@ int inroot_open(int root, const char *path, int flags);
  */
 int inroot_read(int root, const char *path, size_t max, struct buf *out);
 int inroot_read_at(int dir, const char *name, size_t max, struct buf *out);
+/* The same of a file of this host, symlinks followed. */
+int inroot_read_file(const char *path, size_t max, struct buf *out);
 
 #endif

@@ -87,6 +87,12 @@
 	X(COMPONENT_TWICE, 120) \
 	X(LIMIT, 121) \
 	X(PKGDB_UNFINISHED, 122) \
+	X(PACKAGE_NEEDED, 123)    /* by the operating system, and named by a component */ \
+	X(COMPONENT_PACKAGES, 124) \
+	X(MANIFEST_SYNTAX, 125) \
+	X(MANIFEST_KEY, 126) \
+	X(MANIFEST_VALUE, 127) \
+	X(RULES_MISSING, 128) \
 	/* layout, mount */ \
 	X(TARGET_NOT_FOUND, 140) \
 	X(TARGET_NOT_DIRECTORY, 141) \

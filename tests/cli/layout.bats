@@ -177,6 +177,17 @@ b" ]
 	mkdir target/lost+found
 	run -1 plyfs layout i.plyfs target
 	[[ $output == *"is not empty, it holds lost+found"* ]]
+	# an image of a tree with one of its own
+	mkdir tree/lost+found
+	plyfs capture tree j.plyfs >/dev/null
+	mkfs fs2 20M
+	remember fs2
+	run -1 plyfs layout j.plyfs fs2
+	[[ $output == *"/lost+found: the image has one"* ]]
+	untouched fs2
+	mkdir fs2/below
+	plyfs layout j.plyfs fs2/below
+	same tree fs2/below
 }
 
 @test "no room: told before the first byte, bytes and inodes" {

@@ -182,7 +182,8 @@ END_TEST
 /* Two components by path, with a hard link from one to the other. */
 START_TEST(link_over_two_components)
 {
-	_cleanup_list_ struct cli_list wanted = { 0 }, exclude = { 0 };
+	_cleanup_list_ struct cli_list exclude = { 0 };
+	struct manifest wanted = { 0 };
 	struct capture_options o = { .root = "t", .image = "i.plyfs", .wanted = &wanted,
 				     .exclude = &exclude, .level = 1, .jobs = 2 };
 	struct capture_report report;
@@ -200,10 +201,11 @@ START_TEST(link_over_two_components)
 	put("t/a/x", "content");
 	ck_assert_int_eq(link("t/a/x", "t/b/y"), 0);
 	ck_assert_int_eq(link("t/a/x", "t/b/z"), 0);
-	cli_list_add(&wanted, "a=/a");
-	cli_list_add(&wanted, "b=/b");
+	ck_assert_int_eq(manifest_add(&wanted, "a=/a", &err), 0);
+	ck_assert_int_eq(manifest_add(&wanted, "b=/b", &err), 0);
 	ck_assert_msg(capture_run(&o, &report, &err) == 0, "%s", err.msg);
 	capture_report_done(&report);
+	manifest_done(&wanted);
 	ck_assert_int_eq(ply_image_open("i.plyfs", &image, &err), 0);
 	ck_assert_int_eq(ply_view_open(image, NULL, 0, 0, &v, &err), 0);
 	ck_assert_int_eq(ply_view_resolve(v, "/a/x", false, &x, &err), 0);

@@ -82,13 +82,15 @@ ssize_t __wrap_pwrite64(int fd, const void *b, size_t n, off_t at)
 
 /* --- a target ------------------------------------------------------------------------- */
 
-static char base[] = "/tmp/plyfs-layout-XXXXXX";
-static char image_path[64], target[64];
+static char base[128], image_path[160], target[160];   /* in $TMPDIR */
 static struct ply_err err;
 
 static void begin(void)
 {
-	strcpy(base + strlen(base) - 6, "XXXXXX");
+	const char *tmp = getenv("TMPDIR");
+
+	ck_assert_uint_lt((size_t)snprintf(base, sizeof(base), "%s/plyfs-layout-XXXXXX", tmp ? tmp : "/tmp"),
+			  sizeof(base));
 	ck_assert_ptr_nonnull(mkdtemp(base));
 	snprintf(image_path, sizeof(image_path), "%s/image", base);
 	snprintf(target, sizeof(target), "%s/target", base);
@@ -98,7 +100,7 @@ static void begin(void)
 
 static void end(void)
 {
-	char command[192];
+	char command[400];
 
 	snprintf(command, sizeof(command), "rm -rf %s", base);
 	ck_assert_int_eq(system(command), 0);
@@ -314,7 +316,7 @@ START_TEST(hidden_names_are_not_laid_out)
 	struct opened im;
 	struct pool *pool;
 	uint64_t row, first;
-	char path[128], content[8] = "";
+	char path[200], content[8] = "";
 	int fd;
 
 	begin();
@@ -529,7 +531,7 @@ START_TEST(damage_is_found_and_nothing_is_left)
 				blocks += err.msg[0] == '/' && strstr(err.msg, ": data block");
 				tables++;
 			} else {
-				char command[192];
+				char command[400];
 
 				snprintf(command, sizeof(command), "rm -rf %s/*", target);
 				ck_assert_int_eq(system(command), 0);
@@ -563,7 +565,7 @@ START_TEST(hostile_images_stay_inside)
 	struct layout_report report;
 	struct stat st, image;
 	uint8_t *good, *bad;
-	char command[192];
+	char command[400];
 	int fd;
 
 	begin();

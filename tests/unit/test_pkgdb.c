@@ -133,10 +133,10 @@ START_TEST(reads_packages)
 	ck_assert_str_eq(p->version, "1:10.11-1");
 	ck_assert_str_eq(p->summary, "the server");
 	ck_assert_uint_eq(p->bytes, 10240);
-	ck_assert(p->installed && !p->wanted && p->automatic && !p->unfinished);
+	ck_assert(p->installed && !p->important && p->automatic && !p->unfinished);
 	p = pkgdb_get(db, pkgdb_find(db, "dpkg"));
 	ck_assert_str_eq(p->source, "dpkg");
-	ck_assert(p->installed && p->wanted && !p->automatic);
+	ck_assert(p->installed && p->important && !p->automatic);
 	ck_assert(!pkgdb_get(db, pkgdb_find(db, "gone"))->installed);
 	ck_assert_uint_eq(pkgdb_find(db, "never"), PKG_NONE);
 	ck_assert_uint_eq(pkgdb_find(db, "mariadb"), PKG_NONE);

@@ -14,7 +14,7 @@
 
 struct capture_options {
 	const char *root, *image;
-	const struct cli_list *wanted;     /* NAME=PACKAGE|/GLOB[,...] */
+	const struct manifest *wanted;
 	const struct cli_list *exclude;    /* globs */
 	int level;                         /* zstd */
 	unsigned jobs;

@@ -1,80 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The split of a scanned tree by package ownership: see split.h.
- *
- * A path belongs to the component whose packages list it; what os packages list too, and
- * what nobody lists, is os. A directory that packages of several components list, and none
- * of os, belongs to each of them.
+ * The split of a scanned tree: packages to components (closure.c), paths to components
+ * (owners.c), what programs by path need, ranks. See split.h.
  */
 #include "capture/split.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/util.h"
+#include "capture/facts.h"
+#include "capture/owners.h"
 #include "plyfs/disk.h"
 
-#define UNOWNED UINT16_MAX
-
-struct work {
-	struct scan *scan;
-	struct pkgdb *db;
-	struct split *split;
-	uint16_t *package_comp;    /* by package; 0: os */
-	uint16_t comp;             /* of the package in hand */
-	struct ply_err *err;
-};
-
-static bool is_name(const char *name)
+int split_note(struct split *s, const char *fmt, ...)
 {
-	size_t len = strlen(name);
+	va_list ap;
+	char *text;
+	int n;
 
-	if (!len || len > PLY_SUB_NAME_MAX || !strchr("abcdefghijklmnopqrstuvwxyz0123456789", *name))
-		return false;
-	return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
-}
-
-static int add_component(struct split *s, const char *name, struct ply_err *err)
-{
-	for (size_t i = 0; i < s->ncomps; i++)
-		if (!strcmp(s->comps[i].name, name))
-			return ply_fail(err, -EINVAL, PLY_R_COMPONENT_TWICE,
-					"component %s is defined twice%s", name,
-					i ? "; put all it brings into one -c" : ": os is what no other component brings");
-	if (s->ncomps == SPLIT_MAX)
-		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "more than %u components", SPLIT_MAX);
-	if (array_grow(&s->comps, &s->comps_cap, s->ncomps + 1, sizeof(*s->comps)) < 0)
-		return ply_fail_nomem(err);
-	s->comps[s->ncomps] = (struct component){ .name = strdup(name), .summary = strdup("") };
-	s->ncomps++;
-	if (!s->comps[s->ncomps - 1].name || !s->comps[s->ncomps - 1].summary)
-		return ply_fail_nomem(err);
-	return 0;
-}
-
-static int add_summary(struct component *c, const char *what)
-{
-	char *longer;
-
-	if (asprintf(&longer, "%s%s%s", c->summary, *c->summary ? " " : "", what) < 0)
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
 		return -ENOMEM;
-	free(c->summary);
-	c->summary = longer;
+	for (size_t i = 0; i < s->nnotes; i++)
+		if (!strcmp(s->notes[i], text)) {
+			free(text);
+			return 0;
+		}
+	if (array_grow(&s->notes, &s->notes_cap, s->nnotes + 1, sizeof(*s->notes)) < 0) {
+		free(text);
+		return -ENOMEM;
+	}
+	s->notes[s->nnotes++] = text;
 	return 0;
 }
 
-/* A set that holds @a and @b, components or sets. Sets are few: a search will do. */
-static int join_comps(struct split *s, uint16_t a, uint16_t b, uint16_t *ret)
+int split_join(struct split *s, uint16_t a, uint16_t b, uint16_t *ret)
 {
 	uint64_t want[SPLIT_MAX / 64] = { 0 };
 
-	for (size_t c = 0; c < s->ncomps; c++)
+	for (size_t c = 0; c < s->closure.ncomps; c++)
 		if (split_holds(s, a, c) || split_holds(s, b, c))
 			want[c / 64] |= 1ULL << c % 64;
-	for (size_t i = 0; i < s->nsets; i++) {
+	for (size_t i = 0; i < s->nsets; i++) {   /* they are few */
 		if (!memcmp(s->sets[i], want, sizeof(want))) {
 			*ret = (uint16_t)(SPLIT_SET | i);
 			return 0;
@@ -89,157 +63,217 @@ static int join_comps(struct split *s, uint16_t a, uint16_t b, uint16_t *ret)
 	return 0;
 }
 
-/* A path of the package in hand. */
-static int own(void *ctx, const char *path, size_t len)
-{
-	struct work *w = ctx;
-	uint32_t node = scan_lookup(w->scan, path, len);
-	struct scan_node *n;
+/* --- what is wanted ------------------------------------------------------------- */
 
-	if (node == SCAN_NONE)
-		return 0;          /* listed, and deleted since */
-	n = &w->scan->nodes[node];
-	if (n->comp == UNOWNED || w->comp == 0 || n->comp == 0)
-		n->comp = n->comp == UNOWNED ? w->comp : 0;
-	else if (S_ISDIR(n->mode) && !split_holds(w->split, n->comp, w->comp))
-		return join_comps(w->split, n->comp, w->comp, &n->comp);
+static int find_package(const struct pkgdb *db, const struct manifest_component *c,
+			const struct manifest_item *item, uint32_t *ret, struct ply_err *err)
+{
+	if (!db)
+		return ply_fail(err, -ENOENT, PLY_R_PKGDB_MISSING,
+				"%s: component %s names package %s, and this machine has no package database (/var/lib/dpkg/status); name paths instead",
+				item->where, c->name, item->text);
+	*ret = pkgdb_find(db, item->text);
+	if (*ret == PKG_NONE)
+		return ply_fail(err, -ENOENT, PLY_R_PACKAGE_UNKNOWN,
+				"%s: component %s: package %s is not installed on this machine", item->where,
+				c->name, item->text);
 	return 0;
 }
 
-/* A node, and all below it that is in no component yet. */
-static void own_tree(struct scan *scan, uint32_t node, uint16_t comp)
+static int compute_closure(struct split *s, const struct pkgdb *db, const struct manifest *m,
+			   struct ply_err *err)
 {
-	struct scan_node *n = &scan->nodes[node];
+	struct closure_input *in = calloc(m->ncomps + 1, sizeof(*in));
+	_cleanup_free_ uint32_t *pkgs = NULL;
+	size_t total = 0, n = 0;
+	int r = 0;
 
-	n->comp = comp;
-	if (S_ISDIR(n->mode))
-		for (uint32_t i = 0; i < n->nchildren; i++)
-			own_tree(scan, n->first_child + i, comp);
-}
+	for (size_t c = 0; c < m->ncomps; c++)
+		total += m->comps[c].npackages;
+	pkgs = calloc(total + 1, sizeof(*pkgs));
+	if (!in || !pkgs)
+		r = ply_fail_nomem(err);
+	for (size_t c = 0; r == 0 && c < m->ncomps; c++) {
+		const struct manifest_component *mc = &m->comps[c];
 
-static int own_glob(struct work *w, const char *glob, uint16_t comp)
-{
-	struct buf path = { 0 };
-	int matched = 0, r = 0;
-
-	for (uint32_t i = 1; r == 0 && i < w->scan->n; i++) {
-		r = scan_path(w->scan, i, &path);
-		if (r == 0 && scan_glob(glob, (const char *)path.data)) {
-			own_tree(w->scan, i, comp);
-			matched++;
-		}
+		in[c] = (struct closure_input){ .name = mc->name, .pkgs = pkgs + n, .n = mc->npackages };
+		for (size_t i = 0; r == 0 && i < mc->npackages; i++)
+			r = find_package(db, mc, &mc->packages[i], &pkgs[n++], err);
 	}
-	buf_done(&path);
-	if (r < 0)
-		return ply_fail_nomem(w->err);
-	return matched ? 0 : ply_fail(w->err, -ENOENT, PLY_R_USAGE,
-				      "component %s: nothing matches %s", w->split->comps[comp].name, glob);
-}
-
-static int want_package(struct work *w, const char *name, uint16_t comp)
-{
-	uint32_t p;
-
-	if (!w->db)
-		return ply_fail(w->err, -ENOENT, PLY_R_PKGDB_MISSING,
-				"component %s names package %s, and this machine has no package database (var/lib/dpkg/status); name paths instead",
-				w->split->comps[comp].name, name);
-	p = pkgdb_find(w->db, name);
-	if (p == UINT32_MAX || !pkgdb_get(w->db, p)->installed)
-		return ply_fail(w->err, -ENOENT, PLY_R_PACKAGE_UNKNOWN,
-				"component %s: package %s is not installed on this machine",
-				w->split->comps[comp].name, name);
-	if (w->package_comp[p])
-		return ply_fail(w->err, -EINVAL, PLY_R_PACKAGE_TWICE,
-				"package %s is in component %s and in component %s; name it in one of them",
-				name, w->split->comps[w->package_comp[p]].name, w->split->comps[comp].name);
-	w->package_comp[p] = comp;
-	return 0;
-}
-
-static int want(struct work *w, char *text, struct cli_list *globs)
-{
-	char *what = strchr(text, '='), *item;
-	uint16_t comp;
-	int r;
-
-	if (!what || !what[1])
-		return ply_fail(w->err, -EINVAL, PLY_R_USAGE,
-				"'%s' is no component; write NAME=PACKAGE or NAME=/PATH/GLOB, more with commas", text);
-	*what++ = '\0';
-	if (!is_name(text))
-		return ply_fail(w->err, -EINVAL, PLY_R_USAGE,
-				"'%s' is no name of a component; allowed are a-z 0-9 . _ -, a letter or digit first", text);
-	r = add_component(w->split, text, w->err);
-	comp = (uint16_t)(w->split->ncomps - 1);
-	while (r == 0 && (item = strsep(&what, ","))) {
-		if (!*item)
-			continue;
-		if (add_summary(&w->split->comps[comp], item) < 0)
-			return ply_fail_nomem(w->err);
-		if (*item != '/') {
-			r = want_package(w, item, comp);
-			continue;
-		}
-		/* after the packages: globs are the last word */
-		if (cli_list_add(globs, item) < 0 || cli_list_add(globs, w->split->comps[comp].name) < 0)
-			return ply_fail_nomem(w->err);
-	}
+	if (r == 0 && total)
+		r = pkgdb_check_finished(db, err);
+	if (r == 0)
+		r = closure_compute(db, in, m->ncomps, &s->closure, err);
+	free(in);
+	if (r == 0 && s->closure.ncomps > SPLIT_MAX)
+		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "more than %u components", SPLIT_MAX);
+	if (r == 0 && total && s->closure.no_marks &&
+	    split_note(s, "no package is marked as installed automatically (/var/lib/apt/extended_states): what no "
+			  "other package needs counts as installed by hand; apt-mark auto PACKAGE... on the machine "
+			  "makes it exact") < 0)
+		return ply_fail_nomem(err);
 	return r;
 }
 
-static int own_packages(struct work *w)
-{
-	for (uint32_t p = 0; w->db && p < pkgdb_count(w->db); p++) {
-		int r;
+/* --- ranks ---------------------------------------------------------------------------- */
 
-		w->comp = w->package_comp[p];
-		r = pkgdb_files(w->db, p, own, w, w->err);
-		if (r < 0)
-			return r;
+static int require_program(void *ctx, uint16_t from, uint16_t to)
+{
+	struct split *s = ctx;
+	uint32_t alt = to;
+
+	return closure_add_require(&s->closure, from, &alt, 1);
+}
+
+static int rank_components(struct split *s, struct scan *scan)
+{
+	_cleanup_free_ uint32_t *place = NULL;
+	int r = closure_sort(&s->closure, &place);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < s->nsets; i++) {
+		uint64_t moved[SPLIT_MAX / 64] = { 0 };
+
+		for (size_t c = 0; c < s->closure.ncomps; c++)
+			if (s->sets[i][c / 64] >> c % 64 & 1)
+				moved[place[c] / 64] |= 1ULL << place[c] % 64;
+		memcpy(s->sets[i], moved, sizeof(moved));
+	}
+	for (uint32_t i = 0; i < scan->n; i++)
+		if (!(scan->nodes[i].comp & SPLIT_SET))
+			scan->nodes[i].comp = (uint16_t)place[scan->nodes[i].comp];
+	facts_renumber(s->facts, place);
+	return 0;
+}
+
+/* --- components -------------------------------------------------------------------------- */
+
+static int add_word(char **text, const char *word)
+{
+	char *longer;
+
+	if (asprintf(&longer, "%s%s%s", *text, **text ? " " : "", word) < 0)
+		return -ENOMEM;
+	free(*text);
+	*text = longer;
+	return 0;
+}
+
+/* What it was made from: as the administrator says, else the names; of an internal one its packages. */
+static int make_summary(const struct split *s, const struct pkgdb *db, const struct manifest *m, uint32_t c,
+			char **ret)
+{
+	const struct manifest_component *wanted = NULL;
+	char *text;
+	int r = 0;
+
+	for (size_t i = 0; i < m->ncomps; i++)
+		if (!strcmp(m->comps[i].name, s->closure.comps[c].name))
+			wanted = &m->comps[i];
+	text = strdup(wanted && wanted->summary ? wanted->summary : "");
+	if (!text)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && wanted && !wanted->summary && i < wanted->npackages; i++)
+		r = add_word(&text, wanted->packages[i].text);
+	for (size_t i = 0; r == 0 && wanted && !wanted->summary && i < wanted->npaths; i++)
+		r = add_word(&text, wanted->paths[i].text);
+	for (uint32_t p = 0; r == 0 && s->closure.comps[c].internal && p < s->closure.npkgs; p++)
+		if (s->closure.pkgs[p].comp == c)
+			r = add_word(&text, pkgdb_get(db, p)->name);
+	*ret = text;
+	return r;
+}
+
+static int list_requires(struct split *s, uint32_t c)
+{
+	struct component *comp = &s->comps[c];
+	const struct closure *k = &s->closure;
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->nrequires; i++)
+		n += k->requires[i].from == c ? k->requires[i].n : 0;
+	comp->requires = calloc(n + 1, sizeof(*comp->requires));
+	comp->groups = calloc(n + 1, sizeof(*comp->groups));
+	if (!comp->requires || !comp->groups)
+		return -ENOMEM;
+	for (uint32_t i = 0, group = 0; i < k->nrequires; i++) {
+		if (k->requires[i].from != c)
+			continue;
+		for (uint32_t a = 0; a < k->requires[i].n; a++) {
+			comp->groups[comp->nrequires] = group;
+			comp->requires[comp->nrequires++] = s->comps[k->alts[k->requires[i].first + a]].name;
+		}
+		group++;
 	}
 	return 0;
 }
 
-int split_tree(struct scan *scan, struct pkgdb *db, const struct cli_list *wanted, struct split *ret,
-	       struct ply_err *err)
+static int make_components(struct split *s, const struct pkgdb *db, const struct manifest *m)
 {
-	struct split s = { 0 };
-	struct work w = { .scan = scan, .db = db, .split = &s, .err = err };
-	_cleanup_list_ struct cli_list globs = { 0 };
-	char **texts = calloc(wanted->n + 1, sizeof(*texts));
-	int r;
+	int r = 0;
 
-	w.package_comp = calloc(db ? pkgdb_count(db) + 1 : 1, sizeof(*w.package_comp));
-	r = texts && w.package_comp ? add_component(&s, "os", err) : ply_fail_nomem(err);
-	if (r == 0)
-		s.comps[0].flags = PLY_SUB_OS;
-	for (size_t i = 0; r == 0 && i < wanted->n; i++) {
-		texts[i] = strdup(wanted->v[i]);
-		r = texts[i] ? want(&w, texts[i], &globs) : ply_fail_nomem(err);
+	s->comps = calloc(s->closure.ncomps, sizeof(*s->comps));
+	if (!s->comps)
+		return -ENOMEM;
+	for (uint32_t c = 0; r == 0 && c < s->closure.ncomps; c++) {
+		struct component *comp = &s->comps[s->ncomps++];
+
+		comp->flags = (c == 0 ? PLY_SUB_OS : 0) | (s->closure.comps[c].internal ? PLY_SUB_INTERNAL : 0);
+		comp->name = strdup(s->closure.comps[c].name);
+		r = comp->name ? make_summary(s, db, m, c, &comp->summary) : -ENOMEM;
 	}
-	for (uint32_t i = 0; i < scan->n; i++)
-		scan->nodes[i].comp = UNOWNED;
-	if (r == 0)
-		r = own_packages(&w);
-	for (size_t i = 0; r == 0 && i < globs.n; i += 2)
-		for (uint16_t c = 1; r == 0 && c < s.ncomps; c++)
-			if (!strcmp(s.comps[c].name, globs.v[i + 1]))
-				r = own_glob(&w, globs.v[i], c);
-	for (uint32_t i = 0; i < scan->n; i++)
-		if (scan->nodes[i].comp == UNOWNED)
-			scan->nodes[i].comp = 0;
-	scan->nodes[SCAN_ROOT].comp = 0;
-	for (size_t i = 0; texts && i < wanted->n; i++)
-		free(texts[i]);
-	free(texts);
-	free(w.package_comp);
-	if (r < 0) {
-		split_done(&s);
-		return r;
+	for (uint32_t c = 0; r == 0 && c < s->ncomps; c++)
+		r = list_requires(s, c);
+	return r;
+}
+
+static int count_nodes(struct split *s, const struct scan *scan)
+{
+	_cleanup_free_ uint8_t *seen = calloc(scan->ngroups / 8 + 1, 1);
+
+	if (!seen)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < scan->n; i++) {
+		const struct scan_node *n = &scan->nodes[i];
+		struct component *c;
+
+		if (n->comp & SPLIT_SET)
+			continue;
+		c = &s->comps[n->comp];
+		c->nodes++;
+		if (!S_ISREG(n->mode) || (n->group && seen[n->group / 8] >> n->group % 8 & 1))
+			continue;
+		if (n->group)
+			seen[n->group / 8] |= (uint8_t)(1 << n->group % 8);
+		c->bytes += n->size;
 	}
-	*ret = s;
 	return 0;
+}
+
+int split_tree(struct scan *scan, const struct pkgdb *db, const struct manifest *wanted,
+	       struct split *ret, struct ply_err *err)
+{
+	_cleanup_free_ uint8_t *by_path = calloc(scan->n / 8 + 1, 1);
+	struct rules rules = { 0 };
+	struct split s = { 0 };
+	int r = by_path ? rules_read(NULL, &rules, err) : ply_fail_nomem(err);
+
+	if (r == 0)
+		r = compute_closure(&s, db, wanted, err);
+	if (r == 0)
+		r = owners_assign(scan, db, wanted, &rules, &s, by_path, err);
+	if (r == 0)
+		r = owners_needs(scan, &s, by_path, require_program, &s, err);
+	if (r == 0 && (rank_components(&s, scan) < 0 || make_components(&s, db, wanted) < 0 ||
+		       count_nodes(&s, scan) < 0))
+		r = ply_fail_nomem(err);
+	rules_done(&rules);
+	if (r < 0)
+		split_done(&s);
+	else
+		*ret = s;
+	return r;
 }
 
 void split_done(struct split *s)
@@ -248,8 +282,16 @@ void split_done(struct split *s)
 		free(s->comps[i].name);
 		free(s->comps[i].summary);
 		free(s->comps[i].requires);
+		free(s->comps[i].groups);
 	}
+	for (size_t i = 0; i < s->nnotes; i++)
+		free(s->notes[i]);
 	free(s->comps);
 	free(s->sets);
+	free(s->marks);
+	free(s->unclaimed);
+	free(s->notes);
+	facts_free(s->facts);
+	closure_done(&s->closure);
 	*s = (struct split){ 0 };
 }

@@ -244,7 +244,13 @@ static int make_directory(struct stream *s, uint32_t d)
 	parent = stream_dir(s, dir->parent);
 	if (parent < 0)
 		return stream_fail(s, parent, &w, "open its directory");
-	return mkdirat(parent, name.text, 0700) < 0 ? stream_fail(s, -errno, &w, "create") : 0;
+	if (mkdirat(parent, name.text, 0700) == 0)
+		return 0;
+	if (errno == EEXIST && !dir->parent && !strcmp(name.text, "lost+found"))
+		return ply_fail(&s->err, -EEXIST, PLY_R_TARGET_EXISTS,
+				"/lost+found: the image has one, and so has the file system at %s; lay out "
+				"into a directory below it", s->l->target->path);
+	return stream_fail(s, -errno, &w, "create");
 }
 
 static int run_directories(struct layout *l)

@@ -3,6 +3,7 @@
 #ifndef PLYFS_LAYOUT_ENGINE_H
 #define PLYFS_LAYOUT_ENGINE_H
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "layout/layout.h"
@@ -22,6 +23,12 @@ struct limits {
 	gid_t gid;
 	bool creates_mode;         /* a new file gets the mode that it is made with */
 };
+
+/* What a file system says of an xattr that it has no room for. */
+static inline bool limits_size_error(int code)
+{
+	return code == -ENOSPC || code == -E2BIG || code == -ERANGE || code == -EDQUOT;
+}
 
 struct layout {
 	struct plan *plan;

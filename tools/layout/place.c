@@ -62,11 +62,6 @@ static int set_xattr(const struct file *f, const char *name, const struct sub_xa
 	return lsetxattr(path, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
-static bool is_size_error(int code)
-{
-	return code == -ENOSPC || code == -E2BIG || code == -ERANGE || code == -EDQUOT;
-}
-
 /* *ret_dropped: a capability was not kept. */
 static int set_xattrs(struct stream *s, const struct file *f, bool keep_capability, bool *ret_dropped)
 {
@@ -96,7 +91,7 @@ static int set_xattrs(struct stream *s, const struct file *f, bool keep_capabili
 		memcpy(name, x.name, x.name_len);
 		name[x.name_len] = '\0';
 		r = set_xattr(f, name, &x);
-		if (is_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
+		if (limits_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
 			stream_lose(s, FIELD_XATTR_SIZE);
 			continue;
 		}

@@ -79,11 +79,6 @@ static int set_example(int fd, const struct sub_xattr *x)
 	return fsetxattr(fd, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
-static bool is_size_error(int code)
-{
-	return code == -ENOSPC || code == -E2BIG || code == -ERANGE || code == -EDQUOT;
-}
-
 static int probe_xattrs(struct probe *p, struct ply_err *err)
 {
 	static const enum layout_field classes[] = {
@@ -104,7 +99,7 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 		if (fd < 0)
 			return fd;
 		r = set_example(fd, &p->need->xattr[f]);
-		if (r < 0 && !is_size_error(r))
+		if (r < 0 && !limits_size_error(r))
 			lacks(p, f, NULL);
 	}
 	if (!p->need->xattr_sub)
@@ -121,7 +116,7 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 		if (r < 0 || p->lim->lacks[plan_xattr_field(&x)])
 			continue;
 		r = set_example(most, &x);
-		if (is_size_error(r)) {
+		if (limits_size_error(r)) {
 			lacks(p, FIELD_XATTR_SIZE, NULL);
 			return 0;
 		}

@@ -154,13 +154,14 @@ struct resolver {
 	struct map by_name;                /* of what is provided */
 	uint32_t *found;                   /* of the need at hand */
 	size_t nfound, found_cap;
+	uint32_t *seen, serial;            /* per package: the last need that found it */
 };
 
 static int add_found(struct resolver *r, uint32_t pkg)
 {
-	for (size_t i = 0; i < r->nfound && r->nfound < 64; i++)   /* more are sorted out later */
-		if (r->found[i] == pkg)
-			return 0;
+	if (r->seen[pkg] == r->serial)
+		return 0;
+	r->seen[pkg] = r->serial;
 	if (array_grow(&r->found, &r->found_cap, r->nfound + 1, sizeof(*r->found)) < 0)
 		return -ENOMEM;
 	r->found[r->nfound++] = pkg;
@@ -207,27 +208,14 @@ static int find_satisfying(struct resolver *r, const struct relation *rel, uint3
 	return e;
 }
 
-static int compare_u32(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* What was found becomes a need, unless the package satisfies it itself. */
 static int add_need(struct resolver *r, uint32_t p, enum pkg_need_kind kind, const char *text)
 {
 	struct pkgdb *db = r->db;
-	size_t n = 0;
+	size_t n = r->nfound;
 
-	if (r->nfound)
-		qsort(r->found, r->nfound, sizeof(*r->found), compare_u32);
-	for (size_t i = 0; i < r->nfound; i++) {
-		if (r->found[i] == p)
-			return 0;
-		if (!n || r->found[n - 1] != r->found[i])
-			r->found[n++] = r->found[i];
-	}
+	if (r->seen[p] == r->serial)
+		return 0;
 	if (db->nby + n > BY_MAX)
 		return -E2BIG;
 	if (array_grow(&db->by, &db->by_cap, db->nby + n, sizeof(*db->by)) < 0 ||
@@ -252,6 +240,7 @@ static int resolve_need(struct resolver *r, uint32_t p, enum pkg_need_kind kind,
 	if (!*text)
 		return 0;
 	r->nfound = 0;
+	r->serial++;
 	for (int any = 0; e == 0 && any < 2 && !r->nfound; any++) {
 		_cleanup_free_ char *copy = strdup(text);
 		char *rest = copy;
@@ -303,8 +292,11 @@ int dpkg_resolve_needs(struct pkgdb *db, const struct dpkg_fields *fields)
 	int e = 0;
 
 	db->first_need = calloc(db->n + 1, sizeof(*db->first_need));
-	if (!db->first_need)
+	r.seen = calloc(db->n + 1, sizeof(*r.seen));
+	if (!db->first_need || !r.seen) {
+		free(r.seen);
 		return -ENOMEM;
+	}
 	for (uint32_t p = 0; e == 0 && p < db->n; p++)
 		if (db->pkgs[p].installed)
 			e = collect_provided(&r, p, fields[p].provides);
@@ -327,6 +319,7 @@ int dpkg_resolve_needs(struct pkgdb *db, const struct dpkg_fields *fields)
 	}
 	free(r.provided);
 	free(r.found);
+	free(r.seen);
 	map_done(&r.by_name);
 	return e;
 }

@@ -29,8 +29,7 @@ struct pkg {
 	uint64_t bytes;            /* installed, as the package says */
 	bool installed;            /* else only its configuration is left */
 	bool unfinished;           /* its installation or removal was begun and not completed */
-	bool wanted;               /* not there only because another needs it: installed by hand,
-				    * essential, or of priority required or important */
+	bool important;            /* essential, protected, or of priority required or important */
 	bool automatic;            /* marked as installed only because another needs it */
 };
 
@@ -51,9 +50,9 @@ uint32_t pkgdb_find(const struct pkgdb *db, const char *name);
 const char *pkgdb_arch(const struct pkgdb *db);
 
 /*
- * What a package needs: for each need the installed packages that satisfy it, ascending,
- * without doubles, and without itself. Needs that nothing installed satisfies are left out, and
- * those that the package satisfies itself.
+ * What a package needs: for each need the installed packages that satisfy it, without doubles,
+ * in the order in which the package names them. Needs that nothing installed satisfies are
+ * left out, and those that the package satisfies itself.
  */
 enum pkg_need_kind {
 	PKG_DEPENDS = 1,           /* it does not work without */

@@ -193,8 +193,8 @@ static int read_stanza(struct dpkg_db *d, const struct deb822 *text, unsigned li
 		((char *)p.summary)[strcspn(p.summary, "\n")] = '\0';
 	p.bytes = f[F_SIZE].value ? strtoull(f[F_SIZE].value, NULL, 10) : 0;
 	p.bytes = p.bytes < UINT64_MAX >> 10 ? p.bytes << 10 : 0;
-	p.wanted = is_yes(f[F_ESSENTIAL].value) || is_yes(f[F_PROTECTED].value) ||
-		   !strcmp(priority, "required") || !strcmp(priority, "important");
+	p.important = is_yes(f[F_ESSENTIAL].value) || is_yes(f[F_PROTECTED].value) ||
+		      !strcmp(priority, "required") || !strcmp(priority, "important");
 	r = add_package(d, &p, &fields);
 	return r < 0 ? ply_fail_nomem(err) : 0;
 }
@@ -235,8 +235,6 @@ static int read_states(struct dpkg_db *d, struct ply_err *err)
 		if (p)
 			p->automatic = true;
 	}
-	for (size_t i = 0; r >= 0 && i < d->db.n; i++)
-		d->db.pkgs[i].wanted |= !d->db.pkgs[i].automatic;
 	return r;
 }
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which shared libraries an ELF file asks for. Pure: bytes come through a function. */
+#ifndef PLYFS_ELF_H
+#define PLYFS_ELF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Exactly @len bytes at @off, or -errno. */
+typedef int (*elf_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
+
+enum elf_word { ELF_NEEDED = 1, ELF_RPATH = 15, ELF_RUNPATH = 29 };
+/* @text is NUL-terminated, at most 4095 bytes; borrowed. */
+typedef int (*elf_word_fn)(void *ctx, enum elf_word what, const char *text);
+
+/*
+ * The words of the dynamic section, paths before the libraries. 0: also where the file is no
+ * ELF, has no dynamic section, or is damaged (what is readable is given); else what @read or
+ * @fn returned.
+ */
+int elf_words(elf_read_fn read, elf_word_fn fn, void *ctx);
+
+#endif

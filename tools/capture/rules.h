@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The table of rules for files of no package: which path goes where. An ordered list from
+ * share/plyfs/rules/debian.yaml, with the manifest's own in front of it. Pure: it knows text,
+ * not trees; owners.c does what a rule says.
+ *
+ * Globs as in scan_glob(), and {name} captures one or more bytes within a component. {a,b} stands
+ * for two patterns. Captures stand in templates as {name}.
+ */
+#ifndef PLYFS_RULES_H
+#define PLYFS_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "plyfs/error.h"
+#include "yamldoc.h"
+
+#define RULE_CAPTURES 4
+
+struct rule_captures {
+	struct {
+		const char *name;  /* in the pattern; not terminated */
+		size_t name_len;
+		const char *text;  /* in the path */
+		size_t len;
+	} v[RULE_CAPTURES];
+	unsigned n;
+};
+
+enum rule_action {
+	RULE_TO,                   /* the component of that name */
+	RULE_AS,                   /* where the path goes that the template names */
+	RULE_UNIT,                 /* where the unit of that name goes */
+	RULE_PACKAGE,              /* the package, source package or component of that name */
+	RULE_BY,                   /* by methods of owners.c, tried in order */
+};
+
+enum rule_method {
+	BY_TARGET,                 /* a symlink: where it leads */
+	BY_PARENT,                 /* the nearest directory that packages own: its one component */
+	BY_OWNER,                  /* the user's, or else the group's component */
+	BY_SCRIPT,                 /* the component whose maintainer scripts name the path */
+	BY_CONTENT,                /* a text: the component by path whose paths or user it names */
+	BY_ALTERNATIVE,            /* update-alternatives: the components of the choices */
+	BY_UCF,                    /* ucf's registry */
+	BY_COUNT
+};
+extern const char *const rule_methods[BY_COUNT];
+
+/* What a selection or a new machine does with a path: one of the first, and one of the identity. */
+enum rule_mark {
+	MARK_NONE = 0,
+	MARK_DROP = 1,             /* a cache: only where everything is selected */
+	MARK_FIRST = 2,            /* a log: never a difference between machines */
+	MARK_SUBSET = 15,          /* mask of these */
+	MARK_REMOVE = 16,          /* identity: the machine makes it anew */
+	MARK_EMPTY = 32,           /* identity: its content goes, it stays */
+	MARK_SET = 48,             /* identity: written from the plan of the new machine */
+	MARK_SECRET = 64,          /* identity: taken away only when asked for */
+	MARK_IDENTITY = 240,       /* mask of these */
+};
+
+struct rule {
+	char **patterns;           /* braces with commas are expanded */
+	size_t npatterns;
+	mode_t type;               /* S_IFLNK ...; 0: any */
+	char *target;              /* glob over the text of a symlink, or NULL */
+	enum rule_action action;
+	char **templates;          /* of TO, AS, UNIT, PACKAGE: expanded */
+	size_t ntemplates;
+	enum rule_method by[BY_COUNT];
+	size_t nby;
+	enum rule_mark mark;
+	bool report;               /* tell what went this way */
+	unsigned line;             /* in its file */
+};
+
+struct rules {
+	struct rule *v;
+	size_t n, cap;
+	struct rule *identity;     /* patterns and mark only */
+	size_t nidentity, identity_cap;
+	char **system;             /* source packages that components never proposes */
+	size_t nsystem, system_cap;
+};
+
+/* The table of @file, or the one that is installed with this program (NULL). RULES_MISSING. */
+int rules_read(const char *file, struct rules *ret, struct ply_err *err);
+/* Append the rules in the list @at; in a manifest "to" and globs are the administrator's. */
+int rules_add(struct rules *t, const struct yaml_doc *d, const struct yaml *at, struct ply_err *err);
+void rules_done(struct rules *t);
+
+/* Does a pattern of @rule match @path (no leading slash)? */
+bool rule_match(const struct rule *rule, const char *path, struct rule_captures *ret);
+/* @template with its captures, into @out (emptied first, NUL-terminated). A capture that stands in
+ * a template with a star is escaped for fnmatch(). -ENOMEM. */
+int rule_expand(const char *template, const struct rule_captures *c, struct buf *out);
+
+#endif
