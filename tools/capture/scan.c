@@ -287,7 +287,8 @@ static int list_dir(struct walk *w, int fd, const char *path, struct listing *l,
 		l->v[kept++] = *f;
 	}
 	l->n = kept;
-	qsort_r(l->v, l->n, sizeof(*l->v), by_name, l->text.data);
+	if (l->n)
+		qsort_r(l->v, l->n, sizeof(*l->v), by_name, l->text.data);
 	return 0;
 }
 
