@@ -62,7 +62,7 @@ static int try(const struct pkgdb *db, const char *names, struct closure *c, str
 {
 	struct closure_input in[16];
 	uint32_t pkgs[64], n = 0;
-	char text[256];
+	char text[512];
 	size_t nin = 0;
 	int r;
 
@@ -174,6 +174,33 @@ START_TEST(shares_nothing_that_requires_explains)
 {
 	expect(without_pg, "apache=apache php=php", "os: | apache: apache bin libxml | php: php >apache");
 	expect(without_pg, "php=php apache=apache", "os: | apache: apache bin libxml | php: php >apache");
+}
+END_TEST
+
+/* the names of three would be longer than a name may be */
+static const struct made many[] = {
+	{ "a", "", "", "lib", NULL, NULL },
+	{ "b", "", "", "lib", NULL, NULL },
+	{ "c", "", "", "lib, lib2", NULL, NULL },
+	{ "d", "", "", "lib2, a2", NULL, NULL },
+	{ "lib", "", "a", NULL, NULL, NULL },
+	{ "lib2", "", "a", NULL, NULL, NULL },
+	{ "a2", "", "", NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL, NULL },
+};
+
+#define LONG "012345678901234567890123456789012345678901234567890123456789"
+
+START_TEST(long_names_are_cut)
+{
+	struct pkgdb *db = make(many);
+	struct closure c = { 0 };
+
+	ck_assert_int_eq(try(db, "x" LONG "=a y" LONG "=b z" LONG "=c q=d", &c, NULL), 0);
+	ck_assert_uint_ne(closure_find(&c, "x" LONG "+2"), UINT32_MAX);
+	ck_assert_uint_ne(closure_find(&c, "q+z" LONG), UINT32_MAX);
+	closure_done(&c);
+	pkgdb_close(db);
 }
 END_TEST
 
@@ -318,6 +345,7 @@ static Suite *suite(void)
 
 	tap_test(s, folds_into_the_required_one);
 	tap_test(s, shares_nothing_that_requires_explains);
+	tap_test(s, long_names_are_cut);
 	tap_test(s, one_provider_is_enough_for_the_system);
 	tap_test(s, of_several_the_first_is_taken);
 	tap_test(s, the_system_needs_no_component);

@@ -23,10 +23,12 @@
 #include "closure.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
+#include "plyfs/disk.h"
 
 #define SYSTEM  CLOSURE_OS
 #define NOWHERE UINT32_MAX
@@ -47,6 +49,7 @@ struct work {
 	uint32_t *anchor;          /* per package: the component that it anchors, or NOWHERE */
 	bool *system;
 	uint32_t *seen, mark;      /* per package: the search that saw it last */
+	uint64_t *shared;          /* of each internal component the set of its users */
 	struct queue queue;
 	const struct pkg_need **pending[2];        /* choices, Depends and Recommends */
 	size_t npending[2], pending_cap[2];
@@ -442,15 +445,11 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The internal component of the users in @set, made where there is none yet. */
-static int share(struct work *w, const uint64_t *set, uint32_t *ret)
+/* "apache+pg"; where that is longer than a name may be, the first one and how many more. */
+static int name_shared(const struct work *w, const uint64_t *set, char *out, size_t cap)
 {
 	_cleanup_free_ const char **names = calloc(w->ncomps, sizeof(*names));
-	_cleanup_buf_ struct buf name = { 0 };
-	struct closure *out = w->out;
-	void *grown;
-	size_t n = 0;
-	int r = 0;
+	size_t n = 0, len = 0;
 
 	if (!names)
 		return -ENOMEM;
@@ -458,26 +457,44 @@ static int share(struct work *w, const uint64_t *set, uint32_t *ret)
 		if (has(set, c))
 			names[n++] = w->in[c - 1].name;
 	qsort(names, n, sizeof(*names), by_name);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = buf_printf(&name, "%s%s", i ? "+" : "", names[i]);
-	if (r == 0)
-		r = buf_add(&name, "", 1);
-	if (r < 0)
-		return r;
-	for (uint32_t c = (uint32_t)w->ncomps; c < out->ncomps; c++)
-		if (!strcmp(out->comps[c].name, (char *)name.data)) {
-			*ret = c;
+	for (size_t i = 0; i < n && len < cap; i++)
+		len += (size_t)snprintf(out + len, cap - len, "%s%s", i ? "+" : "", names[i]);
+	if (len >= cap)
+		len = (size_t)snprintf(out, cap, "%.*s+%zu", (int)cap / 2, names[0], n - 1);
+	for (unsigned k = 2; closure_find(w->out, out) != UINT32_MAX; k++)
+		snprintf(out + MIN(len, cap - 8), 8, ".%u", k);
+	return 0;
+}
+
+/* The internal component of the users in @set, made where there is none yet. */
+static int share(struct work *w, const uint64_t *set, uint32_t *ret)
+{
+	struct closure *out = w->out;
+	size_t words = out->words, nshared = out->ncomps - w->ncomps;
+	char name[PLY_SUB_NAME_MAX + 1];
+	void *grown;
+
+	for (size_t i = 0; i < nshared; i++)
+		if (!memcmp(w->shared + i * words, set, words * sizeof(*set))) {
+			*ret = (uint32_t)(w->ncomps + i);
 			return 0;
 		}
 	if (out->ncomps >= 2 * CLOSURE_MAX)
 		return -ERANGE;
+	grown = reallocarray(w->shared, (nshared + 1) * words, sizeof(*set));
+	if (!grown)
+		return -ENOMEM;
+	w->shared = grown;
+	memcpy(w->shared + nshared * words, set, words * sizeof(*set));
 	grown = reallocarray(out->comps, out->ncomps + 1, sizeof(*out->comps));
 	if (!grown)
 		return -ENOMEM;
 	out->comps = grown;
-	out->comps[out->ncomps] = (struct closure_comp){ .name = (char *)TAKE_PTR(name.data), .internal = true };
+	if (name_shared(w, set, name, sizeof(name)) < 0)
+		return -ENOMEM;
+	out->comps[out->ncomps] = (struct closure_comp){ .name = strdup(name), .internal = true };
 	*ret = (uint32_t)out->ncomps++;
-	return 0;
+	return out->comps[*ret].name ? 0 : -ENOMEM;
 }
 
 static int assign_shared(struct work *w)
@@ -805,6 +822,7 @@ int closure_compute(const struct pkgdb *db, const struct closure_input *in, size
 	if (r == 0)
 		count(&w);
 	free(w.in);
+	free(w.shared);
 	free(w.named);
 	free(w.anchor);
 	free(w.system);

@@ -32,6 +32,7 @@ struct work {
 	const struct pkgdb *db;
 	const struct rules *rules;
 	struct proposal *out;
+	bool *is_needed;           /* per package: by another one */
 	struct group *groups;
 	size_t ngroups, groups_cap;
 	struct ply_err *err;
@@ -121,7 +122,7 @@ static int leave(struct work *w, uint32_t pkg)
 	return 0;
 }
 
-/* Without marks: what no other package needs. */
+/* Per package: does another one need it? Without marks, one that none needs is wanted. */
 static bool *find_needed(const struct pkgdb *db)
 {
 	bool *needed = calloc(pkgdb_count(db) + 1, sizeof(*needed));
@@ -137,9 +138,14 @@ static bool *find_needed(const struct pkgdb *db)
 	return needed;
 }
 
+static int by_source(const void *a, const void *b)
+{
+	return strcmp(((const struct group *)a)->source, ((const struct group *)b)->source);
+}
+
 static int find_groups(struct work *w)
 {
-	_cleanup_free_ bool *needed = find_needed(w->db);
+	bool *needed = w->is_needed = find_needed(w->db);
 	bool marks = false;
 	int r = needed ? 0 : -ENOMEM;
 
@@ -152,8 +158,12 @@ static int find_groups(struct work *w)
 
 		if (!pkg->installed || pkg->important || !wanted)
 			continue;
-		r = is_system(w, pkg) ? leave(w, p) : add_to_group(w, p);
+		if (!is_system(w, pkg))
+			r = add_to_group(w, p);
+		else if (!needed[p])           /* others are there anyway */
+			r = leave(w, p);
 	}
+	qsort(w->groups, w->ngroups, sizeof(*w->groups), by_source);
 	for (size_t i = 0; i < w->ngroups; i++) {
 		const char *shortest = pkgdb_get(w->db, w->groups[i].pkgs[0])->name;
 		char name[PLY_SUB_NAME_MAX + 1];
@@ -173,7 +183,8 @@ static int drop(struct work *w, struct group *g)
 
 	g->dropped = true;
 	for (size_t i = 0; r == 0 && i < g->n; i++)
-		r = leave(w, g->pkgs[i]);
+		if (!w->is_needed[g->pkgs[i]])
+			r = leave(w, g->pkgs[i]);
 	return r;
 }
 
@@ -398,6 +409,7 @@ int propose(const struct scan *scan, const struct pkgdb *db, const struct rules 
 	for (size_t i = 0; i < w.ngroups; i++)
 		free(w.groups[i].pkgs);
 	free(w.groups);
+	free(w.is_needed);
 	if (r < 0)
 		proposal_done(&out);
 	else
