@@ -114,7 +114,7 @@ int cmd_capture(int argc, char **argv)
 	struct manifest manifest = { 0 };
 	const char *manifest_file = NULL;
 	unsigned level = CODEC_LEVEL_DEFAULT, jobs = ncpus();
-	bool force = false, allow_partial = false;
+	bool force = false, allow_partial = false, one_file_system = false;
 	const char *when = NULL;
 	const struct cli_opt opts[] = {
 		{ "component", 'c', "NAME=WHAT[,...]",
@@ -126,6 +126,8 @@ int cmd_capture(int argc, char **argv)
 		{ "level", 0, "N", "of zstd, 1 to 19 (3)", CLI_NUMBER, &level },
 		{ "jobs", 'j', "N", "threads that compress (one for each processor)", CLI_NUMBER, &jobs },
 		{ "force", 'f', NULL, "replace IMAGE where it exists, once the new one is whole", CLI_FLAG, &force },
+		{ "one-file-system", 0, NULL, "leave out local file systems mounted below ROOT", CLI_FLAG,
+		  &one_file_system },
 		{ "allow-partial", 0, NULL, "leave out, and count, what this user cannot read", CLI_FLAG,
 		  &allow_partial },
 		PROGRESS_OPTION(&when),
@@ -154,7 +156,7 @@ int cmd_capture(int argc, char **argv)
 		return cli_usage("--progress is auto, never or json, not '%s'", when);
 	o = (struct capture_options){ .root = args.v[0], .image = args.v[1], .wanted = &manifest,
 				      .exclude = &exclude, .level = (int)level, .jobs = jobs, .force = force,
-				      .allow_partial = allow_partial, .counters = &counters };
+				      .allow_partial = allow_partial, .one_file_system = one_file_system, .counters = &counters };
 	/* file buffers come and go by the ten thousand: not a mapping each time */
 	mallopt(M_MMAP_THRESHOLD, 4 << 20);
 	mallopt(M_TRIM_THRESHOLD, 32 << 20);

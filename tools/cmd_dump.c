@@ -191,6 +191,14 @@ static void print_relation(struct dump *d, uint64_t i, const void *row, const vo
 	relation_to_text(&d->text, i, &s, ctx);
 }
 
+static void print_mount(struct dump *d, uint64_t i, const void *row, const void *ctx)
+{
+	struct ply_disk_mount s;
+
+	memcpy(&s, row, sizeof(s));
+	mount_to_text(&d->text, i, &s, ctx);
+}
+
 static void dump_catalog(struct dump *d, uint64_t off, uint64_t len)
 {
 	const struct section *strings;
@@ -212,6 +220,8 @@ static void dump_catalog(struct dump *d, uint64_t off, uint64_t len)
 	rows(d, m, PLY_S_SUBS, "sub", print_sub, &s);
 	rows(d, m, PLY_S_SEGMENTS, "segment-ref", print_ref, NULL);
 	rows(d, m, PLY_S_RELATIONS, "relation", print_relation, &s);
+	if (segment_section(meta_segment(m), PLY_S_MOUNTS))
+		rows(d, m, PLY_S_MOUNTS, "mount", print_mount, &s);
 	page_sums(d, off, meta_segment(m));
 	meta_close(m);
 }
@@ -535,7 +545,7 @@ static int check_sections(const struct cli_list *names)
 {
 	static const char *const known[] = {
 		SUPER, SEGMENT, "NODES", "ENTRIES", "EXTENTS", "BLOCKS", "OWNERS", "OWNER_PAIRS",
-		"XATTR_SETS", "COMPONENTS", "PAGE_SUMS", "CATALOG_HEAD", "SUBS", "SEGMENTS", "RELATIONS",
+		"XATTR_SETS", "COMPONENTS", "PAGE_SUMS", "CATALOG_HEAD", "SUBS", "SEGMENTS", "RELATIONS", "MOUNTS",
 		"JOIN_ROWS", "JOIN_MEMBERS", "JOIN_INDEX",
 	};
 

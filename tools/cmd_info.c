@@ -36,14 +36,22 @@ static json_t *sub_json(const struct ply_sub_info *s)
 static int print_json(const struct ply_image *im)
 {
 	const struct ply_generation_info *g = ply_image_generation(im);
-	json_t *subs = json_array();
+	json_t *subs = json_array(), *mounts = json_array();
 	uint8_t uuid[16];
 	json_t *o;
 
 	for (uint32_t i = 0; i < ply_image_nsubs(im); i++)
 		json_array_append_new(subs, sub_json(ply_image_sub_info(im, i)));
+	for (uint32_t i = 0; i < ply_image_nmounts(im); i++) {
+		const struct ply_mount_info *m = ply_image_mount(im, i);
+
+		json_array_append_new(mounts,
+				      json_pack("{s:o,s:o,s:o}", "path", cli_json_name(m->path, strlen(m->path)),
+						"type", cli_json_name(m->type, strlen(m->type)), "subtree",
+						cli_json_name(m->subtree, strlen(m->subtree))));
+	}
 	ply_image_uuid(im, uuid);
-	o = json_pack("{s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:o,s:o,s:I,s:I,s:I,s:s?,s:o}",
+	o = json_pack("{s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:o,s:o,s:I,s:I,s:I,s:s?,s:o,s:o}",
 		      "path", cli_json_name(ply_image_path(im), strlen(ply_image_path(im))),
 		      "uuid", show_uuid(uuid), "digest", show_digest(g->digest),
 		      "generation", (json_int_t)g->generation,
@@ -54,7 +62,7 @@ static int print_json(const struct ply_image *im)
 		      "catalog_bytes", (json_int_t)g->catalog_len,
 		      "file_bytes", (json_int_t)ply_image_size(im),
 		      "committed_end_bytes", (json_int_t)ply_image_committed_end(im),
-		      "warning", ply_image_warning(im), "sub_images", subs);
+		      "warning", ply_image_warning(im), "mounts", mounts, "sub_images", subs);
 	return cli_print_json(o);
 }
 
@@ -133,6 +141,13 @@ static void print_human(const struct ply_image *im)
 	print_text("arch", os->arch);
 	print_text("tool", g->tool);
 	print_text("message", g->message);
+	for (uint32_t i = 0; i < ply_image_nmounts(im); i++) {
+		const struct ply_mount_info *m = ply_image_mount(im, i);
+		char path[512];
+
+		escape_name_to(m->path, strlen(m->path), path, sizeof(path));
+		printf("%-8s%s (%s, %s of it)\n", i ? "" : "mounts", path, m->type, m->subtree);
+	}
 	print_table(im);
 }
 

@@ -103,6 +103,7 @@ static bool parse_line(char *text, struct mnt_line *ret)
 		return false;
 	ret->id = id;
 	ret->parent = parent;
+	ret->root = unescape(field[3]);
 	ret->mountpoint = unescape(field[4]);
 	ret->type = unescape(strsep(&sep, " "));
 	if (!sep)

@@ -48,6 +48,7 @@ int mnt_path_fd(int fd, char **ret);
 struct mnt_line {                  /* strings are unescaped, borrowed during the call */
 	uint64_t id, parent;
 	unsigned major, minor;
+	const char *root;          /* what of the file system is mounted: "/" or a path in it */
 	const char *mountpoint;
 	const char *type;
 	const char *source;

@@ -89,6 +89,7 @@ size_t section_element_size(uint32_t type)
 	case PLY_S_SUBS: return sizeof(struct ply_disk_sub);
 	case PLY_S_SEGMENTS: return sizeof(struct ply_disk_segment_ref);
 	case PLY_S_RELATIONS: return sizeof(struct ply_disk_relation);
+	case PLY_S_MOUNTS: return sizeof(struct ply_disk_mount);
 	}
 	return 0;
 }

@@ -391,6 +391,16 @@ void segment_ref_to_text(struct text *t, uint64_t i, const struct ply_disk_segme
 	text_end(t);
 }
 
+void mount_to_text(struct text *t, uint64_t i, const struct ply_disk_mount *d,
+		   const struct text_strings *s)
+{
+	text_begin(t, "mount", &i);
+	string(t, "path", d->path, s);
+	string(t, "type", d->type, s);
+	string(t, "subtree", d->subtree, s);
+	text_end(t);
+}
+
 void relation_to_text(struct text *t, uint64_t i, const struct ply_disk_relation *d,
 		      const struct text_strings *s)
 {

@@ -16,7 +16,8 @@
 
 struct reader {
 	struct meta *meta;
-	const struct section *head, *subs, *segments, *relations, *strings;
+	const struct section *head, *subs, *segments, *relations, *strings, *mounts;
+	uint16_t *by_number;       /* sub-image number -> place in c->subs + 1 */
 	struct catalog *c;
 };
 
@@ -197,18 +198,15 @@ static int read_subs(struct reader *rd, struct ply_err *err)
 	return 0;
 }
 
-static struct catalog_sub *by_number(struct catalog *c, uint32_t number)
-{
-	for (uint32_t i = 0; i < c->nsubs; i++)
-		if (c->subs[i].info.number == number)
-			return &c->subs[i];
-	return NULL;
-}
-
 static int read_relations(struct reader *rd, struct ply_err *err)
 {
 	struct catalog *c = rd->c;
 
+	rd->by_number = calloc(PLY_NUMBER_MAX + 1, sizeof(*rd->by_number));
+	if (!rd->by_number)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < c->nsubs; i++)
+		rd->by_number[c->subs[i].info.number] = (uint16_t)(i + 1);
 	for (uint64_t i = 0; i < rd->relations->count; i++) {
 		struct ply_disk_relation d;
 		struct catalog_sub *s;
@@ -219,7 +217,8 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		if (r < 0)
 			return r;
 		memcpy(&d, p, sizeof(d));
-		s = by_number(c, le32_get(d.from));
+		s = le32_get(d.from) <= PLY_NUMBER_MAX && rd->by_number[le32_get(d.from)] ?
+			&c->subs[rd->by_number[le32_get(d.from)] - 1] : NULL;
 		if (!s || le32_get(d.zero))
 			return BAD("catalog: relation %llu of no sub-image", (unsigned long long)i);
 		r = string(rd, d.to, &to, err);
@@ -233,6 +232,38 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		grown[s->info.nrequires] = to;
 		s->info.requires = grown;
 		s->info.nrequires++;
+	}
+	return 0;
+}
+
+static int read_mounts(struct reader *rd, struct ply_err *err)
+{
+	struct catalog *c = rd->c;
+
+	if (!rd->mounts)
+		return 0;
+	c->mounts = calloc(rd->mounts->count + 1, sizeof(*c->mounts));
+	if (!c->mounts)
+		return ply_fail_nomem(err);
+	for (uint64_t i = 0; i < rd->mounts->count; i++) {
+		struct ply_mount_info *m = &c->mounts[i];
+		struct ply_disk_mount d;
+		const void *p;
+		int r = meta_get(rd->meta, rd->mounts, i * sizeof(d), sizeof(d), &p, err);
+
+		if (r < 0)
+			return r;
+		memcpy(&d, p, sizeof(d));
+		r = string(rd, d.path, &m->path, err);
+		if (r == 0)
+			r = string(rd, d.type, &m->type, err);
+		if (r == 0)
+			r = string(rd, d.subtree, &m->subtree, err);
+		if (r < 0)
+			return r;
+		if (le64_get(d.zero) || m->path[0] != '/' || (i && strcmp(m[-1].path, m->path) >= 0))
+			return BAD("catalog: mount %llu is impossible or out of order", (unsigned long long)i);
+		c->nmounts++;
 	}
 	return 0;
 }
@@ -264,6 +295,7 @@ int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest
 	rd.segments = segment_section(seg, PLY_S_SEGMENTS);
 	rd.relations = segment_section(seg, PLY_S_RELATIONS);
 	rd.strings = segment_section(seg, PLY_S_STRINGS);
+	rd.mounts = segment_section(seg, PLY_S_MOUNTS);
 	if (seg->kind != PLY_SEG_CATALOG || !rd.head || !rd.subs || !rd.segments || !rd.relations ||
 	    !rd.strings) {
 		r = BAD("catalog: a section is missing");
@@ -280,6 +312,8 @@ int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest
 		r = read_subs(&rd, err);
 	if (r == 0)
 		r = read_relations(&rd, err);
+	if (r == 0)
+		r = read_mounts(&rd, err);
 	if (r == 0) {
 		c->generation.catalog_off = off;
 		c->generation.catalog_len = len;
@@ -287,6 +321,7 @@ int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest
 		*ret = TAKE_PTR(c);
 	}
 out:
+	free(rd.by_number);
 	meta_close(rd.meta);
 	catalog_close(c);
 	return r;
@@ -301,6 +336,7 @@ struct catalog *catalog_close(struct catalog *c)
 	for (size_t i = 0; i < c->nstrings; i++)
 		free(c->strings[i]);
 	free(c->strings);
+	free(c->mounts);
 	free(c->subs);
 	free(c->segments);
 	free(c);

@@ -28,6 +28,8 @@ struct catalog {
 	struct catalog_segment *segments;
 	uint32_t nsegments;
 	uint32_t join_first, join_count;
+	struct ply_mount_info *mounts;
+	uint32_t nmounts;
 	char **strings;            /* all that were handed out */
 	size_t nstrings, strings_cap;
 };

@@ -255,6 +255,16 @@ const struct ply_sub_info *ply_image_sub_info(const struct ply_image *im, uint32
 	return &im->catalog->subs[i].info;
 }
 
+uint32_t ply_image_nmounts(const struct ply_image *im)
+{
+	return im->catalog->nmounts;
+}
+
+const struct ply_mount_info *ply_image_mount(const struct ply_image *im, uint32_t i)
+{
+	return i < im->catalog->nmounts ? &im->catalog->mounts[i] : NULL;
+}
+
 int ply_image_find_sub(const struct ply_image *im, const char *name, uint32_t *ret_i)
 {
 	for (uint32_t i = 0; i < im->catalog->nsubs; i++) {

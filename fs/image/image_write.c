@@ -40,7 +40,7 @@ struct imagew {
 	struct out out;
 	struct pending_sub *subs;
 	size_t nsubs, subs_cap;
-	struct buf strings, segments, relations;
+	struct buf strings, segments, relations, mounts;
 	struct buf join_rows, join_members;
 	struct join_ref *join_refs;
 	size_t njoin_refs, join_refs_cap;
@@ -170,6 +170,7 @@ struct imagew *imagew_free(struct imagew *w)
 	buf_done(&w->strings);
 	buf_done(&w->segments);
 	buf_done(&w->relations);
+	buf_done(&w->mounts);
 	buf_done(&w->join_rows);
 	buf_done(&w->join_members);
 	free(w);
@@ -279,6 +280,17 @@ int imagew_join_children(struct imagew *w, uint64_t row, uint64_t first, uint64_
 
 	r->first_child = le64_put(first);
 	r->nchildren = le64_put(n);
+	return 0;
+}
+
+int imagew_add_mount(struct imagew *w, const char *path, const char *type, const char *subtree,
+		     struct ply_err *err)
+{
+	struct ply_disk_mount row = { 0 };
+
+	if (string(w, path, &row.path) < 0 || string(w, type, &row.type) < 0 ||
+	    string(w, subtree, &row.subtree) < 0 || buf_add(&w->mounts, &row, sizeof(row)) < 0)
+		return ply_fail_nomem(err);
 	return 0;
 }
 
@@ -399,7 +411,7 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 	if (image_uuid(w, o->content_uuid, head.uuid) < 0 || string(w, o->message, &head.message) < 0 ||
 	    string(w, o->tool, &head.tool) < 0)
 		return ply_fail_nomem(err);
-	r = begin(w, PLY_SEG_CATALOG, 6, 0, &s, &ret->catalog_off, err);
+	r = begin(w, PLY_SEG_CATALOG, w->mounts.len ? 7 : 6, 0, &s, &ret->catalog_off, err);
 	if (r < 0)
 		return r;
 	r = segw_section(s, PLY_S_CATALOG_HEAD, 1, &head, sizeof(head), err);
@@ -413,6 +425,8 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 		r = table(s, PLY_S_RELATIONS, &w->relations, err);
 	if (r == 0)
 		r = table(s, PLY_S_STRINGS, &w->strings, err);
+	if (r == 0 && w->mounts.len)
+		r = table(s, PLY_S_MOUNTS, &w->mounts, err);
 	if (r == 0)
 		r = segw_finish(s, NULL, NULL, ret->catalog_digest, NULL, &ret->catalog_len, err);
 	segw_free(s);

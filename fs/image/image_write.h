@@ -43,6 +43,10 @@ int imagew_join(struct imagew *w, uint8_t kind, const uint64_t *refs, const uint
 /* Child rows of directory row @row: [first, first + n). */
 int imagew_join_children(struct imagew *w, uint64_t row, uint64_t first, uint64_t n);
 
+/* A file system that was mounted at @path ("/boot") and is in the image; in order of path. */
+int imagew_add_mount(struct imagew *w, const char *path, const char *type, const char *subtree,
+		     struct ply_err *err);
+
 struct imagew_options {
 	int64_t time_sec;
 	uint32_t time_nsec;

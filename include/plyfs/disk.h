@@ -359,4 +359,12 @@ struct ply_disk_relation {         /* 24 bytes */
 };
 _Static_assert(sizeof(struct ply_disk_relation) == 24, "relation");
 
+struct ply_disk_mount {            /* 32 bytes: a file system of the captured machine below its root */
+	struct ply_disk_string path;    /* +0x00 where it was mounted: "/boot" */
+	struct ply_disk_string type;    /* +0x08 "ext4" */
+	struct ply_disk_string subtree; /* +0x10 what of it was mounted: "/", or "/@home" */
+	le64 zero;
+};
+_Static_assert(sizeof(struct ply_disk_mount) == 32, "mount");
+
 #endif

@@ -39,6 +39,13 @@ struct ply_sub_info {
 	const char *const *requires; /* names */
 };
 
+/* A file system of the captured machine that was mounted below its root and is in the image. */
+struct ply_mount_info {
+	const char *path;          /* "/boot" */
+	const char *type;          /* "ext4" */
+	const char *subtree;       /* what of it was mounted: "/", "/@home" */
+};
+
 struct ply_generation_info {
 	uint64_t generation;
 	uint64_t parent;           /* 0: none */
@@ -74,6 +81,9 @@ uint64_t ply_image_committed_end(const struct ply_image *image);
 /* Sub-images by position, in order of rank. */
 uint32_t ply_image_nsubs(const struct ply_image *image);
 const struct ply_sub_info *ply_image_sub_info(const struct ply_image *image, uint32_t i);
+uint32_t ply_image_nmounts(const struct ply_image *image);
+const struct ply_mount_info *ply_image_mount(const struct ply_image *image, uint32_t i);
+
 int ply_image_find_sub(const struct ply_image *image, const char *name, uint32_t *ret_i);
 
 /* For the layers above; not part of the stable API. The sub is opened at first use. */

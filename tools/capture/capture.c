@@ -170,6 +170,15 @@ static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *er
 		if (r == 0)
 			r = add_sub(cap, c, db ? pkgdb_arch(db) : "", distro, &seg, err);
 	}
+	for (size_t i = 0; r == 0 && i < cap->scan->nmounts; i++) {
+		const struct scan_mount *m = &cap->scan->mounts[i];
+		char *path;
+
+		if (asprintf(&path, "/%s", m->path) < 0)
+			return ply_fail_nomem(err);
+		r = imagew_add_mount(cap->image, path, m->type, m->subtree, err);
+		free(path);
+	}
 	if (r == 0)
 		r = capture_write_joins(cap, err);
 	if (r == 0)
@@ -183,6 +192,7 @@ static int scan(struct capture *cap, struct ply_err *err)
 	struct scan_options so = {
 		.exclude = cap->o->exclude->v,
 		.nexclude = cap->o->exclude->n,
+		.one_file_system = cap->o->one_file_system,
 		.counters = cap->o->counters,
 	};
 	struct stat st;

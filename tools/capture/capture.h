@@ -18,7 +18,7 @@ struct capture_options {
 	const struct cli_list *exclude;    /* globs */
 	int level;                         /* zstd */
 	unsigned jobs;
-	bool force, allow_partial;
+	bool force, allow_partial, one_file_system;
 	struct progress_counters *counters;
 };
 

@@ -2,10 +2,11 @@
 /*
  * The metadata walk: see scan.h.
  *
- * Where the kernel lets us (CAP_SYS_ADMIN), the root is a private clone of its mount
- * without what is mounted below (open_tree), so that mount points show the directories
- * that lie beneath them and nothing mounted can be entered, hang or be triggered. Elsewhere the mount
- * points are seen through, and still not entered: mountinfo says where they are.
+ * Local file systems that are mounted below the root are walked through; at the mount points of the
+ * others the tree has an empty directory. Nothing of what is mounted there is asked, so that
+ * a dead server cannot stop us: mountinfo says where they are, and the directory that lies below is looked at
+ * through a private clone of the mount around it (open_tree, CAP_SYS_ADMIN). Without that right it is
+ * the mounted directory's attributes that are seen.
  *
  * Several threads take directories from the one array that they fill: it is the queue. A
  * directory's names are looked at in order of their inode numbers, which is the order on the
@@ -25,7 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -35,6 +35,7 @@
 #include "base/mnt.h"
 #include "base/pool.h"
 #include "base/util.h"
+#include "capture/mountset.h"
 #include "codec/codec.h"
 #include "plyfs/disk.h"
 
@@ -51,11 +52,6 @@ struct listing {
 	struct buf text;
 };
 
-struct mountpoint {
-	char *path;                /* below the root */
-	char type[32];
-};
-
 struct link {
 	uint64_t dev, ino;
 	uint32_t node;             /* the first name found */
@@ -64,8 +60,7 @@ struct link {
 struct walk {
 	struct scan *s;
 	const struct scan_options *o;
-	struct mountpoint *mounts; /* immutable while walking; sorted */
-	size_t nmounts, mounts_cap;
+	struct mountset mounts;    /* `below` of its rows is under the lock */
 	bool check_access;         /* an ordinary user */
 	bool root_is_mount;
 
@@ -80,36 +75,6 @@ struct walk {
 	size_t nlinks, link_cap;
 };
 
-/* --- mount points -------------------------------------------------------------- */
-
-static bool one_of(const char *type, const char *const *list)
-{
-	for (; *list; list++)
-		if (!strcmp(type, *list))
-			return true;
-	return false;
-}
-
-static enum scan_why why_of(const char *type)
-{
-	static const char *const kernel[] = {
-		"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs",
-		"tracefs", "pstore", "bpf", "configfs", "mqueue", "hugetlbfs", "binfmt_misc",
-		"efivarfs", "autofs", "rpc_pipefs", "nsfs", "selinuxfs", "fusectl", "functionfs", NULL };
-	static const char *const temporary[] = { "tmpfs", "ramfs", NULL };
-	static const char *const network[] = { "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph",
-					       "afs", "virtiofs", "glusterfs", "ocfs2", "gfs2", NULL };
-	static const char *const removable[] = { "iso9660", "udf", NULL };
-
-	if (one_of(type, kernel))
-		return SCAN_WHY_KERNEL;
-	if (one_of(type, temporary))
-		return SCAN_WHY_TEMPORARY;
-	if (one_of(type, network) || !strncmp(type, "fuse", 4))
-		return SCAN_WHY_NETWORK;
-	return one_of(type, removable) ? SCAN_WHY_REMOVABLE : SCAN_WHY_LOCAL;
-}
-
 const char *scan_why_text(enum scan_why why)
 {
 	switch (why) {
@@ -123,76 +88,16 @@ const char *scan_why_text(enum scan_why why)
 		return "a removable medium";
 	case SCAN_WHY_LOCAL:
 		return "another local file system";
+	case SCAN_WHY_READ_ONLY:
+		return "an image or an overlay of what lies elsewhere";
+	case SCAN_WHY_AGAIN:
+		return "mounted a second time; it is captured at its other place";
 	case SCAN_WHY_IMAGE:
 		return "the image itself";
 	case SCAN_WHY_VANISHED:
 		return "disappeared while it was read";
 	}
 	return "";
-}
-
-struct below {
-	struct walk *w;
-	const char *root;
-	size_t len;
-};
-
-static int add_mount(void *ctx, const struct mnt_line *line)
-{
-	struct below *b = ctx;
-	struct walk *w = b->w;
-	const char *path = line->mountpoint;
-	struct mountpoint *m;
-
-	if (strncmp(path, b->root, b->len) != 0 || path[b->len] != '/' || !path[b->len + 1])
-		return 0;
-	path += b->len + 1;
-	for (size_t i = 0; i < w->nmounts; i++) {
-		if (!strcmp(w->mounts[i].path, path)) {   /* stacked: the last one is seen */
-			snprintf(w->mounts[i].type, sizeof(w->mounts[i].type), "%s", line->type);
-			return 0;
-		}
-	}
-	if (array_grow(&w->mounts, &w->mounts_cap, w->nmounts + 1, sizeof(*w->mounts)) < 0)
-		return -ENOMEM;
-	m = &w->mounts[w->nmounts];
-	m->path = strdup(path);
-	if (!m->path)
-		return -ENOMEM;
-	snprintf(m->type, sizeof(m->type), "%s", line->type);
-	w->nmounts++;
-	return 0;
-}
-
-static int by_path(const void *a, const void *b)
-{
-	return strcmp(((const struct mountpoint *)a)->path, ((const struct mountpoint *)b)->path);
-}
-
-static int find_mounts(struct walk *w, int root, struct ply_err *err)
-{
-	struct below b = { .w = w };
-	char *path;
-	int r = mnt_path_fd(root, &path);
-
-	if (r == 0) {
-		b.root = path;
-		b.len = strcmp(path, "/") ? strlen(path) : 0;
-		r = mnt_list(NULL, add_mount, &b);
-		free(path);
-	}
-	if (r < 0)
-		return ply_fail_sys(err, r, "cannot tell what is mounted below the root");
-	if (w->nmounts)
-		qsort(w->mounts, w->nmounts, sizeof(*w->mounts), by_path);
-	return 0;
-}
-
-static const struct mountpoint *mounted(const struct walk *w, const char *path)
-{
-	struct mountpoint key = { .path = (char *)path };
-
-	return w->nmounts ? bsearch(&key, w->mounts, w->nmounts, sizeof(key), by_path) : NULL;
 }
 
 static int note(struct scan *s, const char *path, enum scan_why why, const char *type)
@@ -290,17 +195,29 @@ static int read_target(int fd, struct listing *l, struct found *f)
 	return buf_add(&l->text, target, (size_t)n + 1);
 }
 
-/* 1: is in the tree; 0: is not. */
-static int look(const struct walk *w, int fd, struct listing *l, struct found *f)
+/* 1: is in the tree; 0: is not. @m: what is mounted there, or NULL. */
+static int look(struct walk *w, int fd, struct listing *l, struct found *f, const struct mountpoint *m)
 {
 	const char *name = (const char *)l->text.data + f->name;
 	struct stat st;
-	int r;
+	int r = -1;
 
 	if (strlen(name) > PLY_NAME_MAX)
 		return -ENAMETOOLONG;
-	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+	if (m && !m->is_crossed) {
+		pthread_mutex_lock(&w->lock);
+		r = mountset_stat_below(&w->mounts, w->s->root, m->path, &st);
+		pthread_mutex_unlock(&w->lock);
+		/* a file with another mounted over it cannot be read: it is taken as it is seen */
+		if (r == 0 && S_ISDIR(st.st_mode))
+			f->node.flags |= SCAN_LEFT_OUT;
+		else
+			r = -1;
+	}
+	if (r < 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
 		return errno == ENOENT ? 0 : -errno;
+	if (m && !m->is_crossed && S_ISDIR(st.st_mode))
+		f->node.flags |= SCAN_LEFT_OUT;
 	f->dev = st.st_dev;
 	f->ino = st.st_ino;
 	f->many_names = st.st_nlink > 1 && !S_ISDIR(st.st_mode);
@@ -325,10 +242,12 @@ static int look(const struct walk *w, int fd, struct listing *l, struct found *f
 }
 
 /* Fills @l with what belongs to the tree, sorted. @path: of the directory, "" for the root. */
-static int list_dir(const struct walk *w, int fd, const char *path, struct listing *l,
+static int list_dir(struct walk *w, int fd, const char *path, struct listing *l,
 		    struct scan *notes)
 {
 	_cleanup_buf_ struct buf full = { 0 };
+	const struct mountpoint *here = mountset_at(&w->mounts, path);
+	bool is_top = here && *path ? here->is_crossed : !*path && w->root_is_mount;
 	size_t kept = 0, base = strlen(path);
 	int r = read_names(fd, l);
 
@@ -349,7 +268,8 @@ static int list_dir(const struct walk *w, int fd, const char *path, struct listi
 			return -ENOMEM;
 		if (is_excluded(w, (const char *)full.data))
 			continue;
-		r = look(w, fd, l, f);
+		m = mountset_at(&w->mounts, (const char *)full.data);
+		r = look(w, fd, l, f, m);
 		if (r < 0)
 			return r;
 		if (r == 0)
@@ -359,19 +279,16 @@ static int list_dir(const struct walk *w, int fd, const char *path, struct listi
 				return -ENOMEM;
 			continue;
 		}
-		if (!base && w->root_is_mount && !strcmp((const char *)full.data, "lost+found") &&
-		    S_ISDIR(f->node.mode) && f->node.uid == 0)
+		if (is_top && !strcmp(name, "lost+found") && S_ISDIR(f->node.mode) && f->node.uid == 0)
 			continue;
-		m = S_ISDIR(f->node.mode) ? mounted(w, (const char *)full.data) : NULL;
-		if (m) {
-			f->node.flags |= SCAN_LEFT_OUT;
-			if (note(notes, (const char *)full.data, why_of(m->type), m->type) < 0)
-				return -ENOMEM;
-		}
+		if (f->node.flags & SCAN_LEFT_OUT &&
+		    note(notes, (const char *)full.data, m->why, m->type) < 0)
+			return -ENOMEM;
 		l->v[kept++] = *f;
 	}
 	l->n = kept;
-	qsort_r(l->v, l->n, sizeof(*l->v), by_name, l->text.data);
+	if (l->n)
+		qsort_r(l->v, l->n, sizeof(*l->v), by_name, l->text.data);
 	return 0;
 }
 
@@ -550,13 +467,11 @@ static int open_root(const char *root, struct walk *w, struct ply_err *err)
 	if (!S_ISDIR(st.st_mode))
 		return ply_fail(err, -ENOTDIR, PLY_R_ROOT_NOT_DIRECTORY,
 				"%s: is no directory; give the root directory of a machine (mount a device first)", root);
-	r = find_mounts(w, fd, err);
+	r = mountset_find(&w->mounts, fd, w->o->one_file_system, err);
 	if (r < 0)
 		return r;
 	w->root_is_mount = mnt_place_fd(fd, &place) == 0 && place.is_root;
-	w->s->root = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (w->s->root < 0)
-		w->s->root = TAKE_FD(fd);
+	w->s->root = TAKE_FD(fd);
 	w->s->nodes[SCAN_ROOT] = (struct scan_node){
 		.mode = (uint16_t)st.st_mode,
 		.uid = st.st_uid,
@@ -588,6 +503,25 @@ static int run(struct walk *w, struct ply_err *err)
 	return w->failed < 0 && !w->err.code ? ply_fail_nomem(err) : w->failed;
 }
 
+/* What the catalog records: the mounts that were walked through, if their place is in the tree. */
+static int keep_mounts(struct walk *w)
+{
+	struct scan *s = w->s;
+
+	s->mounts = calloc(w->mounts.n + 1, sizeof(*s->mounts));
+	if (!s->mounts)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->mounts.n; i++) {
+		struct mountpoint *m = &w->mounts.v[i];
+		uint32_t node = *m->path ? scan_lookup(s, m->path, strlen(m->path)) : SCAN_NONE;
+
+		if (m->is_crossed && node != SCAN_NONE && S_ISDIR(s->nodes[node].mode))
+			s->mounts[s->nmounts++] = (struct scan_mount){ TAKE_PTR(m->path), TAKE_PTR(m->type),
+								       TAKE_PTR(m->subtree) };
+	}
+	return 0;
+}
+
 int scan_tree(const char *root, const struct scan_options *o, struct scan *ret, struct ply_err *err)
 {
 	struct scan s = { .root = -1, .first_unreadable = SCAN_NONE };
@@ -607,9 +541,9 @@ int scan_tree(const char *root, const struct scan_options *o, struct scan *ret, 
 	if (r == 0 && s.nodes[SCAN_ROOT].flags & SCAN_UNREADABLE)
 		r = ply_fail(err, -EACCES, PLY_R_ROOT_UNREADABLE, "%s: cannot be read: %s", root,
 			     strerror(EACCES));
-	for (size_t i = 0; i < w.nmounts; i++)
-		free(w.mounts[i].path);
-	free(w.mounts);
+	if (r == 0 && keep_mounts(&w) < 0)
+		r = ply_fail_nomem(err);
+	mountset_done(&w.mounts);
 	map_done(&w.links);
 	free(w.link);
 	pthread_cond_destroy(&w.more);
@@ -631,6 +565,12 @@ void scan_done(struct scan *s)
 	for (size_t i = 0; i < s->nleft_out; i++)
 		free(s->left_out[i].path);
 	free(s->left_out);
+	for (size_t i = 0; i < s->nmounts; i++) {
+		free(s->mounts[i].path);
+		free(s->mounts[i].type);
+		free(s->mounts[i].subtree);
+	}
+	free(s->mounts);
 	free(s->nodes);
 	buf_done(&s->names);
 	*s = (struct scan){ .root = -1 };

@@ -42,7 +42,8 @@ struct scan_node {
 };
 
 enum scan_why { SCAN_WHY_KERNEL, SCAN_WHY_TEMPORARY, SCAN_WHY_NETWORK, SCAN_WHY_REMOVABLE,
-		SCAN_WHY_LOCAL, SCAN_WHY_IMAGE, SCAN_WHY_VANISHED };
+		SCAN_WHY_LOCAL, SCAN_WHY_READ_ONLY, SCAN_WHY_AGAIN, SCAN_WHY_IMAGE,
+		SCAN_WHY_VANISHED };
 
 /* What is not in the capture though it is in the tree. */
 struct scan_note {
@@ -57,6 +58,11 @@ struct scan {
 	size_t n, cap;
 	struct buf names;
 	uint32_t ngroups;          /* groups are 1 .. ngroups */
+	struct scan_mount {        /* local file systems below the root, and in the tree; sorted */
+		char *path;        /* below the root */
+		char *type, *subtree;
+	} *mounts;
+	size_t nmounts;
 	struct scan_note *left_out;
 	size_t nleft_out, left_out_cap;
 	uint64_t unreadable;       /* files that this user cannot read */
@@ -70,6 +76,7 @@ struct scan_options {
 	struct scan_id {
 		uint64_t dev, ino;     /* ino 0: none */
 	} skip[2];                     /* left out: the image itself */
+	bool one_file_system;
 	struct progress_counters *counters;   /* may be NULL */
 };
 
