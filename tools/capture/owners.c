@@ -15,7 +15,6 @@
 #include "capture/owners.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 
 #include "base/util.h"
 #include "capture/facts.h"
+#include "capture/glob.h"
 
 #define NOBODY    FACT_NONE
 #define DEPTH_MAX 50               /* of searches in searches */
@@ -323,7 +323,7 @@ static uint16_t owner_of_path(struct work *w, const char *path, uint32_t self, u
 		return NOBODY;
 	d = at(w, dir);
 	for (uint32_t i = d->first_child; i < d->first_child + d->nchildren && found == NOBODY; i++)
-		if (i != self && fnmatch(last, scan_name(w->scan, i), 0) == 0)
+		if (i != self && glob_match(last, scan_name(w->scan, i), NULL))
 			found = owner_of(w, i, depth);
 	return found;
 }
@@ -331,7 +331,7 @@ static uint16_t owner_of_path(struct work *w, const char *path, uint32_t self, u
 /* --- rules ------------------------------------------------------------------------------ */
 
 /* The template's path; one without a slash at its begin is relative to the node's directory. */
-static int make_path(struct work *w, uint32_t node, const char *template, const struct rule_captures *c,
+static int make_path(struct work *w, uint32_t node, const char *template, const struct glob_captures *c,
 		     struct buf *out)
 {
 	_cleanup_buf_ struct buf rest = { 0 };
@@ -348,7 +348,7 @@ static int make_path(struct work *w, uint32_t node, const char *template, const 
 }
 
 static uint16_t apply_template(struct work *w, uint32_t node, const struct rule *rule,
-			       const char *template, const struct rule_captures *c, unsigned depth)
+			       const char *template, const struct glob_captures *c, unsigned depth)
 {
 	_cleanup_buf_ struct buf text = { 0 };
 	uint32_t comp;
@@ -377,12 +377,12 @@ static uint16_t apply_template(struct work *w, uint32_t node, const struct rule 
 
 static uint16_t apply(struct work *w, uint32_t node, const char *path, const struct rule *rule, unsigned depth)
 {
-	struct rule_captures c;
+	struct glob_captures c;
 	uint16_t comp = NOBODY;
 
 	if (rule->type && (at(w, node)->mode & S_IFMT) != rule->type)
 		return NOBODY;
-	if (rule->target && (!S_ISLNK(at(w, node)->mode) || fnmatch(rule->target, scan_target(w->scan, node), 0)))
+	if (rule->target && (!S_ISLNK(at(w, node)->mode) || !glob_match(rule->target, scan_target(w->scan, node), NULL)))
 		return NOBODY;
 	if (!rule_match(rule, path, &c))
 		return NOBODY;
@@ -483,7 +483,7 @@ static int mark_identity(struct work *w)
 	_cleanup_buf_ struct buf path = { 0 };
 
 	for (uint32_t i = 1; i < w->scan->n; i++) {
-		struct rule_captures c;
+		struct glob_captures c;
 
 		if (scan_path(w->scan, i, &path) < 0)
 			return -ENOMEM;
