@@ -194,6 +194,7 @@ static int scan(struct capture *cap, struct ply_err *err)
 		.nexclude = cap->o->exclude->n,
 		.one_file_system = cap->o->one_file_system,
 		.counters = cap->o->counters,
+		.cancelled = cap->o->cancelled,
 	};
 	struct stat st;
 	int r;

@@ -20,6 +20,7 @@ struct capture_options {
 	unsigned jobs;
 	bool force, allow_partial, one_file_system;
 	struct progress_counters *counters;
+	const atomic_bool *cancelled;      /* may be NULL: set by a signal */
 };
 
 struct capture_sub {
@@ -61,6 +62,7 @@ struct capture {
 	struct placed {            /* what several sub-images hold, for the join table */
 		uint32_t node;     /* a directory, or SCAN_NONE: a name of group */
 		uint32_t group;
+		uint32_t name;     /* of it, for messages */
 		uint64_t ref;
 		uint8_t digest[32];
 	} *placed;
