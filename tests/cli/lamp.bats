@@ -6,9 +6,9 @@ load ../lib/common
 bats_require_minimum_version 1.5.0
 
 components=(
-	-c "apache=apache2"
-	-c "mysql=mariadb-server,mariadb-client"
-	-c "php=php,php-cli,libapache2-mod-php,php-mysql"
+	-c "apache=apache2,apache2-bin,apache2-data"
+	-c "mysql=mariadb-server,mariadb-server-core,mariadb-client"
+	-c "php=php8.2-cli,libapache2-mod-php8.2"
 )
 
 setup_file()
