@@ -35,6 +35,7 @@ struct capture_report {
 	size_t nsubs;
 	uint64_t files, bytes, image_bytes;
 	uint64_t skipped;          /* files that could not be read (--allow-partial) */
+	char *first_flagged;       /* escaped path of a file with inode flags, or NULL */
 	char **changed;            /* paths, escaped, of files that changed while they were read */
 	size_t nchanged, changed_cap;
 	char **vanished;
