@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "base/util.h"
 #include "capture/capture.h"
+#include "capture/dryrun.h"
 #include "cli.h"
 #include "codec/codec.h"
 #include "verbs.h"
@@ -114,6 +115,7 @@ int cmd_capture(int argc, char **argv)
 	struct manifest manifest = { 0 };
 	const char *manifest_file = NULL;
 	unsigned level = CODEC_LEVEL_DEFAULT, jobs = ncpus();
+	bool dry_run = false, list = false;
 	bool force = false, allow_partial = false, one_file_system = false;
 	const char *when = NULL;
 	const struct cli_opt opts[] = {
@@ -126,6 +128,8 @@ int cmd_capture(int argc, char **argv)
 		{ "level", 0, "N", "of zstd, 1 to 19 (3)", CLI_NUMBER, &level },
 		{ "jobs", 'j', "N", "threads that compress (one for each processor)", CLI_NUMBER, &jobs },
 		{ "force", 'f', NULL, "replace IMAGE where it exists, once the new one is whole", CLI_FLAG, &force },
+		{ "dry-run", 'n', NULL, "print the split, write nothing; IMAGE may be left out", CLI_FLAG, &dry_run },
+		{ "list", 0, NULL, "with --dry-run: each path with its component", CLI_FLAG, &list },
 		{ "one-file-system", 0, NULL, "leave out local file systems mounted below ROOT", CLI_FLAG,
 		  &one_file_system },
 		{ "allow-partial", 0, NULL, "leave out, and count, what this user cannot read", CLI_FLAG,
@@ -136,7 +140,7 @@ int cmd_capture(int argc, char **argv)
 	};
 	const struct cli_spec spec = { "capture", "ROOT IMAGE",
 				       "Capture the machine whose root directory is ROOT into a new image.", opts,
-				       2, 2 };
+				       1, 2 };
 	struct progress_counters counters = { 0 };
 	struct capture_report report = { .scan.root = -1 };
 	struct capture_options o;
@@ -154,21 +158,28 @@ int cmd_capture(int argc, char **argv)
 		return cli_usage("--jobs is 1 to %u, not %u", JOBS_MAX, jobs);
 	if (progress_mode(when) < 0)
 		return cli_usage("--progress is auto, never or json, not '%s'", when);
+	if (args.n == 1 && !dry_run)
+		return cli_usage("an operand is missing: IMAGE");
+	if (list && !dry_run)
+		return cli_usage("--list goes with --dry-run");
 	o = (struct capture_options){ .root = args.v[0], .image = args.v[1], .wanted = &manifest,
 				      .exclude = &exclude, .level = (int)level, .jobs = jobs, .force = force,
 				      .allow_partial = allow_partial, .one_file_system = one_file_system, .counters = &counters };
 	/* file buffers come and go by the ten thousand: not a mapping each time */
 	mallopt(M_MMAP_THRESHOLD, 4 << 20);
 	mallopt(M_TRIM_THRESHOLD, 32 << 20);
-	progress = progress_begin(progress_mode(when), "capture", &counters);
 	r = read_wanted(&manifest, manifest_file, &wanted, &err);
-	if (r == 0)
+	progress = progress_begin(progress_mode(when), "capture", &counters);
+	if (r == 0 && dry_run)
+		code = capture_dry_run(&o, list);
+	else if (r == 0)
 		r = capture_run(&o, &report, &err);
 	progress_end(progress);
-	if (r < 0)
+	if (r < 0) {
 		code = cli_fail(&err);
-	else {
+	} else if (!dry_run) {
 		warn(&report, allow_partial);
+		capture_tell_split(&report.scan, &report.split);
 		code = EXIT_DONE;
 		if (cli_json)
 			code = print_json(&o, &report, now_s() - start);

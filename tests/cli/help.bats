@@ -63,7 +63,7 @@ described() {
 }
 
 @test "the man pages are clean mdoc, and plyfs(1) names each verb" {
-	for page in "$man"/*.1; do
+	for page in "$man"/*.1 "${man%1}5"/*.5; do
 		run mandoc -T lint -W warning "$page"
 		[ -z "$output" ] || { echo "$output"; false; }
 	done

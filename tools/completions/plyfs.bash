@@ -42,7 +42,7 @@ _plyfs_argument()
 	--section) _plyfs_list "$_plyfs_sections" "$2" ;;
 	--progress) mapfile -t COMPREPLY < <(compgen -W 'auto never json' -- "$2") ;;
 	--against) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
-	--image) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--image | -m | --manifest) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
 	-c | --component | -x | --exclude | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
 	--digest | --node) COMPREPLY=() ;;
 	*) return 1 ;;

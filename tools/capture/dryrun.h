@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a capture would do: scan, split, print. */
+#ifndef PLYFS_DRYRUN_H
+#define PLYFS_DRYRUN_H
+
+#include "capture/capture.h"
+
+/* Uses root, wanted, exclude, one_file_system, counters of @o; @list: print each path with its
+ * component too. The exit code of the verb. */
+int capture_dry_run(const struct capture_options *o, bool list);
+
+/* Notes of the split, and what no rule took, on stderr. */
+void capture_tell_split(const struct scan *scan, const struct split *split);
+
+#endif
