@@ -93,6 +93,7 @@
 	X(MANIFEST_KEY, 126) \
 	X(MANIFEST_VALUE, 127) \
 	X(RULES_MISSING, 128) \
+	X(COMPONENT_PATHS, 129)   /* a glob matches nothing */ \
 	/* layout, mount */ \
 	X(TARGET_NOT_FOUND, 140) \
 	X(TARGET_NOT_DIRECTORY, 141) \

@@ -4,6 +4,9 @@
 # gold.sh NAME: prints the path of a gold root, which is built first if need be.
 #
 #   lamp    Debian 12 with apache, mariadb and php as an administrator would have it (root, network)
+#   split   trees of one base with software installed as an administrator does, by apt with recommended packages
+#           (root, network): base, lamp, npr (nginx, postgresql, redis), six (both); for each piece
+#           of software alone the list of its paths: NAME.paths
 #   small   some 2,000 files with a dpkg database, made up (no network)
 #
 # Whoever uses one only reads it: it is shared by all tests, and kept between runs. The key is a
@@ -96,6 +99,81 @@ lamp_build() # LISTS ROOT
 		--customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap'
 }
 
+# Of each piece of software: what is installed by hand.
+split_packages()
+{
+	case $1 in
+	apache) echo apache2 ;;
+	mysql) echo mariadb-server ;;
+	php) echo php libapache2-mod-php php-mysql ;;
+	nginx) echo nginx ;;
+	postgresql) echo postgresql ;;
+	redis) echo redis ;;
+	esac
+}
+
+# split_grow DIR FROM SOFTWARE...: a copy of tree FROM with them installed one after the other
+split_grow()
+{
+	local dir=$1 from=$2 name packages
+	shift 2
+	cp -a --reflink=auto "$from" "$dir"
+	install -m 755 /dev/stdin "$dir/usr/sbin/policy-rc.d" <<<'exit 101'
+	for name; do
+		read -ra packages <<<"$(split_packages "$name")"
+		# mounts of its own, which go when it ends
+		# shellcheck disable=SC2016  # the inner shell expands these
+		unshare --mount --propagation private --pid --fork bash -c '
+			set -e
+			root=$1
+			shift
+			mount -t proc proc "$root/proc"
+			mount -t tmpfs tmpfs "$root/run"
+			mkdir "$root/run/lock"
+			mount --bind /dev "$root/dev"
+			mount --bind "$root.debs" "$root/var/cache/apt/archives"
+			touch "$root/etc/resolv.conf"
+			mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
+			DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -q -y -o Dpkg::Use-Pty=0 \
+				-o Dpkg::Options::=--force-unsafe-io -o APT::Keep-Downloaded-Packages=true "$@"
+		' - "$dir" "${apt_options[@]}" install "${packages[@]}" >"$dir.log" 2>&1 </dev/null ||
+			{
+				tail -n 40 "$dir.log" >&2
+				return 1
+			}
+	done
+	rm "$dir/usr/sbin/policy-rc.d"
+}
+
+split_paths() { find "$1" -mindepth 1 -printf '%P\0' | sort -z >"$2"; }
+
+split_build() # LISTS ROOT
+{
+	local line name apt_options=()
+	local base=systemd-sysv,openssh-server,python3,perl,man-db,linux-image-cloud-amd64,initramfs-tools,ca-certificates,curl,rsync,file
+	while IFS= read -r line; do apt_options+=(-o "${line%;}"); done < <(debian_apt_options | sed 's/ "/=/; s/";$//')
+	mkdir -p "$2" "$2/debs/partial"
+	# shellcheck disable=SC2016  # mmdebstrap's shell expands $1
+	debian_root "$1" "$2/base" --variant=important --skip=cleanup/apt/lists --include="$base" \
+		--customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap' \
+		--customize-hook='touch "$1/etc/resolv.conf"'
+	split_paths "$2/base" "$2/base.paths"
+	for name in apache mysql nginx postgresql redis lamp npr six php; do
+		ln -s debs "$2/$name.debs"
+		case $name in
+		lamp) split_grow "$2/lamp" "$2/base" apache mysql php ;;
+		npr) split_grow "$2/npr" "$2/base" nginx postgresql redis ;;
+		six) split_grow "$2/six" "$2/lamp" nginx postgresql redis ;;
+		php) split_grow "$2/php" "$2/base" apache php ;;
+		*) split_grow "$2/$name" "$2/base" "$name" ;;
+		esac
+		split_paths "$2/$name" "$2/$name.paths"
+		# to compare with, its paths are enough
+		case $name in lamp | npr | six) ;; *) rm -rf --one-file-system "${2:?}/$name" ;; esac
+	done
+	rm -rf "$2"/debs "$2"/*.debs "$2"/*.log "$2"/*.list
+}
+
 small_build() # unused ROOT
 {
 	mkdir "$2"
@@ -113,7 +191,7 @@ remove_work()
 build() # NAME INPUT: NAME_build into the cache, unless it is there
 {
 	local key dir
-	key=$({ declare -f "$1_build"; declare -f "$1_edits" || true; cat; } <<<"$2" | sha256sum | cut -c 1-16)
+	key=$({ declare -f "$1_build"; declare -f "$1_edits" "$1_packages" "$1_grow" || true; cat; } <<<"$2" | sha256sum | cut -c 1-16)
 	dir=$cache/gold-$1-$key
 	mkdir -p "$cache"
 	exec 9>"$cache/gold-$1.lock"
@@ -139,17 +217,17 @@ build() # NAME INPUT: NAME_build into the cache, unless it is there
 export SOURCE_DATE_EPOCH=1700000000 LC_ALL=C.UTF-8
 umask 022
 case ${1:-} in
-lamp)
-	[ "$(id -u)" = 0 ] || skip "lamp needs root: mmdebstrap makes devices and owners"
-	command -v mmdebstrap >/dev/null || skip "lamp needs mmdebstrap"
+lamp | split)
+	[ "$(id -u)" = 0 ] || skip "$1 needs root: mmdebstrap makes devices and owners"
+	command -v mmdebstrap >/dev/null || skip "$1 needs mmdebstrap"
 	lists=$(debian_lists) || skip "apt has no package source of Debian 12 (bookworm)"
-	build lamp "$(awk '{ print $4 }' <<<"$lists" | xargs sha256sum)" "$lists"
+	build "$1" "$(awk '{ print $4 }' <<<"$lists" | xargs sha256sum)" "$lists"
 	;;
 small)
 	build small "$(id -u) $(sha256sum <"$here/small.py")" ''
 	;;
 *)
-	echo "usage: gold.sh lamp|small" >&2
+	echo "usage: gold.sh lamp|split|small" >&2
 	exit 2
 	;;
 esac

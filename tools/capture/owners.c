@@ -143,7 +143,7 @@ static int own_glob(struct work *w, uint16_t comp, const struct manifest_item *i
 	}
 	if (r < 0)
 		return r;
-	return matched ? 0 : ply_fail(w->err, -ENOENT, PLY_R_USAGE, "%s: component %s: nothing matches %s",
+	return matched ? 0 : ply_fail(w->err, -ENOENT, PLY_R_COMPONENT_PATHS, "%s: component %s: nothing matches %s",
 				      item->where, w->split->closure.comps[comp].name, item->text);
 }
 

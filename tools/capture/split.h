@@ -46,7 +46,7 @@ struct split {
 /*
  * @db may be NULL (no package database). Sets comp of every node of @scan. PACKAGE_UNKNOWN,
  * PACKAGE_TWICE, PACKAGE_NEEDED, COMPONENT_PACKAGES, PKGDB_MISSING, PKGDB_UNFINISHED, RULES_MISSING,
- * USAGE (a glob that matches nothing).
+ * COMPONENT_PATHS (a glob that matches nothing).
  */
 int split_tree(struct scan *scan, const struct pkgdb *db, const struct manifest *wanted,
 	       struct split *ret, struct ply_err *err);
