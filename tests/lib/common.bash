@@ -33,7 +33,7 @@ gold()
 lamp=(
 	-c "apache=apache2,apache2-bin,apache2-data"
 	-c "mysql=mariadb-server,mariadb-server-core,mariadb-client"
-	-c "php=php,php-cli,php-mysql,libapache2-mod-php,php8.2-cli,libapache2-mod-php8.2"
+	-c "php=php8.2-cli,libapache2-mod-php8.2"
 )
 
 # for setup: skips where setup_file could not; each test has a directory of its own
