@@ -358,6 +358,8 @@ static int read_action(struct rule *rule, const struct yaml_doc *d, const struct
 				 "a rule must say where its paths go: to, as, unit, package or by is missing");
 	if (rule->action == RULE_BY)
 		return read_methods(rule, d, found, err);
+	if (yaml_expect(d, found, YAML_TEXT, found->key, err) < 0 || check_braces(d, found, err) < 0)
+		return -EINVAL;
 	return read_words(d, found, found->key, &rule->templates, &rule->ntemplates, err);
 }
 
