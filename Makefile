@@ -44,7 +44,7 @@ ifneq ($(findstring clang,$(CC)),)
 build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
-	e2fsprogs mandoc shellcheck
+	e2fsprogs mandoc shellcheck procps bsdextrautils
 bench-packages := squashfs-tools squashfuse python3
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long

@@ -19,6 +19,9 @@ if [ -z "${PLYFS_BARE:-}" ]; then
 	done
 	PLYFS_BARE=1 exec unshare --mount --propagation private "$0" "$@"
 fi
+# copies of mounts that others want to end
+awk '$0 ~ / - fuse/ { print $5 }' /proc/self/mountinfo | while IFS= read -r point; do umount -l "$(printf '%b' "$point")" || true; done
+
 # shellcheck source=tests/lib/debian.sh
 . "$checkout/tests/lib/debian.sh"
 

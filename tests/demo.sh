@@ -56,7 +56,7 @@ add_component() # NAME PATTERN...
 	local name=$1 found
 	shift
 	command -v dpkg-query >/dev/null || return 0
-	found=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p' | sort -u | paste -sd ,)
+	found=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p' | sort -u | paste -sd ,) || true
 	[ -n "$found" ] && [ "${#names[@]}" -lt 3 ] || return 0
 	components+=(-c "$name=$found")
 	names+=("$name")

@@ -8,6 +8,7 @@
 
 #include "base/pool.h"
 #include "base/util.h"
+#include "cancel.h"
 #include "capture/capture.h"
 #include "capture/dryrun.h"
 #include "cli.h"
@@ -47,6 +48,10 @@ static void warn(const struct capture_report *r, bool allow_partial)
 	for (size_t i = 0; i < r->nchanged; i++)
 		cli_note("warning: /%s changed while it was read, several times; its content may be of no single moment",
 			 r->changed[i]);
+	if (r->scan.flagged)
+		cli_note("not captured: the inode flags (chattr) of %llu files%s%s",
+			 (unsigned long long)r->scan.flagged, r->first_flagged ? ", the first is /" : "",
+			 r->first_flagged ? r->first_flagged : "");
 	if (allow_partial && r->skipped)
 		cli_note("left out: %llu files that this user cannot read", (unsigned long long)r->skipped);
 }
@@ -73,9 +78,10 @@ static int print_json(const struct capture_options *o, const struct capture_repo
 		const struct scan_note *n = &r->scan.left_out[i];
 
 		json_array_append_new(left_out,
-				      json_pack("{s:o,s:s,s:s}", "path",
+				      json_pack("{s:o,s:s,s:o}", "path",
 						cli_json_name(n->path, strlen(n->path)), "why",
-						scan_why_text(n->why), "type", n->type));
+						scan_why_text(n->why), "type",
+						cli_json_name(n->type, strlen(n->type))));
 	}
 	return cli_print_json(json_pack("{s:o,s:o,s:I,s:I,s:I,s:f,s:o,s:o,s:o,s:o,s:I}", "root",
 					cli_json_name(o->root, strlen(o->root)), "image",
@@ -114,7 +120,7 @@ int cmd_capture(int argc, char **argv)
 	_cleanup_list_ struct cli_list wanted = { 0 }, exclude = { 0 };
 	struct manifest manifest = { 0 };
 	const char *manifest_file = NULL;
-	unsigned level = CODEC_LEVEL_DEFAULT, jobs = ncpus();
+	unsigned level = CODEC_LEVEL_DEFAULT, jobs = MIN(ncpus(), JOBS_MAX);
 	bool dry_run = false, list = false;
 	bool force = false, allow_partial = false, one_file_system = false;
 	const char *when = NULL;
@@ -164,7 +170,8 @@ int cmd_capture(int argc, char **argv)
 		return cli_usage("--list goes with --dry-run");
 	o = (struct capture_options){ .root = args.v[0], .image = args.v[1], .wanted = &manifest,
 				      .exclude = &exclude, .level = (int)level, .jobs = jobs, .force = force,
-				      .allow_partial = allow_partial, .one_file_system = one_file_system, .counters = &counters };
+				      .allow_partial = allow_partial, .one_file_system = one_file_system, .counters = &counters,
+				      .cancelled = cancel_on_signals() };
 	/* file buffers come and go by the ten thousand: not a mapping each time */
 	mallopt(M_MMAP_THRESHOLD, 4 << 20);
 	mallopt(M_TRIM_THRESHOLD, 32 << 20);

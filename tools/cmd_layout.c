@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* plyfs layout: a selection of an image as ordinary files in an empty directory. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,32 +8,11 @@
 
 #include "base/pool.h"
 #include "base/util.h"
+#include "cancel.h"
 #include "layout/layout.h"
 #include "open.h"
 #include "progress.h"
 #include "verbs.h"
-
-static atomic_bool cancel;
-
-static void on_signal(int signal)
-{
-	(void)signal;
-	atomic_store(&cancel, true);
-}
-
-/* Ctrl-C takes out what was laid out; a file size limit is an error, not the end. */
-static void catch_signals(void)
-{
-	const struct sigaction stop = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-	struct sigaction before;
-	const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-			sigaction(signals[i], &stop, NULL);
-	}
-	signal(SIGXFSZ, SIG_IGN);
-}
 
 /* "self" or UID:GID. */
 static int parse_owner(const char *text, struct layout_options *o)
@@ -124,7 +102,7 @@ int cmd_layout(int argc, char **argv)
 	_cleanup_list_ struct cli_list names = { 0 };
 	_cleanup_opened_ struct opened image = { 0 };
 	struct progress_counters counters = { 0 };
-	struct layout_options o = { .streams = ncpus(), .sync = true, .cancel = &cancel };
+	struct layout_options o = { .streams = MIN(ncpus(), 256u), .sync = true };
 	const char *when = NULL, *owner = NULL;
 	bool no_sync = false;
 	const struct cli_opt opts[] = {
@@ -162,7 +140,7 @@ int cmd_layout(int argc, char **argv)
 	r = open_view(args.v[0], &names, &image, &err);
 	if (r < 0)
 		return cli_fail(&err);
-	catch_signals();
+	o.cancel = cancel_on_signals();
 	progress = progress_begin((enum progress_mode)mode, "layout", &counters);
 	r = layout_run(image.view, args.v[1], &o, &report, &err);
 	progress_end(progress);

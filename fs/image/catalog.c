@@ -168,6 +168,26 @@ static int read_sub(struct reader *rd, uint64_t i, struct ply_err *err)
 	return r;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int check_names(const struct catalog *c, struct ply_err *err)
+{
+	_cleanup_free_ const char **names = calloc(c->nsubs, sizeof(*names));
+
+	if (!names)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < c->nsubs; i++)
+		names[i] = c->subs[i].info.name;
+	qsort(names, c->nsubs, sizeof(*names), by_name);
+	for (uint32_t i = 1; i < c->nsubs; i++)
+		if (!strcmp(names[i - 1], names[i]))
+			return BAD("catalog: two sub-images are called %s", names[i]);
+	return 0;
+}
+
 static int read_subs(struct reader *rd, struct ply_err *err)
 {
 	struct catalog *c = rd->c;
@@ -191,11 +211,8 @@ static int read_subs(struct reader *rd, struct ply_err *err)
 	for (uint32_t i = 0; i < c->nsubs; i++) {
 		if (i && c->subs[i].info.rank == c->subs[i - 1].info.rank)
 			return BAD("catalog: two sub-images of rank %u", c->subs[i].info.rank);
-		for (uint32_t k = 0; k < i; k++)
-			if (strcmp(c->subs[i].info.name, c->subs[k].info.name) == 0)
-				return BAD("catalog: two sub-images are called %s", c->subs[i].info.name);
 	}
-	return 0;
+	return check_names(c, err);
 }
 
 static int read_relations(struct reader *rd, struct ply_err *err)
@@ -209,6 +226,7 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		rd->by_number[c->subs[i].info.number] = (uint16_t)(i + 1);
 	for (uint64_t i = 0; i < rd->relations->count; i++) {
 		struct ply_disk_relation d;
+		uint32_t *groups;
 		struct catalog_sub *s;
 		const char **grown, *to;
 		const void *p;
@@ -231,6 +249,11 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 			return ply_fail_nomem(err);
 		grown[s->info.nrequires] = to;
 		s->info.requires = grown;
+		groups = reallocarray((void *)s->info.require_groups, s->info.nrequires + 1, sizeof(*groups));
+		if (!groups)
+			return ply_fail_nomem(err);
+		groups[s->info.nrequires] = le32_get(d.group);
+		s->info.require_groups = groups;
 		s->info.nrequires++;
 	}
 	return 0;
@@ -331,8 +354,10 @@ struct catalog *catalog_close(struct catalog *c)
 {
 	if (!c)
 		return NULL;
-	for (uint32_t i = 0; i < c->nsubs; i++)
+	for (uint32_t i = 0; i < c->nsubs; i++) {
 		free((void *)c->subs[i].info.requires);
+		free((void *)c->subs[i].info.require_groups);
+	}
 	for (size_t i = 0; i < c->nstrings; i++)
 		free(c->strings[i]);
 	free(c->strings);

@@ -4,7 +4,7 @@
  *
  * The file has no name (O_TMPFILE) until everything is written and synced, so
  * there is nothing to clean up after a crash. Where the file system has no
- * O_TMPFILE it has a hidden name beside the final one. Replacing an old image is a link
+ * O_TMPFILE it has a hidden name beside the final one, which a crash leaves behind. Replacing an old image is a link
  * to a hidden name and a rename: the old one is there until the new one is.
  */
 #include "image/image_write.h"
@@ -240,7 +240,7 @@ int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct su
 	    array_grow(&w->subs, &w->subs_cap, w->nsubs + 1, sizeof(*w->subs)) < 0)
 		return ply_fail_nomem(err);
 	for (uint32_t i = 0; i < s->nrequires; i++)
-		if (relation(w, PLY_REL_REQUIRES, number, i, s->requires[i]) < 0)
+		if (relation(w, PLY_REL_REQUIRES, number, s->groups ? s->groups[i] : i, s->requires[i]) < 0)
 			return ply_fail_nomem(err);
 	w->subs[w->nsubs++] = (struct pending_sub){ .row = row };
 	*ret_number = number;
@@ -441,18 +441,42 @@ static int sys(struct imagew *w, const char *what, struct ply_err *err)
 	return ply_fail(err, -errno, PLY_R_OUTPUT_WRITE, "%s: %s: %s", w->path, what, strerror(errno));
 }
 
+static int appeared(struct imagew *w, struct ply_err *err)
+{
+	return ply_fail(err, -EEXIST, PLY_R_IMAGE_EXISTS, "%s: appeared meanwhile; it was left alone", w->path);
+}
+
+/* The name itself on the disk. EINVAL: the file system has no such thing. */
+static int sync_dir(struct imagew *w, struct ply_err *err)
+{
+	_cleanup_close_ int dir = openat(w->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return errno == EACCES ? 0 : sys(w, "cannot open its directory to sync it", err);
+	if (fsync(dir) < 0 && errno != EINVAL)
+		return sys(w, "has its name, but its directory cannot be synced", err);
+	return 0;
+}
+
 /* Give the synced file its name. */
 static int publish_name(struct imagew *w, struct ply_err *err)
 {
 	char proc[40];
-	int dir;
 
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", w->fd);
+	if (w->hidden && !w->force) {
+		/* there may be no hard links here either (vfat): a rename that overwrites nothing */
+		if (renameat2(w->dirfd, w->hidden, w->dirfd, w->base, RENAME_NOREPLACE) == 0) {
+			free(TAKE_PTR(w->hidden));
+			return sync_dir(w, err);
+		}
+		if (errno == EEXIST)
+			return appeared(w, err);
+	}
 	if (!w->hidden && !w->force) {
 		if (linkat(AT_FDCWD, proc, w->dirfd, w->base, AT_SYMLINK_FOLLOW) < 0) {
 			if (errno == EEXIST)
-				return ply_fail(err, -EEXIST, PLY_R_IMAGE_EXISTS,
-						"%s: appeared meanwhile; it was left alone", w->path);
+				return appeared(w, err);
 			return sys(w, "cannot give the image its name", err);
 		}
 	} else {
@@ -473,12 +497,7 @@ static int publish_name(struct imagew *w, struct ply_err *err)
 			unlinkat(w->dirfd, w->hidden, 0);
 		free(TAKE_PTR(w->hidden));
 	}
-	dir = openat(w->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir >= 0) {
-		fsync(dir);
-		close(dir);
-	}
-	return 0;
+	return sync_dir(w, err);
 }
 
 int imagew_publish(struct imagew *w, const struct imagew_options *o, struct ply_err *err)

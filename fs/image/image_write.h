@@ -27,6 +27,7 @@ struct imagew_sub {
 	uint32_t rank;
 	uint32_t flags;
 	const char *const *requires;
+	const uint32_t *groups;    /* with each: equal ones are alternatives; NULL: none are */
 	uint32_t nrequires;
 };
 /* Add a finished segment; numbers are given in order of calls, os first (number 0). */

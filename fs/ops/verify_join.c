@@ -18,7 +18,6 @@
 #include "ops/verify_internal.h"
 
 #define BUFFER (1u << 20)
-#define HOLES_MAX (1ull << 30)
 
 struct joins {
 	struct verify *v;
@@ -78,7 +77,7 @@ static int content_digest(struct joins *jn, struct sub *s, const struct ply_node
 	const void *target;
 
 	/* a hole costs as much as data here: what is nearly all holes is not worth it */
-	if (S_ISREG(n->mode) && n->size > (sub_limits(s)->blocks << PLY_BLOCK_BITS) + HOLES_MAX)
+	if (S_ISREG(n->mode) && n->size > (sub_limits(s)->blocks << PLY_BLOCK_BITS) + PLY_DIGEST_HOLES_MAX)
 		return -EFBIG;
 	sha256_reset(jn->sha);
 	if (S_ISLNK(n->mode)) {

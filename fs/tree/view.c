@@ -21,7 +21,9 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/map.h"
 #include "base/util.h"
+#include "codec/codec.h"
 #include "tree/view_impl.h"
 
 #define CACHE_DEFAULT (64u << 20)
@@ -42,55 +44,122 @@ static int unknown_name(struct ply_image *im, const char *name, struct ply_err *
 	return r;
 }
 
-/* Mark @pos and all that it requires. */
-static int select_sub(struct ply_image *im, uint32_t pos, bool *selected, struct ply_err *err)
+struct choice {
+	struct ply_image *im;
+	bool *selected;
+	uint32_t *todo, ntodo;     /* selected, and what they certainly require not looked at */
+	uint32_t *open, nopen;     /* selected, in that order: their alternatives come later */
+	struct map names;          /* hash -> position */
+};
+
+static uint64_t name_hash(const char *name)
 {
-	uint32_t n = ply_image_nsubs(im), ntodo = 0;
-	uint32_t *todo = malloc(n * sizeof(*todo));
+	return xxh3(name, strlen(name), 0);
+}
+
+static bool find_name(const struct choice *c, const char *name, uint32_t *ret)
+{
+	uint64_t h = name_hash(name);
+
+	for (size_t i = map_first(&c->names, h); i != MAP_END; i = map_next(&c->names, h, i)) {
+		*ret = (uint32_t)c->names.slots[i].value;
+		if (!strcmp(ply_image_sub_info(c->im, *ret)->name, name))
+			return true;
+	}
+	return false;
+}
+
+static void select_sub(struct choice *c, uint32_t pos)
+{
+	if (c->selected[pos])
+		return;
+	c->selected[pos] = true;
+	c->todo[c->ntodo++] = pos;
+	c->open[c->nopen++] = pos;
+}
+
+/* The group of requirements of @s that begins at @k: its end; how many of it are in the image, the
+ * first of them, and whether one is selected. */
+static uint32_t look_at_group(const struct choice *c, const struct ply_sub_info *s, uint32_t k,
+			      uint32_t *ret_known, uint32_t *ret_first, bool *ret_met)
+{
+	uint32_t end = k, pos;
+
+	*ret_known = 0;
+	*ret_met = false;
+	for (; end < s->nrequires && s->require_groups[end] == s->require_groups[k]; end++) {
+		if (!find_name(c, s->requires[end], &pos))
+			continue;
+		if (!(*ret_known)++)
+			*ret_first = pos;
+		*ret_met |= c->selected[pos];
+	}
+	return end;
+}
+
+/* Of @pos what it requires without a choice, or, with @choose, one of each group of which none is
+ * selected: the first. */
+static int follow(struct choice *c, uint32_t pos, bool choose, struct ply_err *err)
+{
+	const struct ply_sub_info *s = ply_image_sub_info(c->im, pos);
+
+	for (uint32_t k = 0, end; k < s->nrequires; k = end) {
+		uint32_t known, first;
+		bool met;
+
+		end = look_at_group(c, s, k, &known, &first, &met);
+		if (!known)
+			return ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN,
+					"sub-image %s requires %s, which the image does not hold", s->name,
+					s->requires[k]);
+		if (!met && (choose || end - k == 1))
+			select_sub(c, first);
+	}
+	return 0;
+}
+
+/* All that the selected ones require; what is certain before what is chosen. */
+static int close_choice(struct choice *c, struct ply_err *err)
+{
 	int r = 0;
 
-	if (!todo)
-		return ply_fail_nomem(err);
-	if (!selected[pos]) {
-		selected[pos] = true;
-		todo[ntodo++] = pos;
-	}
-	while (r == 0 && ntodo) {
-		const struct ply_sub_info *s = ply_image_sub_info(im, todo[--ntodo]);
-
-		for (uint32_t k = 0; r == 0 && k < s->nrequires; k++) {
-			uint32_t q;
-
-			if (ply_image_find_sub(im, s->requires[k], &q) < 0)
-				r = ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN,
-					     "sub-image %s requires %s, which the image does not hold",
-					     s->name, s->requires[k]);
-			else if (!selected[q]) {
-				selected[q] = true;
-				todo[ntodo++] = q;
-			}
-		}
-	}
-	free(todo);
+	for (uint32_t at = 0; r == 0 && (c->ntodo || at < c->nopen);)
+		r = c->ntodo ? follow(c, c->todo[--c->ntodo], false, err) : follow(c, c->open[at++], true, err);
 	return r;
 }
 
 static int choose(struct ply_image *im, const char *const *names, size_t n, bool *selected,
 		  struct ply_err *err)
 {
-	uint32_t pos;
-	int r;
+	uint32_t nsubs = ply_image_nsubs(im), pos;
+	struct choice c = { .im = im, .selected = selected };
+	int r = 0;
 
 	if (!n) {
-		memset(selected, 1, ply_image_nsubs(im));
+		memset(selected, 1, nsubs);
 		return 0;
 	}
-	r = select_sub(im, 0, selected, err);   /* os has rank 0 */
+	c.todo = malloc(nsubs * sizeof(*c.todo));
+	c.open = malloc(nsubs * sizeof(*c.open));
+	if (!c.todo || !c.open)
+		r = -ENOMEM;
+	for (uint32_t i = 0; r == 0 && i < nsubs; i++)
+		r = map_add(&c.names, name_hash(ply_image_sub_info(im, i)->name), i);
+	if (r < 0)
+		ply_fail_nomem(err);
+	else
+		select_sub(&c, 0);   /* os has rank 0 */
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (ply_image_find_sub(im, names[i], &pos) < 0)
-			return unknown_name(im, names[i], err);
-		r = select_sub(im, pos, selected, err);
+		if (find_name(&c, names[i], &pos))
+			select_sub(&c, pos);
+		else
+			r = unknown_name(im, names[i], err);
 	}
+	if (r == 0)
+		r = close_choice(&c, err);
+	free(c.todo);
+	free(c.open);
+	map_done(&c.names);
 	return r;
 }
 

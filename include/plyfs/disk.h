@@ -62,6 +62,7 @@ static inline le64 le64_put(uint64_t v)
 #define PLY_INLINE_MAX      64u        /* content of a node kept in the HEAP section */
 #define PLY_SIZE_MAX        INT64_MAX  /* of a file: off_t */
 #define PLY_SUB_NAME_MAX    128u
+#define PLY_DIGEST_HOLES_MAX (1ULL << 30) /* content with more bytes of holes has no digest (zeros) */
 #define PLY_CATALOG_MAX     (64u << 20) /* read whole at open */
 
 /*

@@ -37,6 +37,7 @@ struct ply_sub_info {
 	uint8_t digest[32];        /* of its base segment */
 	uint32_t nrequires;
 	const char *const *requires; /* names */
+	const uint32_t *require_groups; /* with each: those of one group are alternatives */
 };
 
 /* A file system of the captured machine that was mounted below its root and is in the image. */

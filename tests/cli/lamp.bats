@@ -5,17 +5,11 @@
 load ../lib/common
 bats_require_minimum_version 1.5.0
 
-components=(
-	-c "apache=apache2"
-	-c "mysql=mariadb-server,mariadb-client"
-	-c "php=php,php-cli,libapache2-mod-php,php-mysql"
-)
-
 setup_file()
 {
 	need_root "the gold root has devices and owners" && gold lamp || return 0
 	export image=$BATS_FILE_TMPDIR/lamp.plyfs
-	SOURCE_DATE_EPOCH=1700000000 plyfs capture "$gold" "$image" "${components[@]}" >"$BATS_FILE_TMPDIR/capture.log"
+	SOURCE_DATE_EPOCH=1700000000 plyfs capture "$gold" "$image" "${lamp[@]}" >"$BATS_FILE_TMPDIR/capture.log"
 }
 
 setup()
@@ -78,7 +72,7 @@ below()
 @test "capture gives the same bytes: -j1, -j16, and once more" {
 	local options
 	for options in -j1 -j16 -j2; do
-		SOURCE_DATE_EPOCH=1700000000 plyfs capture "$gold" again.plyfs "${components[@]}" "$options"
+		SOURCE_DATE_EPOCH=1700000000 plyfs capture "$gold" again.plyfs "${lamp[@]}" "$options"
 		cmp "$image" again.plyfs
 		rm again.plyfs
 	done

@@ -281,6 +281,8 @@ b" ]
 		[ -z "$(ls -A target)" ] || break
 	done
 	[ -n "$(ls -A target)" ] || skip "it was never killed in the middle"
+	# timeout(1) does not wait for what it kills
+	for i in $(seq 100); do flock -n target true && break || sleep 0.1; done
 	[ -z "$(find target -name '.plyfs-*')" ]
 	run -1 plyfs layout i.plyfs target
 	[[ $output == *"is not empty"*"remove what it left"* ]]

@@ -110,7 +110,7 @@ damage() { # FILE OFFSET
 	plyfs layout "$image" target -s os >/dev/null
 	run -0 --separate-stderr plyfs verify "$image" --against target -s os
 	run -1 plyfs verify "$image" --against target
-	[[ $output == *"/opt/app/data: missing in the tree"* ]]
+	[[ $output == *"/opt/app"*": missing in the tree"* ]]
 }
 
 # Run `change`, then: the finding "$1" (python tuple: path, field) and exit 1.

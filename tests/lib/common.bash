@@ -27,6 +27,15 @@ gold()
 	[ "$rc" = 0 ] || { cat "$BATS_FILE_TMPDIR/gold.log"; exit 1; }
 }
 
+# The components of the LAMP machine. The packages of no version stand with those that they need, else
+# os would need a component.
+# shellcheck disable=SC2034  # used by who loads this
+lamp=(
+	-c "apache=apache2,apache2-bin,apache2-data"
+	-c "mysql=mariadb-server,mariadb-server-core,mariadb-client"
+	-c "php=php8.2-cli,libapache2-mod-php8.2"
+)
+
 # for setup: skips where setup_file could not; each test has a directory of its own
 ready()
 {

@@ -42,8 +42,7 @@ debian_root()
 	shift 2
 	while IFS= read -r line; do options+=(--aptopt="$line"); done < <(debian_apt_options)
 	awk '{ print "deb", $1, $2, $3 }' <<<"$lists" >"$dir.list"
-	# in a mount namespace of its own, so that the mounts go when it is killed
-	unshare --mount --propagation slave mmdebstrap --mode=root --format=directory --quiet --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+	mmdebstrap --mode=root --format=directory --quiet --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
 		--dpkgopt=force-unsafe-io "${options[@]}" "$@" bookworm "$dir" "$dir.list" >"$dir.log" 2>&1 </dev/null ||
 		{
 			tail -n 40 "$dir.log" >&2

@@ -180,6 +180,14 @@ small_build() # unused ROOT
 	"$here/small.py" "$2" >&2
 }
 
+# A build that was killed leaves /proc and /sys mounted. (A mount namespace would take them along, but
+# it also holds copies of all other mounts, and a test that unmounts one then waits for us.)
+remove_work()
+{
+	awk -v work="$work/" 'index($5, work) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r -n 1 umount -l
+	rm -rf --one-file-system "$work"
+}
+
 build() # NAME INPUT: NAME_build into the cache, unless it is there
 {
 	local key dir
@@ -190,9 +198,9 @@ build() # NAME INPUT: NAME_build into the cache, unless it is there
 	flock 9
 	if [ ! -d "$dir" ]; then
 		work=$cache/gold-$1.new
-		rm -rf --one-file-system "$work"
+		remove_work
 		mkdir "$work"
-		trap 'rm -rf --one-file-system "$work"' EXIT   # work is global: the trap runs later
+		trap remove_work EXIT
 		echo "gold.sh: building $1 (key $key)" >&2
 		"$1_build" "$3" "$work/root" 9>&-
 		sync -f "$work"

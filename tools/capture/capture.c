@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/beneath.h"
+#include "base/inroot.h"
 #include "base/pool.h"
 #include "base/util.h"
 #include "capture/idnames.h"
@@ -55,20 +55,16 @@ static int read_time(struct capture *cap, struct ply_err *err)
 /* "debian-12" of etc/os-release, or usr/lib/os-release; "" where neither tells. */
 static void read_distro(int root, char *ret, size_t size)
 {
-	static const char *const dirs[] = { "etc", "usr/lib" };
-	char text[8192], id[64] = "", version[64] = "";
+	static const char *const files[] = { "etc/os-release", "usr/lib/os-release" };
+	char id[64] = "", version[64] = "";
 
 	*ret = '\0';
-	for (size_t i = 0; i < ARRAY_SIZE(dirs) && !*id; i++) {
-		_cleanup_close_ int dir = beneath_open(root, dirs[i], strlen(dirs[i]), O_PATH), fd = -1;
-		ssize_t n;
+	for (size_t i = 0; i < ARRAY_SIZE(files) && !*id; i++) {
+		_cleanup_buf_ struct buf text = { 0 };
 
-		fd = dir < 0 ? -1 : openat(dir, "os-release", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-		if (n <= 0)
+		if (inroot_read(root, files[i], 65536, &text) < 0)
 			continue;
-		text[n] = '\0';
-		for (char *line, *rest = text; (line = strsep(&rest, "\n"));) {
+		for (char *line, *rest = (char *)text.data; (line = strsep(&rest, "\n"));) {
 			char *to = !strncmp(line, "ID=", 3) ? id :
 				   !strncmp(line, "VERSION_ID=", 11) ? version : NULL;
 			const char *value = strchr(line, '=');
@@ -125,6 +121,17 @@ static int find_crossing(struct capture *cap)
 	return 0;
 }
 
+static int read_names(const struct capture *cap, struct idnames *users, struct idnames *groups,
+		      struct ply_err *err)
+{
+	int r = idnames_read(users, cap->scan->root, "etc/passwd");
+
+	if (r < 0)
+		return ply_fail_sys(err, r, "/etc/passwd of the machine cannot be read");
+	r = idnames_read(groups, cap->scan->root, "etc/group");
+	return r < 0 ? ply_fail_sys(err, r, "/etc/group of the machine cannot be read") : 0;
+}
+
 static int prepare(struct capture *cap, struct ply_err *err)
 {
 	cap->index = calloc(cap->scan->n, sizeof(*cap->index));
@@ -144,6 +151,7 @@ static int add_sub(struct capture *cap, size_t c, const char *arch, const char *
 		.rank = (uint32_t)c,
 		.flags = comp->flags,
 		.requires = comp->requires,
+		.groups = comp->groups,
 		.nrequires = (uint32_t)comp->nrequires,
 	};
 	struct capture_sub *r = &cap->report->subs[c];
@@ -194,6 +202,7 @@ static int scan(struct capture *cap, struct ply_err *err)
 		.nexclude = cap->o->exclude->n,
 		.one_file_system = cap->o->one_file_system,
 		.counters = cap->o->counters,
+		.cancelled = cap->o->cancelled,
 	};
 	struct stat st;
 	int r;
@@ -207,6 +216,14 @@ static int scan(struct capture *cap, struct ply_err *err)
 		atomic_store(&cap->o->counters->phase, "scan");
 	r = scan_tree(cap->o->root, &so, cap->scan, err);
 	cap->report->skipped = cap->scan->unreadable;
+	if (r == 0 && cap->scan->flagged) {
+		char **one = NULL;
+		size_t n = 0, room = 0;
+
+		if (capture_note(&one, &n, &room, cap->scan, cap->scan->first_flagged) == 0)
+			cap->report->first_flagged = one[0];
+		free(one);
+	}
 	if (r == 0 && cap->o->counters) {
 		atomic_store(&cap->o->counters->phase, "write");
 		atomic_store(&cap->o->counters->total_bytes, cap->scan->bytes);
@@ -242,9 +259,7 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 	if (r == 0) {
 		ret->nsubs = cap.split->ncomps;
 		ret->subs = calloc(ret->nsubs, sizeof(*ret->subs));
-		if (!ret->subs || idnames_read(&users, cap.scan->root, "passwd") < 0 ||
-		    idnames_read(&groups, cap.scan->root, "group") < 0)
-			r = ply_fail_nomem(err);
+		r = ret->subs ? read_names(&cap, &users, &groups, err) : ply_fail_nomem(err);
 	}
 	cap.users = &users;
 	cap.groups = &groups;
@@ -281,6 +296,7 @@ void capture_report_done(struct capture_report *r)
 	split_done(&r->split);
 	scan_done(&r->scan);
 	free(r->subs);
+	free(r->first_flagged);
 	free_list(r->changed, r->nchanged);
 	free_list(r->vanished, r->nvanished);
 }

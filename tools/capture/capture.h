@@ -20,6 +20,7 @@ struct capture_options {
 	unsigned jobs;
 	bool force, allow_partial, one_file_system;
 	struct progress_counters *counters;
+	const atomic_bool *cancelled;      /* may be NULL: set by a signal */
 };
 
 struct capture_sub {
@@ -34,6 +35,7 @@ struct capture_report {
 	size_t nsubs;
 	uint64_t files, bytes, image_bytes;
 	uint64_t skipped;          /* files that could not be read (--allow-partial) */
+	char *first_flagged;       /* escaped path of a file with inode flags, or NULL */
 	char **changed;            /* paths, escaped, of files that changed while they were read */
 	size_t nchanged, changed_cap;
 	char **vanished;
@@ -61,6 +63,7 @@ struct capture {
 	struct placed {            /* what several sub-images hold, for the join table */
 		uint32_t node;     /* a directory, or SCAN_NONE: a name of group */
 		uint32_t group;
+		uint32_t name;     /* of it, for messages */
 		uint64_t ref;
 		uint8_t digest[32];
 	} *placed;

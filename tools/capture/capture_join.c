@@ -121,6 +121,19 @@ static int by_ref(const void *a, const void *b)
 	return x->ref < y->ref ? -1 : x->ref > y->ref;
 }
 
+/* Read at different moments, the members may differ: that is told, as for any file that changes. */
+static int tell_unequal(struct capture *cap, const struct group *g, struct ply_err *err)
+{
+	const struct placed *p = &cap->placed[g->first];
+	struct capture_report *r = cap->report;
+
+	for (uint32_t i = 1; i < g->n; i++)
+		if (memcmp(p[0].digest, p[i].digest, sizeof(p[0].digest)) != 0)
+			return capture_note(&r->changed, &r->nchanged, &r->changed_cap, cap->scan, p[i].name) < 0 ?
+				ply_fail_nomem(err) : 0;
+	return 0;
+}
+
 static int write_groups(struct capture *cap, struct ply_err *err)
 {
 	struct group *v = NULL;
@@ -143,8 +156,11 @@ static int write_groups(struct capture *cap, struct ply_err *err)
 	}
 	if (n)
 		qsort(v, n, sizeof(*v), by_ref);
-	for (size_t i = 0; r == 0 && i < n; i++)
+	for (size_t i = 0; r == 0 && i < n; i++) {
 		r = add_row(cap, PLY_J_LINKS, v[i].first, v[i].n, NULL, err);
+		if (r == 0)
+			r = tell_unequal(cap, &v[i], err);
+	}
 	free(v);
 	return r;
 }

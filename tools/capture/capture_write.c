@@ -24,19 +24,22 @@
 #include "capture/capture.h"
 #include "capture/idnames.h"
 #include "capture/load.h"
+#include "codec/codec.h"
 #include "image/image_write.h"
 
 #define MARKED     UINT32_MAX      /* in cap.index: belongs here, has no number yet */
 #define READINGS   3
+#define AGAIN_MAX  (1ULL << 30)    /* a larger file that changes is not stored once more for each reading */
 
-/* A large file while its blocks are being read. Freed at the end of the sub-image. */
+/* A large file while its blocks are being read. */
 struct big {
-	struct loaded as_loaded;   /* its stat only */
+	struct writer *w;
+	struct load_stamp stamp;
 	uint32_t node, index;
 	int fd;
 	atomic_uint refs;          /* blocks under way, and the one who gives them out */
 	atomic_bool stale;
-	struct big *next;
+	struct big *next;          /* in writer.stale */
 };
 
 struct writer {
@@ -47,9 +50,16 @@ struct writer {
 	uint32_t *order, *dirs;    /* what the loader reads; directories in order of numbering */
 	size_t norder, ndirs;
 	uint32_t *group_index;     /* by group; MARKED: its first name is in `order` */
-	struct big *bigs;
 	uint8_t *tail;             /* PLY_BLOCK_SIZE */
+	struct sha256 *sha;        /* of files whose names lie in several components */
+	pthread_mutex_t lock;      /* stale */
+	struct big *stale;         /* changed while their blocks were read */
 };
+
+static bool is_crossing(const struct writer *w, uint32_t group)
+{
+	return group && w->cap->crossing[group / 8] >> group % 8 & 1;
+}
 
 static const struct scan_node *at(const struct writer *w, uint32_t node)
 {
@@ -143,7 +153,7 @@ static int choose_digests(struct writer *w)
 
 		if (S_ISREG(f->mode) && f->size > PLY_INLINE_MAX)
 			v[n++] = (struct sized){ f->size, w->order[i] };
-		if (f->group && w->cap->crossing[f->group / 8] >> f->group % 8 & 1)
+		if (is_crossing(w, f->group))
 			digest[w->order[i]] = LOAD_DIGEST_ALWAYS;
 	}
 	if (n)
@@ -162,23 +172,32 @@ static void big_put(struct big *b)
 {
 	if (atomic_fetch_sub(&b->refs, 1) != 1)
 		return;
-	if (load_is_stale(&b->as_loaded, b->fd))
+	if (load_is_stale(&b->stamp, b->fd))
 		atomic_store(&b->stale, true);
-	close(TAKE_FD(b->fd));
+	close(b->fd);
+	if (!atomic_load(&b->stale)) {
+		free(b);
+		return;
+	}
+	pthread_mutex_lock(&b->w->lock);
+	b->next = b->w->stale;
+	b->w->stale = b;
+	pthread_mutex_unlock(&b->w->lock);
 }
 
-/* [off, off + len) of the file; what is no longer there is zeros, and the file stale. */
-static int big_read(struct big *b, uint64_t off, uint8_t *buf, size_t len, struct ply_err *err)
+/* [off, off + len) of @fd; what is no longer there is zeros, and *cut says so. */
+static int read_piece(const struct writer *w, uint32_t node, int fd, uint64_t off, uint8_t *buf, size_t len,
+		      atomic_bool *cut, struct ply_err *err)
 {
 	while (len) {
-		ssize_t n = pread(b->fd, buf, len, (off_t)off);
+		ssize_t n = pread(fd, buf, len, (off_t)off);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return ply_fail_sys(err, -errno, "cannot read a file");
+			return load_fail(w->cap->scan, node, -errno, "cannot be read", err);
 		if (n == 0) {
-			atomic_store(&b->stale, true);
+			atomic_store(cut, true);
 			memset(buf, 0, len);
 			return 0;
 		}
@@ -193,10 +212,16 @@ static int big_read(struct big *b, uint64_t off, uint8_t *buf, size_t len, struc
 static int fill(void *ctx, uint64_t off, void *buf, size_t len, struct ply_err *err)
 {
 	struct big *b = ctx;
-	int r = big_read(b, off, buf, len, err);
+	int r = read_piece(b->w, b->node, b->fd, off, buf, len, &b->stale, err);
 
 	big_put(b);
 	return r;
+}
+
+static void count(const struct writer *w, uint64_t bytes)
+{
+	if (w->cap->o->counters)
+		atomic_fetch_add(&w->cap->o->counters->bytes, bytes);
 }
 
 static int write_extent(struct writer *w, struct big *b, const struct load_extent *e, struct ply_err *err)
@@ -209,14 +234,12 @@ static int write_extent(struct writer *w, struct big *b, const struct load_exten
 		r = subw_data_fill(w->subw, off, PLY_BLOCK_SIZE, fill, b, err);
 		if (r < 0)
 			atomic_fetch_sub(&b->refs, 1);   /* it was not handed over */
-		if (w->cap->o->counters)
-			atomic_fetch_add(&w->cap->o->counters->bytes, PLY_BLOCK_SIZE);
+		count(w, PLY_BLOCK_SIZE);
 	}
 	if (r < 0 || off == end)
 		return r;
-	if (w->cap->o->counters)
-		atomic_fetch_add(&w->cap->o->counters->bytes, end - off);
-	r = big_read(b, off, w->tail, (size_t)(end - off), err);
+	count(w, end - off);
+	r = read_piece(w, b->node, b->fd, off, w->tail, (size_t)(end - off), &b->stale, err);
 	return r < 0 ? r : subw_data(w->subw, off, w->tail, (size_t)(end - off), err);
 }
 
@@ -224,43 +247,78 @@ static int write_big(struct writer *w, struct loaded *l, uint32_t index, struct 
 {
 	bool share = l->has_digest && loaded_is_whole(l);
 	struct big *b;
-	int r = share ? subw_file_same(w->subw, index, l->size, l->digest) : 0;
+	int r = share ? subw_file_same(w->subw, index, l->stamp.size, l->digest) : 0;
 
 	if (r != 0)
 		return r < 0 ? ply_fail_nomem(err) : 0;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return ply_fail_nomem(err);
-	*b = (struct big){ .as_loaded = *l, .node = l->node, .index = index, .fd = TAKE_FD(l->fd),
-			   .refs = 1, .stale = l->changed, .next = w->bigs };
-	w->bigs = b;
-	r = subw_file(w->subw, index, l->size);
+	*b = (struct big){ .w = w, .stamp = l->stamp, .node = l->node, .index = index,
+			   .fd = TAKE_FD(l->fd), .refs = 1, .stale = l->changed };
+	r = subw_file(w->subw, index, l->stamp.size);
 	for (size_t i = 0; r == 0 && i < l->nextents; i++)
 		r = write_extent(w, b, &l->extents[i], err);
 	if (r == 0)
 		r = subw_file_end(w->subw, err);
-	big_put(b);
 	if (r == 0 && share) {
 		/* others may only share what was read as it was hashed */
 		r = subw_sync(w->subw, err);
-		if (r == 0 && !atomic_load(&b->stale) && subw_file_known(w->subw, index, l->digest) < 0)
+		if (r == 0 && !atomic_load(&b->stale) && !load_is_stale(&b->stamp, b->fd) &&
+		    subw_file_known(w->subw, index, l->digest) < 0)
 			r = ply_fail_nomem(err);
 	}
+	big_put(b);
 	return r;
 }
 
-static int write_content(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
+/* A large file of a group that crosses components: in this thread, so that its digest is that of the
+ * bytes that were stored. *ret_cut: the file is no longer what @l says. */
+static int write_serial(struct writer *w, struct loaded *l, uint32_t index, bool *ret_cut, struct ply_err *err)
+{
+	static const uint8_t zero[4096];
+	uint64_t at_off = 0, data = 0;
+	atomic_bool cut = false;
+	int r;
+
+	for (size_t i = 0; i < l->nextents; i++)
+		data += l->extents[i].len;
+	l->has_digest = l->stamp.size - data <= PLY_DIGEST_HOLES_MAX;
+	sha256_reset(w->sha);
+	r = subw_file(w->subw, index, l->stamp.size);
+	for (size_t i = 0; r == 0 && at_off < l->stamp.size; i++) {
+		uint64_t from = i < l->nextents ? l->extents[i].off : l->stamp.size;
+		uint64_t to = i < l->nextents ? from + l->extents[i].len : from;
+
+		for (size_t n; l->has_digest && at_off < from; at_off += n) {
+			n = (size_t)MIN(from - at_off, (uint64_t)sizeof(zero));
+			sha256_add(w->sha, zero, n);
+		}
+		at_off = from;
+		for (size_t n; r == 0 && at_off < to; at_off += n) {
+			n = (size_t)MIN(to - at_off, (uint64_t)PLY_BLOCK_SIZE);
+			r = read_piece(w, l->node, l->fd, at_off, w->tail, n, &cut, err);
+			if (r == 0 && l->has_digest)
+				sha256_add(w->sha, w->tail, n);
+			if (r == 0)
+				r = subw_data(w->subw, at_off, w->tail, n, err);
+			count(w, n);
+		}
+	}
+	sha256_end(w->sha, l->digest);
+	*ret_cut = atomic_load(&cut) || load_is_stale(&l->stamp, l->fd);
+	return r < 0 ? r : subw_file_end(w->subw, err);
+}
+
+static int write_small(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
 {
 	int r;
 
-	if (l->size >= PLY_BLOCK_SIZE)
-		return write_big(w, l, index, err);
-	if (w->cap->o->counters)
-		atomic_fetch_add(&w->cap->o->counters->bytes, l->size);
-	if (l->size && loaded_is_whole(l))
-		return subw_file_whole(w->subw, index, l->data, l->size, l->has_digest ? l->digest : NULL,
-				       err);
-	r = subw_file(w->subw, index, l->size);
+	count(w, l->stamp.size);
+	if (l->stamp.size && loaded_is_whole(l))
+		return subw_file_whole(w->subw, index, l->data, l->stamp.size,
+				       l->has_digest ? l->digest : NULL, err);
+	r = subw_file(w->subw, index, l->stamp.size);
 	for (size_t i = 0; r == 0 && i < l->nextents; i++)
 		r = subw_data(w->subw, l->extents[i].off, l->data + l->extents[i].off,
 			      (size_t)l->extents[i].len, err);
@@ -275,28 +333,30 @@ static int make_node(struct writer *w, const struct loaded *l, struct ply_node *
 
 	*ret = (struct ply_node){
 		.mode = l->mode,
-		.mtime_sec = l->mtime_sec,
-		.mtime_nsec = l->mtime_nsec,
+		.mtime_sec = l->stamp.mtime_sec,
+		.mtime_nsec = l->stamp.mtime_nsec,
 	};
 	if (S_ISDIR(l->mode) && !split_holds(cap->split, at(w, l->node)->comp, w->c))
 		ret->flags |= PLY_NODE_IMPLIED;
 	if (S_ISCHR(l->mode) || S_ISBLK(l->mode))
-		ret->size = l->size;
+		ret->size = l->stamp.size;
 	if (subw_owner(w->subw, l->uid, l->gid, idnames_find(cap->users, l->uid),
 		       idnames_find(cap->groups, l->gid), &ret->owner) < 0)
 		return -ENOMEM;
 	return subw_xattrs(w->subw, l->xattrs, l->nxattrs, &ret->xattrs);
 }
 
+/* For the join table. */
 static int place(struct writer *w, const struct loaded *l, uint32_t index)
 {
 	struct capture *cap = w->cap;
 	const struct scan_node *n = at(w, l->node);
-	struct placed p = { .node = SCAN_NONE, .group = n->group, .ref = PLY_INO(w->c, index) };
+	struct placed p = { .node = SCAN_NONE, .group = n->group, .ref = PLY_INO(w->c, index),
+			    .name = l->node };
 
 	if (S_ISDIR(n->mode))
 		p.node = l->node;
-	else if (!n->group || !(cap->crossing[n->group / 8] >> n->group % 8 & 1))
+	else if (!is_crossing(w, n->group) || l->replaced)
 		return 0;
 	if (l->has_digest)
 		memcpy(p.digest, l->digest, sizeof(p.digest));
@@ -306,49 +366,128 @@ static int place(struct writer *w, const struct loaded *l, uint32_t index)
 	return 0;
 }
 
+static int note_changed(struct writer *w, uint32_t node, struct ply_err *err)
+{
+	struct capture_report *r = w->cap->report;
+
+	return capture_note(&r->changed, &r->nchanged, &r->changed_cap, w->cap->scan, node) < 0 ?
+		ply_fail_nomem(err) : 0;
+}
+
+/* Node @index is about to get the content of @l instead of what it has. */
+static int start_again(struct writer *w, uint32_t index, const struct loaded *l, struct ply_err *err)
+{
+	struct ply_node *n, fresh;
+	int r = subw_file_forget(w->subw, index, err);
+
+	if (r < 0)
+		return r;
+	if (make_node(w, l, &fresh) < 0)
+		return ply_fail_nomem(err);
+	n = subw_node_at(w->subw, index);
+	n->mode = fresh.mode;
+	n->owner = fresh.owner;
+	n->xattrs = fresh.xattrs;
+	n->mtime_sec = fresh.mtime_sec;
+	n->mtime_nsec = fresh.mtime_nsec;
+	return 0;
+}
+
+/* Until the file stands still for a reading; then, or after READINGS, what was read last counts. */
+static int write_crossing(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
+{
+	bool cut;
+	int r = write_serial(w, l, index, &cut, err);
+
+	for (int reading = 1; r == 0 && cut && reading < READINGS; reading++) {
+		struct loaded fresh;
+
+		r = load_again(w->cap->scan, l->node, LOAD_DIGEST_NO, &fresh);
+		if (r < 0)
+			*err = fresh.err;
+		if (r < 0 || fresh.vanished || fresh.stamp.size < PLY_BLOCK_SIZE) {
+			loaded_done(&fresh);
+			break;
+		}
+		r = start_again(w, index, &fresh, err);
+		if (r == 0)
+			r = write_serial(w, &fresh, index, &cut, err);
+		l->has_digest = fresh.has_digest;
+		memcpy(l->digest, fresh.digest, sizeof(l->digest));
+		loaded_done(&fresh);
+	}
+	return r == 0 && cut ? note_changed(w, l->node, err) : r;
+}
+
+static int write_content(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
+{
+	if (l->stamp.size < PLY_BLOCK_SIZE)
+		return write_small(w, l, index, err);
+	return is_crossing(w, at(w, l->node)->group) ? write_crossing(w, l, index, err) :
+						       write_big(w, l, index, err);
+}
+
+/* What could not be read: 0 where the capture goes on, without it or, a directory, with it. */
+static int unreadable(struct writer *w, struct loaded *l, bool *ret_gone, struct ply_err *err)
+{
+	bool is_dir = S_ISDIR(l->mode);
+
+	if (l->err.reason != PLY_R_FILES_UNREADABLE || !w->cap->o->allow_partial) {
+		*err = l->err;
+		return l->result;
+	}
+	if (!is_dir || !(at(w, l->node)->flags & SCAN_UNREADABLE))
+		w->cap->report->skipped++;
+	l->nxattrs = 0;
+	*ret_gone = !is_dir;
+	return 0;
+}
+
 /* Node and content of @l; *ret_index 0: it has gone. */
 static int write_file(struct writer *w, struct loaded *l, uint32_t *ret_index, struct ply_err *err)
 {
 	struct capture_report *report = w->cap->report;
 	const struct scan *s = w->cap->scan;
+	bool gone = false;
 	struct ply_node n;
 	uint64_t index;
 	int r = 0;
 
 	*ret_index = 0;
 	if (l->result < 0) {
-		if (l->err.reason == PLY_R_FILES_UNREADABLE && w->cap->o->allow_partial) {
-			report->skipped++;
-			return 0;
-		}
-		*err = l->err;
-		return l->result;
+		r = unreadable(w, l, &gone, err);
+		if (r < 0 || gone)
+			return r;
 	}
 	if (l->vanished && !S_ISDIR(l->mode))
 		return capture_note(&report->vanished, &report->nvanished, &report->vanished_cap, s,
 				    l->node) < 0 ? ply_fail_nomem(err) : 0;
-	if (make_node(w, l, &n) < 0 || subw_node(w->subw, &n, &index) < 0 ||
-	    (l->changed && l->size < PLY_BLOCK_SIZE &&
-	     capture_note(&report->changed, &report->nchanged, &report->changed_cap, s, l->node) < 0) ||
-	    place(w, l, (uint32_t)index) < 0)
+	if (make_node(w, l, &n) < 0 || subw_node(w->subw, &n, &index) < 0)
 		return ply_fail_nomem(err);
-	if (S_ISREG(l->mode))
+	/* of a larger one that changes it is known when its last block has been read */
+	if (l->replaced || (l->changed && l->stamp.size < PLY_BLOCK_SIZE))
+		r = note_changed(w, l->node, err);
+	if (r == 0 && S_ISREG(l->mode))
 		r = write_content(w, l, (uint32_t)index, err);
-	else if (S_ISLNK(l->mode) &&
-		 subw_symlink(w->subw, index, scan_target(s, l->node), l->size) < 0)
+	else if (r == 0 && S_ISLNK(l->mode) &&
+		 subw_symlink(w->subw, index, scan_target(s, l->node), l->stamp.size) < 0)
+		r = ply_fail_nomem(err);
+	if (r == 0 && place(w, l, (uint32_t)index) < 0)
 		r = ply_fail_nomem(err);
 	*ret_index = (uint32_t)index;
 	return r;
 }
 
-/* A further name of a group whose first name had gone when it was its turn. */
-static int write_late(struct writer *w, uint32_t node, uint32_t *ret_index, struct ply_err *err)
+/* A further name of a group whose first name had gone, or was another file, when it was its turn. */
+static int write_late(struct writer *w, uint32_t node, uint32_t *ret_index, bool *ret_replaced,
+		      struct ply_err *err)
 {
 	struct loaded l;
 	int r;
 
-	load_again(w->cap->scan, node, &l);
+	load_again(w->cap->scan, node, w->cap->digest[node], &l);
 	r = write_file(w, &l, ret_index, err);
+	*ret_replaced = l.replaced;
 	loaded_done(&l);
 	return r;
 }
@@ -357,19 +496,24 @@ static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 {
 	const struct scan_node *n = at(w, node);
 	uint32_t *tied = n->group ? &w->group_index[n->group] : NULL, index = 0;
+	bool replaced = false;
 	int r = 0;
+
+	if (w->cap->o->cancelled && atomic_load(w->cap->o->cancelled))
+		return ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted; no image was written");
 
 	if (tied && *tied && *tied != MARKED) {
 		index = *tied;
 	} else if (tied && *tied == MARKED) {
-		r = write_late(w, node, &index, err);
+		r = write_late(w, node, &index, &replaced, err);
 	} else {
 		struct loaded *l = loader_next(w->loader);
 
+		replaced = l->replaced;
 		r = write_file(w, l, &index, err);
 	}
 	if (tied && r == 0)
-		*tied = index ? index : MARKED;
+		*tied = index && !replaced ? index : MARKED;
 	if (w->cap->o->counters)
 		atomic_fetch_add(&w->cap->o->counters->files, 1);
 	if (r < 0)
@@ -397,57 +541,46 @@ static int write_tree(struct writer *w, struct ply_err *err)
 	return r;
 }
 
-/* A file that changed while its blocks were read: again, and told where it does not stop. */
-static int write_again(struct writer *w, struct big *b, struct ply_err *err)
+/* A file that changed while its blocks were read: once more in this thread, where it is not too
+ * large; told where it does not stop. */
+static int write_again(struct writer *w, const struct big *b, struct ply_err *err)
 {
-	struct capture_report *report = w->cap->report;
-	bool stale = true;
+	bool cut = true;
 	int r = 0;
 
-	for (int reading = 1; r == 0 && stale && reading < READINGS; reading++) {
-		struct ply_node *n, fresh;
+	for (int reading = 1; r == 0 && cut && reading < READINGS && b->stamp.size <= AGAIN_MAX; reading++) {
 		struct loaded l;
 
-		r = load_again(w->cap->scan, b->node, &l);
+		r = load_again(w->cap->scan, b->node, LOAD_DIGEST_NO, &l);
 		if (r < 0)
 			*err = l.err;
-		if (r == 0 && l.vanished) {   /* what was read of it stands */
+		if (r < 0 || l.vanished) {   /* gone: what was read of it stands */
+			bool stands = l.vanished || (w->cap->o->allow_partial &&
+						     l.err.reason == PLY_R_FILES_UNREADABLE);
+
 			loaded_done(&l);
+			if (stands)
+				r = 0;
 			break;
 		}
-		if (r == 0)
-			r = subw_file_forget(w->subw, b->index, err);
-		if (r == 0 && make_node(w, &l, &fresh) < 0)
-			r = ply_fail_nomem(err);
-		if (r == 0) {
-			n = subw_node_at(w->subw, b->index);
-			n->mode = fresh.mode;
-			n->owner = fresh.owner;
-			n->xattrs = fresh.xattrs;
-			n->mtime_sec = fresh.mtime_sec;
-			n->mtime_nsec = fresh.mtime_nsec;
-			l.has_digest = false;
-			r = write_content(w, &l, b->index, err);
+		r = start_again(w, b->index, &l, err);
+		if (r == 0 && l.stamp.size < PLY_BLOCK_SIZE) {
+			cut = l.changed;
+			r = write_small(w, &l, b->index, err);
+		} else if (r == 0) {
+			r = write_serial(w, &l, b->index, &cut, err);
 		}
-		if (r == 0)
-			r = subw_sync(w->subw, err);
-		if (r == 0)
-			stale = l.size >= PLY_BLOCK_SIZE ? atomic_load(&w->bigs->stale) : l.changed;
 		loaded_done(&l);
 	}
-	if (r == 0 && stale && capture_note(&report->changed, &report->nchanged, &report->changed_cap,
-					    w->cap->scan, b->node) < 0)
-		r = ply_fail_nomem(err);
-	return r;
+	return r == 0 && cut ? note_changed(w, b->node, err) : r;
 }
 
 static int settle_bigs(struct writer *w, struct ply_err *err)
 {
 	int r = subw_sync(w->subw, err);
 
-	for (struct big *b = w->bigs; r == 0 && b; b = b->next)   /* new ones come before the first */
-		if (atomic_load(&b->stale))
-			r = write_again(w, b, err);
+	for (struct big *b = w->stale; r == 0 && b; b = b->next)
+		r = write_again(w, b, err);
 	return r;
 }
 
@@ -458,12 +591,13 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 		.level = cap->o->level,
 		.pool = cap->pool,
 		.nworkers = cap->o->jobs,
-		.max_inflight = 4 * cap->o->jobs,
+		.max_inflight = MIN(4 * cap->o->jobs, 256u),
 		.content_uuid = cap->fixed_time,
 	};
-	struct writer w = { .cap = cap, .c = c, .tail = malloc(PLY_BLOCK_SIZE) };
+	struct writer w = { .cap = cap, .c = c, .tail = malloc(PLY_BLOCK_SIZE), .sha = sha256_new(),
+			    .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct out *out = imagew_out(cap->image);
-	int r = w.tail ? out_align(out, PLY_ALIGN, err) : ply_fail_nomem(err);
+	int r = w.tail && w.sha ? out_align(out, PLY_ALIGN, err) : ply_fail_nomem(err);
 
 	if (r == 0) {
 		mark(&w);
@@ -482,12 +616,13 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 		r = settle_bigs(&w, err);
 	if (r == 0)
 		r = subw_finish(w.subw, ret, err);
-	subw_free(w.subw);         /* waits for blocks that still read from bigs */
-	for (struct big *b = w.bigs, *next; b; b = next) {
+	subw_free(w.subw);         /* waits for blocks that are still being read */
+	for (struct big *b = w.stale, *next; b; b = next) {
 		next = b->next;
-		cleanup_close(&b->fd);
 		free(b);
 	}
+	sha256_free(w.sha);
+	pthread_mutex_destroy(&w.lock);
 	free(w.order);
 	free(w.dirs);
 	free(w.group_index);

@@ -48,6 +48,7 @@ struct work {
 	uint32_t *named;           /* per package: the component that names it, or NOWHERE */
 	uint32_t *anchor;          /* per package: the component that it anchors, or NOWHERE */
 	bool *system;
+	bool *dependant;           /* per package: `named` is take_dependants()'s */
 	uint32_t *seen, mark;      /* per package: the search that saw it last */
 	uint64_t *shared;          /* of each internal component the set of its users */
 	struct queue queue;
@@ -300,7 +301,8 @@ static int find_anchors(struct work *w)
 		if (w->anchor[p] == NOWHERE)
 			continue;
 		w->out->pkgs[p].comp = w->anchor[p];
-		w->out->pkgs[p].why = w->named[p] != NOWHERE ? WHY_NAMED : WHY_SOURCE;
+		w->out->pkgs[p].why = w->dependant[p] ? WHY_DEPENDANT :
+				      w->named[p] != NOWHERE ? WHY_NAMED : WHY_SOURCE;
 	}
 	return 0;
 }
@@ -747,6 +749,79 @@ static int take_input(struct work *w, const struct closure_input *in, size_t nin
 	return r;
 }
 
+/* The one component that @need can only be met by; NOWHERE: it can be met elsewhere, or by several. */
+static uint32_t only_giver(const struct work *w, const struct pkg_need *need)
+{
+	uint32_t comp = NOWHERE;
+
+	if (need->kind != PKG_DEPENDS)
+		return NOWHERE;
+	for (uint32_t b = 0; b < need->nby; b++) {
+		uint32_t c = w->named[need->by[b]];
+
+		if (c == NOWHERE || c == SYSTEM || (comp != NOWHERE && c != comp))
+			return NOWHERE;
+		comp = c;
+	}
+	return comp;
+}
+
+static int is_no_document(void *ctx, const char *path, size_t len)
+{
+	static const char *const dirs[] = { "/usr/share/doc/", "/usr/share/lintian/", "/var/lib/dpkg/info/" };
+
+	(void)ctx;
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		size_t n = strlen(dirs[i]);
+
+		/* in it, or a directory on the way to it */
+		if (len >= n ? !strncmp(path, dirs[i], n) :
+			       !strcmp(path, "/.") || (!strncmp(path, dirs[i], len) && dirs[i][len] == '/'))
+			return 0;
+	}
+	return 1;
+}
+
+/* A package that brings nothing but its documentation: it is there for what it needs. */
+static bool is_metapackage(const struct work *w, uint32_t pkg)
+{
+	return pkgdb_files(w->db, pkg, is_no_document, NULL, NULL) == 0;
+}
+
+/*
+ * Metapackages that cannot be without what a component names, though nobody named them: php, when
+ * php8.2-cli is named. Left to the operating system they would make it need the component; so they
+ * come along.
+ */
+static void take_dependants(struct work *w)
+{
+	bool more = true;
+
+	while (more) {
+		more = false;
+		for (uint32_t p = 0; p < w->npkgs; p++) {
+			uint32_t comp = NOWHERE;
+			bool several = false;
+			size_t n;
+			const struct pkg_need *need = pkgdb_needs(w->db, p, &n);
+
+			if (!is_installed(w, p) || w->named[p] != NOWHERE || pkgdb_get(w->db, p)->important)
+				continue;
+			for (size_t i = 0; i < n; i++) {
+				uint32_t c = only_giver(w, &need[i]);
+
+				several |= c != NOWHERE && comp != NOWHERE && c != comp;
+				comp = c != NOWHERE ? c : comp;
+			}
+			if (comp == NOWHERE || several || !is_metapackage(w, p))
+				continue;
+			w->named[p] = comp;
+			w->dependant[p] = true;
+			more = true;
+		}
+	}
+}
+
 static int prepare(struct work *w, const struct closure_input *in, size_t nin, struct ply_err *err)
 {
 	struct closure *out = w->out;
@@ -763,10 +838,11 @@ static int prepare(struct work *w, const struct closure_input *in, size_t nin, s
 	w->named = malloc(n * sizeof(*w->named));
 	w->anchor = malloc(n * sizeof(*w->anchor));
 	w->system = calloc(n, sizeof(*w->system));
+	w->dependant = calloc(n, sizeof(*w->dependant));
 	w->seen = calloc(n, sizeof(*w->seen));
 	w->queue.v = calloc(n, sizeof(*w->queue.v));
 	if (!out->comps || !out->pkgs || !out->users || !w->in || !w->named || !w->anchor ||
-	    !w->system || !w->seen || !w->queue.v)
+	    !w->system || !w->dependant || !w->seen || !w->queue.v)
 		return ply_fail_nomem(err);
 	for (uint32_t p = 0; p < n; p++) {
 		w->named[p] = w->anchor[p] = NOWHERE;
@@ -781,8 +857,10 @@ static int prepare(struct work *w, const struct closure_input *in, size_t nin, s
 
 static int compute(struct work *w)
 {
-	int r = find_system(w);
+	int r;
 
+	take_dependants(w);
+	r = find_system(w);
 	if (r == 0)
 		r = find_anchors(w);
 	if (r < 0)
@@ -826,6 +904,7 @@ int closure_compute(const struct pkgdb *db, const struct closure_input *in, size
 	free(w.named);
 	free(w.anchor);
 	free(w.system);
+	free(w.dependant);
 	free(w.seen);
 	free(w.queue.v);
 	free(w.pending[0]);
@@ -900,6 +979,8 @@ int closure_explain(const struct closure *c, const struct pkgdb *db, uint32_t pk
 				  c->no_marks ? "no other package needs it" : "installed by hand");
 	case WHY_ORPHAN:
 		return buf_printf(out, "no package needs it%s", p->comp == SYSTEM ? "" : "; it needs this component");
+	case WHY_DEPENDANT:
+		return buf_printf(out, "cannot be without what %s names", comp);
 	case WHY_SOURCE:
 		r = buf_printf(out, "from the same source package (%s) as a package that %s names",
 			       info->source, comp);

@@ -36,7 +36,7 @@ void capture_tell_split(const struct scan *scan, const struct split *split)
 
 	for (size_t i = 0; i < split->nnotes; i++)
 		cli_note("%s", split->notes[i]);
-	for (size_t i = 0; i < split->nunclaimed && i < TOLD_MAX; i++) {
+	for (size_t i = 0; split->ncomps > 1 && i < split->nunclaimed && i < TOLD_MAX; i++) {
 		char *shown = shown_path(scan, split->unclaimed[i], &path);
 		uint16_t comp = scan->nodes[split->unclaimed[i]].comp;
 
@@ -44,7 +44,7 @@ void capture_tell_split(const struct scan *scan, const struct split *split)
 			 comp & SPLIT_SET ? "" : "; it is in ", comp & SPLIT_SET ? "" : split->comps[comp].name);
 		free(shown);
 	}
-	if (split->nunclaimed > TOLD_MAX)
+	if (split->ncomps > 1 && split->nunclaimed > TOLD_MAX)
 		cli_note("... and %zu more; --json lists them all", split->nunclaimed - TOLD_MAX);
 }
 

@@ -459,10 +459,10 @@ uint16_t facts_group(const struct facts *f, uint32_t gid)
 
 static int gather(struct facts *f, const uint8_t *by_path)
 {
-	int r = idnames_read(&f->users, f->scan->root, "passwd");
+	int r = idnames_read(&f->users, f->scan->root, "etc/passwd");
 
 	if (r == 0)
-		r = idnames_read(&f->groups, f->scan->root, "group");
+		r = idnames_read(&f->groups, f->scan->root, "etc/group");
 	if (r == 0)
 		r = read_packages(f);
 	if (r == 0)

@@ -3,13 +3,10 @@
 #include "capture/idnames.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/beneath.h"
+#include "base/inroot.h"
 #include "base/util.h"
 
 #define FILE_MAX (64u << 20)       /* more is no list of users */
@@ -78,23 +75,14 @@ int idnames_parse(struct idnames *t, const char *text, size_t len)
 
 int idnames_read(struct idnames *t, int root, const char *file)
 {
-	_cleanup_close_ int dir = beneath_open(root, "etc", 3, O_PATH), fd = -1;
-	_cleanup_free_ char *text = NULL;
-	struct stat st;
+	_cleanup_buf_ struct buf text = { 0 };
+	int r;
 
 	*t = (struct idnames){ 0 };
-	if (dir < 0)
+	r = inroot_read(root, file, FILE_MAX, &text);
+	if (r == -ENOENT || r == -ENOTDIR)
 		return 0;
-	fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
-		return 0;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	text[st.st_size] = '\0';
-	if (pread_full(fd, text, (size_t)st.st_size, 0) < 0)
-		return 0;
-	return idnames_parse(t, text, (size_t)st.st_size);
+	return r < 0 ? r : idnames_parse(t, (const char *)text.data, text.len);
 }
 
 void idnames_done(struct idnames *t)

@@ -16,7 +16,7 @@ struct idnames {
 
 /* @text: lines "NAME:x:ID:..." of passwd or group; others are passed over. -ENOMEM. */
 int idnames_parse(struct idnames *t, const char *text, size_t len);
-/* etc/passwd or etc/group (@file) below the directory @root; without it the table is empty. */
+/* @file ("etc/passwd") of the machine at @root; where it does not exist the table is empty. -errno. */
 int idnames_read(struct idnames *t, int root, const char *file);
 void idnames_done(struct idnames *t);
 const char *idnames_find(const struct idnames *t, uint32_t id);   /* NULL: it has no name */

@@ -18,15 +18,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
@@ -39,6 +38,7 @@
 #define BUDGET     (24u << 20)
 #define FD_COST    (128u << 10)    /* so that at most 192 large files are open */
 #define ATTEMPTS   3
+#define PIECE      (256u << 10)   /* read at once for a digest */
 
 struct slot {
 	struct loaded file;
@@ -59,7 +59,7 @@ struct loader {
 	size_t head, next;
 	size_t waiting;            /* bytes loaded, or being loaded, and not consumed */
 	bool given;                /* the consumer has the slot at head */
-	bool ending;
+	atomic_bool ending;        /* set under lock, read without it too */
 	struct slot slots[SLOTS];
 };
 
@@ -69,11 +69,12 @@ struct reader {
 	uint32_t dir;              /* whose descriptor is at hand */
 	int dirfd;
 	struct sha256 *sha;
+	const atomic_bool *ending; /* NULL, or set when what is read will not be used */
 };
 
-static void reader_init(struct reader *r, const struct scan *scan)
+static void reader_init(struct reader *r, const struct scan *scan, const atomic_bool *ending)
 {
-	*r = (struct reader){ .scan = scan, .dir = SCAN_NONE, .dirfd = -1 };
+	*r = (struct reader){ .scan = scan, .dir = SCAN_NONE, .dirfd = -1, .ending = ending };
 }
 
 static void reader_done(struct reader *r)
@@ -82,23 +83,21 @@ static void reader_done(struct reader *r)
 	sha256_free(r->sha);
 }
 
-static int fail(struct loaded *l, const struct scan *s, int code, enum ply_reason reason, const char *what)
+int load_fail(const struct scan *scan, uint32_t node, int code, const char *what, struct ply_err *err)
 {
 	struct buf path = { 0 };
 	char shown[512] = "?";
 
-	if (scan_path(s, l->node, &path) == 0)
+	if (scan_path(scan, node, &path) == 0)
 		escape_name_to((const char *)path.data, path.len - 1, shown, sizeof(shown));
 	buf_done(&path);
-	if (reason == PLY_R_SYSTEM)
-		reason = code == -EACCES || code == -EPERM ? PLY_R_FILES_UNREADABLE : PLY_R_SYSTEM;
-	l->result = ply_fail(&l->err, code, reason, "/%s: %s: %s", shown, what, strerror(-code));
-	return l->result;
+	return ply_fail(err, code, code == -EACCES || code == -EPERM ? PLY_R_FILES_UNREADABLE : PLY_R_SYSTEM,
+			"/%s: %s: %s", shown, what, strerror(-code));
 }
 
-static int sys(struct loaded *l, const struct scan *s, const char *what)
+static int fail(struct loaded *l, const struct scan *s, int code, const char *what)
 {
-	return fail(l, s, -errno, PLY_R_SYSTEM, what);
+	return l->result = load_fail(s, l->node, code, what, &l->err);
 }
 
 /* --- xattrs ---------------------------------------------------------------------- */
@@ -186,25 +185,33 @@ static int load_xattrs(struct loaded *l, int fd, const char *path)
 
 /* --- content --------------------------------------------------------------------- */
 
+/* Is the name of group @group another inode's than when it was scanned? */
+static bool is_replaced(const struct reader *rd, uint32_t group, const struct stat *st)
+{
+	const struct scan_id *id = &rd->scan->group_ids[group];
+
+	return st->st_dev != id->dev || st->st_ino != id->ino;
+}
+
 static void take_stat(struct loaded *l, const struct stat *st)
 {
 	l->mode = (uint16_t)st->st_mode;
 	l->uid = st->st_uid;
 	l->gid = st->st_gid;
-	l->size = (uint64_t)st->st_size;
-	l->mtime_sec = st->st_mtim.tv_sec;
-	l->mtime_nsec = (uint32_t)st->st_mtim.tv_nsec;
-	l->ctime_sec = st->st_ctim.tv_sec;
-	l->ctime_nsec = (uint32_t)st->st_ctim.tv_nsec;
+	l->stamp.size = (uint64_t)st->st_size;
+	l->stamp.mtime_sec = st->st_mtim.tv_sec;
+	l->stamp.mtime_nsec = (uint32_t)st->st_mtim.tv_nsec;
+	l->stamp.ctime_sec = st->st_ctim.tv_sec;
+	l->stamp.ctime_nsec = (uint32_t)st->st_ctim.tv_nsec;
 }
 
-bool load_is_stale(const struct loaded *l, int fd)
+bool load_is_stale(const struct load_stamp *stamp, int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) < 0 || (uint64_t)st.st_size != l->size ||
-	       st.st_mtim.tv_sec != l->mtime_sec || st.st_mtim.tv_nsec != l->mtime_nsec ||
-	       st.st_ctim.tv_sec != l->ctime_sec || st.st_ctim.tv_nsec != l->ctime_nsec;
+	return fstat(fd, &st) < 0 || (uint64_t)st.st_size != stamp->size ||
+	       st.st_mtim.tv_sec != stamp->mtime_sec || st.st_mtim.tv_nsec != stamp->mtime_nsec ||
+	       st.st_ctim.tv_sec != stamp->ctime_sec || st.st_ctim.tv_nsec != stamp->ctime_nsec;
 }
 
 static int add_extent(struct loaded *l, uint64_t from, uint64_t to)
@@ -224,14 +231,14 @@ static int add_extent(struct loaded *l, uint64_t from, uint64_t to)
 }
 
 /* What lseek(2) calls data, holes narrowed to whole pages. */
-static int find_data(struct loaded *l, int fd)
+static int find_extents(struct loaded *l, int fd)
 {
 	uint64_t at = 0;
 
 	l->nextents = 0;
-	if (l->size)
+	if (l->stamp.size)
 		holes_settle(fd);
-	while (at < l->size) {
+	while (at < l->stamp.size) {
 		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole;
 		int r;
 
@@ -244,10 +251,10 @@ static int find_data(struct loaded *l, int fd)
 			if (errno != EINVAL && errno != EOPNOTSUPP)
 				return -errno;
 			data = 0;          /* such a file system has no holes to tell of */
-			hole = (off_t)l->size;
+			hole = (off_t)l->stamp.size;
 		}
 		r = add_extent(l, (uint64_t)data / PLY_PAGE * PLY_PAGE,
-			       MIN(align_up((uint64_t)hole, PLY_PAGE), l->size));
+			       MIN(align_up((uint64_t)hole, PLY_PAGE), l->stamp.size));
 		if (r < 0)
 			return r;
 		at = MAX((uint64_t)hole, at + 1);
@@ -255,123 +262,42 @@ static int find_data(struct loaded *l, int fd)
 	return 0;
 }
 
-#define FIEMAP_ROWS 64u
-
-/* The next extents of @fd from @at on; how many, 0 at the end or where it cannot be told. */
-static uint32_t fiemap(int fd, uint64_t at, uint32_t flags, struct fiemap *map)
-{
-	*map = (struct fiemap){ .fm_start = at, .fm_length = FIEMAP_MAX_OFFSET - at, .fm_flags = flags,
-				.fm_extent_count = FIEMAP_ROWS };
-	return ioctl(fd, FS_IOC_FIEMAP, map) < 0 ? 0 : map->fm_mapped_extents;
-}
-
-typedef int (*preallocated_fn)(void *ctx, uint64_t off, uint64_t end);
-
-/* Calls @fn for what is allocated and was never written, until it returns non-zero. */
-static int each_preallocated(int fd, uint64_t size, uint32_t flags, preallocated_fn fn, void *ctx)
-{
-	union {
-		struct fiemap map;
-		uint8_t bytes[sizeof(struct fiemap) + FIEMAP_ROWS * sizeof(struct fiemap_extent)];
-	} u;
-	uint64_t at = 0;
-	uint32_t n;
-
-	while (at < size && (n = fiemap(fd, at, flags, &u.map))) {
-		for (uint32_t i = 0; i < n; i++) {
-			const struct fiemap_extent *e = &u.map.fm_extents[i];
-			int r = e->fe_flags & FIEMAP_EXTENT_UNWRITTEN ?
-				fn(ctx, e->fe_logical, e->fe_logical + e->fe_length) : 0;
-
-			if (r)
-				return r;
-			if (e->fe_flags & FIEMAP_EXTENT_LAST)
-				return 0;
-			at = MAX(at + 1, e->fe_logical + e->fe_length);
-		}
-	}
-	return 0;
-}
-
-static int is_in_data(void *ctx, uint64_t off, uint64_t end)
-{
-	const struct loaded *l = ctx;
-
-	for (size_t i = 0; i < l->nextents; i++)
-		if (l->extents[i].off < end && off < l->extents[i].off + l->extents[i].len)
-			return 1;
-	return 0;
-}
-
-/* Take [off, end) out of the extents of @ctx, whole pages of it. */
-static int cut_out(void *ctx, uint64_t off, uint64_t end)
-{
-	struct loaded *l = ctx;
-	struct load_extent *old = l->extents;
-	size_t n = l->nextents;
-	int r = 0;
-
-	off = align_up(off, PLY_PAGE);
-	end = end >= l->size ? UINT64_MAX : end / PLY_PAGE * PLY_PAGE;
-	if (off >= end || !is_in_data(l, off, end))
-		return 0;
-	l->extents = NULL;
-	l->nextents = l->extents_cap = 0;
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		uint64_t from = old[i].off, to = from + old[i].len;
-
-		r = add_extent(l, from, MIN(to, off));
-		if (r == 0)
-			r = add_extent(l, MAX(from, end), to);
-	}
-	free(old);
-	return r;
-}
-
-/*
- * What of a file is not a hole. Space that is allocated and was never written is one; but once such pages have
- * been read they lie in the page cache, and lseek(2) then calls them data. The map must not depend
- * on who read the file before: where there is such space, what is dirty is written, and
- * the rest of it is a hole.
- */
-static int find_extents(struct loaded *l, int fd)
-{
-	int r = find_data(l, fd);
-
-	if (r < 0 || !l->nextents || each_preallocated(fd, l->size, 0, is_in_data, l) == 0)
-		return r;
-	each_preallocated(fd, l->size, FIEMAP_FLAG_SYNC, is_in_data, l);
-	r = find_data(l, fd);
-	return r < 0 ? r : each_preallocated(fd, l->size, 0, cut_out, l);
-}
-
+/* SHA-256 of a content of which the extents are known. -ECANCELED when the capture ends. */
 static int digest_of(struct reader *rd, struct loaded *l, int fd)
 {
-	enum { PIECE = 256 << 10 };
+	static const uint8_t zero[PIECE];
+	uint64_t at = 0, data = 0;
 	uint8_t *buf = NULL;
 	int r = 0;
 
-	if (!rd->sha)
-		rd->sha = sha256_new();
-	if (!rd->sha)
+	for (size_t i = 0; i < l->nextents; i++)
+		data += l->extents[i].len;
+	if (l->stamp.size - data > PLY_DIGEST_HOLES_MAX)
+		return 0;
+	if (!rd->sha && !(rd->sha = sha256_new()))
 		return -ENOMEM;
 	sha256_reset(rd->sha);
-	if (l->data) {
-		sha256_add(rd->sha, l->data, l->size);
-	} else {
-		buf = malloc(PIECE);
-		if (!buf)
-			return -ENOMEM;
-		for (uint64_t at = 0; r == 0 && at < l->size;) {
-			size_t n = (size_t)MIN(l->size - at, (uint64_t)PIECE);
+	if (!l->data && !(buf = malloc(PIECE)))
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && at < l->stamp.size; i++) {
+		uint64_t from = i < l->nextents ? l->extents[i].off : l->stamp.size;
+		uint64_t to = i < l->nextents ? from + l->extents[i].len : from;
 
-			r = pread_full(fd, buf, n, at);
-			if (r == 0)
-				sha256_add(rd->sha, buf, n);
-			at += n;
+		for (size_t n; at < from; at += n) {
+			n = (size_t)MIN(from - at, (uint64_t)PIECE);
+			sha256_add(rd->sha, zero, n);
 		}
-		free(buf);
+		for (size_t n; r == 0 && at < to; at += n) {
+			n = (size_t)MIN(to - at, (uint64_t)PIECE);
+			if (rd->ending && atomic_load(rd->ending))
+				r = -ECANCELED;
+			else if (!l->data)
+				r = pread_full(fd, buf, n, at);
+			if (r == 0)
+				sha256_add(rd->sha, l->data ? l->data + at : buf, n);
+		}
 	}
+	free(buf);
 	if (r < 0)
 		return r;
 	sha256_end(rd->sha, l->digest);
@@ -379,7 +305,8 @@ static int digest_of(struct reader *rd, struct loaded *l, int fd)
 	return 0;
 }
 
-/* The content of @fd as of the stat in @l. -EIO: the file is shorter now. */
+/* The content of @fd as of the stamp in @l. What is no longer there is zeros, and seen by
+ * load_is_stale(). */
 static int load_content(struct reader *rd, struct loaded *l, int fd, enum load_digest digest)
 {
 	int r = find_extents(l, fd);
@@ -387,37 +314,58 @@ static int load_content(struct reader *rd, struct loaded *l, int fd, enum load_d
 	l->has_digest = false;
 	if (r < 0)
 		return r;
-	if (l->size && l->size < PLY_BLOCK_SIZE) {
+	if (l->stamp.size && l->stamp.size < PLY_BLOCK_SIZE) {
 		free(l->data);
-		l->data = malloc(l->size);
+		l->data = calloc(1, l->stamp.size);
 		if (!l->data)
 			return -ENOMEM;
-		r = pread_full(fd, l->data, l->size, 0);
-		if (r < 0)
-			return r;
+		r = pread_full(fd, l->data, l->stamp.size, 0);
 	}
-	if (digest == LOAD_DIGEST_ALWAYS || (digest == LOAD_DIGEST_WHOLE && loaded_is_whole(l)))
-		return digest_of(rd, l, fd);
-	return 0;
+	if (r == 0 && (digest == LOAD_DIGEST_ALWAYS || (digest == LOAD_DIGEST_WHOLE && loaded_is_whole(l))))
+		r = digest_of(rd, l, fd);
+	return r;
+}
+
+/* Open @name for reading; -ENOENT where it is no regular file now. */
+static int open_regular(const struct reader *rd, const char *name)
+{
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	const struct timespec pause = { .tv_nsec = 20000000 };
+
+	for (int tries = 0;; tries++) {
+		int fd = openat(rd->dirfd, name, flags | O_NOATIME), code;
+		struct stat st;
+
+		if (fd < 0 && errno == EPERM)
+			fd = openat(rd->dirfd, name, flags);
+		if (fd >= 0)
+			return fd;
+		code = -errno;
+		if (code == -EAGAIN && tries < 100) {   /* a lease: its holder is being told */
+			nanosleep(&pause, NULL);
+			continue;
+		}
+		if (fstatat(rd->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+			return -ENOENT;
+		return code;
+	}
 }
 
 static int load_regular(struct reader *rd, struct loaded *l, const char *name, enum load_digest digest)
 {
-	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-	int fd = openat(rd->dirfd, name, flags | O_NOATIME), r;
+	const struct scan_node *n = &rd->scan->nodes[l->node];
+	int fd = open_regular(rd, name), r;
 	struct stat st;
 
-	if (fd < 0 && errno == EPERM)
-		fd = openat(rd->dirfd, name, flags);
-	if (fd < 0) {
-		if (errno != ENOENT && errno != ELOOP)
-			return sys(l, rd->scan, "cannot be opened");
+	if (fd == -ENOENT) {
 		l->vanished = true;
 		return 0;
 	}
+	if (fd < 0)
+		return fail(l, rd->scan, fd, "cannot be opened");
 	for (int attempt = 1;; attempt++) {
 		if (fstat(fd, &st) < 0) {
-			r = sys(l, rd->scan, "stat");
+			r = fail(l, rd->scan, -errno, "stat");
 			break;
 		}
 		if (!S_ISREG(st.st_mode)) {
@@ -426,26 +374,27 @@ static int load_regular(struct reader *rd, struct loaded *l, const char *name, e
 			break;
 		}
 		take_stat(l, &st);
+		l->replaced = n->group && is_replaced(rd, n->group, &st);
 		r = load_xattrs(l, fd, NULL);
 		if (r < 0) {
-			r = fail(l, rd->scan, r, PLY_R_SYSTEM, "cannot read its xattrs");
+			r = fail(l, rd->scan, r, "cannot read its xattrs");
 			break;
 		}
 		r = load_content(rd, l, fd, digest);
-		l->changed = load_is_stale(l, fd);
+		l->changed = load_is_stale(&l->stamp, fd);
 		if (r == 0 && !l->changed)
 			break;
 		if (!l->changed) {
-			r = fail(l, rd->scan, r, PLY_R_SYSTEM, "cannot be read");
+			r = fail(l, rd->scan, r, "cannot be read");
 			break;
 		}
-		if (attempt == ATTEMPTS) {
-			if (r < 0)   /* it shrinks each time: there is no content to keep */
-				r = fail(l, rd->scan, r, PLY_R_FILE_CHANGED, "shrinks while it is read");
+		if (attempt == ATTEMPTS) {   /* it does not stop: what was read of it, told as changed */
+			l->has_digest = false;
+			r = 0;
 			break;
 		}
 	}
-	if (r == 0 && !l->vanished && l->size >= PLY_BLOCK_SIZE)
+	if (r == 0 && !l->vanished && l->stamp.size >= PLY_BLOCK_SIZE)
 		l->fd = TAKE_FD(fd);
 	cleanup_close(&fd);
 	return r;
@@ -462,9 +411,11 @@ static int load(struct reader *rd, struct loaded *l, enum load_digest digest)
 	l->mode = n->mode;
 	l->uid = n->uid;
 	l->gid = n->gid;
-	l->size = n->size;
-	l->mtime_sec = n->mtime_sec;
-	l->mtime_nsec = n->mtime_nsec;
+	l->stamp.size = n->size;
+	l->stamp.mtime_sec = n->mtime_sec;
+	l->stamp.mtime_nsec = n->mtime_nsec;
+	if (n->flags & SCAN_LEFT_OUT)   /* the mounted directory is not to be asked */
+		return 0;
 	if (rd->dir != n->parent) {
 		cleanup_close(&rd->dirfd);
 		rd->dir = SCAN_NONE;
@@ -473,10 +424,8 @@ static int load(struct reader *rd, struct loaded *l, enum load_digest digest)
 			l->vanished = true;
 			return 0;
 		}
-		if (rd->dirfd < 0) {
-			errno = -rd->dirfd;
-			return sys(l, rd->scan, "its directory cannot be opened");
-		}
+		if (rd->dirfd < 0)
+			return fail(l, rd->scan, rd->dirfd, "its directory cannot be opened");
 		rd->dir = n->parent;
 	}
 	if (S_ISREG(n->mode))
@@ -484,12 +433,18 @@ static int load(struct reader *rd, struct loaded *l, enum load_digest digest)
 	if (S_ISLNK(n->mode) && digest != LOAD_DIGEST_NO &&
 	    sha256_once(scan_target(rd->scan, l->node), n->size, l->digest) == 0)
 		l->has_digest = true;
+	if (n->group) {
+		struct stat st;
+
+		l->replaced = fstatat(rd->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			      is_replaced(rd, n->group, &st);
+	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", rd->dirfd, is_root ? "." : name);
 	r = load_xattrs(l, -1, path);
 	if (r == -ENOENT && !S_ISDIR(n->mode))
 		l->vanished = true;
 	else if (r < 0 && r != -ENOENT)
-		return fail(l, rd->scan, r, PLY_R_SYSTEM, "cannot read its xattrs");
+		return fail(l, rd->scan, r, "cannot read its xattrs");
 	return 0;
 }
 
@@ -507,7 +462,7 @@ static void *work(void *arg)
 	struct loader *l = arg;
 	struct reader rd;
 
-	reader_init(&rd, l->scan);
+	reader_init(&rd, l->scan, &l->ending);
 	pthread_mutex_lock(&l->lock);
 	for (;;) {
 		struct slot *s;
@@ -533,6 +488,8 @@ static void *work(void *arg)
 		load(&rd, &s->file, l->digest[node]);
 
 		pthread_mutex_lock(&l->lock);
+		s->cost += s->file.xattr_text.len;
+		l->waiting += s->file.xattr_text.len;
 		s->ready = true;
 		if (i == l->head)
 			pthread_cond_signal(&l->ready);
@@ -555,6 +512,11 @@ static void reset(struct loaded *l)
 	};
 	if (l->xattr_text.cap > 8192)
 		buf_done(&l->xattr_text);
+	if (l->extents_cap > 256) {
+		free(l->extents);
+		l->extents = NULL;
+		l->extents_cap = 0;
+	}
 }
 
 void loaded_done(struct loaded *l)
@@ -647,14 +609,14 @@ struct loaded *loader_next(struct loader *l)
 	return &s->file;
 }
 
-int load_again(const struct scan *scan, uint32_t node, struct loaded *ret)
+int load_again(const struct scan *scan, uint32_t node, enum load_digest digest, struct loaded *ret)
 {
 	struct reader rd;
 	int r;
 
-	reader_init(&rd, scan);
+	reader_init(&rd, scan, NULL);
 	*ret = (struct loaded){ .node = node, .fd = -1 };
-	r = load(&rd, ret, LOAD_DIGEST_NO);
+	r = load(&rd, ret, digest);
 	reader_done(&rd);
 	return r;
 }

@@ -17,6 +17,13 @@ struct load_extent {
 	uint64_t off, len;
 };
 
+/* What tells that a file is as it was. */
+struct load_stamp {
+	uint64_t size;
+	int64_t mtime_sec, ctime_sec;
+	uint32_t mtime_nsec, ctime_nsec;
+};
+
 /* One file as it is now, which may be later than what the scan saw. */
 struct loaded {
 	uint32_t node;
@@ -24,12 +31,11 @@ struct loaded {
 	struct ply_err err;
 	bool vanished;             /* or of another type now */
 	bool changed;              /* still changing after several readings */
+	bool replaced;             /* of a group: the name is another file's now */
 
 	uint16_t mode;
 	uint32_t uid, gid;
-	uint64_t size;
-	int64_t mtime_sec, ctime_sec;
-	uint32_t mtime_nsec, ctime_nsec;
+	struct load_stamp stamp;
 
 	struct subw_xattr *xattrs; /* into xattr_text */
 	size_t nxattrs, xattrs_cap;
@@ -46,7 +52,7 @@ struct loaded {
 
 static inline bool loaded_is_whole(const struct loaded *l)
 {
-	return l->nextents == 1 && l->extents[0].off == 0 && l->extents[0].len == l->size;
+	return l->nextents == 1 && l->extents[0].off == 0 && l->extents[0].len == l->stamp.size;
 }
 
 struct loader;
@@ -66,10 +72,13 @@ struct loader *loader_free(struct loader *l);
 struct loaded *loader_next(struct loader *l);
 
 /* Load one node in this thread, for a second reading. Release by loaded_done(). */
-int load_again(const struct scan *scan, uint32_t node, struct loaded *ret);
+int load_again(const struct scan *scan, uint32_t node, enum load_digest digest, struct loaded *ret);
 void loaded_done(struct loaded *l);
 
-/* Has the open file changed since @l was loaded? */
-bool load_is_stale(const struct loaded *l, int fd);
+/* Is the open file no longer as @stamp has it? */
+bool load_is_stale(const struct load_stamp *stamp, int fd);
+
+/* An error about @node, with its path: "/PATH: WHAT: strerror". Unreadable files get a reason of their own. */
+int load_fail(const struct scan *scan, uint32_t node, int code, const char *what, struct ply_err *err);
 
 #endif

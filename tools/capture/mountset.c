@@ -79,6 +79,7 @@ struct below {
 	struct mountset *s;
 	const char *root;
 	size_t len;
+	uint64_t root_id;
 };
 
 static void mountpoint_done(struct mountpoint *m)
@@ -91,39 +92,11 @@ static void mountpoint_done(struct mountpoint *m)
 
 static int set_mount(struct mountpoint *m, const char *path, const struct mnt_line *line)
 {
-	*m = (struct mountpoint){ .path = strdup(path), .type = strdup(line->type),
+	*m = (struct mountpoint){ .id = line->id, .path = strdup(path), .type = strdup(line->type),
 				  .subtree = strdup(line->root), .major = line->major,
 				  .minor = line->minor, .below = -1 };
 	m->is_crossed = is_local(line, &m->why);
 	return m->path && m->type && m->subtree ? 0 : -ENOMEM;
-}
-
-static int add_mount(void *ctx, const struct mnt_line *line)
-{
-	struct below *b = ctx;
-	struct mountset *s = b->s;
-	const char *path = line->mountpoint;
-	int r;
-
-	if (strncmp(path, b->root, b->len) != 0 || path[b->len] != '/' || !path[b->len + 1])
-		return 0;
-	path += b->len + 1;
-	for (size_t i = 0; i < s->n; i++) {
-		if (!strcmp(s->v[i].path, path)) {   /* stacked: the last one is seen */
-			mountpoint_done(&s->v[i]);
-			return set_mount(&s->v[i], path, line);
-		}
-	}
-	if (array_grow(&s->v, &s->cap, s->n + 1, sizeof(*s->v)) < 0)
-		return -ENOMEM;
-	r = set_mount(&s->v[s->n], path, line);
-	s->n++;
-	return r;
-}
-
-static int by_path(const void *a, const void *b)
-{
-	return strcmp(((const struct mountpoint *)a)->path, ((const struct mountpoint *)b)->path);
 }
 
 /* Is @path at or below @dir? "" is above all. */
@@ -132,6 +105,40 @@ static bool is_at_or_below(const char *path, const char *dir)
 	size_t n = strlen(dir);
 
 	return !n || (!strncmp(path, dir, n) && (!path[n] || path[n] == '/'));
+}
+
+/* Only what can be reached from the root: a mount whose parent is in the table. What lies under a
+ * later mount goes. */
+static int add_mount(void *ctx, const struct mnt_line *line)
+{
+	struct below *b = ctx;
+	struct mountset *s = b->s;
+	const char *path = line->mountpoint;
+	bool reached = line->parent == b->root_id;
+	size_t kept = 0;
+
+	if (strncmp(path, b->root, b->len) != 0 || path[b->len] != '/' || !path[b->len + 1])
+		return 0;
+	path += b->len + 1;
+	for (size_t i = 0; i < s->n; i++)
+		reached = reached || s->v[i].id == line->parent;
+	if (!reached)
+		return 0;
+	for (size_t i = 0; i < s->n; i++) {
+		if (*s->v[i].path && is_at_or_below(s->v[i].path, path))
+			mountpoint_done(&s->v[i]);
+		else
+			s->v[kept++] = s->v[i];
+	}
+	s->n = kept;
+	if (array_grow(&s->v, &s->cap, s->n + 1, sizeof(*s->v)) < 0)
+		return -ENOMEM;
+	return set_mount(&s->v[s->n++], path, line);
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct mountpoint *)a)->path, ((const struct mountpoint *)b)->path);
 }
 
 /* A part of a file system that is in the tree already, at another place: bind mounts. */
@@ -205,6 +212,7 @@ int mountset_find(struct mountset *s, int root, bool one_file_system, struct ply
 	}
 	if (r == 0) {
 		b.root = path;
+		b.root_id = place.id;
 		b.len = strcmp(path, "/") ? strlen(path) : 0;
 		r = mnt_list(NULL, add_mount, &b);
 	}
@@ -236,7 +244,7 @@ struct mountpoint *mountset_at(const struct mountset *s, const char *path)
 	return s->n ? bsearch(&key, s->v, s->n, sizeof(key), by_path) : NULL;
 }
 
-int mountset_stat_below(struct mountset *s, int root, const char *path, struct stat *st)
+int mountset_stat_below(struct mountset *s, int root, const char *path, struct statx *st)
 {
 	struct mountpoint *around = NULL;
 	const char *rest;
@@ -257,7 +265,8 @@ int mountset_stat_below(struct mountset *s, int root, const char *path, struct s
 			return -errno;
 	}
 	rest = path + strlen(around->path);
-	return fstatat(around->below, rest + (*rest == '/'), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return statx(around->below, rest + (*rest == '/'), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, st) < 0 ?
+		-errno : 0;
 }
 
 void mountset_done(struct mountset *s)

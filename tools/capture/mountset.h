@@ -10,6 +10,7 @@
 #include "capture/scan.h"
 
 struct mountpoint {
+	uint64_t id;               /* of the mount */
 	char *path;                /* below the root; "" is the root itself */
 	char *type, *subtree;
 	unsigned major, minor;
@@ -30,8 +31,8 @@ void mountset_done(struct mountset *s);
 /* What is mounted at @path (below the root, "" for the root itself), or NULL. */
 struct mountpoint *mountset_at(const struct mountset *s, const char *path);
 
-/* The file that lies below the mount point @path, as lstat(2). -EPERM without the right to clone a
+/* The file that lies below the mount point @path. -EPERM without the right to clone a
  * mount. Changes `below` of a row. */
-int mountset_stat_below(struct mountset *s, int root, const char *path, struct stat *st);
+int mountset_stat_below(struct mountset *s, int root, const char *path, struct statx *st);
 
 #endif

@@ -61,7 +61,6 @@ struct walk {
 	struct scan *s;
 	const struct scan_options *o;
 	struct mountset mounts;    /* `below` of its rows is under the lock */
-	bool check_access;         /* an ordinary user */
 	bool root_is_mount;
 
 	pthread_mutex_t lock;
@@ -72,7 +71,7 @@ struct walk {
 	struct ply_err err;
 	struct map links;          /* hash of dev and ino -> row */
 	struct link *link;
-	size_t nlinks, link_cap;
+	size_t nlinks, link_cap, group_ids_cap;
 };
 
 const char *scan_why_text(enum scan_why why)
@@ -92,6 +91,8 @@ const char *scan_why_text(enum scan_why why)
 		return "an image or an overlay of what lies elsewhere";
 	case SCAN_WHY_AGAIN:
 		return "mounted a second time; it is captured at its other place";
+	case SCAN_WHY_UNKNOWN:
+		return "mounted while it was captured, or in another mount namespace";
 	case SCAN_WHY_IMAGE:
 		return "the image itself";
 	case SCAN_WHY_VANISHED:
@@ -195,11 +196,17 @@ static int read_target(int fd, struct listing *l, struct found *f)
 	return buf_add(&l->text, target, (size_t)n + 1);
 }
 
-/* 1: is in the tree; 0: is not. @m: what is mounted there, or NULL. */
+#define FLAGS (STATX_ATTR_COMPRESSED | STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND | STATX_ATTR_NODUMP)
+
+/*
+ * 1: is in the tree; 0: is not. @m: what is mounted there, or NULL; a directory where something is mounted
+ * that the table does not know is left out too: it appeared meanwhile, or @fd lies in another
+ * mount namespace.
+ */
 static int look(struct walk *w, int fd, struct listing *l, struct found *f, const struct mountpoint *m)
 {
 	const char *name = (const char *)l->text.data + f->name;
-	struct stat st;
+	struct statx st;
 	int r = -1;
 
 	if (strlen(name) > PLY_NAME_MAX)
@@ -209,34 +216,34 @@ static int look(struct walk *w, int fd, struct listing *l, struct found *f, cons
 		r = mountset_stat_below(&w->mounts, w->s->root, m->path, &st);
 		pthread_mutex_unlock(&w->lock);
 		/* a file with another mounted over it cannot be read: it is taken as it is seen */
-		if (r == 0 && S_ISDIR(st.st_mode))
-			f->node.flags |= SCAN_LEFT_OUT;
-		else
+		if (r == 0 && !S_ISDIR(st.stx_mode))
 			r = -1;
 	}
-	if (r < 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+	if (r < 0 && statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (m && !m->is_crossed && S_ISDIR(st.st_mode))
+	if (S_ISDIR(st.stx_mode) && (m ? !m->is_crossed : st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
 		f->node.flags |= SCAN_LEFT_OUT;
-	f->dev = st.st_dev;
-	f->ino = st.st_ino;
-	f->many_names = st.st_nlink > 1 && !S_ISDIR(st.st_mode);
-	f->node.mode = (uint16_t)st.st_mode;
-	f->node.uid = st.st_uid;
-	f->node.gid = st.st_gid;
-	f->node.mtime_sec = st.st_mtim.tv_sec;
-	f->node.mtime_nsec = (uint32_t)st.st_mtim.tv_nsec;
+	if (st.stx_attributes & FLAGS)
+		f->node.flags |= SCAN_FLAGGED;
+	f->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	f->ino = st.stx_ino;
+	f->many_names = st.stx_nlink > 1 && !S_ISDIR(st.stx_mode);
+	f->node.mode = st.stx_mode;
+	f->node.uid = st.stx_uid;
+	f->node.gid = st.stx_gid;
+	f->node.mtime_sec = st.stx_mtime.tv_sec;
+	f->node.mtime_nsec = st.stx_mtime.tv_nsec;
 	f->node.name_len = (uint8_t)strlen(name);
-	if (S_ISREG(st.st_mode)) {
-		f->node.size = (uint64_t)st.st_size;
-		if (w->check_access && faccessat(fd, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0)
+	if (S_ISREG(st.stx_mode)) {
+		f->node.size = st.stx_size;
+		if (faccessat(fd, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
 			f->node.flags |= SCAN_UNREADABLE;
-	} else if (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) {
-		f->node.size = (uint64_t)major(st.st_rdev) << 32 | minor(st.st_rdev);
-	} else if (S_ISLNK(st.st_mode)) {
+	} else if (S_ISBLK(st.stx_mode) || S_ISCHR(st.stx_mode)) {
+		f->node.size = (uint64_t)st.stx_rdev_major << 32 | st.stx_rdev_minor;
+	} else if (S_ISLNK(st.stx_mode)) {
 		r = read_target(fd, l, f);
-		if (r < 0)
-			return r == -ENOENT ? 0 : r;
+		if (r < 0)   /* EINVAL: it is no symlink any more */
+			return r == -ENOENT || r == -EINVAL ? 0 : r;
 	}
 	return 1;
 }
@@ -282,7 +289,7 @@ static int list_dir(struct walk *w, int fd, const char *path, struct listing *l,
 		if (is_top && !strcmp(name, "lost+found") && S_ISDIR(f->node.mode) && f->node.uid == 0)
 			continue;
 		if (f->node.flags & SCAN_LEFT_OUT &&
-		    note(notes, (const char *)full.data, m->why, m->type) < 0)
+		    note(notes, (const char *)full.data, m ? m->why : SCAN_WHY_UNKNOWN, m ? m->type : "") < 0)
 			return -ENOMEM;
 		l->v[kept++] = *f;
 	}
@@ -305,8 +312,13 @@ static int tie(struct walk *w, const struct found *f, uint32_t node)
 
 		if (l->dev != f->dev || l->ino != f->ino)
 			continue;
-		if (!s->nodes[l->node].group)
+		if (!s->nodes[l->node].group) {
+			if (array_grow(&s->group_ids, &w->group_ids_cap, s->ngroups + 2,
+				       sizeof(*s->group_ids)) < 0)
+				return -ENOMEM;
 			s->nodes[l->node].group = ++s->ngroups;
+			s->group_ids[s->ngroups] = (struct scan_id){ f->dev, f->ino };
+		}
 		s->nodes[node].group = s->nodes[l->node].group;
 		return 1;
 	}
@@ -348,11 +360,6 @@ static int append(struct walk *w, uint32_t dir, const struct listing *l)
 			return r;
 		if (S_ISREG(n->mode) && r == 0)
 			bytes += n->size;
-		if (n->flags & SCAN_UNREADABLE) {
-			s->unreadable++;
-			if (s->first_unreadable == SCAN_NONE)
-				s->first_unreadable = (uint32_t)s->n;
-		}
 		s->n++;
 	}
 	s->bytes += bytes;
@@ -387,6 +394,8 @@ static bool take(struct walk *w, uint32_t *ret, struct buf *path)
 		while (w->next < s->n && (!S_ISDIR(s->nodes[w->next].mode) ||
 					  s->nodes[w->next].flags & SCAN_LEFT_OUT))
 			w->next++;
+		if (!w->failed && w->o->cancelled && atomic_load(w->o->cancelled))
+			w->failed = ply_fail(&w->err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
 		if (w->failed)
 			return false;
 		if (w->next < s->n) {
@@ -419,13 +428,10 @@ static void *work(void *arg)
 		if (fd >= 0)
 			close(fd);
 		pthread_mutex_lock(&w->lock);
-		if (r == -ENOENT && dir != SCAN_ROOT) {
+		if ((r == -ENOENT || r == -ENOTDIR || r == -ELOOP) && dir != SCAN_ROOT) {
 			r = note(w->s, (const char *)path.data, SCAN_WHY_VANISHED, "");
-		} else if (r == -EACCES && w->check_access) {
+		} else if (r == -EACCES) {
 			w->s->nodes[dir].flags |= SCAN_UNREADABLE;
-			w->s->unreadable++;
-			if (w->s->first_unreadable == SCAN_NONE)
-				w->s->first_unreadable = dir;
 			r = 0;
 		} else if (r == 0) {
 			r = append(w, dir, &l);
@@ -522,10 +528,57 @@ static int keep_mounts(struct walk *w)
 	return 0;
 }
 
+/*
+ * The nodes in an order that does not depend on which thread came first: directories in order, with the
+ * children of each together; groups and what is counted in that order too.
+ */
+static int put_in_order(struct scan *s)
+{
+	struct scan_node *nodes = malloc(s->n * sizeof(*nodes));
+	struct scan_id *ids = calloc(s->ngroups + 1, sizeof(*ids));
+	uint32_t *groups = calloc(s->ngroups + 1, sizeof(*groups)), ngroups = 0;
+	size_t n = 1;
+
+	if (!nodes || !ids || !groups) {
+		free(nodes);
+		free(ids);
+		free(groups);
+		return -ENOMEM;
+	}
+	nodes[SCAN_ROOT] = s->nodes[SCAN_ROOT];
+	for (size_t i = 0; i < n; i++) {
+		struct scan_node *d = &nodes[i];
+
+		if (d->group && !groups[d->group]) {
+			groups[d->group] = ++ngroups;
+			ids[ngroups] = s->group_ids[d->group];
+		}
+		d->group = groups[d->group];
+		if (d->flags & SCAN_UNREADABLE && !s->unreadable++)
+			s->first_unreadable = (uint32_t)i;
+		if (d->flags & SCAN_FLAGGED && !s->flagged++)
+			s->first_flagged = (uint32_t)i;
+		if (!S_ISDIR(d->mode))
+			continue;
+		memcpy(nodes + n, s->nodes + d->first_child, d->nchildren * sizeof(*nodes));
+		d->first_child = (uint32_t)n;
+		for (uint32_t k = 0; k < d->nchildren; k++)
+			nodes[n + k].parent = (uint32_t)i;
+		n += d->nchildren;
+	}
+	free(s->nodes);
+	free(s->group_ids);
+	free(groups);
+	s->nodes = nodes;
+	s->group_ids = ids;
+	s->cap = s->n;
+	return 0;
+}
+
 int scan_tree(const char *root, const struct scan_options *o, struct scan *ret, struct ply_err *err)
 {
-	struct scan s = { .root = -1, .first_unreadable = SCAN_NONE };
-	struct walk w = { .s = &s, .o = o, .check_access = geteuid() != 0 };
+	struct scan s = { .root = -1, .first_unreadable = SCAN_NONE, .first_flagged = SCAN_NONE };
+	struct walk w = { .s = &s, .o = o };
 	int r;
 
 	pthread_mutex_init(&w.lock, NULL);
@@ -538,6 +591,8 @@ int scan_tree(const char *root, const struct scan_options *o, struct scan *ret, 
 		s.n = 1;
 		r = run(&w, err);
 	}
+	if (r == 0 && put_in_order(&s) < 0)
+		r = ply_fail_nomem(err);
 	if (r == 0 && s.nodes[SCAN_ROOT].flags & SCAN_UNREADABLE)
 		r = ply_fail(err, -EACCES, PLY_R_ROOT_UNREADABLE, "%s: cannot be read: %s", root,
 			     strerror(EACCES));
@@ -571,6 +626,7 @@ void scan_done(struct scan *s)
 		free(s->mounts[i].subtree);
 	}
 	free(s->mounts);
+	free(s->group_ids);
 	free(s->nodes);
 	buf_done(&s->names);
 	*s = (struct scan){ .root = -1 };

@@ -3,12 +3,13 @@
  * The metadata walk: a machine's tree in memory, sorted bytewise, without contents.
  *
  * Nodes are names: a file with several names has a node for each, tied by `group`.
- * The children of a directory are contiguous. Immutable after scan_tree() but for
- * `comp`, which the split sets.
+ * The children of a directory are contiguous and sorted, and come after those of the directories
+ * before it. Immutable after scan_tree() but for `comp`, which the split sets.
  */
 #ifndef PLYFS_SCAN_H
 #define PLYFS_SCAN_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@
 enum {
 	SCAN_LEFT_OUT = 1,         /* a directory whose content is not captured: a mount point */
 	SCAN_UNREADABLE = 2,
+	SCAN_FLAGGED = 4,          /* has inode flags (chattr) */
 };
 
 struct scan_node {
@@ -42,8 +44,8 @@ struct scan_node {
 };
 
 enum scan_why { SCAN_WHY_KERNEL, SCAN_WHY_TEMPORARY, SCAN_WHY_NETWORK, SCAN_WHY_REMOVABLE,
-		SCAN_WHY_LOCAL, SCAN_WHY_READ_ONLY, SCAN_WHY_AGAIN, SCAN_WHY_IMAGE,
-		SCAN_WHY_VANISHED };
+		SCAN_WHY_LOCAL, SCAN_WHY_READ_ONLY, SCAN_WHY_AGAIN, SCAN_WHY_UNKNOWN,
+		SCAN_WHY_IMAGE, SCAN_WHY_VANISHED };
 
 /* What is not in the capture though it is in the tree. */
 struct scan_note {
@@ -58,6 +60,9 @@ struct scan {
 	size_t n, cap;
 	struct buf names;
 	uint32_t ngroups;          /* groups are 1 .. ngroups */
+	struct scan_id {
+		uint64_t dev, ino;
+	} *group_ids;              /* by group: the inode that its names were */
 	struct scan_mount {        /* local file systems below the root, and in the tree; sorted */
 		char *path;        /* below the root */
 		char *type, *subtree;
@@ -68,14 +73,15 @@ struct scan {
 	uint64_t unreadable;       /* files that this user cannot read */
 	uint32_t first_unreadable; /* node, or SCAN_NONE */
 	uint64_t bytes;            /* of regular files, each group once */
+	uint64_t flagged;          /* files with inode flags (chattr), which are not captured */
+	uint32_t first_flagged;
 };
 
 struct scan_options {
 	const char *const *exclude;    /* globs of -x */
 	size_t nexclude;
-	struct scan_id {
-		uint64_t dev, ino;     /* ino 0: none */
-	} skip[2];                     /* left out: the image itself */
+	struct scan_id skip[2];        /* left out: the image itself; ino 0: none */
+	const atomic_bool *cancelled;  /* may be NULL */
 	bool one_file_system;
 	struct progress_counters *counters;   /* may be NULL */
 };

@@ -80,6 +80,23 @@ static int find_package(const struct pkgdb *db, const struct manifest_component 
 	return 0;
 }
 
+static int tell_dependants(struct split *s, const struct pkgdb *db)
+{
+	int r = 0;
+
+	for (uint32_t c = 1; r == 0 && c < s->closure.ncomps; c++) {
+		_cleanup_buf_ struct buf names = { 0 };
+
+		for (uint32_t p = 0; r == 0 && p < s->closure.npkgs; p++)
+			if (s->closure.pkgs[p].comp == c && s->closure.pkgs[p].why == WHY_DEPENDANT)
+				r = buf_printf(&names, "%s%s", names.len ? ", " : "", pkgdb_get(db, p)->name);
+		if (r == 0 && names.len)
+			r = split_note(s, "component %s: %.*s cannot be without what it names, and come along",
+				       s->closure.comps[c].name, (int)names.len, (const char *)names.data);
+	}
+	return r;
+}
+
 static int compute_closure(struct split *s, const struct pkgdb *db, const struct manifest *m,
 			   struct ply_err *err)
 {
@@ -105,6 +122,8 @@ static int compute_closure(struct split *s, const struct pkgdb *db, const struct
 	if (r == 0)
 		r = closure_compute(db, in, m->ncomps, &s->closure, err);
 	free(in);
+	if (r == 0 && tell_dependants(s, db) < 0)
+		return ply_fail_nomem(err);
 	if (r == 0 && s->closure.ncomps > SPLIT_MAX)
 		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "more than %u components", SPLIT_MAX);
 	if (r == 0 && total && s->closure.no_marks &&
