@@ -173,22 +173,31 @@ static uint16_t owner_of(struct work *w, uint32_t node, unsigned depth)
 	return is_comp(w, comp) ? comp : NOBODY;
 }
 
+/* Where a symlink leads, one step; @path is scratch. */
+static int target_of(const struct scan *s, uint32_t node, struct buf *path, uint32_t *ret)
+{
+	const char *target = scan_target(s, node);
+
+	path->len = 0;
+	if (*target != '/' && scan_path(s, s->nodes[node].parent, path) < 0)
+		return -ENOMEM;
+	path->len = path->len ? path->len - 1 : 0;    /* without the NUL byte */
+	if (buf_add(path, "/", 1) < 0 || buf_add(path, target, s->nodes[node].size) < 0)
+		return -ENOMEM;
+	*ret = scan_lookup(s, (const char *)path->data, path->len);
+	return 0;
+}
+
 static uint16_t by_target(struct work *w, uint32_t node, unsigned depth)
 {
 	_cleanup_buf_ struct buf path = { 0 };
-	const char *target = scan_target(w->scan, node);
 	uint32_t to;
 
-	if (*target != '/' && scan_path(w->scan, at(w, node)->parent, &path) < 0)
-		goto nomem;
-	path.len = path.len ? path.len - 1 : 0;    /* without the NUL byte */
-	if (buf_add(&path, "/", 1) < 0 || buf_add(&path, target, at(w, node)->size) < 0)
-		goto nomem;
-	to = scan_lookup(w->scan, (const char *)path.data, path.len);
+	if (target_of(w->scan, node, &path, &to) < 0) {
+		w->failed = -ENOMEM;
+		return NOBODY;
+	}
 	return to == node ? NOBODY : owner_of(w, to, depth);
-nomem:
-	w->failed = -ENOMEM;
-	return NOBODY;
 }
 
 static uint16_t by_parent(struct work *w, uint32_t node)
@@ -478,6 +487,24 @@ static int leave_rest(struct work *w)
 	return 0;
 }
 
+/* A link to what goes would lead nowhere: the hash of a certificate's subject. */
+static int mark_links(struct work *w)
+{
+	_cleanup_buf_ struct buf path = { 0 };
+
+	for (uint32_t i = 1; i < w->scan->n; i++) {
+		uint32_t to;
+
+		if (!S_ISLNK(at(w, i)->mode) || w->split->marks[i] & PLY_MARK_IDENTITY)
+			continue;
+		if (target_of(w->scan, i, &path, &to) < 0)
+			return -ENOMEM;
+		if (to != SCAN_NONE && (w->split->marks[to] & PLY_MARK_IDENTITY) == PLY_MARK_REMOVE)
+			w->split->marks[i] |= PLY_MARK_REMOVE;
+	}
+	return 0;
+}
+
 static int mark_identity(struct work *w)
 {
 	_cleanup_buf_ struct buf path = { 0 };
@@ -494,7 +521,7 @@ static int mark_identity(struct work *w)
 				break;
 			}
 	}
-	return 0;
+	return mark_links(w);
 }
 
 static int assign(struct work *w)

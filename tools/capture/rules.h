@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "capture/glob.h"
+#include "plyfs/disk.h"
 #include "plyfs/error.h"
 #include "yamldoc.h"
 
@@ -42,14 +43,12 @@ extern const char *const rule_methods[BY_COUNT];
 /* What a selection or a new machine does with a path: one of the first, and one of the identity. */
 enum rule_mark {
 	MARK_NONE = 0,
-	MARK_DROP = 1,             /* a cache: only where everything is selected */
-	MARK_FIRST = 2,            /* a log: never a difference between machines */
-	MARK_SUBSET = 15,          /* mask of these */
-	MARK_REMOVE = 16,          /* identity: the machine makes it anew */
-	MARK_EMPTY = 32,           /* identity: its content goes, it stays */
-	MARK_SET = 48,             /* identity: written from the plan of the new machine */
-	MARK_SECRET = 64,          /* identity: taken away only when asked for */
-	MARK_IDENTITY = 240,       /* mask of these */
+	MARK_DROP = PLY_MARK_DROP,
+	MARK_FIRST = PLY_MARK_FIRST,
+	MARK_REMOVE = PLY_MARK_REMOVE,
+	MARK_EMPTY = PLY_MARK_EMPTY,
+	MARK_SET = PLY_MARK_SET,
+	MARK_SECRET = PLY_MARK_SECRET,
 };
 
 struct rule {
