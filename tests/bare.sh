@@ -56,6 +56,8 @@ debian_root "$lists" "$root" --variant=minbase --include="$extra"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
 git clone -q --no-hardlinks "$checkout" "$root/root/plyfs"
 git -C "$root/root/plyfs" remote remove origin
+# what says where a tree lies in its file system names no directory that is not a mount point
+mount --bind "$root" "$root"
 for fs in dev proc sys; do
 	mount --rbind "/$fs" "$root/$fs"
 	mount --make-rslave "$root/$fs"

@@ -49,17 +49,14 @@ step()
 	printf '  %-44s %8.1f s\n' "$text" "$(awk -v a="$from" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')"
 }
 
-# Components: what is installed of these, named as its packages are here.
+# Components: the first three of these that are installed and that nothing else needs.
 components=() names=()
-add_component() # NAME PATTERN...
+add_component() # NAME PACKAGE
 {
-	local name=$1 found
-	shift
-	command -v dpkg-query >/dev/null || return 0
-	found=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p' | sort -u | paste -sd ,) || true
-	[ -n "$found" ] && [ "${#names[@]}" -lt 3 ] || return 0
-	components+=(-c "$name=$found")
-	names+=("$name")
+	[ "${#names[@]}" -lt 3 ] || return 0
+	plyfs capture -n / -c "$1=$2" "${options[@]}" "${partial[@]}" >/dev/null 2>&1 </dev/null || return 0
+	components+=(-c "$1=$2")
+	names+=("$1")
 }
 
 echo "plyfs demo: this machine's / as one image"
@@ -83,10 +80,7 @@ while read -r bytes files kind path; do
 	printf '  left out %10s %8d files  %s\n' "$(mib "$bytes")" "$files" "$path"
 done < <("$here/lib/subtrees.py" / --bytes "$max_bytes" --files "$max_files" \
 	--always /tmp --always /var/tmp --always "$checkout" --always "$(realpath "$PLYFS_BUILD")")
-add_component git git git-man
-add_component python 'python3' 'python3.[0-9]*' python3-minimal 'libpython3.*-minimal' 'libpython3.*-stdlib' libpython3-stdlib
-add_component perl perl 'perl-modules-5*' 'libperl5*'
-add_component openssl openssl
+for name in git shellcheck squashfs-tools mandoc openssl; do add_component "$name" "$name"; done
 chosen=$(IFS=,; echo "os${names[*]:+,${names[*]:0:2}}")
 
 echo
