@@ -768,7 +768,8 @@ static uint32_t only_giver(const struct work *w, const struct pkg_need *need)
 
 static int is_no_document(void *ctx, const char *path, size_t len)
 {
-	static const char *const dirs[] = { "/usr/share/doc/", "/usr/share/lintian/", "/var/lib/dpkg/info/" };
+	static const char *const dirs[] = { "/usr/share/doc/", "/usr/share/bug/", "/usr/share/lintian/",
+					    "/var/lib/dpkg/info/" };
 
 	(void)ctx;
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
@@ -782,9 +783,19 @@ static int is_no_document(void *ctx, const char *path, size_t len)
 	return 1;
 }
 
-/* A package that brings nothing but its documentation: it is there for what it needs. */
+/*
+ * A package that is there for what it needs: it brings nothing but its documentation, or comes from
+ * one of Debian's "-defaults" source packages, which only say which version is the usual one (their
+ * few files are links, and directories that dpkg's lists do not tell from files).
+ */
 static bool is_metapackage(const struct work *w, uint32_t pkg)
 {
+	static const char ending[] = "-defaults";
+	const char *source = pkgdb_get(w->db, pkg)->source;
+	size_t len = strlen(source), n = sizeof(ending) - 1;
+
+	if (len > n && !strcmp(source + len - n, ending))
+		return true;
 	return pkgdb_files(w->db, pkg, is_no_document, NULL, NULL) == 0;
 }
 
