@@ -779,7 +779,7 @@ static int is_no_document(void *ctx, const char *path, size_t len)
 			       !strcmp(path, "/.") || (!strncmp(path, dirs[i], len) && dirs[i][len] == '/'))
 			return 0;
 	}
-	return 1;
+	return -ECANCELED;
 }
 
 /* A package that brings nothing but its documentation: it is there for what it needs. */
