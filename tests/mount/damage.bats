@@ -5,6 +5,7 @@
 # A damaged image: an error for what is damaged, and nothing else.
 
 load common
+bats_require_minimum_version 1.5.0
 
 setup_file()
 {
