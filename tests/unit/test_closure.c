@@ -265,7 +265,7 @@ static const struct made akin[] = {
 
 START_TEST(what_is_akin_comes_along)
 {
-	expect(akin, "t=tool", "os: lib other | t: tool tool-all tool-gui");
+	expect(akin, "t=tool", "os: other lib | t: tool tool-all tool-gui");
 }
 END_TEST
 
