@@ -199,6 +199,23 @@ static void print_mount(struct dump *d, uint64_t i, const void *row, const void 
 	mount_to_text(&d->text, i, &s, ctx);
 }
 
+static void print_blob(struct dump *d, uint64_t i, const void *row, const void *ctx)
+{
+	struct ply_disk_blob b;
+
+	memcpy(&b, row, sizeof(b));
+	blob_to_text(&d->text, i, &b, ctx);
+}
+
+static void print_mark(struct dump *d, uint64_t i, const void *row, const void *ctx)
+{
+	struct ply_disk_mark m;
+
+	(void)ctx;
+	memcpy(&m, row, sizeof(m));
+	mark_to_text(&d->text, i, &m);
+}
+
 static void dump_catalog(struct dump *d, uint64_t off, uint64_t len)
 {
 	const struct section *strings;
@@ -222,6 +239,8 @@ static void dump_catalog(struct dump *d, uint64_t off, uint64_t len)
 	rows(d, m, PLY_S_RELATIONS, "relation", print_relation, &s);
 	if (segment_section(meta_segment(m), PLY_S_MOUNTS))
 		rows(d, m, PLY_S_MOUNTS, "mount", print_mount, &s);
+	if (segment_section(meta_segment(m), PLY_S_BLOBS))
+		rows(d, m, PLY_S_BLOBS, "blob", print_blob, &s);
 	page_sums(d, off, meta_segment(m));
 	meta_close(m);
 }
@@ -359,6 +378,8 @@ static void dump_sub(struct dump *d, uint64_t off, struct sub *s)
 	each(d, s, "ENTRIES", 0, lim->entries, print_entry);
 	each(d, s, "EXTENTS", 0, lim->extents, print_extent);
 	each(d, s, "BLOCKS", 0, lim->blocks, print_block);
+	if (segment_section(meta_segment(sub_meta(s)), PLY_S_MARKS))
+		rows(d, sub_meta(s), PLY_S_MARKS, "mark", print_mark, NULL);
 	each(d, s, "OWNERS", 0, lim->owners, print_owner);
 	rows(d, sub_meta(s), PLY_S_OWNER_PAIRS, "owner-pair", print_pair, NULL);
 	each(d, s, "XATTR_SETS", 0, lim->xattr_sets, print_set);
@@ -545,7 +566,7 @@ static int check_sections(const struct cli_list *names)
 {
 	static const char *const known[] = {
 		SUPER, SEGMENT, "NODES", "ENTRIES", "EXTENTS", "BLOCKS", "OWNERS", "OWNER_PAIRS",
-		"XATTR_SETS", "COMPONENTS", "PAGE_SUMS", "CATALOG_HEAD", "SUBS", "SEGMENTS", "RELATIONS", "MOUNTS",
+		"XATTR_SETS", "COMPONENTS", "PAGE_SUMS", "CATALOG_HEAD", "SUBS", "SEGMENTS", "RELATIONS", "MOUNTS", "BLOBS", "MARKS",
 		"JOIN_ROWS", "JOIN_MEMBERS", "JOIN_INDEX",
 	};
 

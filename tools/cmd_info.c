@@ -4,6 +4,7 @@
  * any number of files. The table has what one asks for daily and fits 80 columns; JSON has all.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -11,6 +12,7 @@
 #include "format/format.h"
 #include "open.h"
 #include "show.h"
+#include "sub/sub.h"
 #include "verbs.h"
 
 static json_t *sub_json(const struct ply_sub_info *s)
@@ -151,9 +153,131 @@ static void print_human(const struct ply_image *im)
 	print_table(im);
 }
 
+/* --- why, identity --------------------------------------------------------------- */
+
+/* A line "NAME ARCH VERSION WHY" of the blob, with tabs between; in place. */
+static bool next_package(char **rest, const char *field[4])
+{
+	char *line = strsep(rest, "\n");
+
+	if (!line || !*line)
+		return false;
+	for (int i = 0; i < 3; i++) {
+		field[i] = strsep(&line, "\t");
+		if (!line)
+			return false;
+	}
+	field[3] = line;
+	return true;
+}
+
+/* "libc6" or "libc6:amd64" */
+static bool is_package(const char *const field[4], const char *wanted)
+{
+	size_t len = strlen(field[0]);
+
+	return !strncmp(wanted, field[0], len) &&
+	       (!wanted[len] || (wanted[len] == ':' && !strcmp(wanted + len + 1, field[1])));
+}
+
+static int print_why(const struct ply_image *im, const char *wanted)
+{
+	json_t *found = json_array();
+
+	for (uint32_t i = 0; i < ply_image_nsubs(im); i++) {
+		size_t len;
+		const char *bytes = ply_image_blob(im, i, PLY_BLOB_PACKAGES, &len);
+		_cleanup_free_ char *text = bytes ? strdup(bytes) : NULL;
+		const char *sub = ply_image_sub_info(im, i)->name, *f[4];
+
+		for (char *rest = text; rest && next_package(&rest, f);)
+			if (is_package(f, wanted))
+				json_array_append_new(found, json_pack(
+					"{s:s,s:o,s:o,s:o,s:o}", "sub_image", sub, "package",
+					cli_json_name(f[0], strlen(f[0])), "architecture",
+					cli_json_name(f[1], strlen(f[1])), "version",
+					cli_json_name(f[2], strlen(f[2])), "why", cli_json_name(f[3], strlen(f[3]))));
+	}
+	if (!json_array_size(found)) {
+		json_decref(found);
+		cli_note("no sub-image of this image has package %s", wanted);
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; !cli_json && i < json_array_size(found); i++) {
+		json_t *o = json_array_get(found, i);
+
+		printf("%s:%s %s is in %s: %s\n", json_string_value(json_object_get(o, "package")),
+		       json_string_value(json_object_get(o, "architecture")),
+		       json_string_value(json_object_get(o, "version")),
+		       json_string_value(json_object_get(o, "sub_image")),
+		       json_string_value(json_object_get(o, "why")));
+	}
+	if (cli_json)
+		return cli_print_json(json_pack("{s:o}", "packages", found));
+	json_decref(found);
+	return EXIT_DONE;
+}
+
+static int identity_of(struct ply_image *im, uint32_t i, json_t *all, struct ply_err *err)
+{
+	static const char *const actions[] = { "", "remove", "empty", "set", "secret" };
+	const char *name = ply_image_sub_info(im, i)->name;
+	_cleanup_buf_ struct buf path = { 0 };
+	struct sub *s;
+	int r = image_sub(im, i, &s, err);
+
+	for (uint64_t m = 0; r == 0 && m < sub_mark_count(s); m++) {
+		struct sub_mark mark;
+		uint32_t action;
+		char *shown;
+
+		r = sub_mark(s, m, &mark, err);
+		if (r < 0)
+			break;
+		action = (mark.mark & PLY_MARK_IDENTITY) >> 4;
+		if (!action)
+			continue;
+		r = sub_node_path(s, mark.index, &path, err);
+		if (r < 0)
+			break;
+		shown = escape_name((const char *)path.data, path.len - 1);
+		if (!shown)
+			return ply_fail_nomem(err);
+		if (cli_json)
+			json_array_append_new(all, json_pack("{s:s+,s:s,s:s}", "path", "/", shown, "sub_image", name,
+							     "action", action < 5 ? actions[action] : "unknown"));
+		else
+			printf("%-6s  %s  /%s\n", action < 5 ? actions[action] : "unknown", name, shown);
+		free(shown);
+	}
+	return r;
+}
+
+static int print_identity(struct ply_image *im)
+{
+	json_t *all = json_array();
+	struct ply_err err = { 0 };
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < ply_image_nsubs(im); i++)
+		r = identity_of(im, i, all, &err);
+	if (r == 0 && cli_json)
+		return cli_print_json(json_pack("{s:o}", "identity", all));
+	json_decref(all);
+	return r < 0 ? cli_fail(&err) : EXIT_DONE;
+}
+
 int cmd_info(int argc, char **argv)
 {
-	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
+	const char *why = NULL;
+	bool identity = false;
+	const struct cli_opt opts[] = {
+		{ "why", 0, "PACKAGE", "print which sub-image has the package, and why", CLI_TEXT, &why },
+		{ "identity", 0, NULL, "print the files that make this machine another than its copy", CLI_FLAG,
+		  &identity },
+		CLI_JSON,
+		CLI_END
+	};
 	const struct cli_spec spec = { "info", "IMAGE",
 				       "Print what an image holds: its digest, generation and sub-images.",
 				       opts, 1, 1 };
@@ -167,7 +291,11 @@ int cmd_info(int argc, char **argv)
 	if (open_image(args.v[0], &image, &err) < 0)
 		return cli_fail(&err);
 	code = EXIT_DONE;
-	if (cli_json)
+	if (why)
+		code = print_why(image, why);
+	else if (identity)
+		code = print_identity(image);
+	else if (cli_json)
 		code = print_json(image);
 	else
 		print_human(image);

@@ -90,6 +90,8 @@ size_t section_element_size(uint32_t type)
 	case PLY_S_SEGMENTS: return sizeof(struct ply_disk_segment_ref);
 	case PLY_S_RELATIONS: return sizeof(struct ply_disk_relation);
 	case PLY_S_MOUNTS: return sizeof(struct ply_disk_mount);
+	case PLY_S_BLOBS: return sizeof(struct ply_disk_blob);
+	case PLY_S_MARKS: return sizeof(struct ply_disk_mark);
 	}
 	return 0;
 }

@@ -401,6 +401,32 @@ void mount_to_text(struct text *t, uint64_t i, const struct ply_disk_mount *d,
 	text_end(t);
 }
 
+void blob_to_text(struct text *t, uint64_t i, const struct ply_disk_blob *d, const struct text_strings *s)
+{
+	uint32_t sub = le32_get(d->sub);
+
+	text_begin(t, "blob", &i);
+	string(t, "name", d->name, s);
+	if (sub != PLY_BLOB_OF_IMAGE)
+		text_u64(t, "sub", sub);
+	text_u64(t, "off", le32_get(d->bytes.off));
+	text_u64(t, "length_bytes", le32_get(d->bytes.len));
+	text_end(t);
+}
+
+void mark_to_text(struct text *t, uint64_t i, const struct ply_disk_mark *d)
+{
+	static const char *const subset[] = { "none", "drop", "first" };
+	static const char *const identity[] = { "none", "remove", "empty", "set", "secret" };
+	uint32_t mark = le32_get(d->mark), low = mark & PLY_MARK_SUBSET, high = mark >> 4;
+
+	text_begin(t, "mark", &i);
+	text_u64(t, "node", le64_get(d->node));
+	text_word(t, "subset", low < 3 ? subset[low] : "unknown");
+	text_word(t, "identity", high < 5 ? identity[high] : "unknown");
+	text_end(t);
+}
+
 void relation_to_text(struct text *t, uint64_t i, const struct ply_disk_relation *d,
 		      const struct text_strings *s)
 {

@@ -59,6 +59,8 @@ void catalog_head_to_text(struct text *t, const struct ply_disk_catalog_head *h,
 void catalog_sub_to_text(struct text *t, uint64_t i, const struct ply_disk_sub *d,
 			 const struct text_strings *s);
 void segment_ref_to_text(struct text *t, uint64_t i, const struct ply_disk_segment_ref *d);
+void blob_to_text(struct text *t, uint64_t i, const struct ply_disk_blob *d, const struct text_strings *s);
+void mark_to_text(struct text *t, uint64_t i, const struct ply_disk_mark *d);
 void mount_to_text(struct text *t, uint64_t i, const struct ply_disk_mount *d,
 		   const struct text_strings *s);
 void relation_to_text(struct text *t, uint64_t i, const struct ply_disk_relation *d,

@@ -16,7 +16,7 @@
 
 struct reader {
 	struct meta *meta;
-	const struct section *head, *subs, *segments, *relations, *strings, *mounts;
+	const struct section *head, *subs, *segments, *relations, *strings, *mounts, *blobs;
 	uint16_t *by_number;       /* sub-image number -> place in c->subs + 1 */
 	struct catalog *c;
 };
@@ -291,6 +291,45 @@ static int read_mounts(struct reader *rd, struct ply_err *err)
 	return 0;
 }
 
+static int read_blobs(struct reader *rd, struct ply_err *err)
+{
+	struct catalog *c = rd->c;
+
+	if (!rd->blobs)
+		return 0;
+	c->blobs = calloc(rd->blobs->count + 1, sizeof(*c->blobs));
+	if (!c->blobs)
+		return ply_fail_nomem(err);
+	for (uint64_t i = 0; i < rd->blobs->count; i++) {
+		struct catalog_blob *b = &c->blobs[i];
+		struct ply_disk_blob d;
+		const void *p;
+		int r = meta_get(rd->meta, rd->blobs, i * sizeof(d), sizeof(d), &p, err);
+
+		if (r < 0)
+			return r;
+		memcpy(&d, p, sizeof(d));
+		b->sub = le32_get(d.sub);
+		b->len = le32_get(d.bytes.len);
+		if (le32_get(d.zero) || le64_get(d.zero2) ||
+		    (b->sub != PLY_BLOB_OF_IMAGE &&
+		     (b->sub > PLY_NUMBER_MAX || !rd->by_number[b->sub])))
+			return BAD("catalog: blob %llu is of no sub-image", (unsigned long long)i);
+		r = string(rd, d.name, &b->name, err);
+		if (r == 0)
+			r = meta_get(rd->meta, rd->strings, le32_get(d.bytes.off), b->len, &p, err);
+		if (r < 0)
+			return r;
+		b->bytes = malloc((size_t)b->len + 1);
+		if (!b->bytes)
+			return ply_fail_nomem(err);
+		memcpy(b->bytes, p, b->len);
+		b->bytes[b->len] = '\0';
+		c->nblobs++;
+	}
+	return 0;
+}
+
 int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest[32],
 		 struct catalog **ret, struct ply_err *err)
 {
@@ -319,6 +358,7 @@ int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest
 	rd.relations = segment_section(seg, PLY_S_RELATIONS);
 	rd.strings = segment_section(seg, PLY_S_STRINGS);
 	rd.mounts = segment_section(seg, PLY_S_MOUNTS);
+	rd.blobs = segment_section(seg, PLY_S_BLOBS);
 	if (seg->kind != PLY_SEG_CATALOG || !rd.head || !rd.subs || !rd.segments || !rd.relations ||
 	    !rd.strings) {
 		r = BAD("catalog: a section is missing");
@@ -337,6 +377,8 @@ int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest
 		r = read_relations(&rd, err);
 	if (r == 0)
 		r = read_mounts(&rd, err);
+	if (r == 0)
+		r = read_blobs(&rd, err);
 	if (r == 0) {
 		c->generation.catalog_off = off;
 		c->generation.catalog_len = len;
@@ -360,6 +402,9 @@ struct catalog *catalog_close(struct catalog *c)
 	}
 	for (size_t i = 0; i < c->nstrings; i++)
 		free(c->strings[i]);
+	for (uint32_t i = 0; i < c->nblobs; i++)
+		free(c->blobs[i].bytes);
+	free(c->blobs);
 	free(c->strings);
 	free(c->mounts);
 	free(c->subs);

@@ -30,6 +30,13 @@ struct catalog {
 	uint32_t join_first, join_count;
 	struct ply_mount_info *mounts;
 	uint32_t nmounts;
+	struct catalog_blob {
+		uint32_t sub;              /* number, or PLY_BLOB_OF_IMAGE */
+		const char *name;
+		char *bytes;               /* and a NUL byte behind */
+		uint32_t len;
+	} *blobs;
+	uint32_t nblobs;
 	char **strings;            /* all that were handed out */
 	size_t nstrings, strings_cap;
 };

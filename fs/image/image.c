@@ -265,6 +265,21 @@ const struct ply_mount_info *ply_image_mount(const struct ply_image *im, uint32_
 	return i < im->catalog->nmounts ? &im->catalog->mounts[i] : NULL;
 }
 
+const char *ply_image_blob(const struct ply_image *im, uint32_t i, const char *name, size_t *ret_len)
+{
+	uint32_t number = i == PLY_BLOB_OF_IMAGE ? i : im->catalog->subs[i].info.number;
+
+	for (uint32_t b = 0; b < im->catalog->nblobs; b++) {
+		const struct catalog_blob *blob = &im->catalog->blobs[b];
+
+		if (blob->sub == number && !strcmp(blob->name, name)) {
+			*ret_len = blob->len;
+			return blob->bytes;
+		}
+	}
+	return NULL;
+}
+
 int ply_image_find_sub(const struct ply_image *im, const char *name, uint32_t *ret_i)
 {
 	for (uint32_t i = 0; i < im->catalog->nsubs; i++) {

@@ -40,7 +40,7 @@ struct imagew {
 	struct out out;
 	struct pending_sub *subs;
 	size_t nsubs, subs_cap;
-	struct buf strings, segments, relations, mounts;
+	struct buf strings, segments, relations, mounts, blobs;
 	struct buf join_rows, join_members;
 	struct join_ref *join_refs;
 	size_t njoin_refs, join_refs_cap;
@@ -171,6 +171,7 @@ struct imagew *imagew_free(struct imagew *w)
 	buf_done(&w->segments);
 	buf_done(&w->relations);
 	buf_done(&w->mounts);
+	buf_done(&w->blobs);
 	buf_done(&w->join_rows);
 	buf_done(&w->join_members);
 	free(w);
@@ -294,6 +295,23 @@ int imagew_add_mount(struct imagew *w, const char *path, const char *type, const
 	return 0;
 }
 
+int imagew_add_blob(struct imagew *w, uint32_t number, const char *name, const void *bytes, size_t len,
+		    struct ply_err *err)
+{
+	struct ply_disk_blob row = { .sub = le32_put(number) };
+
+	if (len > UINT32_MAX || w->strings.len + len > PLY_CATALOG_MAX)
+		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "the catalog is larger than %u MiB",
+				PLY_CATALOG_MAX >> 20);
+	if (string(w, name, &row.name) < 0)
+		return ply_fail_nomem(err);
+	row.bytes.off = le32_put(len ? (uint32_t)w->strings.len : 0);
+	row.bytes.len = le32_put((uint32_t)len);
+	if (buf_add(&w->strings, bytes, len) < 0 || buf_add(&w->blobs, &row, sizeof(row)) < 0)
+		return ply_fail_nomem(err);
+	return 0;
+}
+
 static int by_ref(const void *a, const void *b)
 {
 	const struct join_ref *x = a, *y = b;
@@ -411,7 +429,7 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 	if (image_uuid(w, o->content_uuid, head.uuid) < 0 || string(w, o->message, &head.message) < 0 ||
 	    string(w, o->tool, &head.tool) < 0)
 		return ply_fail_nomem(err);
-	r = begin(w, PLY_SEG_CATALOG, w->mounts.len ? 7 : 6, 0, &s, &ret->catalog_off, err);
+	r = begin(w, PLY_SEG_CATALOG, 6u + (w->mounts.len > 0) + (w->blobs.len > 0), 0, &s, &ret->catalog_off, err);
 	if (r < 0)
 		return r;
 	r = segw_section(s, PLY_S_CATALOG_HEAD, 1, &head, sizeof(head), err);
@@ -427,6 +445,8 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 		r = table(s, PLY_S_STRINGS, &w->strings, err);
 	if (r == 0 && w->mounts.len)
 		r = table(s, PLY_S_MOUNTS, &w->mounts, err);
+	if (r == 0 && w->blobs.len)
+		r = table(s, PLY_S_BLOBS, &w->blobs, err);
 	if (r == 0)
 		r = segw_finish(s, NULL, NULL, ret->catalog_digest, NULL, &ret->catalog_len, err);
 	segw_free(s);

@@ -44,6 +44,9 @@ int imagew_join(struct imagew *w, uint8_t kind, const uint64_t *refs, const uint
 /* Child rows of directory row @row: [first, first + n). */
 int imagew_join_children(struct imagew *w, uint64_t row, uint64_t first, uint64_t n);
 
+/* Bytes with a name, of sub-image @number or of the image (PLY_BLOB_OF_IMAGE). */
+int imagew_add_blob(struct imagew *w, uint32_t number, const char *name, const void *bytes, size_t len,
+		    struct ply_err *err);
 /* A file system that was mounted at @path ("/boot") and is in the image; in order of path. */
 int imagew_add_mount(struct imagew *w, const char *path, const char *type, const char *subtree,
 		     struct ply_err *err);

@@ -61,6 +61,21 @@ static void check_owners(struct tables *t)
 	}
 }
 
+static void check_marks(struct tables *t)
+{
+	struct sub_mark m = { 0 };
+	uint64_t last = 0;
+	struct ply_err e;
+
+	for (uint64_t i = 0; i < sub_mark_count(t->s); i++) {
+		if (sub_mark(t->s, i, &m, &e) < 0)
+			TABLE_FINDING(e.reason, "%s", e.msg);
+		else if (m.index <= last)
+			TABLE_FINDING(PLY_R_NODE_FIELD, "mark %llu is out of order", (unsigned long long)i);
+		last = m.index;
+	}
+}
+
 static void check_xattr_set(struct tables *t, uint32_t set)
 {
 	struct sub_xattr last = { 0 }, x;
@@ -251,6 +266,7 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 	if (r < 0)
 		goto out;
 	check_owners(t);
+	check_marks(t);
 	check_components(t);
 	for (uint64_t i = 0; i < sub_limits(s)->xattr_sets; i++)
 		check_xattr_set(t, (uint32_t)i);

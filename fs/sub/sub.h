@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "format/format.h"
 #include "io/io.h"
 #include "plyfs/error.h"
@@ -95,6 +96,16 @@ int sub_node_extent(struct sub *sub, const struct ply_node *n, uint32_t i,
  * Uses per-thread scratch memory. */
 int sub_block_read(struct sub *sub, uint64_t b, const struct ply_block *block, void *dst,
 		   struct ply_err *err);
+
+/* Marks (PLY_MARK_*) of nodes, ascending; an older segment has none. */
+struct sub_mark {
+	uint64_t index;
+	uint32_t mark;
+};
+uint64_t sub_mark_count(const struct sub *sub);
+int sub_mark(struct sub *sub, uint64_t i, struct sub_mark *ret, struct ply_err *err);
+/* The path of a node's first name below the root, NUL-terminated, into @out (emptied first). */
+int sub_node_path(struct sub *sub, uint64_t index, struct buf *out, struct ply_err *err);
 
 /* Tell the kernel that blocks [@from, @to) are wanted soon. Best effort. */
 void sub_readahead(struct sub *sub, uint64_t from, uint64_t to);

@@ -65,6 +65,7 @@ struct subw *subw_free(struct subw *w)
 	buf_done(&w->owner_pairs);
 	buf_done(&w->blocks);
 	buf_done(&w->digests);
+	buf_done(&w->marks);
 	buf_done(&w->known);
 	map_done(&w->owner_map);
 	map_done(&w->pair_map);
@@ -268,6 +269,13 @@ int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child)
 	if (buf_add(&w->names, name, len) < 0)
 		return -ENOMEM;
 	return buf_add(&w->entries, &row, sizeof(row));
+}
+
+int subw_mark(struct subw *w, uint64_t index, uint32_t mark)
+{
+	struct ply_disk_mark row = { .node = le64_put(index), .mark = le32_put(mark) };
+
+	return buf_add(&w->marks, &row, sizeof(row));
 }
 
 int subw_symlink(struct subw *w, uint64_t index, const char *target, size_t len)

@@ -74,6 +74,8 @@ int subw_dir(struct subw *w, uint64_t dir);
 /* Entry of the directory begun; sets the child's parent and entry at its first name, counts
  * nlink of children that are not directories (names) and of @dir (child directories). */
 int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child);
+/* PLY_MARK_* of a node; several are put together. */
+int subw_mark(struct subw *w, uint64_t index, uint32_t mark);
 int subw_symlink(struct subw *w, uint64_t index, const char *target, size_t len);
 
 /*

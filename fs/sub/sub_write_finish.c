@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The end of a base segment: its tables, encoded, behind its data. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -59,6 +60,37 @@ static int write_components(struct subw *w, struct segw *s, struct ply_err *err)
 	return segw_section(s, PLY_S_COMPONENTS, 1, &self, sizeof(self), err);
 }
 
+static int by_node(const void *a, const void *b)
+{
+	uint64_t x = le64_get(((const struct ply_disk_mark *)a)->node);
+	uint64_t y = le64_get(((const struct ply_disk_mark *)b)->node);
+
+	return x < y ? -1 : x > y;
+}
+
+/* A row for each node: a file of several names may have been marked by each. */
+static void settle_marks(struct buf *b)
+{
+	struct ply_disk_mark *v = (struct ply_disk_mark *)b->data;
+	size_t n = b->len / sizeof(*v), kept = 0;
+
+	if (n)
+		qsort(v, n, sizeof(*v), by_node);
+	for (size_t i = 0; i < n; i++) {
+		if (kept && by_node(&v[kept - 1], &v[i]) == 0) {
+			uint32_t old = le32_get(v[kept - 1].mark), new = le32_get(v[i].mark);
+
+			/* of two subset or identity marks the first */
+			old |= old & PLY_MARK_SUBSET ? 0 : new & PLY_MARK_SUBSET;
+			old |= old & PLY_MARK_IDENTITY ? 0 : new & PLY_MARK_IDENTITY;
+			v[kept - 1].mark = le32_put(old);
+		} else {
+			v[kept++] = v[i];
+		}
+	}
+	b->len = kept * sizeof(*v);
+}
+
 int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 {
 	const struct { uint32_t type; struct buf *buf; } tables[] = {
@@ -66,7 +98,7 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 		{ PLY_S_XATTR_SETS, &w->xattr_sets },  { PLY_S_XATTRS, &w->xattrs },
 		{ PLY_S_OWNERS, &w->owners },          { PLY_S_OWNER_PAIRS, &w->owner_pairs },
 		{ PLY_S_BLOCKS, &w->blocks },          { PLY_S_BLOCK_DIGESTS, &w->digests },
-		{ PLY_S_HEAP, &w->heap },
+		{ PLY_S_HEAP, &w->heap },              { PLY_S_MARKS, &w->marks },
 	};
 	uint64_t size = w->nnodes * sizeof(struct ply_disk_node) +
 			w->nextents * sizeof(struct ply_disk_extent);
@@ -74,6 +106,7 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 	struct segw *s;
 	int r;
 
+	settle_marks(&w->marks);
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
 		size += tables[i].buf->len;
 

@@ -11,8 +11,8 @@
 #include "codec/codec.h"
 #include "sub/sub_write.h"
 
-/* Of a base segment: types 1 to 14. */
-#define SUBW_SECTIONS 14
+/* Of a base segment: types 1 to 14, and MARKS. */
+#define SUBW_SECTIONS 15
 
 /* An address whose block has no number yet: its pack block is still open. */
 #define PENDING (1ULL << 63)
@@ -51,6 +51,7 @@ struct subw {
 	struct ply_node *nodes;    /* [0] is nobody */
 	size_t nnodes, nodes_cap;
 	struct buf entries, names, heap, xattr_sets, xattrs, owners, owner_pairs, blocks, digests;
+	struct buf marks;          /* rows, in order of calls until the end */
 	struct ply_extent *extents;
 	size_t nextents, extents_cap;
 	struct map owner_map, pair_map, xattr_map, content_map;

@@ -368,4 +368,30 @@ struct ply_disk_mount {            /* 32 bytes: a file system of the captured ma
 };
 _Static_assert(sizeof(struct ply_disk_mount) == 32, "mount");
 
+struct ply_disk_blob {             /* 32 bytes: bytes with a name, for whoever knows the name */
+	struct ply_disk_string name;    /* +0x00 */
+	struct ply_disk_string bytes;   /* +0x08 may have NUL bytes */
+	le32 sub;                  /* +0x10 sub-image number, or PLY_BLOB_OF_IMAGE */
+	le32 zero;
+	le64 zero2;
+};
+_Static_assert(sizeof(struct ply_disk_blob) == 32, "blob");
+#define PLY_BLOB_OF_IMAGE UINT32_MAX
+#define PLY_BLOB_PACKAGES "packages"    /* of a sub-image: see FORMAT.md */
+
+struct ply_disk_mark {             /* 16 bytes; of a sub-image, ascending by node */
+	le64 node;                 /* +0x00 reference, slot 0 */
+	le32 mark;                 /* +0x08 PLY_MARK_* */
+	le32 zero;
+};
+_Static_assert(sizeof(struct ply_disk_mark) == 16, "mark");
+#define PLY_MARK_DROP     1u       /* a cache: not needed where something is not selected */
+#define PLY_MARK_FIRST    2u       /* a log: never a difference between two machines */
+#define PLY_MARK_SUBSET   0x0fu    /* mask of these */
+#define PLY_MARK_REMOVE   0x10u    /* identity: the machine makes it anew */
+#define PLY_MARK_EMPTY    0x20u    /* identity: its content goes, it stays */
+#define PLY_MARK_SET      0x30u    /* identity: written from the plan of the new machine */
+#define PLY_MARK_SECRET   0x40u    /* identity: taken away only when asked for */
+#define PLY_MARK_IDENTITY 0xf0u    /* mask of these */
+
 #endif

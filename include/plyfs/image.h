@@ -85,6 +85,9 @@ const struct ply_sub_info *ply_image_sub_info(const struct ply_image *image, uin
 uint32_t ply_image_nmounts(const struct ply_image *image);
 const struct ply_mount_info *ply_image_mount(const struct ply_image *image, uint32_t i);
 
+/* The blob called @name of sub-image @i (a position), or of the image (PLY_BLOB_OF_IMAGE): its
+ * bytes with a NUL byte behind, borrowed; NULL: there is none. */
+const char *ply_image_blob(const struct ply_image *image, uint32_t i, const char *name, size_t *ret_len);
 int ply_image_find_sub(const struct ply_image *image, const char *name, uint32_t *ret_i);
 
 /* For the layers above; not part of the stable API. The sub is opened at first use. */

@@ -317,6 +317,35 @@ app: >web" ]
 	run -1 plyfs components nowhere
 }
 
+@test "info says why a package is where it is, and which files are the machine's identity" {
+	web
+	mkdir -p "$r"/etc/ssh "$r"/var/log "$r"/root/.ssh
+	touch "$r"/etc/ssh/ssh_host_rsa_key "$r"/etc/machine-id "$r"/etc/hostname "$r"/var/log/some.log "$r"/root/.ssh/authorized_keys
+	ln -s ssh_host_rsa_key "$r"/etc/ssh/link
+	plyfs capture "$r" i.plyfs "${want[@]}" >/dev/null 2>&1
+	run -0 plyfs info i.plyfs --why lib
+	[ "$output" = "lib:all 1 is in db+web: needed by web, db, none of which requires the other; web depends on 'lib'" ]
+	run -0 plyfs info i.plyfs --why base
+	[[ $output == *"is in os: essential, required or important" ]]
+	run -0 plyfs info i.plyfs --why web --json
+	[[ $output == *'"why": "named by web"'* ]]
+	run -1 plyfs info i.plyfs --why nothing
+	plyfs info i.plyfs --identity | sort >found
+	sort <<-'END' | diff - found
+		empty   os  /etc/machine-id
+		empty   os  /var/log/some.log
+		remove  os  /etc/ssh/link
+		remove  os  /etc/ssh/ssh_host_rsa_key
+		secret  os  /root/.ssh/authorized_keys
+		set     os  /etc/hostname
+	END
+	run -0 plyfs info i.plyfs --identity --json
+	[[ $output == *'"path": "/etc/ssh/link"'* ]]
+	plyfs verify i.plyfs --deep
+	run -0 plyfs dump i.plyfs --section MARKS
+	[[ $output == *"subset=first identity=empty"* ]]
+}
+
 @test "all components together are the machine" {
 	need_root || skip "$SKIP"
 	web

@@ -61,7 +61,7 @@ static const struct rule *rule(const char *pattern)
 START_TEST(patterns_match)
 {
 	const struct rule *r = rule(patterns[_i].pattern);
-	struct rule_captures c;
+	struct glob_captures c;
 	char got[256] = "";
 
 	if (!patterns[_i].captures) {
@@ -76,10 +76,29 @@ START_TEST(patterns_match)
 }
 END_TEST
 
+/* No pattern is exponential. */
+START_TEST(many_stars_end)
+{
+	char pattern[2 * 120 + 2] = "", path[400];
+
+	for (int i = 0; i < 60; i++)
+		strcat(pattern, i % 2 ? "**a" : "*a");
+	strcat(pattern, "b");
+	memset(path, 'a', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	for (int i = 5; i < 390; i += 7)
+		path[i] = '/';
+	ck_assert(!glob_match(pattern, path, NULL));
+	path[398] = 'b';
+	glob_match(pattern, path, NULL);
+	ck_assert(glob_match("\\*{x}", "*{x}", NULL));
+}
+END_TEST
+
 START_TEST(templates_expand)
 {
 	const struct rule *r = rule("/{x}/{y}");
-	struct rule_captures c;
+	struct glob_captures c;
 	struct buf out = { 0 };
 
 	ck_assert(rule_match(r, "a*/b", &c));
@@ -255,6 +274,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("rules");
 
 	tap_loop(s, patterns_match, 0, (int)ARRAY_SIZE(patterns));
+	tap_test(s, many_stars_end);
 	tap_test(s, templates_expand);
 	tap_loop(s, bad_yaml_is_told, 0, (int)ARRAY_SIZE(bad));
 	tap_test(s, deep_yaml_is_refused);

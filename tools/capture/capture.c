@@ -163,6 +163,18 @@ static int add_sub(struct capture *cap, size_t c, const char *arch, const char *
 	return imagew_add_sub(cap->image, &sub, seg, &number, err);
 }
 
+/* Which packages a sub-image has, and why: see FORMAT.md, BLOBS. */
+static int add_packages(struct capture *cap, const struct pkgdb *db, uint32_t c, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	size_t n = 0;
+	int r = split_list_packages(cap->split, db, c, &text, &n);
+
+	if (r < 0)
+		return ply_fail_nomem(err);
+	return n ? imagew_add_blob(cap->image, c, PLY_BLOB_PACKAGES, text.data, text.len, err) : 0;
+}
+
 static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *err)
 {
 	struct imagew_options io = { .time_sec = cap->time_sec, .content_uuid = cap->fixed_time,
@@ -177,6 +189,8 @@ static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *er
 		r = capture_write_sub(cap, c, &seg, err);
 		if (r == 0)
 			r = add_sub(cap, c, db ? pkgdb_arch(db) : "", distro, &seg, err);
+		if (r == 0 && db)
+			r = add_packages(cap, db, (uint32_t)c, err);
 	}
 	for (size_t i = 0; r == 0 && i < cap->scan->nmounts; i++) {
 		const struct scan_mount *m = &cap->scan->mounts[i];

@@ -524,6 +524,19 @@ static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 	return 0;
 }
 
+/* What the rules said of the nodes that were written. */
+static int write_marks(struct writer *w)
+{
+	const struct capture *cap = w->cap;
+
+	for (uint32_t i = 0; i < cap->scan->n; i++)
+		if (cap->split->marks[i] && cap->index[i] && cap->index[i] != MARKED &&
+		    split_holds(cap->split, at(w, i)->comp, w->c) &&
+		    subw_mark(w->subw, cap->index[i], cap->split->marks[i]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
 static int write_tree(struct writer *w, struct ply_err *err)
 {
 	uint32_t index;
@@ -614,6 +627,8 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 	loader_free(w.loader);
 	if (r == 0)
 		r = settle_bigs(&w, err);
+	if (r == 0 && write_marks(&w) < 0)
+		r = ply_fail_nomem(err);
 	if (r == 0)
 		r = subw_finish(w.subw, ret, err);
 	subw_free(w.subw);         /* waits for blocks that are still being read */

@@ -15,7 +15,6 @@
 #include "capture/owners.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 
 #include "base/util.h"
 #include "capture/facts.h"
+#include "capture/glob.h"
 
 #define NOBODY    FACT_NONE
 #define DEPTH_MAX 50               /* of searches in searches */
@@ -173,22 +173,31 @@ static uint16_t owner_of(struct work *w, uint32_t node, unsigned depth)
 	return is_comp(w, comp) ? comp : NOBODY;
 }
 
+/* Where a symlink leads, one step; @path is scratch. */
+static int target_of(const struct scan *s, uint32_t node, struct buf *path, uint32_t *ret)
+{
+	const char *target = scan_target(s, node);
+
+	path->len = 0;
+	if (*target != '/' && scan_path(s, s->nodes[node].parent, path) < 0)
+		return -ENOMEM;
+	path->len = path->len ? path->len - 1 : 0;    /* without the NUL byte */
+	if (buf_add(path, "/", 1) < 0 || buf_add(path, target, s->nodes[node].size) < 0)
+		return -ENOMEM;
+	*ret = scan_lookup(s, (const char *)path->data, path->len);
+	return 0;
+}
+
 static uint16_t by_target(struct work *w, uint32_t node, unsigned depth)
 {
 	_cleanup_buf_ struct buf path = { 0 };
-	const char *target = scan_target(w->scan, node);
 	uint32_t to;
 
-	if (*target != '/' && scan_path(w->scan, at(w, node)->parent, &path) < 0)
-		goto nomem;
-	path.len = path.len ? path.len - 1 : 0;    /* without the NUL byte */
-	if (buf_add(&path, "/", 1) < 0 || buf_add(&path, target, at(w, node)->size) < 0)
-		goto nomem;
-	to = scan_lookup(w->scan, (const char *)path.data, path.len);
+	if (target_of(w->scan, node, &path, &to) < 0) {
+		w->failed = -ENOMEM;
+		return NOBODY;
+	}
 	return to == node ? NOBODY : owner_of(w, to, depth);
-nomem:
-	w->failed = -ENOMEM;
-	return NOBODY;
 }
 
 static uint16_t by_parent(struct work *w, uint32_t node)
@@ -323,7 +332,7 @@ static uint16_t owner_of_path(struct work *w, const char *path, uint32_t self, u
 		return NOBODY;
 	d = at(w, dir);
 	for (uint32_t i = d->first_child; i < d->first_child + d->nchildren && found == NOBODY; i++)
-		if (i != self && fnmatch(last, scan_name(w->scan, i), 0) == 0)
+		if (i != self && glob_match(last, scan_name(w->scan, i), NULL))
 			found = owner_of(w, i, depth);
 	return found;
 }
@@ -331,7 +340,7 @@ static uint16_t owner_of_path(struct work *w, const char *path, uint32_t self, u
 /* --- rules ------------------------------------------------------------------------------ */
 
 /* The template's path; one without a slash at its begin is relative to the node's directory. */
-static int make_path(struct work *w, uint32_t node, const char *template, const struct rule_captures *c,
+static int make_path(struct work *w, uint32_t node, const char *template, const struct glob_captures *c,
 		     struct buf *out)
 {
 	_cleanup_buf_ struct buf rest = { 0 };
@@ -348,7 +357,7 @@ static int make_path(struct work *w, uint32_t node, const char *template, const 
 }
 
 static uint16_t apply_template(struct work *w, uint32_t node, const struct rule *rule,
-			       const char *template, const struct rule_captures *c, unsigned depth)
+			       const char *template, const struct glob_captures *c, unsigned depth)
 {
 	_cleanup_buf_ struct buf text = { 0 };
 	uint32_t comp;
@@ -377,12 +386,12 @@ static uint16_t apply_template(struct work *w, uint32_t node, const struct rule 
 
 static uint16_t apply(struct work *w, uint32_t node, const char *path, const struct rule *rule, unsigned depth)
 {
-	struct rule_captures c;
+	struct glob_captures c;
 	uint16_t comp = NOBODY;
 
 	if (rule->type && (at(w, node)->mode & S_IFMT) != rule->type)
 		return NOBODY;
-	if (rule->target && (!S_ISLNK(at(w, node)->mode) || fnmatch(rule->target, scan_target(w->scan, node), 0)))
+	if (rule->target && (!S_ISLNK(at(w, node)->mode) || !glob_match(rule->target, scan_target(w->scan, node), NULL)))
 		return NOBODY;
 	if (!rule_match(rule, path, &c))
 		return NOBODY;
@@ -478,12 +487,30 @@ static int leave_rest(struct work *w)
 	return 0;
 }
 
+/* A link to what goes would lead nowhere: the hash of a certificate's subject. */
+static int mark_links(struct work *w)
+{
+	_cleanup_buf_ struct buf path = { 0 };
+
+	for (uint32_t i = 1; i < w->scan->n; i++) {
+		uint32_t to;
+
+		if (!S_ISLNK(at(w, i)->mode) || w->split->marks[i] & PLY_MARK_IDENTITY)
+			continue;
+		if (target_of(w->scan, i, &path, &to) < 0)
+			return -ENOMEM;
+		if (to != SCAN_NONE && (w->split->marks[to] & PLY_MARK_IDENTITY) == PLY_MARK_REMOVE)
+			w->split->marks[i] |= PLY_MARK_REMOVE;
+	}
+	return 0;
+}
+
 static int mark_identity(struct work *w)
 {
 	_cleanup_buf_ struct buf path = { 0 };
 
 	for (uint32_t i = 1; i < w->scan->n; i++) {
-		struct rule_captures c;
+		struct glob_captures c;
 
 		if (scan_path(w->scan, i, &path) < 0)
 			return -ENOMEM;
@@ -494,7 +521,7 @@ static int mark_identity(struct work *w)
 				break;
 			}
 	}
-	return 0;
+	return mark_links(w);
 }
 
 static int assign(struct work *w)

@@ -163,7 +163,8 @@ static int find_groups(struct work *w)
 		else if (!needed[p])           /* others are there anyway */
 			r = leave(w, p);
 	}
-	qsort(w->groups, w->ngroups, sizeof(*w->groups), by_source);
+	if (w->ngroups)
+		qsort(w->groups, w->ngroups, sizeof(*w->groups), by_source);
 	for (size_t i = 0; i < w->ngroups; i++) {
 		const char *shortest = pkgdb_get(w->db, w->groups[i].pkgs[0])->name;
 		char name[PLY_SUB_NAME_MAX + 1];

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The table of rules: its file format, its patterns. See rules.h, and the comments in
- * rules/debian.yaml for what each rule is for.
- *
- * Patterns are matched by a small backtracking matcher of our own: fnmatch() has no
- * captures, and regular expressions in a file of paths are read wrongly by people ("." matches
- * anything). Backtracking is exponential in the number of stars, which the administrator writes.
+ * The table of rules: its file format. See rules.h, and the comments in rules/debian.yaml for
+ * what each rule is for.
  */
 #include "capture/rules.h"
 
@@ -28,106 +24,15 @@ const char *const rule_methods[BY_COUNT] = {
 
 /* --- patterns ---------------------------------------------------------------- */
 
-/* A class "[a-z]" at @p: its length, 0 where it is not closed; *ret: does @c match? */
-static size_t match_class(const char *p, char c, bool *ret)
+bool rule_match(const struct rule *rule, const char *path, struct glob_captures *ret)
 {
-	size_t i = 1;
-	bool negated = p[i] == '!' || p[i] == '^', hit = false;
-
-	i += negated;
-	for (size_t first = i; p[i] && (p[i] != ']' || i == first);) {
-		unsigned char lo = (unsigned char)p[i++], hi = lo;
-
-		if (p[i] == '-' && p[i + 1] && p[i + 1] != ']') {
-			hi = (unsigned char)p[i + 1];
-			i += 2;
-		}
-		hit |= (unsigned char)c >= lo && (unsigned char)c <= hi;
-	}
-	if (!p[i])
-		return 0;
-	*ret = hit != negated && c && c != '/';
-	return i + 1;
-}
-
-static bool match(const char *p, const char *path, struct rule_captures *c);
-
-/* The rest of the pattern after a star or capture that took @path up to any length. */
-static bool match_some(const char *rest, const char *path, size_t at_least, bool cross,
-		       struct rule_captures *c, size_t *ret_len)
-{
-	for (size_t n = 0;; n++) {
-		unsigned captured = c->n;
-
-		if (n >= at_least && match(rest, path + n, c)) {
-			*ret_len = n;
+	for (size_t i = 0; i < rule->npatterns; i++)
+		if (glob_match(rule->patterns[i], path, ret))
 			return true;
-		}
-		c->n = captured;
-		if (!path[n] || (path[n] == '/' && !cross))
-			return false;
-	}
-}
-
-static bool match_capture(const char *p, const char *path, struct rule_captures *c)
-{
-	size_t len = strcspn(p, "}"), took;
-	unsigned slot = c->n;
-
-	if (slot >= RULE_CAPTURES)
-		return false;
-	c->n++;
-	if (!match_some(p + len + 1, path, 1, false, c, &took)) {
-		c->n = slot;
-		return false;
-	}
-	c->v[slot].name = p + 1;
-	c->v[slot].name_len = len - 1;
-	c->v[slot].text = path;
-	c->v[slot].len = took;
-	return true;
-}
-
-static bool match(const char *p, const char *path, struct rule_captures *c)
-{
-	for (; *p; path++) {
-		size_t n = 1;
-		bool hit = true;
-
-		if (p[0] == '*' && p[1] == '*') {
-			/* two stars and a slash: no directory, or any number of them */
-			if (p[2] == '/' && match(p + 3, path, c))
-				return true;
-			return match_some(p + 2, path, p[2] ? 0 : 1, true, c, &n);
-		}
-		if (*p == '*')
-			return match_some(p + 1, path, 0, false, c, &n);
-		if (*p == '{')
-			return match_capture(p, path, c);
-		if (*p == '?')
-			hit = *path && *path != '/';
-		else if (*p == '[')
-			n = match_class(p, *path, &hit);
-		else
-			hit = *p == *path;
-		if (!n || !hit)
-			return false;
-		p += n;
-	}
-	return !*path;
-}
-
-bool rule_match(const struct rule *rule, const char *path, struct rule_captures *ret)
-{
-	for (size_t i = 0; i < rule->npatterns; i++) {
-		ret->n = 0;
-		if (match(rule->patterns[i], path, ret))
-			return true;
-	}
 	return false;
 }
 
-int rule_expand(const char *template, const struct rule_captures *c, struct buf *out)
+int rule_expand(const char *template, const struct glob_captures *c, struct buf *out)
 {
 	bool glob = strpbrk(template, "*?[") != NULL;
 	int r = 0;
@@ -252,9 +157,9 @@ static int check_braces(const struct yaml_doc *d, const struct yaml *at, struct 
 		captures += !memchr(p + 1, ',', len);
 		p += len + 1;
 	}
-	if (captures > RULE_CAPTURES)
+	if (captures > GLOB_CAPTURES)
 		return yaml_fail(d, at, PLY_R_MANIFEST_VALUE, err, "'%s': more than %d captures", at->text,
-				 RULE_CAPTURES);
+				 GLOB_CAPTURES);
 	return 0;
 }
 

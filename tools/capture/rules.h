@@ -4,8 +4,8 @@
  * share/plyfs/rules/debian.yaml, with the manifest's own in front of it. Pure: it knows text,
  * not trees; owners.c does what a rule says.
  *
- * Globs as in scan_glob(), and {name} captures one or more bytes within a component. {a,b} stands
- * for two patterns. Captures stand in templates as {name}.
+ * Patterns are globs (glob.h) with captures; {a,b} stands for two patterns. Captures stand in
+ * templates as {name}.
  */
 #ifndef PLYFS_RULES_H
 #define PLYFS_RULES_H
@@ -15,20 +15,10 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "capture/glob.h"
+#include "plyfs/disk.h"
 #include "plyfs/error.h"
 #include "yamldoc.h"
-
-#define RULE_CAPTURES 4
-
-struct rule_captures {
-	struct {
-		const char *name;  /* in the pattern; not terminated */
-		size_t name_len;
-		const char *text;  /* in the path */
-		size_t len;
-	} v[RULE_CAPTURES];
-	unsigned n;
-};
 
 enum rule_action {
 	RULE_TO,                   /* the component of that name */
@@ -53,14 +43,12 @@ extern const char *const rule_methods[BY_COUNT];
 /* What a selection or a new machine does with a path: one of the first, and one of the identity. */
 enum rule_mark {
 	MARK_NONE = 0,
-	MARK_DROP = 1,             /* a cache: only where everything is selected */
-	MARK_FIRST = 2,            /* a log: never a difference between machines */
-	MARK_SUBSET = 15,          /* mask of these */
-	MARK_REMOVE = 16,          /* identity: the machine makes it anew */
-	MARK_EMPTY = 32,           /* identity: its content goes, it stays */
-	MARK_SET = 48,             /* identity: written from the plan of the new machine */
-	MARK_SECRET = 64,          /* identity: taken away only when asked for */
-	MARK_IDENTITY = 240,       /* mask of these */
+	MARK_DROP = PLY_MARK_DROP,
+	MARK_FIRST = PLY_MARK_FIRST,
+	MARK_REMOVE = PLY_MARK_REMOVE,
+	MARK_EMPTY = PLY_MARK_EMPTY,
+	MARK_SET = PLY_MARK_SET,
+	MARK_SECRET = PLY_MARK_SECRET,
 };
 
 struct rule {
@@ -94,9 +82,9 @@ int rules_add(struct rules *t, const struct yaml_doc *d, const struct yaml *at, 
 void rules_done(struct rules *t);
 
 /* Does a pattern of @rule match @path (no leading slash)? */
-bool rule_match(const struct rule *rule, const char *path, struct rule_captures *ret);
+bool rule_match(const struct rule *rule, const char *path, struct glob_captures *ret);
 /* @template with its captures, into @out (emptied first, NUL-terminated). A capture that stands in
- * a template with a star is escaped for fnmatch(). -ENOMEM. */
-int rule_expand(const char *template, const struct rule_captures *c, struct buf *out);
+ * a template with a star is escaped. -ENOMEM. */
+int rule_expand(const char *template, const struct glob_captures *c, struct buf *out);
 
 #endif

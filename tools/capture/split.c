@@ -247,6 +247,41 @@ static int make_components(struct split *s, const struct pkgdb *db, const struct
 	return r;
 }
 
+static int by_package(const void *a, const void *b, void *db)
+{
+	const struct pkg *x = pkgdb_get(db, *(const uint32_t *)a), *y = pkgdb_get(db, *(const uint32_t *)b);
+	int c = strcmp(x->name, y->name);
+
+	return c ? c : strcmp(x->arch, y->arch);
+}
+
+/* Texts of the database may hold tabs; why is the last field, and one line. */
+int split_list_packages(const struct split *s, const struct pkgdb *db, uint32_t c, struct buf *out,
+			size_t *ret_n)
+{
+	_cleanup_free_ uint32_t *pkgs = calloc(s->closure.npkgs + 1, sizeof(*pkgs));
+	size_t n = 0;
+	int r = pkgs ? 0 : -ENOMEM;
+
+	for (uint32_t p = 0; r == 0 && p < s->closure.npkgs; p++)
+		if (s->closure.pkgs[p].comp == c)
+			pkgs[n++] = p;
+	if (n)
+		qsort_r(pkgs, n, sizeof(*pkgs), by_package, (void *)db);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct pkg *pkg = pkgdb_get(db, pkgs[i]);
+		int version = (int)strcspn(pkg->version, " \t\n");
+
+		r = buf_printf(out, "%s\t%s\t%.*s\t", pkg->name, pkg->arch, version, pkg->version);
+		if (r == 0)
+			r = closure_explain(&s->closure, db, pkgs[i], out);
+		if (r == 0)
+			r = buf_printf(out, "\n");
+	}
+	*ret_n = n;
+	return r;
+}
+
 static int count_nodes(struct split *s, const struct scan *scan)
 {
 	_cleanup_free_ uint8_t *seen = calloc(scan->ngroups / 8 + 1, 1);

@@ -60,6 +60,11 @@ static inline bool split_holds(const struct split *s, uint16_t comp, size_t c)
 	return comp == c;
 }
 
+/* The packages of component @c, a line each, sorted: name, architecture, version, why, with tabs
+ * between. -ENOMEM. */
+int split_list_packages(const struct split *s, const struct pkgdb *db, uint32_t c, struct buf *out,
+			size_t *ret_n);
+
 /* A comp that both @a and @b hold. -ENOMEM, -E2BIG. */
 int split_join(struct split *s, uint16_t a, uint16_t b, uint16_t *ret);
 int split_note(struct split *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -32,7 +32,7 @@ _plyfs_list()
 }
 
 _plyfs_sections="SUPER SEGMENT NODES ENTRIES EXTENTS BLOCKS OWNERS OWNER_PAIRS XATTR_SETS COMPONENTS
-	PAGE_SUMS CATALOG_HEAD SUBS SEGMENTS RELATIONS JOIN_ROWS JOIN_MEMBERS JOIN_INDEX"
+	PAGE_SUMS CATALOG_HEAD SUBS SEGMENTS RELATIONS MOUNTS BLOBS MARKS JOIN_ROWS JOIN_MEMBERS JOIN_INDEX"
 
 # The argument $2 of option $1; fails where it is no option with an argument that is known.
 _plyfs_argument()
@@ -43,7 +43,7 @@ _plyfs_argument()
 	--progress) mapfile -t COMPREPLY < <(compgen -W 'auto never json' -- "$2") ;;
 	--against) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
 	--image | -m | --manifest) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
-	-c | --component | -x | --exclude | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
+	--why | -c | --component | -x | --exclude | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
 	--digest | --node) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac

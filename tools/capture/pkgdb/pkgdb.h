@@ -69,7 +69,8 @@ const struct pkg_need *pkgdb_needs(const struct pkgdb *db, uint32_t i, size_t *r
 /*
  * Every path that package @i brought: absolute, as the database lists it, but a path
  * that another package diverted as the name that it was diverted to; then the files that the
- * database keeps about it (/var/lib/dpkg/info/NAME.list ...). Parents are not canonical.
+ * database keeps about it (/var/lib/dpkg/info/NAME.list ...). Parents are not canonical. What @fn
+ * returns, if not 0, ends it and is returned.
  */
 typedef int (*pkgdb_file_fn)(void *ctx, const char *path, size_t len);
 int pkgdb_files(const struct pkgdb *db, uint32_t i, pkgdb_file_fn fn, void *ctx,

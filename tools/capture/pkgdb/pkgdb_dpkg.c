@@ -447,6 +447,8 @@ static int list_files(const struct dpkg_db *d, uint32_t pkg, const char *name, p
 		const char *at = divert(d, d->db.pkgs[pkg].name, path, &len);
 
 		r = fn(ctx, at, len);
+		if (r)
+			return r;
 	}
 	return r;
 }
@@ -464,7 +466,7 @@ static int dpkg_files(const struct pkgdb *db, uint32_t i, pkgdb_file_fn fn, void
 				"reinstall it on the machine", db->pkgs[i].name);
 	if (list)
 		r = list_files(d, i, info_name(d, list), fn, ctx, err);
-	for (size_t at = first_info(d, i); r >= 0 && at < d->ninfo && d->info_files[at].pkg == i; at++) {
+	for (size_t at = first_info(d, i); r == 0 && at < d->ninfo && d->info_files[at].pkg == i; at++) {
 		char path[NAME_MAX + 32];
 		int len = snprintf(path, sizeof(path), "/" DPKG "/info/%s", info_name(d, &d->info_files[at]));
 
@@ -480,7 +482,7 @@ static int dpkg_scripts(const struct pkgdb *db, uint32_t i, pkgdb_script_fn fn, 
 	const struct dpkg_db *d = dpkg(db);
 	int r = 0;
 
-	for (size_t at = first_info(d, i); r >= 0 && at < d->ninfo && d->info_files[at].pkg == i; at++) {
+	for (size_t at = first_info(d, i); r == 0 && at < d->ninfo && d->info_files[at].pkg == i; at++) {
 		const struct info_file *f = &d->info_files[at];
 		const char *name = info_name(d, f);
 		_cleanup_buf_ struct buf text = { 0 };
