@@ -41,6 +41,7 @@ clean_up()
 	local pid
 	for pid in $(processes); do kill -KILL "$pid" 2>/dev/null || true; done
 	mounts | tac | while IFS= read -r point; do umount -l "$(printf '%b' "$point")" 2>/dev/null || true; done
+	umount -l "$root" 2>/dev/null || true
 	rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT

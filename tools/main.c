@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sigbus.h"
 #include "base/util.h"
 #include "cli.h"
 #include "plyfs/version.h"
@@ -64,6 +65,11 @@ int main(int argc, char **argv)
 {
 	int code = run(argc, argv);
 
+	if (sigbus_faults() && code == EXIT_DONE) {
+		fprintf(stderr, "plyfs: the image could not be read to its end, or was cut off meanwhile: the "
+				"result is not to be trusted\n");
+		code = EXIT_FAILED;
+	}
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		fprintf(stderr, "plyfs: cannot write to the standard output: %s\n", strerror(errno));
 		code = code ? code : EXIT_FAILED;

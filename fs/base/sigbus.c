@@ -26,6 +26,7 @@ static struct {
 	_Atomic unsigned hits;
 } table[SLOTS];
 
+static _Atomic unsigned faults;
 static _Atomic int used_to;        /* slots at and above were never used */
 static size_t page;                /* immutable after install */
 
@@ -43,6 +44,7 @@ static void on_sigbus(int sig, siginfo_t *si, void *ctx)
 
 			if (mmap(p, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p) {
 				atomic_fetch_add(&table[i].hits, 1);
+				atomic_fetch_add(&faults, 1);
 				errno = saved;
 				return;
 			}
@@ -95,6 +97,11 @@ void sigbus_release(int slot)
 {
 	if (slot >= 0)
 		atomic_store(&table[slot].start, 0);
+}
+
+unsigned sigbus_faults(void)
+{
+	return atomic_load_explicit(&faults, memory_order_acquire);
 }
 
 unsigned sigbus_hit(int slot)

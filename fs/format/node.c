@@ -272,7 +272,9 @@ int owner_decode(const struct ply_disk_owner *in, const struct sub_limits *lim,
 	o.component = le16_get(d.component);
 	o.name_off = name & ((1ULL << 56) - 1);
 	o.name_len = (uint32_t)(name >> 56);
-	if ((o.kind != PLY_OWNER_USER && o.kind != PLY_OWNER_GROUP) || o.name_off > lim->heap ||
+	/* the last id is no id: chown(2) takes it for "leave it" */
+	if ((o.kind != PLY_OWNER_USER && o.kind != PLY_OWNER_GROUP) || o.id == UINT32_MAX ||
+	    o.name_off > lim->heap ||
 	    o.name_len > lim->heap - o.name_off || o.component >= lim->components || d.zero ||
 	    le32_get(d.zero2))
 		return ply_fail(err, -EUCLEAN, PLY_R_OWNER_FIELD, "an owner row is impossible");

@@ -46,6 +46,7 @@ static int open_dir(const char *dir, int *ret_fd, struct ply_err *err)
 	_cleanup_close_ int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct mnt_place place;
 	struct query q = { .place = &place };
+	struct stat st, root;
 
 	if (fd < 0 && errno == ENOENT)
 		return ply_fail(err, -ENOENT, PLY_R_MOUNTPOINT_BAD,
@@ -63,6 +64,11 @@ static int open_dir(const char *dir, int *ret_fd, struct ply_err *err)
 					"%s: an image is mounted here; plyfs umount ends that",
 					dir);
 	}
+	/* below the root directory of every process nothing would be seen of it */
+	if (fstat(fd, &st) == 0 && stat("/", &root) == 0 && st.st_dev == root.st_dev &&
+	    st.st_ino == root.st_ino)
+		return ply_fail(err, -EINVAL, PLY_R_MOUNTPOINT_BAD,
+				"%s: is the root directory of this machine; an image cannot be mounted over it", dir);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -136,6 +142,7 @@ int mount_begin(const char *dir, const char *source, const struct options *o, in
 {
 	_cleanup_close_ int dir_fd = -1, fd = -1;
 	_cleanup_free_ char *path = NULL;
+	struct query q = { 0 };
 	int r = open_dir(dir, &dir_fd, err);
 
 	if (r < 0)
@@ -154,6 +161,11 @@ int mount_begin(const char *dir, const char *source, const struct options *o, in
 	if (r < 0)
 		return ply_fail(err, r, PLY_R_MOUNT_FAILED, "%s: the new mount cannot be found: %s",
 				dir, strerror(-r));
+	q.place = ret;
+	mnt_list(NULL, see_id, &q);
+	if (!q.is_plyfs)
+		return ply_fail(err, -EBUSY, PLY_R_MOUNT_FAILED,
+				"%s: something else was mounted over it at the same moment", dir);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

@@ -28,14 +28,20 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "base/sigbus.h"
 #include "base/util.h"
 #include "log.h"
 
 #define FOREVER   1e9              /* seconds */
 #define REPLY_MAX (1u << 20)       /* the most that the kernel asks for in one READ */
 
+/* sigbus_faults() when this thread's request began. */
+static __thread unsigned faults;
+
+/* The first thing that a request asks for. */
 static struct tree *tree_of(fuse_req_t req)
 {
+	faults = sigbus_faults();
 	return fuse_req_userdata(req);
 }
 
@@ -104,9 +110,24 @@ static int answer(uint64_t ino, const struct ply_err *err)
 	return err->code == -ENOMEM ? ENOMEM : EIO;
 }
 
+/* Whether nothing of what was read for this request can be zeros instead of the image: else EIO is
+ * the answer, whatever was found, or not found. */
+static bool is_sound(fuse_req_t req, uint64_t ino)
+{
+	struct ply_err err;
+
+	if (sigbus_faults() == faults)
+		return true;
+	ply_fail(&err, -EIO, PLY_R_IMAGE_IO, "the image cannot be read, or was cut off");
+	log_damage(ino, &err);
+	fuse_reply_err(req, EIO);
+	return false;
+}
+
 static void fail(fuse_req_t req, uint64_t ino, const struct ply_err *err)
 {
-	fuse_reply_err(req, answer(ino, err));
+	if (is_sound(req, ino))
+		fuse_reply_err(req, answer(ino, err));
 }
 
 /* --- attributes and names --------------------------------------------- */
@@ -176,7 +197,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 		r = fill_entry(t, ino, &e, &err);
 	if (r < 0 && r != -ENOENT)
 		fail(req, dir, &err);
-	else
+	else if (is_sound(req, dir))
 		fuse_reply_entry(req, &e);   /* no inode: "does not exist", and may be remembered */
 }
 
@@ -192,7 +213,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	fill_stat(&a, &st);
-	fuse_reply_attr(req, &st, FOREVER);
+	if (is_sound(req, ino))
+		fuse_reply_attr(req, &st, FOREVER);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -209,7 +231,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	len = MIN(len, sizeof(target) - 1);
 	memcpy(target, p, len);
 	target[len] = '\0';
-	fuse_reply_readlink(req, target);
+	if (is_sound(req, ino))
+		fuse_reply_readlink(req, target);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -315,7 +338,7 @@ static void list(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, bool pl
 	/* what was found before the damage is listed; the next request hears of it */
 	if (r < 0 && !l.used)
 		fail(req, dir, &err);
-	else
+	else if (is_sound(req, dir))
 		fuse_reply_buf(req, l.buf, l.used);
 }
 
@@ -361,7 +384,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	n = ply_view_read(tree_of(req)->view, ino, (uint64_t)off, size, buf, &err);
 	if (n < 0)
 		fail(req, ino, &err);
-	else
+	else if (is_sound(req, ino))
 		fuse_reply_buf(req, buf, (size_t)n);
 }
 
@@ -374,7 +397,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	(void)fi;
 	if (ply_view_seek(tree_of(req)->view, ino, (uint64_t)off, whence, &to, &err) < 0)
 		fail(req, ino, &err);
-	else
+	else if (is_sound(req, ino))
 		fuse_reply_lseek(req, (off_t)to);
 }
 
@@ -402,7 +425,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		/* never from the map: where the image was cut off, the kernel would refuse the
 		 * reply, and the caller would wait for ever */
 		memcpy(buf, value, len);
-		fuse_reply_buf(req, buf, len);
+		if (is_sound(req, ino))
+			fuse_reply_buf(req, buf, len);
 	}
 }
 
@@ -450,7 +474,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		fuse_reply_xattr(req, n.used);
 	else if (n.used > size)
 		fuse_reply_err(req, ERANGE);
-	else
+	else if (is_sound(req, ino))
 		fuse_reply_buf(req, n.buf, n.used);
 }
 

@@ -48,6 +48,13 @@ static int file_map(struct io *io, uint64_t off, size_t len, const void **ret, v
 		return r;
 	}
 	m->slot = sigbus_guard(m->addr, m->len);
+	if (m->slot < 0) {
+		int r = m->slot;
+
+		munmap(m->addr, m->len);
+		free(m);
+		return r;
+	}
 	*ret = (const uint8_t *)m->addr + (off - start);
 	*ret_handle = m;
 	return 0;

@@ -8,13 +8,18 @@
  * carry their own checksum, so that opening a segment with millions of files
  * reads as little as opening one with ten.
  *
- * Everything but `seen` and `sums_seen` is immutable after open.
+ * Where a page of the file has gone since (a SIGBUS, read as zeros), what was verified counts no longer:
+ * all bits are cleared, and pages that are still there verify again. A page whose
+ * check ran across a fault is checked once more.
+ *
+ * Everything but `seen`, `sums_seen` and `faults` is immutable after open.
  */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sigbus.h"
 #include "base/util.h"
 #include "codec/codec.h"
 #include "sub/sub.h"
@@ -29,6 +34,7 @@ struct meta {
 	void *sums_handle;
 	_Atomic uint64_t *seen;    /* a bit a page */
 	_Atomic uint64_t *sums_seen;
+	_Atomic unsigned faults;   /* sigbus_faults() when the bits were last good */
 };
 
 static bool bit_get(_Atomic uint64_t *bits, uint64_t i)
@@ -103,6 +109,7 @@ int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
 		goto fail;
 	}
 	m->sums = p;
+	atomic_store(&m->faults, sigbus_faults());
 	*ret = m;
 	return 0;
 fail:
@@ -143,9 +150,22 @@ int meta_check_group(struct meta *m, uint64_t group, struct ply_err *err)
 	return 0;
 }
 
+/* After a fault somewhere: nothing counts as verified. */
+static void forget_seen(struct meta *m, unsigned faults)
+{
+	uint64_t pages = meta_pages(m->seg.meta_len);
+
+	for (uint64_t i = 0; i <= pages / 64; i++)
+		atomic_store(&m->seen[i], 0);
+	for (uint64_t i = 0; i <= pages / PLY_SUMS_PER_GROUP / 64; i++)
+		atomic_store(&m->sums_seen[i], 0);
+	atomic_store(&m->faults, faults);
+}
+
 int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err)
 {
 	uint64_t group = page / PLY_SUMS_PER_GROUP;
+	unsigned faults = sigbus_faults();
 	size_t len = (size_t)MIN(m->seg.meta_len - page * PLY_PAGE, (uint64_t)PLY_PAGE);
 	le64 want;
 
@@ -161,6 +181,10 @@ int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err)
 				"metadata page %llu of the segment at %llu is damaged",
 				(unsigned long long)page, (unsigned long long)m->off);
 	bit_set(m->seen, page);
+	if (sigbus_faults() != faults)
+		return ply_fail(err, -EIO, PLY_R_IMAGE_IO,
+				"metadata page %llu of the segment at %llu: the image cannot be read, or was cut off",
+				(unsigned long long)page, (unsigned long long)m->off);
 	return 0;
 }
 
@@ -173,7 +197,10 @@ int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len
 	     const void **ret, struct ply_err *err)
 {
 	uint64_t start, first, last;
+	unsigned faults = sigbus_faults();
 
+	if (atomic_load_explicit(&m->faults, memory_order_relaxed) != faults)
+		forget_seen(m, faults);
 	if (off > s->len || len > s->len - off)
 		return ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY,
 				"a reference leads outside section %s", section_name(s->type));

@@ -133,27 +133,32 @@ int sub_node_extent(struct sub *s, const struct ply_node *n, uint32_t i, struct 
 int sub_extent_at(struct sub *s, const struct ply_node *n, uint64_t off, struct ply_extent *ret,
 		  uint32_t *ret_i, struct ply_err *err)
 {
-	uint32_t lo = 0, hi = sub_extent_count(n), count = hi;
-	struct ply_extent e;
+	uint32_t lo = 0, hi = sub_extent_count(n);
+	struct ply_extent e, found;
+	bool any = false;
 	int r;
 
+	/* a row is read once: the bytes below may be another's to change */
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
 		r = sub_node_extent(s, n, mid, &e, err);
 		if (r < 0)
 			return r;
-		if (e.off + e.len <= off)
+		if (e.off + e.len <= off) {
 			lo = mid + 1;
-		else
+		} else {
 			hi = mid;
+			found = e;
+			any = true;
+		}
 	}
-	if (lo == count)
+	if (!any)
 		return -ENXIO;
-	r = sub_node_extent(s, n, lo, ret, err);
-	if (r == 0 && ret_i)
+	*ret = found;
+	if (ret_i)
 		*ret_i = lo;
-	return r;
+	return 0;
 }
 
 int sub_blocks512(struct sub *s, const struct ply_node *n, uint64_t *ret, struct ply_err *err)
@@ -259,6 +264,8 @@ ssize_t sub_read(struct sub *s, struct cache *cache, const struct ply_node *n, u
 		if (e.off > off) {
 			stop = MIN(e.off, end);
 			memset(dst, 0, stop - off);
+		} else if (e.off + e.len <= off) {
+			return ply_fail(err, -EUCLEAN, PLY_R_EXTENT_FIELD, "an extent that ends before it begins");
 		} else {
 			stop = MIN(e.off + e.len, end);
 			r = read_data(s, cache, e.addr + (off - e.off), stop - off, dst, err);

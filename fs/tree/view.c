@@ -474,6 +474,26 @@ static int check_joined(struct ply_view *v, const struct vnode *dir, const struc
 	return 0;
 }
 
+/* Is @ino, by which node @index of subs[@i] goes here, a file of the same type that it is joined with? */
+static int check_linked(struct ply_view *v, uint32_t i, uint64_t index, uint64_t at, const struct ply_entry *e,
+			uint64_t ino, struct ply_err *err)
+{
+	struct ply_node n;
+	struct vnode vn;
+	bool member = false;
+	int r = sub_node(v->subs[v->by_number[PLY_INO_NUMBER(ino)] - 1u].sub, PLY_INO_INDEX(ino), &n, err);
+
+	if (r < 0)
+		return r;
+	r = vnode_get(v, ino, &vn, err);
+	if (r < 0)
+		return r == -ESTALE ? bad_shape(at, err) : r;
+	for (uint32_t k = 0; k < vn.n; k++)
+		member |= vn.m[k].i == i && vn.m[k].index == index;
+	vnode_done(&vn);
+	return member && n.mode >> 12 == e->type ? 0 : bad_shape(at, err);
+}
+
 int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t dir_index,
 	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err)
 {
@@ -492,8 +512,9 @@ int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t
 	r = view_node_ino(v, i, index, &ino, err);
 	if (r < 0)
 		return r;
-	if (S_ISDIR(n.mode) && ino != PLY_INO(v->subs[i].number, index)) {
-		r = check_joined(v, dir, e, at, ino, err);
+	if (ino != PLY_INO(v->subs[i].number, index)) {
+		r = S_ISDIR(n.mode) ? check_joined(v, dir, e, at, ino, err) :
+				      check_linked(v, i, index, at, e, ino, err);
 		if (r < 0)
 			return r;
 	}

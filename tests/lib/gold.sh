@@ -215,6 +215,7 @@ build() # NAME INPUT: NAME_build into the cache, unless it is there
 }
 
 export SOURCE_DATE_EPOCH=1700000000 LC_ALL=C.UTF-8
+unset TMPDIR        # a test's; it is not there in a chroot
 umask 022
 case ${1:-} in
 lamp | split)

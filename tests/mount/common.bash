@@ -5,7 +5,7 @@
 
 : "${PLYFS_BUILD:?set it to the build folder, such as build/gcc}"
 TESTS=${PLYFS_TESTS:-$BATS_TEST_DIRNAME/..}
-PATH=$PLYFS_BUILD/bin:$PATH
+[ -n "${PLYFS_TEST_DIR:-}" ] || PATH=$PLYFS_BUILD/bin:$PATH   # else run-test has set it
 D=$BATS_FILE_TMPDIR
 export TESTS PATH D
 

@@ -5,6 +5,7 @@
 # A damaged image: an error for what is damaged, and nothing else.
 
 load common
+bats_require_minimum_version 1.5.0
 
 setup_file()
 {
@@ -82,4 +83,39 @@ teardown()
 	run plyfs mount bad.plyfs m
 	[ "$status" = 4 ]
 	refute mountpoint -q m
+}
+
+@test "an image that is cut off under a mount: EIO, never zeros, and the daemon lives" {
+	cd "$BATS_TEST_TMPDIR" || return
+	mkdir tree mnt
+	for i in $(seq 600); do
+		printf 'file number %05d has this secret text in it 123456\n' "$i" >"tree/f$i"
+	done
+	plyfs capture tree i.plyfs >/dev/null
+	plyfs mount i.plyfs mnt
+	cat mnt/f* >/dev/null
+	[ "$(cat mnt/f* | cksum)" = "$(cat tree/f* | cksum)" ]
+	truncate -s 12288 i.plyfs
+	echo 3 >/proc/sys/vm/drop_caches
+	good=0
+	for f in mnt/f1 mnt/f100 mnt/f300 mnt/f500 mnt/f600; do
+		if text=$(cat $f 2>/dev/null | tr -d '\0'); [ -n "$text" ]; then
+			[[ $text == "file number "*"secret text"* ]]
+			good=$((good + 1))
+		else
+			run cat $f
+			[ "$status" != 0 ]
+		fi
+	done
+	[ $good -lt 5 ]
+	ls mnt >/dev/null 2>&1 || true
+	plyfs umount mnt
+}
+
+@test "the root directory is no mount point" {
+	cd "$BATS_TEST_TMPDIR" || return
+	mkdir tree
+	plyfs capture tree i.plyfs >/dev/null
+	run -1 plyfs mount i.plyfs /
+	[[ $output == *"root directory"* ]]
 }

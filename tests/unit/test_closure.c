@@ -253,6 +253,22 @@ START_TEST(the_system_needs_no_component)
 }
 END_TEST
 
+/* of one source with what is named, and not without it: comes along; another's package does not */
+static const struct made akin[] = {
+	{ "tool", "", "a", NULL, NULL, NULL },
+	{ "tool-all", "tool", "", "tool-gui", NULL, NULL },
+	{ "tool-gui", "tool", "a", "tool", NULL, NULL },
+	{ "other", "", "", "lib", NULL, NULL },
+	{ "lib", "", "a", NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL, NULL },
+};
+
+START_TEST(what_is_akin_comes_along)
+{
+	expect(akin, "t=tool", "os: other lib | t: tool tool-all tool-gui");
+}
+END_TEST
+
 /* an orphan that needs a component's package goes there; a circle of requires ends */
 static const struct made odd[] = {
 	{ "a", "", "", "b, a-lib", NULL, NULL },
@@ -349,6 +365,7 @@ static Suite *suite(void)
 	tap_test(s, one_provider_is_enough_for_the_system);
 	tap_test(s, of_several_the_first_is_taken);
 	tap_test(s, the_system_needs_no_component);
+	tap_test(s, what_is_akin_comes_along);
 	tap_test(s, circles_and_orphans);
 	tap_test(s, requires_any_of_several);
 	tap_test(s, without_marks_leaves_are_wanted);

@@ -799,10 +799,19 @@ static bool is_metapackage(const struct work *w, uint32_t pkg)
 	return pkgdb_files(w->db, pkg, is_no_document, NULL, NULL) == 0;
 }
 
+/* Is @pkg of one source with a package that component @c names, or that came along? */
+static bool is_akin(const struct work *w, uint32_t c, uint32_t pkg)
+{
+	for (uint32_t p = 0; p < w->npkgs; p++)
+		if (w->named[p] == c && !strcmp(pkgdb_get(w->db, p)->source, pkgdb_get(w->db, pkg)->source))
+			return true;
+	return false;
+}
+
 /*
- * Metapackages that cannot be without what a component names, though nobody named them: php, when
- * php8.2-cli is named. Left to the operating system they would make it need the component; so they
- * come along.
+ * Metapackages that cannot be without what a component names, though nobody named them (php, when
+ * php8.2-cli is named), and packages of one source with those. Left to the operating system they
+ * would make it need the component; so they come along.
  */
 static void take_dependants(struct work *w)
 {
@@ -824,7 +833,7 @@ static void take_dependants(struct work *w)
 				several |= c != NOWHERE && comp != NOWHERE && c != comp;
 				comp = c != NOWHERE ? c : comp;
 			}
-			if (comp == NOWHERE || several || !is_metapackage(w, p))
+			if (comp == NOWHERE || several || !(is_metapackage(w, p) || is_akin(w, comp, p)))
 				continue;
 			w->named[p] = comp;
 			w->dependant[p] = true;

@@ -31,7 +31,7 @@ enum closure_why {
 	WHY_LEFT = 0,              /* only its configuration is left */
 	WHY_WANTED,                /* installed by hand, essential, required or important */
 	WHY_NAMED,
-	WHY_DEPENDANT,             /* a metapackage that cannot be without a named one */
+	WHY_DEPENDANT,             /* a metapackage, or of one source, that cannot be without a named one */
 	WHY_SOURCE,                /* of the same source package as a named one that needs it */
 	WHY_NEEDED,                /* by the packages of one component */
 	WHY_FOLDED,                /* by several, which all require this one */

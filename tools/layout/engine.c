@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/beneath.h"
+#include "base/sigbus.h"
 #include "base/util.h"
 
 #define READ_AHEAD 8               /* batches whose data is asked for before they are taken */
@@ -349,6 +350,7 @@ static void execute(struct layout *l)
 		[PHASE_OTHERS] = run_others, [PHASE_LINKS] = run_all_links,
 		[PHASE_METADATA] = run_metadata, [PHASE_SYNC] = run_sync,
 	};
+	unsigned faults = sigbus_faults();
 	struct ply_err err;
 
 	for (int i = PHASE_DIRECTORIES; i < PHASE_COUNT && !atomic_load(&l->stop); i++) {
@@ -362,6 +364,11 @@ static void execute(struct layout *l)
 			fail(l, &err);
 		}
 		l->report->seconds[i] = now() - start;
+		if (sigbus_faults() != faults) {
+			ply_fail(&err, -EIO, PLY_R_IMAGE_IO,
+				 "the image cannot be read, or was cut off while it was laid out");
+			fail(l, &err);
+		}
 		if (l->o->cancel && atomic_load(l->o->cancel)) {
 			ply_fail(&err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
 			fail(l, &err);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
+# suite: components and files of no package judged against trees that have one piece of software alone (network)
 # Real machines: which packages are a component, and whose the files of no package are, judged against trees
 # that have one piece of software alone.
 
