@@ -17,19 +17,21 @@
 
 static json_t *sub_json(const struct ply_sub_info *s)
 {
-	json_t *requires = json_array(), *flags = json_array();
+	json_t *requires = json_array(), *provides = json_array(), *flags = json_array();
 
+	for (uint32_t i = 0; i < s->nprovides; i++)
+		json_array_append_new(provides, cli_json_name(s->provides[i], strlen(s->provides[i])));
 	for (uint32_t i = 0; i < s->nrequires; i++)
 		json_array_append_new(requires, json_string(s->requires[i]));
 	if (s->flags & PLY_SUB_OS)
 		json_array_append_new(flags, json_string("os"));
 	if (s->flags & PLY_SUB_INTERNAL)
 		json_array_append_new(flags, json_string("internal"));
-	return json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o}",
+	return json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
 			 "number", s->number, "rank", s->rank, "name", s->name, "flags", flags,
 			 "uuid", show_uuid(s->uuid), "inodes", (json_int_t)(s->nodes - 1),
 			 "size_bytes", (json_int_t)s->bytes, "stored_bytes", (json_int_t)s->stored,
-			 "requires", requires, "arch", cli_json_name(s->arch, strlen(s->arch)),
+			 "requires", requires, "provides", provides, "arch", cli_json_name(s->arch, strlen(s->arch)),
 			 "distro", cli_json_name(s->distro, strlen(s->distro)),
 			 "summary", cli_json_name(s->summary, strlen(s->summary)),
 			 "digest", show_digest(s->digest));

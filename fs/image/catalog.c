@@ -215,6 +215,34 @@ static int read_subs(struct reader *rd, struct ply_err *err)
 	return check_names(c, err);
 }
 
+/* Kinds that are not known here are passed over. */
+static int add_relation(struct ply_sub_info *s, uint32_t kind, uint32_t group, const char *to)
+{
+	const char **names;
+	uint32_t *groups;
+
+	if (kind == PLY_REL_PROVIDES) {
+		names = reallocarray((void *)s->provides, s->nprovides + 1, sizeof(*names));
+		if (!names)
+			return -ENOMEM;
+		names[s->nprovides++] = to;
+		s->provides = names;
+	}
+	if (kind != PLY_REL_REQUIRES)
+		return 0;
+	names = reallocarray((void *)s->requires, s->nrequires + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	s->requires = names;
+	groups = reallocarray((void *)s->require_groups, s->nrequires + 1, sizeof(*groups));
+	if (!groups)
+		return -ENOMEM;
+	s->require_groups = groups;
+	names[s->nrequires] = to;
+	groups[s->nrequires++] = group;
+	return 0;
+}
+
 static int read_relations(struct reader *rd, struct ply_err *err)
 {
 	struct catalog *c = rd->c;
@@ -226,9 +254,8 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		rd->by_number[c->subs[i].info.number] = (uint16_t)(i + 1);
 	for (uint64_t i = 0; i < rd->relations->count; i++) {
 		struct ply_disk_relation d;
-		uint32_t *groups;
 		struct catalog_sub *s;
-		const char **grown, *to;
+		const char *to;
 		const void *p;
 		int r = meta_get(rd->meta, rd->relations, i * sizeof(d), sizeof(d), &p, err);
 
@@ -242,19 +269,8 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		r = string(rd, d.to, &to, err);
 		if (r < 0)
 			return r;
-		if (le32_get(d.kind) != PLY_REL_REQUIRES)
-			continue;
-		grown = reallocarray((void *)s->info.requires, s->info.nrequires + 1, sizeof(*grown));
-		if (!grown)
+		if (add_relation(&s->info, le32_get(d.kind), le32_get(d.group), to) < 0)
 			return ply_fail_nomem(err);
-		grown[s->info.nrequires] = to;
-		s->info.requires = grown;
-		groups = reallocarray((void *)s->info.require_groups, s->info.nrequires + 1, sizeof(*groups));
-		if (!groups)
-			return ply_fail_nomem(err);
-		groups[s->info.nrequires] = le32_get(d.group);
-		s->info.require_groups = groups;
-		s->info.nrequires++;
 	}
 	return 0;
 }
@@ -399,6 +415,7 @@ struct catalog *catalog_close(struct catalog *c)
 	for (uint32_t i = 0; i < c->nsubs; i++) {
 		free((void *)c->subs[i].info.requires);
 		free((void *)c->subs[i].info.require_groups);
+		free((void *)c->subs[i].info.provides);
 	}
 	for (size_t i = 0; i < c->nstrings; i++)
 		free(c->strings[i]);

@@ -243,6 +243,9 @@ int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct su
 	for (uint32_t i = 0; i < s->nrequires; i++)
 		if (relation(w, PLY_REL_REQUIRES, number, s->groups ? s->groups[i] : i, s->requires[i]) < 0)
 			return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < s->nprovides; i++)
+		if (relation(w, PLY_REL_PROVIDES, number, i, s->provides[i]) < 0)
+			return ply_fail_nomem(err);
 	w->subs[w->nsubs++] = (struct pending_sub){ .row = row };
 	*ret_number = number;
 	return 0;

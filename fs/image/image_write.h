@@ -29,6 +29,8 @@ struct imagew_sub {
 	const char *const *requires;
 	const uint32_t *groups;    /* with each: equal ones are alternatives; NULL: none are */
 	uint32_t nrequires;
+	const char *const *provides;
+	uint32_t nprovides;
 };
 /* Add a finished segment; numbers are given in order of calls, os first (number 0). */
 int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct subw_result *seg,

@@ -38,6 +38,8 @@ struct ply_sub_info {
 	uint32_t nrequires;
 	const char *const *requires; /* names */
 	const uint32_t *require_groups; /* with each: those of one group are alternatives */
+	uint32_t nprovides;
+	const char *const *provides; /* names of its packages */
 };
 
 /* A file system of the captured machine that was mounted below its root and is in the image. */

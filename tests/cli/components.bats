@@ -346,6 +346,18 @@ app: >web" ]
 	[[ $output == *"subset=first identity=empty"* ]]
 }
 
+@test "what a component provides are its packages, each in one component" {
+	web
+	plyfs capture "$r" i.plyfs -c web=web -c db=db >/dev/null
+	plyfs info i.plyfs --json >info.json
+	python3 -c '
+import json
+subs = {s["name"]: s["provides"] for s in json.load(open("info.json"))["sub_images"]}
+every = sum(subs.values(), [])
+assert "web" in subs["web"] and "db" in subs["db"], subs
+assert len(every) == len(set(every)) and all(v == sorted(v) for v in subs.values()), subs'
+}
+
 @test "all components together are the machine" {
 	need_root || skip "$SKIP"
 	web

@@ -139,13 +139,41 @@ static int prepare(struct capture *cap, struct ply_err *err)
 	return cap->index && cap->digest && find_crossing(cap) == 0 ? 0 : ply_fail_nomem(err);
 }
 
-static int add_sub(struct capture *cap, size_t c, const char *arch, const char *distro,
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names of the packages of component @c, sorted, each once. */
+static int list_packages(const struct capture *cap, const struct pkgdb *db, size_t c, const char ***ret,
+			 uint32_t *ret_n)
+{
+	const struct closure *cl = &cap->split->closure;
+	const char **v = calloc(cl->npkgs + 1, sizeof(*v));
+	uint32_t n = 0, kept = 0;
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t p = 0; db && p < cl->npkgs; p++)
+		if (cl->pkgs[p].comp == c && pkgdb_get(db, p)->installed)
+			v[n++] = pkgdb_get(db, p)->name;
+	if (n)
+		qsort(v, n, sizeof(*v), by_text);
+	for (uint32_t i = 0; i < n; i++)
+		if (!kept || strcmp(v[kept - 1], v[i]))
+			v[kept++] = v[i];
+	*ret = v;
+	*ret_n = kept;
+	return 0;
+}
+
+static int add_sub(struct capture *cap, size_t c, const struct pkgdb *db, const char *distro,
 		   const struct subw_result *seg, struct ply_err *err)
 {
 	const struct component *comp = &cap->split->comps[c];
-	const struct imagew_sub sub = {
+	struct imagew_sub sub = {
 		.name = comp->name,
-		.arch = arch,
+		.arch = db ? pkgdb_arch(db) : "",
 		.distro = distro,
 		.summary = comp->summary,
 		.rank = (uint32_t)c,
@@ -155,12 +183,19 @@ static int add_sub(struct capture *cap, size_t c, const char *arch, const char *
 		.nrequires = (uint32_t)comp->nrequires,
 	};
 	struct capture_sub *r = &cap->report->subs[c];
+	const char **packages;
 	uint32_t number;
+	int code;
 
 	*r = (struct capture_sub){ comp->name, seg->nodes - 1, seg->bytes, seg->len };
 	cap->report->files += r->files;
 	cap->report->bytes += r->bytes;
-	return imagew_add_sub(cap->image, &sub, seg, &number, err);
+	if (list_packages(cap, db, c, &packages, &sub.nprovides) < 0)
+		return ply_fail_nomem(err);
+	sub.provides = packages;
+	code = imagew_add_sub(cap->image, &sub, seg, &number, err);
+	free(packages);
+	return code;
 }
 
 /* Which packages a sub-image has, and why: see FORMAT.md, BLOBS. */
@@ -188,7 +223,7 @@ static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *er
 
 		r = capture_write_sub(cap, c, &seg, err);
 		if (r == 0)
-			r = add_sub(cap, c, db ? pkgdb_arch(db) : "", distro, &seg, err);
+			r = add_sub(cap, c, db, distro, &seg, err);
 		if (r == 0 && db)
 			r = add_packages(cap, db, (uint32_t)c, err);
 	}
