@@ -23,13 +23,14 @@ setup_file()
 		chown 65534 "$D/m" "$D/i.plyfs"
 		mknod "$D/fuse" c 10 229
 		chmod 666 "$D/fuse"
-			fi
+	fi
 }
 
 setup()
 {
 	command -v fusermount3 >/dev/null || skip "fusermount3 is missing"
 	[ -c /dev/fuse ] || skip "there is no /dev/fuse"
+	[ -e /etc/mtab ] || skip "there is no /etc/mtab, which fusermount3 unmounts by"
 	if [ "$(id -u)" = 0 ]; then
 		unshare -m --propagation private true 2>/dev/null || skip "no mount namespaces here"
 		[ -u "$(command -v fusermount3)" ] || skip "fusermount3 is not setuid"
