@@ -94,6 +94,7 @@
 	X(MANIFEST_VALUE, 127) \
 	X(RULES_MISSING, 128) \
 	X(COMPONENT_PATHS, 129)   /* a glob matches nothing */ \
+	X(MERGE_SYNTAX, 130)      /* a shared file that its driver cannot read */ \
 	/* layout, mount */ \
 	X(TARGET_NOT_FOUND, 140) \
 	X(TARGET_NOT_DIRECTORY, 141) \
