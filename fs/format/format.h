@@ -115,6 +115,7 @@ struct ply_owner {
 	uint32_t id;
 	uint8_t kind;
 	uint16_t component;
+	uint32_t condition;
 	uint64_t name_off;
 	uint32_t name_len;
 };
@@ -125,6 +126,26 @@ struct sub_limits {
 	uint64_t entries, names, heap, extents, xattr_sets, xattrs, owners, owner_pairs;
 	uint64_t blocks, data;     /* blocks; bytes of DATA */
 	uint64_t components;
+	uint64_t conditions, shared, records;
+};
+
+/* A row of a condition. */
+struct ply_condition {
+	uint16_t component;        /* local slot */
+	bool none, ends_clause, ends;
+};
+
+struct ply_shared {
+	uint64_t node;
+	uint16_t driver, version;
+	bool whole;
+	uint64_t first;            /* RECORDS row */
+	uint32_t count;
+	uint8_t digest[32];        /* of the captured file */
+};
+
+struct ply_record {
+	uint32_t ordinal, condition, len, flags;
 };
 
 void node_encode(const struct ply_node *n, struct ply_disk_node *out);
@@ -144,6 +165,14 @@ int block_decode(const struct ply_disk_block *in, const struct sub_limits *lim,
 		 struct ply_block *ret, struct ply_err *err);
 int owner_decode(const struct ply_disk_owner *in, const struct sub_limits *lim,
 		 struct ply_owner *ret, struct ply_err *err);
+
+int condition_decode(const struct ply_disk_condition *in, const struct sub_limits *lim,
+		     struct ply_condition *ret, struct ply_err *err);
+void shared_encode(const struct ply_shared *s, struct ply_disk_shared *out);
+int shared_decode(const struct ply_disk_shared *in, const struct sub_limits *lim, struct ply_shared *ret,
+		  struct ply_err *err);
+int record_decode(const struct ply_disk_record *in, const struct sub_limits *lim, struct ply_record *ret,
+		  struct ply_err *err);
 
 /* A sub-image's name by DESIGN section 10; @internal allows '+'. */
 bool sub_name_ok(const char *name, size_t len, bool internal);

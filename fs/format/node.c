@@ -100,7 +100,9 @@ int node_decode(const struct ply_disk_node *in, uint64_t index, const struct sub
 		.ndata = le32_get(d.ndata),
 		.xattrs = le32_get(d.xattrs),
 	};
-	if (n.flags & ~PLY_NODE_IMPLIED || (n.flags && !S_ISDIR(n.mode)))
+	if (n.flags & ~(PLY_NODE_IMPLIED | PLY_NODE_SHARED) ||
+	    (n.flags & PLY_NODE_IMPLIED && !S_ISDIR(n.mode)) ||
+	    (n.flags & PLY_NODE_SHARED && !S_ISREG(n.mode)))
 		return NODE_BAD("unknown flags");
 	if (n.mtime_nsec >= 1000000000)
 		return NODE_BAD("nanoseconds of a second and more");
@@ -190,9 +192,11 @@ int entry_decode(const struct ply_disk_entry *in, const struct sub_limits *lim,
 				(unsigned long long)e.ref);
 	if (!e.name_len || e.name_off > lim->names || e.name_len > lim->names - e.name_off)
 		return ply_fail(err, -EUCLEAN, PLY_R_ENTRY_NAME, "an entry's name lies outside NAMES");
-	if (e.condition || d.zero[0] || d.zero[1] || d.zero[2])
-		return ply_fail(err, -EOPNOTSUPP, PLY_R_ENTRY_RANGE,
-				"an entry with condition %u; use a newer plyfs", e.condition);
+	if (e.condition > lim->conditions || d.zero[0] || d.zero[1] || d.zero[2])
+		return ply_fail(err, -EUCLEAN, PLY_R_ENTRY_RANGE, "an entry with a condition that does not exist");
+	/* the number of child directories of a directory is not to depend on a selection */
+	if (e.condition && e.type == S_IFDIR >> 12)
+		return ply_fail(err, -EUCLEAN, PLY_R_ENTRY_RANGE, "a directory with a condition");
 	*ret = e;
 	return 0;
 }
@@ -270,17 +274,15 @@ int owner_decode(const struct ply_disk_owner *in, const struct sub_limits *lim,
 	o.id = le32_get(d.id);
 	o.kind = d.kind;
 	o.component = le16_get(d.component);
+	o.condition = le32_get(d.condition);
 	o.name_off = name & ((1ULL << 56) - 1);
 	o.name_len = (uint32_t)(name >> 56);
 	/* the last id is no id: chown(2) takes it for "leave it" */
 	if ((o.kind != PLY_OWNER_USER && o.kind != PLY_OWNER_GROUP) || o.id == UINT32_MAX ||
 	    o.name_off > lim->heap ||
 	    o.name_len > lim->heap - o.name_off || o.component >= lim->components || d.zero ||
-	    le32_get(d.zero2))
+	    o.condition > lim->conditions || le32_get(d.zero2))
 		return ply_fail(err, -EUCLEAN, PLY_R_OWNER_FIELD, "an owner row is impossible");
-	if (le32_get(d.condition))
-		return ply_fail(err, -EOPNOTSUPP, PLY_R_OWNER_FIELD,
-				"an owner with a condition; use a newer plyfs");
 	*ret = o;
 	return 0;
 }

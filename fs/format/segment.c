@@ -92,6 +92,9 @@ size_t section_element_size(uint32_t type)
 	case PLY_S_MOUNTS: return sizeof(struct ply_disk_mount);
 	case PLY_S_BLOBS: return sizeof(struct ply_disk_blob);
 	case PLY_S_MARKS: return sizeof(struct ply_disk_mark);
+	case PLY_S_CONDITIONS: return sizeof(struct ply_disk_condition);
+	case PLY_S_SHARED_FILES: return sizeof(struct ply_disk_shared);
+	case PLY_S_RECORDS: return sizeof(struct ply_disk_record);
 	}
 	return 0;
 }

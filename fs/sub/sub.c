@@ -23,6 +23,14 @@ static const uint32_t needed[] = {
 	PLY_S_DATA, PLY_S_PAGE_SUMS, PLY_S_COMPONENTS,
 };
 
+/* Rows of a section that a segment may lack. */
+static uint64_t sub_rows(const struct sub *s, uint32_t type)
+{
+	const struct section *sec = segment_section(meta_segment(s->meta), type);
+
+	return sec ? sec->count : 0;
+}
+
 int sub_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest, uint32_t id,
 	     struct sub **ret, struct ply_err *err)
 {
@@ -64,7 +72,15 @@ int sub_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest, u
 		.blocks = s->sec[PLY_S_BLOCKS]->count,
 		.data = s->sec[PLY_S_DATA]->len,
 		.components = s->sec[PLY_S_COMPONENTS]->count,
+		.conditions = sub_rows(s, PLY_S_CONDITIONS),
+		.shared = sub_rows(s, PLY_S_SHARED_FILES),
+		.records = sub_rows(s, PLY_S_RECORDS),
 	};
+	if (s->lim.conditions > PLY_COND_ROWS_MAX || s->lim.components > PLY_COND_ROWS_MAX) {
+		r = ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY, "more than %u conditions or components",
+			     PLY_COND_ROWS_MAX);
+		goto fail;
+	}
 	if (s->lim.nodes < 2 || s->lim.nodes > PLY_INDEX_MAX || !s->lim.xattr_sets ||
 	    !s->lim.components || s->sec[PLY_S_BLOCK_DIGESTS]->count != s->lim.blocks) {
 		r = ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY,
@@ -207,7 +223,7 @@ int sub_heap(struct sub *s, uint64_t off, uint64_t len, const void **ret, struct
 }
 
 static int owner_row(struct sub *s, uint32_t i, uint8_t kind, uint32_t *ret_id, const char **ret_name,
-		     uint32_t *ret_len, struct ply_err *err)
+		     uint32_t *ret_len, uint32_t *ret_condition, struct ply_err *err)
 {
 	struct ply_owner o;
 	const void *p;
@@ -227,6 +243,7 @@ static int owner_row(struct sub *s, uint32_t i, uint8_t kind, uint32_t *ret_id, 
 	*ret_id = o.id;
 	*ret_name = p;
 	*ret_len = o.name_len;
+	*ret_condition = o.condition;
 	return 0;
 }
 
@@ -241,10 +258,12 @@ int sub_owner(struct sub *s, uint32_t pair, struct sub_owner *ret, struct ply_er
 	if (r < 0)
 		return r;
 	memcpy(&d, p, sizeof(d));
-	r = owner_row(s, le32_get(d.user), PLY_OWNER_USER, &o.uid, &o.user, &o.user_len, err);
+	r = owner_row(s, le32_get(d.user), PLY_OWNER_USER, &o.uid, &o.user, &o.user_len,
+		      &o.user_condition, err);
 	if (r < 0)
 		return r;
-	r = owner_row(s, le32_get(d.group), PLY_OWNER_GROUP, &o.gid, &o.group, &o.group_len, err);
+	r = owner_row(s, le32_get(d.group), PLY_OWNER_GROUP, &o.gid, &o.group, &o.group_len,
+		      &o.group_condition, err);
 	if (r < 0)
 		return r;
 	*ret = o;
@@ -303,9 +322,9 @@ int sub_xattr(struct sub *s, uint32_t set, uint32_t i, struct sub_xattr *ret, st
 	if (!out.name_len || out.value_len > PLY_XATTR_VALUE_MAX)
 		return ply_fail(err, -EUCLEAN, PLY_R_XATTR_FIELD,
 				"an xattr without a name, or with a value of %u bytes", out.value_len);
-	if (le32_get(x.condition))
-		return ply_fail(err, -EOPNOTSUPP, PLY_R_XATTR_FIELD,
-				"an xattr with a condition; use a newer plyfs");
+	out.condition = le32_get(x.condition);
+	if (out.condition > s->lim.conditions)
+		return ply_fail(err, -EUCLEAN, PLY_R_XATTR_FIELD, "an xattr with a condition that does not exist");
 	r = sub_heap(s, name & ((1ULL << 56) - 1), out.name_len, &p, err);
 	if (r < 0)
 		return r;

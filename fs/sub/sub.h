@@ -67,6 +67,7 @@ struct sub_owner {
 	uint32_t uid, gid;
 	const char *user, *group;  /* names, not NUL-terminated; may be empty */
 	uint32_t user_len, group_len;
+	uint32_t user_condition, group_condition;  /* under which they are there; else root */
 };
 int sub_owner(struct sub *sub, uint32_t pair, struct sub_owner *ret, struct ply_err *err);
 
@@ -75,6 +76,7 @@ struct sub_xattr {
 	uint32_t name_len;
 	const void *value;
 	uint32_t value_len;
+	uint32_t condition;        /* of several with one name the first that holds is the one */
 };
 /* How many xattrs set @set has, and the @i-th of them. */
 int sub_xattr_count(struct sub *sub, uint32_t set, uint32_t *ret, struct ply_err *err);
@@ -106,6 +108,18 @@ uint64_t sub_mark_count(const struct sub *sub);
 int sub_mark(struct sub *sub, uint64_t i, struct sub_mark *ret, struct ply_err *err);
 /* The path of a node's first name below the root, NUL-terminated, into @out (emptied first). */
 int sub_node_path(struct sub *sub, uint64_t index, struct buf *out, struct ply_err *err);
+
+/*
+ * Conditions, shared files and records; an older segment has none. sub_condition(): row @k of
+ * condition @cond, from 0; -EUCLEAN behind its end or beyond PLY_COND_LEN_MAX rows.
+ */
+int sub_condition(struct sub *sub, uint32_t cond, uint32_t k, struct ply_condition *ret, struct ply_err *err);
+/* Name of component @slot, not NUL-terminated. */
+int sub_component(struct sub *sub, uint32_t slot, const char **ret, uint32_t *ret_len, struct ply_err *err);
+int sub_shared(struct sub *sub, uint64_t i, struct ply_shared *ret, struct ply_err *err);
+/* The row of a node with PLY_NODE_SHARED; -EUCLEAN where there is none. */
+int sub_shared_find(struct sub *sub, uint64_t node, struct ply_shared *ret, struct ply_err *err);
+int sub_record(struct sub *sub, uint64_t i, struct ply_record *ret, struct ply_err *err);
 
 /* Tell the kernel that blocks [@from, @to) are wanted soon. Best effort. */
 void sub_readahead(struct sub *sub, uint64_t from, uint64_t to);

@@ -67,6 +67,12 @@ struct subw *subw_free(struct subw *w)
 	buf_done(&w->digests);
 	buf_done(&w->marks);
 	buf_done(&w->known);
+	buf_done(&w->conditions);
+	buf_done(&w->shared);
+	buf_done(&w->records);
+	buf_done(&w->components);
+	free(w->cond_rows);
+	free(w->slots);
 	map_done(&w->owner_map);
 	map_done(&w->pair_map);
 	map_done(&w->xattr_map);
@@ -85,7 +91,11 @@ static int owner(struct subw *w, uint8_t kind, uint32_t id, const char *name, ui
 	struct { uint32_t kind, id; } key = { kind, id };
 	size_t len = name ? strlen(name) : 0;
 	struct ply_disk_owner row = { .id = le32_put(id), .kind = kind };
+	const struct subw_owner_facts *facts = w->opt.owners;
+	uint32_t cond = 0;
+	uint16_t slot = 0;
 	uint64_t h;
+	int r = 0;
 
 	if (len > 255)
 		len = 0;   /* no system has such a name; the number stands */
@@ -101,6 +111,13 @@ static int owner(struct subw *w, uint8_t kind, uint32_t id, const char *name, ui
 			return 0;
 		}
 	}
+	if (facts)
+		r = subw_of_component(w, kind == PLY_OWNER_USER ? facts->user(facts->ctx, id) :
+							       facts->group(facts->ctx, id), &slot, &cond);
+	if (r < 0)
+		return r;
+	row.component = le16_put(slot);
+	row.condition = le32_put(cond);
 	row.name = le64_put(heap_name(len ? w->heap.len : 0, len));
 	*ret = (uint32_t)(w->owners.len / sizeof(row));
 	if (buf_add(&w->heap, name ? name : "", len) < 0 || buf_add(&w->owners, &row, sizeof(row)) < 0)
@@ -134,15 +151,18 @@ int subw_owner(struct subw *w, uint32_t uid, uint32_t gid, const char *user, con
 	return map_add(&w->pair_map, h, *ret_pair);
 }
 
+/* By name; the order of those of one name stays (they lie in one array). */
 static int by_name(const void *a, const void *b)
 {
-	const struct subw_xattr *x = a, *y = b;
+	const struct subw_xattr *const *x = a, *const *y = b;
+	int c = strcmp((*x)->name, (*y)->name);
 
-	return strcmp(x->name, y->name);
+	return c ? c : (*x > *y) - (*x < *y);
 }
 
-/* Do the rows of set @set equal @x? */
-static bool same_set(const struct subw *w, uint64_t set, const struct subw_xattr *x, size_t n)
+/* Do the rows of set @set equal @x, with the conditions @conds? */
+static bool same_set(const struct subw *w, uint64_t set, const struct subw_xattr *const *x,
+		     const uint32_t *conds, size_t n)
 {
 	const struct ply_disk_xattr_set *s =
 		(const struct ply_disk_xattr_set *)w->xattr_sets.data + set;
@@ -154,64 +174,78 @@ static bool same_set(const struct subw *w, uint64_t set, const struct subw_xattr
 	for (size_t i = 0; i < n; i++) {
 		uint64_t name = le64_get(row[i].name);
 
-		if (name >> 56 != strlen(x[i].name) || le32_get(row[i].value_len) != x[i].value_len ||
-		    memcmp(w->heap.data + (name & ((1ULL << 56) - 1)), x[i].name, name >> 56) != 0 ||
-		    (x[i].value_len && memcmp(w->heap.data + le64_get(row[i].value), x[i].value,
-					      x[i].value_len) != 0))
+		if (name >> 56 != strlen(x[i]->name) || le32_get(row[i].value_len) != x[i]->value_len ||
+		    le32_get(row[i].condition) != conds[i] ||
+		    memcmp(w->heap.data + (name & ((1ULL << 56) - 1)), x[i]->name, name >> 56) != 0 ||
+		    (x[i]->value_len && memcmp(w->heap.data + le64_get(row[i].value), x[i]->value,
+					       x[i]->value_len) != 0))
 			return false;
 	}
 	return true;
 }
 
-int subw_xattrs(struct subw *w, const struct subw_xattr *x, size_t n, uint32_t *ret_set)
+/* @sorted and @conds hold @n. */
+static int add_set(struct subw *w, const struct subw_xattr *const *sorted, const uint32_t *conds, size_t n,
+		   uint32_t *ret_set)
 {
-	struct subw_xattr *sorted;
-	struct ply_disk_xattr_set set = { 0 };
+	struct ply_disk_xattr_set set = { .first = le64_put(w->xattrs.len / sizeof(struct ply_disk_xattr)),
+					  .count = le32_put((uint32_t)n) };
 	uint64_t h = n;
-	int r = -ENOMEM;
 
-	if (!n) {
-		*ret_set = 0;
-		return 0;
-	}
-	sorted = malloc(n * sizeof(*sorted));
-	if (!sorted)
-		return -ENOMEM;
-	memcpy(sorted, x, n * sizeof(*sorted));
-	qsort(sorted, n, sizeof(*sorted), by_name);
 	for (size_t i = 0; i < n; i++) {
-		h = xxh3(sorted[i].name, strlen(sorted[i].name) + 1, h);
-		h = xxh3(sorted[i].value, sorted[i].value_len, h);
+		h = xxh3(sorted[i]->name, strlen(sorted[i]->name) + 1, h);
+		h = xxh3(sorted[i]->value, sorted[i]->value_len, h ^ conds[i]);
 	}
 	for (size_t i = map_first(&w->xattr_map, h); i != MAP_END; i = map_next(&w->xattr_map, h, i)) {
-		if (same_set(w, w->xattr_map.slots[i].value, sorted, n)) {
+		if (same_set(w, w->xattr_map.slots[i].value, sorted, conds, n)) {
 			*ret_set = (uint32_t)w->xattr_map.slots[i].value;
-			free(sorted);
 			return 0;
 		}
 	}
-	set.first = le64_put(w->xattrs.len / sizeof(struct ply_disk_xattr));
-	set.count = le32_put((uint32_t)n);
 	for (size_t i = 0; i < n; i++) {
-		size_t len = strlen(sorted[i].name);
+		size_t len = strlen(sorted[i]->name);
 		struct ply_disk_xattr row = {
 			.name = le64_put(heap_name(w->heap.len, len)),
 			.value = le64_put(w->heap.len + len),
-			.value_len = le32_put((uint32_t)sorted[i].value_len),
+			.value_len = le32_put((uint32_t)sorted[i]->value_len),
+			.condition = le32_put(conds[i]),
 		};
 
-		if (buf_add(&w->heap, sorted[i].name, len) < 0 ||
-		    buf_add(&w->heap, sorted[i].value, sorted[i].value_len) < 0 ||
+		if (buf_add(&w->heap, sorted[i]->name, len) < 0 ||
+		    buf_add(&w->heap, sorted[i]->value, sorted[i]->value_len) < 0 ||
 		    buf_add(&w->xattrs, &row, sizeof(row)) < 0)
-			goto out;
+			return -ENOMEM;
 	}
 	*ret_set = (uint32_t)(w->xattr_sets.len / sizeof(set));
 	if (buf_add(&w->xattr_sets, &set, sizeof(set)) < 0)
-		goto out;
-	r = map_add(&w->xattr_map, h, *ret_set);
-out:
-	free(sorted);
-	return r;
+		return -ENOMEM;
+	return map_add(&w->xattr_map, h, *ret_set);
+}
+
+int subw_xattrs(struct subw *w, const struct subw_xattr *x, size_t n, uint32_t *ret_set)
+{
+	_cleanup_free_ const struct subw_xattr **sorted = NULL;
+	_cleanup_free_ uint32_t *conds = NULL;
+	size_t kept = 0;
+
+	*ret_set = 0;
+	if (!n)
+		return 0;
+	sorted = malloc(n * sizeof(*sorted));
+	conds = malloc(n * sizeof(*conds));
+	if (!sorted || !conds)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		if (!subw_cond_is_never(w, x[i].cond))
+			sorted[kept++] = &x[i];
+	qsort(sorted, kept, sizeof(*sorted), by_name);
+	for (size_t i = 0; i < kept; i++) {
+		int r = subw_cond(w, sorted[i]->cond, &conds[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return kept ? add_set(w, sorted, conds, kept, ret_set) : 0;
 }
 
 int subw_node(struct subw *w, const struct ply_node *n, uint64_t *ret_index)
@@ -247,6 +281,11 @@ int subw_dir(struct subw *w, uint64_t dir)
 
 int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child)
 {
+	return subw_entry_if(w, name, len, child, 0);
+}
+
+int subw_entry_if(struct subw *w, const char *name, size_t len, uint64_t child, uint32_t cond)
+{
 	struct ply_node *d = &w->nodes[w->dir], *n = &w->nodes[child];
 	struct ply_disk_entry row;
 	struct ply_entry e = {
@@ -255,7 +294,10 @@ int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child)
 		.name_len = (uint32_t)len,
 		.type = (uint8_t)(n->mode >> 12),
 	};
+	int r = subw_cond(w, cond, &e.condition);
 
+	if (r < 0)
+		return r;
 	if (!n->parent) {
 		n->parent = w->dir;
 		n->entry = w->entries.len / sizeof(row);

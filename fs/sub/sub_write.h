@@ -39,6 +39,14 @@ int out_flush(struct out *o, struct ply_err *err);
 int out_rewrite(struct out *o, uint64_t off, const void *data, size_t len, struct ply_err *err);
 
 struct subw;
+struct conds;
+
+/* Who brings a user or group: conditions are of subw_options.conds. */
+struct subw_owner_facts {
+	void *ctx;
+	uint16_t (*user)(void *ctx, uint32_t uid);     /* a component's number; 0: the operating system */
+	uint16_t (*group)(void *ctx, uint32_t gid);
+};
 
 struct subw_options {
 	const char *name;
@@ -47,6 +55,12 @@ struct subw_options {
 	unsigned nworkers;         /* of the pool */
 	unsigned max_inflight;     /* blocks of 128 KiB being compressed or waiting; bounds memory */
 	bool content_uuid;         /* else random */
+	/* Borrowed; NULL: nothing has a condition. Names of components by their number, and which
+	 * of them this is. */
+	struct conds *conds;
+	const char *const *names;
+	uint16_t self;
+	const struct subw_owner_facts *owners;     /* NULL: all are the operating system's */
 };
 
 /* @out is borrowed and must stand at a multiple of 8 (out_align). */
@@ -61,8 +75,9 @@ struct subw_xattr {
 	const char *name;          /* NUL-terminated */
 	const void *value;
 	size_t value_len;
+	uint32_t cond;             /* of several with one name the first that holds is the one */
 };
-/* Sorted by the writer; n == 0 gives set 0. */
+/* Sorted by name by the writer, those of one name as they come; n == 0 gives set 0. */
 int subw_xattrs(struct subw *w, const struct subw_xattr *x, size_t n, uint32_t *ret_set);
 
 /* Append a node; the first gets index 1 and is the root. Fields kind, data, ndata of regular
@@ -74,8 +89,22 @@ int subw_dir(struct subw *w, uint64_t dir);
 /* Entry of the directory begun; sets the child's parent and entry at its first name, counts
  * nlink of children that are not directories (names) and of @dir (child directories). */
 int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child);
+/* The same for an entry that is there under a condition; @child is no directory. */
+int subw_entry_if(struct subw *w, const char *name, size_t len, uint64_t child, uint32_t cond);
 /* PLY_MARK_* of a node; several are put together. */
 int subw_mark(struct subw *w, uint64_t index, uint32_t mark);
+/*
+ * Node @index, a regular file whose content are the bytes of @rows one behind the other, is this
+ * sub-image's part of a shared file. Rows ascend by ordinal; none has COND_NEVER here (see
+ * subw_cond_is_never). @digest: SHA-256 of the captured file.
+ */
+struct subw_record {
+	uint32_t ordinal, cond, len, flags;    /* flags: PLY_RECORD_* */
+};
+int subw_shared(struct subw *w, uint64_t index, uint16_t driver, uint16_t version, bool whole,
+		const uint8_t digest[32], const struct subw_record *rows, size_t n);
+/* Can what has @cond never be seen where this sub-image is selected? */
+bool subw_cond_is_never(const struct subw *w, uint32_t cond);
 int subw_symlink(struct subw *w, uint64_t index, const char *target, size_t len);
 
 /*

@@ -48,16 +48,24 @@ static int write_table(struct segw *s, uint32_t type, const struct buf *b, struc
 	return segw_section(s, type, element ? b->len / element : 0, b->data, b->len, err);
 }
 
-/* The local component table: so far a segment refers to nobody but itself. */
+/* The local component table: itself, then whom conditions and owners name, by name: what else of an image
+ * has that name is them (UUIDs of one capture would depend on each other). */
 static int write_components(struct subw *w, struct segw *s, struct ply_err *err)
 {
-	struct ply_disk_component self = { 0 };
-	uint64_t len = strlen(w->name);
+	const char *name = w->name;
 
-	self.name = le64_put(len << 56 | w->heap.len);
-	if (buf_add(&w->heap, w->name, len) < 0)
-		return ply_fail_nomem(err);
-	return segw_section(s, PLY_S_COMPONENTS, 1, &self, sizeof(self), err);
+	for (size_t slot = 0; slot <= w->nslots; slot++) {
+		struct ply_disk_component row = { 0 };
+
+		for (size_t c = 0; slot && c < w->slots_cap; c++)
+			if (w->slots[c] == slot)
+				name = w->opt.names[c];
+		row.name = le64_put((uint64_t)strlen(name) << 56 | w->heap.len);
+		if (buf_add(&w->heap, name, strlen(name)) < 0 ||
+		    buf_add(&w->components, &row, sizeof(row)) < 0)
+			return ply_fail_nomem(err);
+	}
+	return segw_section(s, PLY_S_COMPONENTS, w->nslots + 1, w->components.data, w->components.len, err);
 }
 
 static int by_node(const void *a, const void *b)
@@ -91,6 +99,21 @@ static void settle_marks(struct buf *b)
 	b->len = kept * sizeof(*v);
 }
 
+static int by_shared_node(const void *a, const void *b)
+{
+	uint64_t x = le64_get(((const struct ply_disk_shared *)a)->node);
+	uint64_t y = le64_get(((const struct ply_disk_shared *)b)->node);
+
+	return x < y ? -1 : x > y;
+}
+
+static void settle_shared(struct buf *b)
+{
+	if (b->len)
+		qsort(b->data, b->len / sizeof(struct ply_disk_shared), sizeof(struct ply_disk_shared),
+		      by_shared_node);
+}
+
 int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 {
 	const struct { uint32_t type; struct buf *buf; } tables[] = {
@@ -99,6 +122,8 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 		{ PLY_S_OWNERS, &w->owners },          { PLY_S_OWNER_PAIRS, &w->owner_pairs },
 		{ PLY_S_BLOCKS, &w->blocks },          { PLY_S_BLOCK_DIGESTS, &w->digests },
 		{ PLY_S_HEAP, &w->heap },              { PLY_S_MARKS, &w->marks },
+		{ PLY_S_CONDITIONS, &w->conditions },  { PLY_S_SHARED_FILES, &w->shared },
+		{ PLY_S_RECORDS, &w->records },
 	};
 	uint64_t size = w->nnodes * sizeof(struct ply_disk_node) +
 			w->nextents * sizeof(struct ply_disk_extent);
@@ -107,6 +132,7 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 	int r;
 
 	settle_marks(&w->marks);
+	settle_shared(&w->shared);
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
 		size += tables[i].buf->len;
 

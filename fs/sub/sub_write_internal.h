@@ -11,8 +11,8 @@
 #include "codec/codec.h"
 #include "sub/sub_write.h"
 
-/* Of a base segment: types 1 to 14, and MARKS. */
-#define SUBW_SECTIONS 15
+/* Of a base segment: types 1 to 14, and MARKS, CONDITIONS, SHARED_FILES, RECORDS. */
+#define SUBW_SECTIONS 18
 
 /* An address whose block has no number yet: its pack block is still open. */
 #define PENDING (1ULL << 63)
@@ -52,6 +52,12 @@ struct subw {
 	size_t nnodes, nodes_cap;
 	struct buf entries, names, heap, xattr_sets, xattrs, owners, owner_pairs, blocks, digests;
 	struct buf marks;          /* rows, in order of calls until the end */
+	struct buf conditions, shared, records, components;
+	uint32_t *cond_rows;       /* by number in opt.conds: its condition here; see sub_write_cond.c */
+	size_t ncond_rows, cond_rows_cap;
+	uint16_t *slots;           /* by component: its slot; 0: it has none yet */
+	size_t slots_cap;
+	size_t nslots;
 	struct ply_extent *extents;
 	size_t nextents, extents_cap;
 	struct map owner_map, pair_map, xattr_map, content_map;
@@ -86,6 +92,11 @@ struct subw {
 	struct ply_extent *cur;    /* extents of this file; addr may be PENDING | offset */
 	size_t ncur, cur_cap;
 };
+
+/* The condition of this segment for one of opt.conds. -ENOMEM, -E2BIG. */
+int subw_cond(struct subw *w, uint32_t cond, uint32_t *ret);
+/* Slot and condition of what component @comp brings. */
+int subw_of_component(struct subw *w, uint16_t comp, uint16_t *ret_slot, uint32_t *ret_cond);
 
 int subw_blocks_init(struct subw *w, struct ply_err *err);
 void subw_blocks_done(struct subw *w);

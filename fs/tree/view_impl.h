@@ -3,6 +3,7 @@
 #ifndef PLYFS_VIEW_IMPL_H
 #define PLYFS_VIEW_IMPL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "cache/cache.h"
@@ -14,6 +15,9 @@ struct vsub {
 	struct sub *sub;           /* borrowed from the image */
 	uint32_t pos;              /* in the image, by rank */
 	uint32_t number;
+	/* Where it has conditions: by local slot, is that component selected; by row, enum truth. */
+	bool *slots;
+	_Atomic uint8_t *truth;
 };
 
 struct ply_view {
@@ -23,6 +27,7 @@ struct ply_view {
 	uint32_t nsubs;
 	uint16_t *by_number;       /* number -> position in subs + 1; 0: not selected */
 	struct cache *cache;
+	struct view_shared *shared;
 	struct ply_view_stat stat;
 };
 
@@ -53,5 +58,19 @@ int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret,
  * the tree is one there (parent and name of directories, type). */
 int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t dir_index,
 	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err);
+
+/* view_cond.c */
+int view_cond_init(struct ply_view *v, struct vsub *vs, struct ply_err *err);
+void view_cond_done(struct vsub *vs);
+/* Does condition @cond of subs[@i] hold in this selection? 1, 0, -EUCLEAN. */
+int view_holds(struct ply_view *v, uint32_t i, uint32_t cond, struct ply_err *err);
+
+/* view_shared.c: @vn's node is a shared file. */
+struct view_shared *view_shared_new(void);
+void view_shared_free(struct view_shared *s);
+void view_shared_idle(struct view_shared *s);
+int view_shared_size(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err);
+ssize_t view_shared_read(struct ply_view *v, const struct vnode *vn, uint64_t off, size_t len, void *buf,
+			 struct ply_err *err);
 
 #endif

@@ -27,4 +27,30 @@ struct view_file {
 };
 int view_file(struct ply_view *view, uint64_t ino, struct view_file *ret, struct ply_err *err);
 
+/* Who owns the file in this selection: root where the selection lacks its user or group, and
+ * then without setuid, setgid and capabilities. */
+struct view_owner {
+	uint32_t uid, gid;
+	bool lacks;
+};
+int view_owner(struct ply_view *view, const struct view_file *file, struct view_owner *ret,
+	       struct ply_err *err);
+
+/* Its xattrs in this selection, sorted by name; an error of @fn ends it. */
+typedef int view_xattr_fn(void *ctx, const struct sub_xattr *x, struct ply_err *err);
+int view_file_xattrs(struct ply_view *view, const struct view_file *file, view_xattr_fn *fn, void *ctx,
+		     struct ply_err *err);
+
+/* A shared file (PLY_NODE_SHARED): all of its bytes, appended to @out; and its records. */
+struct merge_driver;
+struct view_record {
+	uint32_t ordinal, len, flags;      /* PLY_RECORD_* */
+	const uint8_t *data;       /* valid during the call */
+	uint32_t sub;              /* of the selected sub-images that hold it the first */
+};
+int view_render(struct ply_view *view, uint64_t ino, struct buf *out, struct ply_err *err);
+typedef int view_record_fn(void *ctx, const struct merge_driver *driver, const struct view_record *r,
+			   struct ply_err *err);
+int view_records(struct ply_view *view, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err);
+
 #endif

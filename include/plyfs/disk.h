@@ -170,11 +170,12 @@ enum ply_content {                 /* node.kind */
 	PLY_C_INLINE = 1,          /* data = HEAP offset; symlink targets too */
 	PLY_C_RUN = 2,             /* data = address of [0, size): one extent, no hole */
 	PLY_C_EXTENTS = 3,         /* data = first EXTENTS index, ndata = how many */
-	PLY_C_RECORDS = 4,         /* reserved: rendered from records */
 	PLY_C_OVERLAY = 5,         /* reserved: content of the node that it overrides */
 };
 
-#define PLY_NODE_IMPLIED 1u        /* flags: a directory that stands here for its children only */
+/* flags */
+#define PLY_NODE_IMPLIED 1u        /* a directory that stands here for its children only */
+#define PLY_NODE_SHARED  2u        /* a regular file whose content is records: a row of SHARED_FILES */
 
 struct ply_disk_node {             /* 64 bytes; index 1 is the root, index 0 is nobody */
 	le16 mode;                 /* +0x00 st_mode */
@@ -196,7 +197,7 @@ _Static_assert(sizeof(struct ply_disk_node) == 64, "node");
 struct ply_disk_entry {            /* 24 bytes; of one directory: contiguous, sorted bytewise */
 	le64 ref;                  /* +0x00 [local slot 15 | index 48] */
 	le64 name;                 /* +0x08 [length 8 | NAMES offset 56] */
-	le32 condition;            /* +0x10 0: always */
+	le32 condition;            /* +0x10 of CONDITIONS; 0: always */
 	uint8_t type;              /* +0x14 DT_* = mode >> 12 */
 	uint8_t zero[3];
 };
@@ -393,5 +394,43 @@ _Static_assert(sizeof(struct ply_disk_mark) == 16, "mark");
 #define PLY_MARK_SET      0x30u    /* identity: written from the plan of the new machine */
 #define PLY_MARK_SECRET   0x40u    /* identity: taken away only when asked for */
 #define PLY_MARK_IDENTITY 0xf0u    /* mask of these */
+
+/*
+ * A condition is a list of clauses that must all hold, a clause a set of components of which any,
+ * or none, must be selected: a run of rows, and its number is that of its first row plus 1.
+ */
+struct ply_disk_condition {        /* 8 bytes */
+	le16 component;            /* +0x00 local slot, not 0 */
+	le16 flags;                /* +0x02 PLY_COND_* */
+	le32 zero;
+};
+_Static_assert(sizeof(struct ply_disk_condition) == 8, "condition");
+#define PLY_COND_NONE        1u    /* of all rows of a clause: none of them may be selected */
+#define PLY_COND_CLAUSE_END  2u    /* the last row of a clause, */
+#define PLY_COND_END         4u    /* and of the condition */
+#define PLY_COND_ROWS_MAX    65536u        /* of a segment */
+#define PLY_COND_LEN_MAX     1024u         /* of a condition */
+
+struct ply_disk_shared {           /* 64 bytes; ascending by node */
+	le64 node;                 /* +0x00 reference, slot 0: its content are the records' bytes, one behind the other */
+	le16 driver;               /* +0x08 number of the merge driver, */
+	le16 version;              /* +0x0a and its version */
+	le32 flags;                /* +0x0c PLY_SHARED_* */
+	le64 first;                /* +0x10 RECORDS index */
+	le32 count;                /* +0x18 */
+	le32 zero;
+	uint8_t digest[32];        /* +0x20 SHA-256 of the captured file */
+};
+_Static_assert(sizeof(struct ply_disk_shared) == 64, "shared file");
+#define PLY_SHARED_WHOLE 1u        /* its driver could not read it: one record */
+
+struct ply_disk_record {           /* 16 bytes; of a file: ascending by ordinal */
+	le32 ordinal;              /* +0x00 place in the captured file; equal ones are one record */
+	le32 condition;            /* +0x04 0: always */
+	le32 len;                  /* +0x08 bytes */
+	le32 flags;                /* +0x0c PLY_RECORD_* */
+};
+_Static_assert(sizeof(struct ply_disk_record) == 16, "record");
+#define PLY_RECORD_ITEM 1u         /* one of a list: a comma goes before it, behind another item */
 
 #endif

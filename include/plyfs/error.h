@@ -64,6 +64,9 @@
 	X(TREE_SHAPE, 71) \
 	X(PADDING, 72) \
 	X(IMAGE_IO, 73) \
+	X(CONDITION_FIELD, 74) \
+	X(RECORD_FIELD, 75) \
+	X(RECORD_DIGEST, 76)      /* all records of a shared file do not give the captured file */ \
 	/* a view */ \
 	X(STALE, 90) \
 	X(NO_ENTRY, 91) \

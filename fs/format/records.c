@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Conditions, shared files and records (FORMAT.md, "Shared files"). What a row says is checked
+ * against what the segment can hold, as in node.c; that a condition ends, and that the records of a
+ * file fill its content, is for the reader, which knows more than one row.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "format/format.h"
+
+int condition_decode(const struct ply_disk_condition *in, const struct sub_limits *lim,
+		     struct ply_condition *ret, struct ply_err *err)
+{
+	struct ply_disk_condition d;
+	uint16_t flags;
+
+	memcpy(&d, in, sizeof(d));
+	flags = le16_get(d.flags);
+	ret->component = le16_get(d.component);
+	ret->none = flags & PLY_COND_NONE;
+	ret->ends_clause = flags & PLY_COND_CLAUSE_END;
+	ret->ends = flags & PLY_COND_END;
+	if (flags & ~(PLY_COND_NONE | PLY_COND_CLAUSE_END | PLY_COND_END) || le32_get(d.zero) ||
+	    (ret->ends && !ret->ends_clause) || !ret->component || ret->component >= lim->components)
+		return ply_fail(err, -EUCLEAN, PLY_R_CONDITION_FIELD, "a row of a condition is impossible");
+	return 0;
+}
+
+void shared_encode(const struct ply_shared *s, struct ply_disk_shared *out)
+{
+	*out = (struct ply_disk_shared){
+		.node = le64_put(s->node),
+		.driver = le16_put(s->driver),
+		.version = le16_put(s->version),
+		.flags = le32_put(s->whole ? PLY_SHARED_WHOLE : 0),
+		.first = le64_put(s->first),
+		.count = le32_put(s->count),
+	};
+	memcpy(out->digest, s->digest, sizeof(out->digest));
+}
+
+int shared_decode(const struct ply_disk_shared *in, const struct sub_limits *lim, struct ply_shared *ret,
+		  struct ply_err *err)
+{
+	struct ply_disk_shared d;
+	struct ply_shared s;
+
+	memcpy(&d, in, sizeof(d));
+	s = (struct ply_shared){
+		.node = le64_get(d.node),
+		.driver = le16_get(d.driver),
+		.version = le16_get(d.version),
+		.whole = le32_get(d.flags) & PLY_SHARED_WHOLE,
+		.first = le64_get(d.first),
+		.count = le32_get(d.count),
+	};
+	memcpy(s.digest, d.digest, sizeof(s.digest));
+	if (s.node <= PLY_ROOT_INDEX || s.node >= lim->nodes || le32_get(d.flags) & ~PLY_SHARED_WHOLE ||
+	    le32_get(d.zero) || s.first > lim->records || s.count > lim->records - s.first)
+		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a row of SHARED_FILES is impossible");
+	*ret = s;
+	return 0;
+}
+
+int record_decode(const struct ply_disk_record *in, const struct sub_limits *lim, struct ply_record *ret,
+		  struct ply_err *err)
+{
+	struct ply_disk_record d;
+
+	memcpy(&d, in, sizeof(d));
+	*ret = (struct ply_record){
+		.ordinal = le32_get(d.ordinal),
+		.condition = le32_get(d.condition),
+		.len = le32_get(d.len),
+		.flags = le32_get(d.flags),
+	};
+	if (ret->condition > lim->conditions || ret->flags & ~PLY_RECORD_ITEM)
+		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a record is impossible");
+	return 0;
+}

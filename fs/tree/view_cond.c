@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a selection lets hold: conditions of entries, owners, xattrs and records.
+ *
+ * The components that a sub-image's conditions are over get their truth when the view is opened; a
+ * condition is worked out when it is first asked for, and kept, so that a hostile image cannot
+ * make each of a million entries walk a thousand rows.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "tree/view_impl.h"
+
+enum truth { UNKNOWN = 0, HOLDS, FAILS };
+
+/* Is a sub-image of that name selected? */
+static bool name_is_selected(const struct ply_view *v, const char *name, uint32_t len)
+{
+	for (uint32_t i = 0; i < v->nsubs; i++) {
+		const char *is = ply_image_sub_info(v->image, v->subs[i].pos)->name;
+
+		if (strlen(is) == len && !memcmp(is, name, len))
+			return true;
+	}
+	return false;
+}
+
+int view_cond_init(struct ply_view *v, struct vsub *vs, struct ply_err *err)
+{
+	const struct sub_limits *lim = sub_limits(vs->sub);
+	int r = 0;
+
+	if (!lim->conditions)
+		return 0;
+	vs->truth = calloc(lim->conditions, sizeof(*vs->truth));
+	vs->slots = calloc(lim->components, sizeof(*vs->slots));
+	if (!vs->truth || !vs->slots)
+		return ply_fail_nomem(err);
+	vs->slots[0] = true;
+	for (uint32_t slot = 1; r == 0 && slot < lim->components; slot++) {
+		const char *name;
+		uint32_t len;
+
+		r = sub_component(vs->sub, slot, &name, &len, err);
+		if (r == 0)
+			vs->slots[slot] = name_is_selected(v, name, len);
+	}
+	return r;
+}
+
+void view_cond_done(struct vsub *vs)
+{
+	free((void *)vs->truth);
+	free(vs->slots);
+}
+
+static int work_out(const struct vsub *vs, uint32_t cond, struct ply_err *err)
+{
+	bool any = false;
+
+	for (uint32_t k = 0;; k++) {
+		struct ply_condition c;
+		int r = sub_condition(vs->sub, cond, k, &c, err);
+
+		if (r < 0)
+			return r;
+		any |= vs->slots[c.component];
+		if (!c.ends_clause)
+			continue;
+		if (any == c.none)
+			return 0;
+		if (c.ends)
+			return 1;
+		any = false;
+	}
+}
+
+int view_holds(struct ply_view *v, uint32_t i, uint32_t cond, struct ply_err *err)
+{
+	struct vsub *vs = &v->subs[i];
+	int r;
+
+	if (!cond)
+		return 1;
+	if (cond > sub_limits(vs->sub)->conditions)
+		return ply_fail(err, -EUCLEAN, PLY_R_CONDITION_FIELD, "condition %u does not exist", cond);
+	switch (atomic_load_explicit(&vs->truth[cond - 1], memory_order_relaxed)) {
+	case HOLDS:
+		return 1;
+	case FAILS:
+		return 0;
+	}
+	r = work_out(vs, cond, err);
+	if (r >= 0)
+		atomic_store_explicit(&vs->truth[cond - 1], r ? HOLDS : FAILS, memory_order_relaxed);
+	return r;
+}
+
+int view_owner(struct ply_view *v, const struct view_file *f, struct view_owner *ret, struct ply_err *err)
+{
+	struct sub_owner o;
+	int user, group, r = sub_owner(f->sub, f->node.owner, &o, err);
+
+	if (r < 0)
+		return r;
+	user = view_holds(v, f->i, o.user_condition, err);
+	group = user < 0 ? user : view_holds(v, f->i, o.group_condition, err);
+	if (group < 0)
+		return group;
+	ret->uid = user ? o.uid : 0;
+	ret->gid = group ? o.gid : 0;
+	ret->lacks = !user || !group;
+	return 0;
+}
+
+static bool is_capability(const struct sub_xattr *x)
+{
+	static const char name[] = "security.capability";
+
+	return x->name_len == sizeof(name) - 1 && !memcmp(x->name, name, sizeof(name) - 1);
+}
+
+int view_file_xattrs(struct ply_view *v, const struct view_file *f, view_xattr_fn *fn, void *ctx,
+		     struct ply_err *err)
+{
+	struct sub_xattr shown = { 0 };
+	struct view_owner owner = { 0 };
+	uint32_t n;
+	int r = sub_xattr_count(f->sub, f->node.xattrs, &n, err);
+
+	if (r == 0 && n)
+		r = view_owner(v, f, &owner, err);
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		struct sub_xattr x;
+
+		r = sub_xattr(f->sub, f->node.xattrs, i, &x, err);
+		if (r < 0)
+			break;
+		if (x.condition)
+			r = view_holds(v, f->i, x.condition, err);
+		else
+			r = 1;
+		if (r <= 0)
+			continue;
+		r = 0;
+		if ((owner.lacks && is_capability(&x)) ||
+		    (x.name_len == shown.name_len && !memcmp(x.name, shown.name, x.name_len)))
+			continue;
+		shown = x;
+		r = fn(ctx, &x, err);
+	}
+	return r;
+}

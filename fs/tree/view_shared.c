@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Shared files of a view: the records of all selected parts whose condition holds, in the order
+ * of the captured file, rendered by their driver (merge/merge.h).
+ *
+ * A file's size is worked out from its records, its bytes when they are first read. Both are kept:
+ * sizes because every readdir asks for them, bytes because the kernel reads a file piece by piece; they
+ * are few files of some hundred KiB, so one lock and a short list do.
+ *
+ * What a hostile image can make this hold is bounded: MERGE_FILE_MAX for a part and for a
+ * rendered file, RECORDS_MAX records, KEPT_MAX files, BYTES_MAX of them (and the last one).
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "merge/merge.h"
+#include "tree/view_impl.h"
+
+#define RECORDS_MAX (1u << 20)     /* of a file, all parts together */
+#define KEPT_MAX    1024u
+#define BYTES_MAX   ((size_t)8 << 20)
+
+struct kept {
+	uint64_t ino, size;
+	struct buf bytes;
+	bool rendered;
+	uint64_t used;             /* of view_shared.clock */
+};
+
+struct view_shared {
+	pthread_mutex_t lock;      /* all below */
+	struct kept *v;
+	size_t n, cap, bytes;
+	uint64_t clock;
+};
+
+struct view_shared *view_shared_new(void)
+{
+	struct view_shared *s = calloc(1, sizeof(*s));
+
+	if (s)
+		pthread_mutex_init(&s->lock, NULL);
+	return s;
+}
+
+void view_shared_free(struct view_shared *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n; i++)
+		buf_done(&s->v[i].bytes);
+	free(s->v);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* --- gathering ------------------------------------------------------------------- */
+
+struct gathered {
+	const struct merge_driver *driver;
+	uint8_t digest[32];        /* of the captured file */
+	struct view_record *v;
+	size_t n, cap;
+	struct buf *parts;         /* bytes of each member's part */
+	size_t nparts;
+};
+
+static void gathered_done(struct gathered *g)
+{
+	for (size_t i = 0; i < g->nparts; i++)
+		buf_done(&g->parts[i]);
+	free(g->parts);
+	free(g->v);
+}
+
+static int read_part(struct ply_view *v, struct sub *sub, const struct ply_node *n, struct buf *out,
+		     struct ply_err *err)
+{
+	ssize_t got;
+
+	if (n->size > MERGE_FILE_MAX)
+		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "records of %llu bytes",
+				(unsigned long long)n->size);
+	if (buf_reserve(out, n->size + 1) < 0)
+		return ply_fail_nomem(err);
+	got = sub_read(sub, v->cache, n, 0, n->size, out->data, err);
+	if (got < 0)
+		return (int)got;
+	out->len = (size_t)got;
+	return 0;
+}
+
+/* The records of member @m; their bytes only with @data. */
+static int add_part(struct ply_view *v, const struct member *m, struct gathered *g, bool data, struct ply_err *err)
+{
+	struct sub *sub = v->subs[m->i].sub;
+	struct buf *part = &g->parts[g->nparts++];
+	const struct merge_driver *d;
+	uint64_t off = 0, last = 0;
+	struct ply_shared s;
+	struct ply_node n;
+	int r = sub_node(sub, m->index, &n, err);
+
+	if (r == 0 && !(n.flags & PLY_NODE_SHARED))
+		r = ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "a shared file is joined with another file");
+	if (r == 0)
+		r = sub_shared_find(sub, m->index, &s, err);
+	if (r < 0)
+		return r;
+	d = merge_driver_get(s.driver);
+	if (!d || s.version > d->version)
+		return ply_fail(err, -EOPNOTSUPP, PLY_R_RECORD_FIELD,
+				"a shared file of driver %u, version %u; use a newer plyfs", s.driver, s.version);
+	if (g->driver && (g->driver != d || memcmp(g->digest, s.digest, sizeof(s.digest)) != 0))
+		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "the parts of a shared file are of different files");
+	g->driver = d;
+	memcpy(g->digest, s.digest, sizeof(s.digest));
+	if (s.count > RECORDS_MAX - g->n)
+		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of more than %u records", RECORDS_MAX);
+	if (data || d->size)
+		r = read_part(v, sub, &n, part, err);
+	for (uint32_t i = 0; r == 0 && i < s.count; i++) {
+		struct ply_record rec;
+
+		r = sub_record(sub, s.first + i, &rec, err);
+		if (r < 0)
+			return r;
+		if ((i && rec.ordinal <= last) || rec.len > n.size - off)
+			return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "records out of order, or behind their file");
+		last = rec.ordinal;
+		r = view_holds(v, m->i, rec.condition, err);
+		if (r > 0 && array_grow(&g->v, &g->cap, g->n + 1, sizeof(*g->v)) < 0)
+			r = ply_fail_nomem(err);
+		else if (r > 0)
+			g->v[g->n++] = (struct view_record){
+				.ordinal = rec.ordinal, .len = rec.len, .flags = rec.flags,
+				.data = part->data ? part->data + off : NULL, .sub = m->i };
+		off += rec.len;
+		r = r < 0 ? r : 0;
+	}
+	if (r == 0 && off != n.size)
+		r = ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "records do not fill their file");
+	return r;
+}
+
+static int by_ordinal(const void *a, const void *b)
+{
+	const struct view_record *x = a, *y = b;
+
+	if (x->ordinal != y->ordinal)
+		return x->ordinal < y->ordinal ? -1 : 1;
+	return x->sub < y->sub ? -1 : x->sub > y->sub;
+}
+
+static int gather(struct ply_view *v, const struct vnode *vn, bool data, struct gathered *g, struct ply_err *err)
+{
+	size_t kept = 0;
+	int r = 0;
+
+	g->parts = calloc(vn->n, sizeof(*g->parts));
+	if (!g->parts)
+		return ply_fail_nomem(err);
+	for (uint32_t k = 0; r == 0 && k < vn->n; k++)
+		r = add_part(v, &vn->m[k], g, data, err);
+	if (r == 0 && g->n)
+		qsort(g->v, g->n, sizeof(*g->v), by_ordinal);
+	/* a record that several components hold lies in each of them */
+	for (size_t i = 0; r == 0 && i < g->n; i++)
+		if (!kept || g->v[kept - 1].ordinal != g->v[i].ordinal)
+			g->v[kept++] = g->v[i];
+	g->n = kept;
+	return r;
+}
+
+static int make_pieces(const struct gathered *g, struct piece **ret, struct ply_err *err)
+{
+	struct piece *v = calloc(g->n + 1, sizeof(*v));
+
+	if (!v)
+		return ply_fail_nomem(err);
+	for (size_t i = 0; i < g->n; i++)
+		v[i] = (struct piece){ g->v[i].data, g->v[i].len, g->v[i].flags };
+	*ret = v;
+	return 0;
+}
+
+static int work_out_size(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
+{
+	_cleanup_free_ struct piece *pieces = NULL;
+	struct gathered g = { 0 };
+	int r = gather(v, vn, false, &g, err);
+
+	if (r == 0)
+		r = make_pieces(&g, &pieces, err);
+	if (r == 0)
+		r = merge_size(g.driver, pieces, g.n, ret, err);
+	gathered_done(&g);
+	return r;
+}
+
+static int render(struct ply_view *v, const struct vnode *vn, struct buf *out, struct ply_err *err)
+{
+	_cleanup_free_ struct piece *pieces = NULL;
+	struct gathered g = { 0 };
+	int r = gather(v, vn, true, &g, err);
+
+	if (r == 0)
+		r = make_pieces(&g, &pieces, err);
+	if (r == 0)
+		r = merge_render(g.driver, pieces, g.n, out, err);
+	gathered_done(&g);
+	return r;
+}
+
+/* --- what is kept -------------------------------------------------------------------- */
+
+static struct kept *find_locked(struct view_shared *s, uint64_t ino)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].ino == ino) {
+			s->v[i].used = ++s->clock;
+			return &s->v[i];
+		}
+	return NULL;
+}
+
+static void drop_bytes(struct view_shared *s, struct kept *k)
+{
+	s->bytes -= k->bytes.len;
+	buf_done(&k->bytes);
+	k->rendered = false;
+}
+
+static void make_room_locked(struct view_shared *s, const struct kept *stays)
+{
+	while (s->bytes > BYTES_MAX) {
+		struct kept *oldest = NULL;
+
+		for (size_t i = 0; i < s->n; i++)
+			if (s->v[i].rendered && &s->v[i] != stays && (!oldest || s->v[i].used < oldest->used))
+				oldest = &s->v[i];
+		if (!oldest)
+			return;
+		drop_bytes(s, oldest);
+	}
+}
+
+/* The file's row, with its size; in the place of the oldest where there are KEPT_MAX. */
+static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
+{
+	struct view_shared *s = v->shared;
+	struct kept *k = find_locked(s, vn->ino);
+	uint64_t size;
+	int r;
+
+	if (k) {
+		*ret = k;
+		return 0;
+	}
+	r = work_out_size(v, vn, &size, err);
+	if (r < 0)
+		return r;
+	if (s->n < KEPT_MAX) {
+		if (array_grow(&s->v, &s->cap, s->n + 1, sizeof(*s->v)) < 0)
+			return ply_fail_nomem(err);
+		k = &s->v[s->n++];
+	} else {
+		k = &s->v[0];
+		for (size_t i = 1; i < s->n; i++)
+			if (s->v[i].used < k->used)
+				k = &s->v[i];
+		drop_bytes(s, k);
+	}
+	*k = (struct kept){ .ino = vn->ino, .size = size, .used = ++s->clock };
+	*ret = k;
+	return 0;
+}
+
+int view_shared_size(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
+{
+	struct kept *k;
+	int r;
+
+	pthread_mutex_lock(&v->shared->lock);
+	r = keep_locked(v, vn, &k, err);
+	if (r == 0)
+		*ret = k->size;
+	pthread_mutex_unlock(&v->shared->lock);
+	return r;
+}
+
+static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
+{
+	struct view_shared *s = v->shared;
+	struct buf out = { 0 };
+	struct kept *k;
+	int r = keep_locked(v, vn, &k, err);
+
+	if (r < 0 || k->rendered) {
+		*ret = k;
+		return r;
+	}
+	r = render(v, vn, &out, err);
+	if (r == 0 && out.len != k->size)
+		r = ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of another size than its records have");
+	if (r < 0) {
+		buf_done(&out);
+		return r;
+	}
+	k->bytes = out;
+	k->rendered = true;
+	s->bytes += out.len;
+	make_room_locked(s, k);
+	*ret = k;
+	return 0;
+}
+
+ssize_t view_shared_read(struct ply_view *v, const struct vnode *vn, uint64_t off, size_t len, void *buf,
+			 struct ply_err *err)
+{
+	struct kept *k;
+	ssize_t r;
+
+	pthread_mutex_lock(&v->shared->lock);
+	r = render_locked(v, vn, &k, err);
+	if (r == 0 && off < k->bytes.len) {
+		r = (ssize_t)MIN(len, k->bytes.len - off);
+		memcpy(buf, k->bytes.data + off, (size_t)r);
+	}
+	pthread_mutex_unlock(&v->shared->lock);
+	return r;
+}
+
+int view_render(struct ply_view *v, uint64_t ino, struct buf *out, struct ply_err *err)
+{
+	struct vnode vn;
+	int r = vnode_get(v, ino, &vn, err);
+
+	if (r < 0)
+		return r;
+	r = render(v, &vn, out, err);
+	vnode_done(&vn);
+	return r;
+}
+
+int view_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err)
+{
+	struct gathered g = { 0 };
+	struct vnode vn;
+	int r = vnode_get(v, ino, &vn, err);
+
+	if (r < 0)
+		return r;
+	r = gather(v, &vn, true, &g, err);
+	for (size_t i = 0; r == 0 && i < g.n; i++)
+		r = fn(ctx, g.driver, &g.v[i], err);
+	gathered_done(&g);
+	vnode_done(&vn);
+	return r;
+}
+
+void view_shared_idle(struct view_shared *s)
+{
+	pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < s->n; i++)
+		drop_bytes(s, &s->v[i]);
+	pthread_mutex_unlock(&s->lock);
+}
