@@ -229,6 +229,16 @@ int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size
 		if (sub_limits(s->sub)->xattr_sets > 1)
 			v->stat.has_xattrs = true;
 	}
+	for (uint32_t i = 0; i < v->nsubs; i++) {
+		r = view_cond_init(v, &v->subs[i], err);
+		if (r < 0)
+			goto fail;
+	}
+	v->shared = view_shared_new();
+	if (!v->shared) {
+		r = ply_fail_nomem(err);
+		goto fail;
+	}
 	v->stat.nsubs = v->nsubs;
 	v->stat.has_acls = v->stat.has_xattrs && may_have_acls(v);
 	v->join = v->nsubs > 1 ? image_join(im) : NULL;
@@ -243,6 +253,9 @@ struct ply_view *ply_view_close(struct ply_view *v)
 {
 	if (v) {
 		cache_free(v->cache);
+		view_shared_free(v->shared);
+		for (uint32_t i = 0; v->subs && i < v->nsubs; i++)
+			view_cond_done(&v->subs[i]);
 		free(v->subs);
 		free(v->by_number);
 		free(v);
@@ -253,6 +266,7 @@ struct ply_view *ply_view_close(struct ply_view *v)
 void ply_view_idle(struct ply_view *v)
 {
 	cache_shrink(v->cache);
+	view_shared_idle(v->shared);
 }
 
 struct ply_image *ply_view_image(const struct ply_view *v)

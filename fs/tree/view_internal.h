@@ -36,7 +36,7 @@ struct view_owner {
 int view_owner(struct ply_view *view, const struct view_file *file, struct view_owner *ret,
 	       struct ply_err *err);
 
-/* Its xattrs in this selection, sorted by name; an error of @fn ends it. */
+/* Its xattrs in this selection, sorted by name. What @fn returns, if not 0, ends it and is returned. */
 typedef int view_xattr_fn(void *ctx, const struct sub_xattr *x, struct ply_err *err);
 int view_file_xattrs(struct ply_view *view, const struct view_file *file, view_xattr_fn *fn, void *ctx,
 		     struct ply_err *err);

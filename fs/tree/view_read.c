@@ -65,7 +65,8 @@ static int count_links(struct ply_view *v, const struct vnode *vn, bool is_dir, 
 int ply_view_attr(struct ply_view *v, uint64_t ino, struct ply_attr *ret, struct ply_err *err)
 {
 	struct ply_attr a = { .ino = ino };
-	struct sub_owner owner;
+	struct view_owner owner;
+	struct view_file f;
 	struct ply_node n;
 	struct member m;
 	struct vnode vn;
@@ -79,16 +80,17 @@ int ply_view_attr(struct ply_view *v, uint64_t ino, struct ply_attr *ret, struct
 	if (r < 0)
 		goto out;
 	s = v->subs[m.i].sub;
-	r = sub_owner(s, n.owner, &owner, err);
+	f = (struct view_file){ .sub = s, .i = m.i, .node = n };
+	r = view_owner(v, &f, &owner, err);
 	if (r < 0)
 		goto out;
-	a.mode = n.mode;
+	a.mode = n.mode & ~(owner.lacks ? (uint32_t)(S_ISUID | S_ISGID) : 0);
 	a.uid = owner.uid;
 	a.gid = owner.gid;
 	a.mtime_sec = n.mtime_sec;
 	a.mtime_nsec = n.mtime_nsec;
 	a.has_xattrs = n.xattrs != 0;
-	if (vn.joined)
+	if (vn.joined && vn.row.kind != PLY_J_FILE)
 		r = count_links(v, &vn, S_ISDIR(n.mode), &a.nlink, err);
 	else
 		a.nlink = S_ISDIR(n.mode) ? 2 + (uint64_t)n.nlink : n.nlink;
@@ -100,6 +102,9 @@ int ply_view_attr(struct ply_view *v, uint64_t ino, struct ply_attr *ret, struct
 	} else if (S_ISBLK(n.mode) || S_ISCHR(n.mode)) {
 		a.rdev_major = (uint32_t)(n.size >> 32);
 		a.rdev_minor = (uint32_t)n.size;
+	} else if (n.flags & PLY_NODE_SHARED) {
+		r = view_shared_size(v, &vn, &a.size, err);
+		a.blocks = align_up(a.size, PLY_PAGE) / 512;
 	} else {
 		a.size = n.size;
 		r = sub_blocks512(s, &n, &a.blocks, err);
@@ -167,6 +172,20 @@ int ply_view_readlink(struct ply_view *v, uint64_t ino, const char **ret, size_t
 	return 0;
 }
 
+/* Of a shared file. */
+static ssize_t read_shared(struct ply_view *v, uint64_t ino, uint64_t off, size_t len, void *buf,
+			   struct ply_err *err)
+{
+	struct vnode vn;
+	ssize_t n = vnode_get(v, ino, &vn, err);
+
+	if (n < 0)
+		return n;
+	n = view_shared_read(v, &vn, off, len, buf, err);
+	vnode_done(&vn);
+	return n;
+}
+
 ssize_t ply_view_read(struct ply_view *v, uint64_t ino, uint64_t off, size_t len, void *buf,
 		      struct ply_err *err)
 {
@@ -174,7 +193,10 @@ ssize_t ply_view_read(struct ply_view *v, uint64_t ino, uint64_t off, size_t len
 	struct sub *s;
 	int r = content_node(v, ino, S_IFREG, &s, &n, err);
 
-	return r < 0 ? r : sub_read(s, v->cache, &n, off, len, buf, err);
+	if (r < 0)
+		return r;
+	return n.flags & PLY_NODE_SHARED ? read_shared(v, ino, off, len, buf, err) :
+					   sub_read(s, v->cache, &n, off, len, buf, err);
 }
 
 int ply_view_seek(struct ply_view *v, uint64_t ino, uint64_t off, int whence, uint64_t *ret_off,
@@ -190,6 +212,15 @@ int ply_view_seek(struct ply_view *v, uint64_t ino, uint64_t off, int whence, ui
 		return r;
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return ply_fail(err, -EINVAL, PLY_R_USAGE, "neither SEEK_DATA nor SEEK_HOLE");
+	if (n.flags & PLY_NODE_SHARED) {
+		struct ply_attr a;
+
+		r = ply_view_attr(v, ino, &a, err);
+		if (r < 0)
+			return r;
+		n.size = a.size;
+		n.kind = PLY_C_INLINE;     /* like one, it has no hole */
+	}
 	if (off >= n.size)
 		return ply_fail(err, -ENXIO, PLY_R_USAGE, "behind the end of the file");
 	if (n.kind == PLY_C_INLINE) {
@@ -223,50 +254,64 @@ int ply_view_seek(struct ply_view *v, uint64_t ino, uint64_t off, int whence, ui
 	}
 }
 
+struct lister {
+	ply_xattr_fn fn;
+	void *ctx;
+};
+
+static int list_xattr(void *ctx, const struct sub_xattr *x, struct ply_err *err)
+{
+	struct lister *l = ctx;
+
+	(void)err;
+	return l->fn(l->ctx, &(struct ply_xattr){ .name = x->name, .name_len = x->name_len,
+						  .value = x->value, .value_len = x->value_len }) ? 1 : 0;
+}
+
 int ply_view_xattrs(struct ply_view *v, uint64_t ino, ply_xattr_fn fn, void *ctx, struct ply_err *err)
 {
-	struct ply_node n;
-	struct sub *s;
-	uint32_t count;
-	int r = content_node(v, ino, 0, &s, &n, err);
+	struct lister l = { fn, ctx };
+	struct view_file f;
+	int r = view_file(v, ino, &f, err);
 
-	if (r < 0)
-		return r;
-	r = sub_xattr_count(s, n.xattrs, &count, err);
-	for (uint32_t i = 0; r == 0 && i < count; i++) {
-		struct sub_xattr x;
+	if (r == 0)
+		r = view_file_xattrs(v, &f, list_xattr, &l, err);
+	return MIN(r, 0);
+}
 
-		r = sub_xattr(s, n.xattrs, i, &x, err);
-		if (r == 0 && fn(ctx, &(struct ply_xattr){ .name = x.name, .name_len = x.name_len,
-							   .value = x.value, .value_len = x.value_len }))
-			break;
-	}
-	return r;
+struct finder {
+	const char *name;
+	size_t len;
+	struct sub_xattr found;
+};
+
+static int find_xattr(void *ctx, const struct sub_xattr *x, struct ply_err *err)
+{
+	struct finder *f = ctx;
+
+	(void)err;
+	if (x->name_len != f->len || memcmp(x->name, f->name, f->len) != 0)
+		return 0;
+	f->found = *x;
+	return 1;
 }
 
 int ply_view_getxattr(struct ply_view *v, uint64_t ino, const char *name, const void **ret,
 		      size_t *ret_len, struct ply_err *err)
 {
-	size_t len = strlen(name);
-	struct ply_node n;
-	struct sub *s;
-	uint32_t count;
-	int r = content_node(v, ino, 0, &s, &n, err);
+	struct finder find = { .name = name, .len = strlen(name) };
+	struct view_file f;
+	int r = view_file(v, ino, &f, err);
 
+	if (r == 0)
+		r = view_file_xattrs(v, &f, find_xattr, &find, err);
 	if (r < 0)
 		return r;
-	r = sub_xattr_count(s, n.xattrs, &count, err);
-	for (uint32_t i = 0; r == 0 && i < count; i++) {
-		struct sub_xattr x;
-
-		r = sub_xattr(s, n.xattrs, i, &x, err);
-		if (r == 0 && x.name_len == len && memcmp(x.name, name, len) == 0) {
-			*ret = x.value;
-			*ret_len = x.value_len;
-			return 0;
-		}
-	}
-	return r < 0 ? r : ply_fail(err, -ENODATA, PLY_R_NO_XATTR, "no such xattr");
+	if (!r)
+		return ply_fail(err, -ENODATA, PLY_R_NO_XATTR, "no such xattr");
+	*ret = find.found.value;
+	*ret_len = find.found.value_len;
+	return 0;
 }
 
 int ply_view_origin(struct ply_view *v, uint64_t ino, uint32_t *ret, uint32_t max, struct ply_err *err)

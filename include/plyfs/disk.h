@@ -273,7 +273,7 @@ _Static_assert(sizeof(struct ply_disk_component) == 32, "component");
 enum ply_join_kind {
 	PLY_J_DIRECTORY = 1,
 	PLY_J_LINKS = 2,           /* a hard-link group over several sub-images */
-	PLY_J_FILE = 3,            /* reserved: one path, equal content */
+	PLY_J_FILE = 3,            /* a shared file: each member has a part of its records */
 };
 
 struct ply_disk_join_row {         /* 32 bytes; directories breadth-first, then the others */

@@ -16,6 +16,7 @@
 #include "base/inroot.h"
 #include "base/pool.h"
 #include "base/util.h"
+#include "capture/facts.h"
 #include "capture/idnames.h"
 #include "image/image_write.h"
 #include "plyfs/version.h"
@@ -130,6 +131,20 @@ static int read_names(const struct capture *cap, struct idnames *users, struct i
 		return ply_fail_sys(err, r, "/etc/passwd of the machine cannot be read");
 	r = idnames_read(groups, cap->scan->root, "etc/group");
 	return r < 0 ? ply_fail_sys(err, r, "/etc/group of the machine cannot be read") : 0;
+}
+
+static uint16_t owner_of_user(void *ctx, uint32_t uid)
+{
+	uint16_t comp = facts_user(ctx, uid);
+
+	return comp == FACT_NONE ? 0 : comp;
+}
+
+static uint16_t owner_of_group(void *ctx, uint32_t gid)
+{
+	uint16_t comp = facts_group(ctx, gid);
+
+	return comp == FACT_NONE ? 0 : comp;
 }
 
 static int prepare(struct capture *cap, struct ply_err *err)
@@ -310,6 +325,9 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 		ret->subs = calloc(ret->nsubs, sizeof(*ret->subs));
 		r = ret->subs ? read_names(&cap, &users, &groups, err) : ply_fail_nomem(err);
 	}
+	if (r == 0)
+		r = project(cap.scan, db, cap.split, &cap.projection, err);
+	cap.owners = (struct subw_owner_facts){ cap.split->facts, owner_of_user, owner_of_group };
 	cap.users = &users;
 	cap.groups = &groups;
 	if (r == 0)
@@ -330,6 +348,7 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 	free(cap.digest);
 	free(cap.crossing);
 	free(cap.placed);
+	projection_done(&cap.projection);
 	return r;
 }
 

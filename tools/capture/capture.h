@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "capture/project.h"
 #include "capture/scan.h"
 #include "capture/split.h"
 #include "cli.h"
@@ -53,6 +54,8 @@ struct capture {
 	struct split *split;
 	struct imagew *image;
 	struct pool *pool;
+	struct projection projection;
+	struct subw_owner_facts owners;
 	struct idnames *users, *groups;
 	bool fixed_time;           /* SOURCE_DATE_EPOCH */
 	int64_t time_sec;
@@ -61,7 +64,7 @@ struct capture {
 	uint8_t *digest;           /* by node: enum load_digest, of the sub-image in hand */
 	uint8_t *crossing;         /* by group: names in several components */
 	struct placed {            /* what several sub-images hold, for the join table */
-		uint32_t node;     /* a directory, or SCAN_NONE: a name of group */
+		uint32_t node;     /* a directory or shared file, or SCAN_NONE: a name of group */
 		uint32_t group;
 		uint32_t name;     /* of it, for messages */
 		uint64_t ref;

@@ -2,7 +2,7 @@
 /*
  * The join table of a capture: directories that stand in several sub-images, breadth-first from
  * the root, those of one parent together; then link groups, in order of their first
- * member. Members are in order of rank, which is here the order of numbers.
+ * member; then shared files. Members are in order of rank, which is here the order of numbers.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ static bool same(const struct placed *a, const struct placed *b)
 	return a->node == b->node && a->group == b->group;
 }
 
-/* The members of directory @node: where they begin in placed, and how many. */
+/* The members of directory or shared file @node: where they begin in placed, and how many. */
 static size_t find_dir(const struct capture *cap, uint32_t node, uint32_t *ret_n)
 {
 	size_t lo = 0, hi = cap->nplaced;
@@ -165,6 +165,21 @@ static int write_groups(struct capture *cap, struct ply_err *err)
 	return r;
 }
 
+/* Shared files, in order of their scanned nodes. */
+static int write_files(struct capture *cap, struct ply_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < cap->projection.nfiles; i++) {
+		uint32_t nmembers;
+		size_t first = find_dir(cap, cap->projection.files[i].node, &nmembers);
+
+		if (nmembers > 1)
+			r = add_row(cap, PLY_J_FILE, first, nmembers, NULL, err);
+	}
+	return r;
+}
+
 int capture_write_joins(struct capture *cap, struct ply_err *err)
 {
 	int r;
@@ -172,5 +187,7 @@ int capture_write_joins(struct capture *cap, struct ply_err *err)
 	if (cap->nplaced)
 		qsort(cap->placed, cap->nplaced, sizeof(*cap->placed), by_place);
 	r = write_dirs(cap, err);
-	return r < 0 ? r : write_groups(cap, err);
+	if (r == 0)
+		r = write_groups(cap, err);
+	return r < 0 ? r : write_files(cap, err);
 }

@@ -21,6 +21,7 @@
 
 #include "base/pool.h"
 #include "base/util.h"
+#include "capture/acls.h"
 #include "capture/capture.h"
 #include "capture/idnames.h"
 #include "capture/load.h"
@@ -52,6 +53,7 @@ struct writer {
 	uint32_t *group_index;     /* by group; MARKED: its first name is in `order` */
 	uint8_t *tail;             /* PLY_BLOCK_SIZE */
 	struct sha256 *sha;        /* of files whose names lie in several components */
+	struct acl_variants acls;  /* of the file in hand */
 	pthread_mutex_t lock;      /* stale */
 	struct big *stale;         /* changed while their blocks were read */
 };
@@ -82,6 +84,61 @@ static void mark(struct writer *w)
 		for (uint32_t k = i; index[k] != MARKED; k = s->nodes[k].parent)
 			index[k] = MARKED;
 	}
+	for (size_t i = 0; i < w->cap->projection.nextras; i++) {
+		const struct extra_name *e = &w->cap->projection.extras[i];
+
+		for (uint32_t k = e->dir; e->comp == w->c && index[k] != MARKED; k = s->nodes[k].parent)
+			index[k] = MARKED;
+	}
+}
+
+/* The names of a directory in their order: scanned ones, and those that only subsets show. */
+struct names {
+	uint32_t i, end;           /* nodes */
+	size_t x, xend;            /* in projection.extras */
+};
+
+static struct names names_of(const struct writer *w, uint32_t dir)
+{
+	const struct scan_node *d = at(w, dir);
+	struct names n = { .i = d->first_child, .end = d->first_child + d->nchildren };
+	size_t count;
+
+	n.x = project_extras(&w->cap->projection, dir, (uint16_t)w->c, &count);
+	n.xend = n.x + count;
+	return n;
+}
+
+/* The next of them: a node, or an extra; false: no more. */
+static bool next_name(const struct writer *w, struct names *n, uint32_t *ret_node,
+		      const struct extra_name **ret_extra)
+{
+	const struct projection *p = &w->cap->projection;
+
+	while (n->i < n->end && w->cap->index[n->i] != MARKED)
+		n->i++;
+	*ret_node = n->i;
+	*ret_extra = NULL;
+	if (n->x < n->xend) {
+		const struct extra_name *e = &p->extras[n->x];
+		const char *name = (const char *)p->text.data + e->name;
+		int c = 1;
+
+		if (n->i < n->end) {
+			size_t len = at(w, n->i)->name_len;
+
+			c = memcmp(scan_name(w->cap->scan, n->i), name, MIN(len, (size_t)e->name_len));
+			c = c ? c : (len > e->name_len) - (len < e->name_len);
+		}
+		if (c >= 0) {
+			n->x++;
+			if (c == 0)        /* the machine's own name stands */
+				return next_name(w, n, ret_node, ret_extra);
+			*ret_extra = e;
+			return true;
+		}
+	}
+	return n->i < n->end && (n->i++, true);
 }
 
 static int make_order(struct writer *w)
@@ -93,6 +150,7 @@ static int make_order(struct writer *w)
 
 	for (size_t i = 0; i < s->n; i++)
 		count += index[i] == MARKED;
+	count += w->cap->projection.nextras;
 	w->order = malloc(count * sizeof(*w->order));
 	w->dirs = malloc(count * sizeof(*w->dirs));
 	stack = malloc(count * sizeof(*stack));
@@ -107,11 +165,16 @@ static int make_order(struct writer *w)
 		uint32_t dir = stack[--nstack];
 		const struct scan_node *d = &s->nodes[dir];
 
+		struct names names = names_of(w, dir);
+		const struct extra_name *extra;
+
 		w->dirs[w->ndirs++] = dir;
-		for (uint32_t i = d->first_child; i < d->first_child + d->nchildren; i++) {
+		for (uint32_t i; next_name(w, &names, &i, &extra);) {
 			const struct scan_node *n = &s->nodes[i];
 
-			if (index[i] != MARKED || (n->group && w->group_index[n->group]))
+			if (extra && extra->target == UINT32_MAX)
+				w->order[w->norder++] = extra->node;
+			if (extra || (n->group && w->group_index[n->group]))
 				continue;
 			w->order[w->norder++] = i;
 			if (n->group)
@@ -340,25 +403,29 @@ static int make_node(struct writer *w, const struct loaded *l, struct ply_node *
 		ret->flags |= PLY_NODE_IMPLIED;
 	if (S_ISCHR(l->mode) || S_ISBLK(l->mode))
 		ret->size = l->stamp.size;
+	if (acls_expand(l->xattrs, l->nxattrs, &cap->owners, cap->projection.conds, &w->acls) < 0)
+		return -ENOMEM;
 	if (subw_owner(w->subw, l->uid, l->gid, idnames_find(cap->users, l->uid),
 		       idnames_find(cap->groups, l->gid), &ret->owner) < 0)
 		return -ENOMEM;
-	return subw_xattrs(w->subw, l->xattrs, l->nxattrs, &ret->xattrs);
+	return subw_xattrs(w->subw, w->acls.v, w->acls.n, &ret->xattrs);
 }
 
 /* For the join table. */
-static int place(struct writer *w, const struct loaded *l, uint32_t index)
+static int place(struct writer *w, const struct loaded *l, uint32_t index, const struct shared_file *shared)
 {
 	struct capture *cap = w->cap;
 	const struct scan_node *n = at(w, l->node);
 	struct placed p = { .node = SCAN_NONE, .group = n->group, .ref = PLY_INO(w->c, index),
 			    .name = l->node };
 
-	if (S_ISDIR(n->mode))
+	if (S_ISDIR(n->mode) || shared)
 		p.node = l->node;
 	else if (!is_crossing(w, n->group) || l->replaced)
 		return 0;
-	if (l->has_digest)
+	if (shared)
+		memcpy(p.digest, shared->digest, sizeof(p.digest));
+	else if (l->has_digest)
 		memcpy(p.digest, l->digest, sizeof(p.digest));
 	if (array_grow(&cap->placed, &cap->placed_cap, cap->nplaced + 1, sizeof(p)) < 0)
 		return -ENOMEM;
@@ -427,6 +494,50 @@ static int write_content(struct writer *w, struct loaded *l, uint32_t index, str
 						       write_big(w, l, index, err);
 }
 
+/* Does the record lie in this component? */
+static bool is_home(const struct writer *w, uint32_t cond)
+{
+	size_t n;
+	const uint16_t *comps = conds_home(w->cap->projection.conds, cond, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (comps[i] == w->c)
+			return true;
+	return !n && w->c == 0;
+}
+
+/* This component's part of a shared file. */
+static int write_records(struct writer *w, const struct shared_file *f, uint32_t index, struct ply_err *err)
+{
+	_cleanup_free_ struct subw_record *rows = calloc(f->records.n + 1, sizeof(*rows));
+	_cleanup_buf_ struct buf part = { 0 };
+	size_t n = 0;
+	int r;
+
+	if (!rows)
+		return ply_fail_nomem(err);
+	for (size_t i = 0; i < f->records.n; i++) {
+		const struct record *rec = &f->records.v[i];
+
+		if (!is_home(w, rec->cond) || subw_cond_is_never(w->subw, rec->cond))
+			continue;
+		rows[n++] = (struct subw_record){ (uint32_t)i, rec->cond, rec->len,
+						  rec->flags & RECORD_ITEM ? PLY_RECORD_ITEM : 0 };
+		if (buf_add(&part, f->records.bytes.data + rec->off, rec->len) < 0)
+			return ply_fail_nomem(err);
+	}
+	count(w, part.len);
+	r = subw_file(w->subw, index, part.len);
+	if (r == 0 && part.len)
+		r = subw_data(w->subw, 0, part.data, part.len, err);
+	if (r == 0)
+		r = subw_file_end(w->subw, err);
+	if (r == 0 && subw_shared(w->subw, index, f->driver->number, f->driver->version, f->whole, f->digest,
+				  rows, n) < 0)
+		r = ply_fail_nomem(err);
+	return r;
+}
+
 /* What could not be read: 0 where the capture goes on, without it or, a directory, with it. */
 static int unreadable(struct writer *w, struct loaded *l, bool *ret_gone, struct ply_err *err)
 {
@@ -446,6 +557,7 @@ static int unreadable(struct writer *w, struct loaded *l, bool *ret_gone, struct
 /* Node and content of @l; *ret_index 0: it has gone. */
 static int write_file(struct writer *w, struct loaded *l, uint32_t *ret_index, struct ply_err *err)
 {
+	const struct shared_file *shared = project_shared(&w->cap->projection, l->node);
 	struct capture_report *report = w->cap->report;
 	const struct scan *s = w->cap->scan;
 	bool gone = false;
@@ -467,12 +579,14 @@ static int write_file(struct writer *w, struct loaded *l, uint32_t *ret_index, s
 	/* of a larger one that changes it is known when its last block has been read */
 	if (l->replaced || (l->changed && l->stamp.size < PLY_BLOCK_SIZE))
 		r = note_changed(w, l->node, err);
-	if (r == 0 && S_ISREG(l->mode))
+	if (r == 0 && S_ISREG(l->mode) && shared)
+		r = write_records(w, shared, (uint32_t)index, err);
+	else if (r == 0 && S_ISREG(l->mode))
 		r = write_content(w, l, (uint32_t)index, err);
 	else if (r == 0 && S_ISLNK(l->mode) &&
 		 subw_symlink(w->subw, index, scan_target(s, l->node), l->stamp.size) < 0)
 		r = ply_fail_nomem(err);
-	if (r == 0 && place(w, l, (uint32_t)index) < 0)
+	if (r == 0 && place(w, l, (uint32_t)index, shared) < 0)
 		r = ply_fail_nomem(err);
 	*ret_index = (uint32_t)index;
 	return r;
@@ -519,9 +633,39 @@ static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 	if (r < 0)
 		return r;
 	w->cap->index[node] = index;
-	if (index && subw_entry(w->subw, scan_name(w->cap->scan, node), n->name_len, index) < 0)
+	if (index && subw_entry_if(w->subw, scan_name(w->cap->scan, node), n->name_len, index,
+				   project_cond(&w->cap->projection, node)) < 0)
 		return ply_fail_nomem(err);
 	return 0;
+}
+
+/* A name that only subsets show: another file's content, or a link of an alternative. */
+static int write_extra(struct writer *w, const struct extra_name *e, struct ply_err *err)
+{
+	const struct projection *p = &w->cap->projection;
+	uint32_t index = 0;
+	int r = 0;
+
+	if (e->target == UINT32_MAX) {
+		r = write_file(w, loader_next(w->loader), &index, err);
+	} else {
+		const char *target = (const char *)p->text.data + e->target;
+		const struct scan_node *as = at(w, e->node);
+		struct loaded l = { .node = e->node, .mode = S_IFLNK | 0777,
+				    .stamp = { .size = strlen(target), .mtime_sec = as->mtime_sec,
+					       .mtime_nsec = as->mtime_nsec } };
+		struct ply_node n;
+		uint64_t at_index;
+
+		if (make_node(w, &l, &n) < 0 || subw_node(w->subw, &n, &at_index) < 0 ||
+		    subw_symlink(w->subw, at_index, target, l.stamp.size) < 0)
+			return ply_fail_nomem(err);
+		index = (uint32_t)at_index;
+	}
+	if (r == 0 && index && subw_entry_if(w->subw, (const char *)p->text.data + e->name, e->name_len, index,
+					     e->cond) < 0)
+		r = ply_fail_nomem(err);
+	return r;
 }
 
 /* What the rules said of the nodes that were written. */
@@ -544,12 +688,12 @@ static int write_tree(struct writer *w, struct ply_err *err)
 
 	w->cap->index[SCAN_ROOT] = index;
 	for (size_t d = 0; r == 0 && d < w->ndirs; d++) {
-		const struct scan_node *dir = at(w, w->dirs[d]);
+		struct names names = names_of(w, w->dirs[d]);
+		const struct extra_name *extra;
 
 		r = subw_dir(w->subw, w->cap->index[w->dirs[d]]);
-		for (uint32_t i = dir->first_child; r == 0 && i < dir->first_child + dir->nchildren; i++)
-			if (w->cap->index[i] == MARKED)
-				r = write_child(w, i, err);
+		for (uint32_t i; r == 0 && next_name(w, &names, &i, &extra);)
+			r = extra ? write_extra(w, extra, err) : write_child(w, i, err);
 	}
 	return r;
 }
@@ -599,6 +743,7 @@ static int settle_bigs(struct writer *w, struct ply_err *err)
 
 int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, struct ply_err *err)
 {
+	_cleanup_free_ const char **names = calloc(cap->split->ncomps, sizeof(*names));
 	const struct subw_options o = {
 		.name = cap->split->comps[c].name,
 		.level = cap->o->level,
@@ -606,12 +751,18 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 		.nworkers = cap->o->jobs,
 		.max_inflight = MIN(4 * cap->o->jobs, 256u),
 		.content_uuid = cap->fixed_time,
+		.conds = cap->projection.conds,
+		.names = names,
+		.self = (uint16_t)c,
+		.owners = &cap->owners,
 	};
 	struct writer w = { .cap = cap, .c = c, .tail = malloc(PLY_BLOCK_SIZE), .sha = sha256_new(),
 			    .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct out *out = imagew_out(cap->image);
-	int r = w.tail && w.sha ? out_align(out, PLY_ALIGN, err) : ply_fail_nomem(err);
+	int r = names && w.tail && w.sha ? out_align(out, PLY_ALIGN, err) : ply_fail_nomem(err);
 
+	for (size_t i = 0; names && i < cap->split->ncomps; i++)
+		names[i] = cap->split->comps[i].name;
 	if (r == 0) {
 		mark(&w);
 		if (make_order(&w) < 0 || choose_digests(&w) < 0)
@@ -636,6 +787,7 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 		next = b->next;
 		free(b);
 	}
+	acl_variants_done(&w.acls);
 	sha256_free(w.sha);
 	pthread_mutex_destroy(&w.lock);
 	free(w.order);
