@@ -89,8 +89,8 @@ int join_row(const struct join *j, uint64_t row, struct join_row *ret, struct pl
 	if (o.nmembers < 2 || o.nmembers > PLY_NUMBER_MAX + 1 || o.first_member > j->members->count ||
 	    o.nmembers > j->members->count - o.first_member || o.first_child > j->rows->count ||
 	    o.nchildren > j->rows->count - o.first_child ||
-	    (o.kind != PLY_J_DIRECTORY && o.kind != PLY_J_LINKS) ||
-	    (o.kind == PLY_J_LINKS && o.nchildren) || d.zero[0] || d.zero[1] || d.zero[2])
+	    !o.kind || o.kind > PLY_J_FILE ||
+	    (o.kind != PLY_J_DIRECTORY && o.nchildren) || d.zero[0] || d.zero[1] || d.zero[2])
 		return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu is impossible",
 				(unsigned long long)row);
 	*ret = o;

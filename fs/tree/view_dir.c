@@ -69,6 +69,12 @@ int ply_view_lookup(struct ply_view *v, uint64_t dir, const char *name, size_t l
 			goto out;
 		}
 		r = sub_find(v->subs[vn.m[k].i].sub, &n, name, len, &at, &e, NULL);
+		if (r == 0 && e.condition) {
+			r = view_holds(v, vn.m[k].i, e.condition, err);
+			if (r < 0)
+				goto out;
+			r = r ? 0 : -ENOENT;
+		}
 		if (r == 0) {
 			r = view_child(v, &vn, vn.m[k].i, vn.m[k].index, at, &e, ret_ino, err);
 			goto out;
@@ -97,8 +103,10 @@ static int is_hidden(struct ply_view *v, const struct vnode *vn, uint32_t k, con
 			return r;
 		r = sub_find(v->subs[vn->m[q].i].sub, &n, e->name, e->name_len, NULL, &other, NULL);
 		if (r == 0)
+			r = view_holds(v, vn->m[q].i, other.condition, err);
+		if (r > 0)
 			return 1;
-		if (r != -ENOENT)
+		if (r < 0 && r != -ENOENT)
 			return ply_fail(err, r, PLY_R_ENTRY_RANGE, "damaged directory");
 	}
 	return 0;
@@ -145,8 +153,11 @@ static int read_parts(struct ply_view *v, const struct vnode *vn, uint64_t cooki
 			struct ply_entry e;
 
 			r = sub_entry(s, at, &e, err);
-			if (r == 0 && k)
-				r = is_hidden(v, vn, k, &e, err);
+			if (r == 0)
+				r = view_holds(v, vn->m[k].i, e.condition, err);
+			if (r == 0)
+				continue;
+			r = r < 0 || !k ? MIN(r, 0) : is_hidden(v, vn, k, &e, err);
 			if (r < 0)
 				return r;
 			if (r > 0)

@@ -130,7 +130,7 @@ static int say_link(void *ctx, const char *path, struct buf *out)
 
 	if (node == SCAN_NONE || !S_ISLNK(j->scan->nodes[node].mode))
 		return -ENOENT;
-	return buf_add(out, scan_target(j->scan, node), strlen(scan_target(j->scan, node)) + 1);
+	return buf_add(out, scan_target(j->scan, node), strlen(scan_target(j->scan, node)));
 }
 
 /* --- conditions of entries ------------------------------------------------------------ */
@@ -309,6 +309,14 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 	return r;
 }
 
+static int by_link_path(const void *a, const void *b)
+{
+	const struct alternatives_link *x = a, *y = b;
+	int c = strcmp(x->path, y->path);
+
+	return c ? c : strcmp(x->target, y->target);
+}
+
 static int place_links(struct projector *j, uint32_t node, const struct buf *text,
 		       const struct merge_facts *facts)
 {
@@ -318,6 +326,8 @@ static int place_links(struct projector *j, uint32_t node, const struct buf *tex
 
 	snprintf(path, sizeof(path), ALTERNATIVES "/%s", scan_name(j->scan, node));
 	r = alternatives_links(path, text->data, text->len, facts, &links, NULL);
+	if (links.n)
+		qsort(links.v, links.n, sizeof(*links.v), by_link_path);
 	for (size_t i = 0, end; r == 0 && i < links.n; i = end) {
 		for (end = i + 1; end < links.n && !strcmp(links.v[end].path, links.v[i].path); end++)
 			;
@@ -415,8 +425,9 @@ static int cut(struct projector *j, uint32_t node, const char *path, const struc
 		records_done(&f.records);
 		return r;
 	}
-	sha256(text.data, text.len, f.digest);
-	r = spread(j, &f);
+	r = sha256_once(text.data, text.len, f.digest);
+	if (r == 0)
+		r = spread(j, &f);
 	if (r == 0 && array_grow(&j->p->files, &j->p->files_cap, j->p->nfiles + 1, sizeof(f)) < 0)
 		r = -ENOMEM;
 	if (r < 0) {
