@@ -7,7 +7,8 @@
  * again. Clauses that imply one another are not looked for: drivers do not make them.
  *
  * All clauses are in one array, their sets in another; a condition is a run of clauses. Sets are
- * rows of numbers and not bitmaps: nearly all have one member.
+ * rows of numbers and not bitmaps: nearly all have one member. A machine has few conditions, but a
+ * made-up file can have as many as records, so equal ones are found by hash.
  */
 #include "merge/cond.h"
 
@@ -15,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/util.h"
+#include "codec/codec.h"
 
 #define CLAUSES_MAX UINT16_MAX
 
@@ -36,6 +39,7 @@ struct conds {
 	size_t nclauses, clauses_cap;
 	uint16_t *comps;
 	size_t ncomps, comps_cap;
+	struct map by_hash;        /* all of v but ALWAYS */
 };
 
 struct conds *conds_new(void)
@@ -55,6 +59,7 @@ struct conds *conds_free(struct conds *c)
 		free(c->v);
 		free(c->clauses);
 		free(c->comps);
+		map_done(&c->by_hash);
 		free(c);
 	}
 	return NULL;
@@ -66,10 +71,23 @@ static bool same_clause(const struct conds *c, const struct stored *a, const str
 	       !memcmp(c->comps + a->first, c->comps + b->first, a->n * sizeof(*c->comps));
 }
 
+static uint64_t hash_of(const struct conds *c, size_t first, size_t n)
+{
+	uint64_t h = n;
+
+	for (size_t i = first; i < first + n; i++) {
+		const struct stored *s = &c->clauses[i];
+
+		h = xxh3(c->comps + s->first, s->n * sizeof(*c->comps), h * 2 + s->none);
+	}
+	return h;
+}
+
 /* The clauses behind the last condition become one, or turn out to be an old one. */
 static int intern(struct conds *c, size_t first, uint32_t *ret)
 {
 	size_t n = c->nclauses - first;
+	uint64_t hash;
 
 	if (!n) {
 		*ret = COND_ALWAYS;
@@ -79,18 +97,21 @@ static int intern(struct conds *c, size_t first, uint32_t *ret)
 		c->nclauses = first;
 		return -E2BIG;
 	}
-	for (size_t i = 1; i < c->n; i++) {   /* they are few */
-		bool same = c->v[i].n == n;
+	hash = hash_of(c, first, n);
+	for (size_t at = map_first(&c->by_hash, hash); at != MAP_END; at = map_next(&c->by_hash, hash, at)) {
+		const struct cond *old = &c->v[c->by_hash.slots[at].value];
+		bool same = old->n == n;
 
 		for (size_t k = 0; same && k < n; k++)
-			same = same_clause(c, &c->clauses[c->v[i].first + k], &c->clauses[first + k]);
+			same = same_clause(c, &c->clauses[old->first + k], &c->clauses[first + k]);
 		if (same) {
 			c->nclauses = first;
-			*ret = (uint32_t)i;
+			*ret = (uint32_t)c->by_hash.slots[at].value;
 			return 0;
 		}
 	}
-	if (array_grow(&c->v, &c->cap, c->n + 1, sizeof(*c->v)) < 0) {
+	if (array_grow(&c->v, &c->cap, c->n + 1, sizeof(*c->v)) < 0 ||
+	    map_add(&c->by_hash, hash, c->n) < 0) {
 		c->nclauses = first;
 		return -ENOMEM;
 	}
@@ -195,6 +216,47 @@ int conds_or(struct conds *c, uint32_t a, uint32_t b, uint32_t *ret)
 	memcpy(comps, c->comps + x->first, x->n * sizeof(*comps));
 	memcpy(comps + x->n, c->comps + y->first, y->n * sizeof(*comps));
 	return conds_any(c, comps, (size_t)x->n + y->n, ret);
+}
+
+int conds_not(struct conds *c, uint32_t a, uint32_t *ret)
+{
+	_cleanup_free_ uint16_t *comps = NULL;
+	const struct stored *x;
+
+	if (a == COND_ALWAYS || a == COND_NEVER) {
+		*ret = a == COND_ALWAYS ? COND_NEVER : COND_ALWAYS;
+		return 0;
+	}
+	x = &c->clauses[c->v[a].first];
+	if (c->v[a].n != 1)
+		return -EINVAL;
+	comps = malloc(x->n * sizeof(*comps));
+	if (!comps)
+		return -ENOMEM;
+	memcpy(comps, c->comps + x->first, x->n * sizeof(*comps));
+	return one_clause(c, comps, x->n, !x->none, ret);
+}
+
+bool conds_implies(const struct conds *c, uint32_t a, uint32_t b)
+{
+	const struct stored *x, *y;
+	uint16_t k = 0;
+
+	if (a == b || b == COND_ALWAYS || a == COND_NEVER)
+		return true;
+	if (a == COND_ALWAYS || b == COND_NEVER || c->v[a].n != 1 || c->v[b].n != 1)
+		return false;
+	x = &c->clauses[c->v[a].first];
+	y = &c->clauses[c->v[b].first];
+	if (x->none || y->none)
+		return false;
+	for (uint16_t i = 0; i < x->n; i++) {
+		while (k < y->n && c->comps[y->first + k] < c->comps[x->first + i])
+			k++;
+		if (k == y->n || c->comps[y->first + k] != c->comps[x->first + i])
+			return false;
+	}
+	return true;
 }
 
 uint32_t conds_count(const struct conds *c)

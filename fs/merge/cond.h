@@ -36,6 +36,10 @@ int conds_none(struct conds *c, const uint16_t *comps, size_t n, uint32_t *ret);
 int conds_and(struct conds *c, uint32_t a, uint32_t b, uint32_t *ret);
 /* Either holds. Each is ALWAYS, NEVER, or one "any" clause: -EINVAL. */
 int conds_or(struct conds *c, uint32_t a, uint32_t b, uint32_t *ret);
+/* @a does not hold. ALWAYS, NEVER, or one clause: -EINVAL. */
+int conds_not(struct conds *c, uint32_t a, uint32_t *ret);
+/* Does @b hold wherever @a does? True is certain; false where either is more than one "any" clause. */
+bool conds_implies(const struct conds *c, uint32_t a, uint32_t b);
 
 /* Their number with ALWAYS; conditions are 0 .. n - 1. */
 uint32_t conds_count(const struct conds *c);

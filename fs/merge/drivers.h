@@ -5,9 +5,23 @@
 
 #include "merge/merge.h"
 
-/* The first whose paths match wins. */
+/* By number, ascending. The first whose paths match wins. */
 #define MERGE_DRIVERS(X) \
-	X(merge_passwd)
+	X(merge_passwd) \
+	X(merge_shadow) \
+	X(merge_group) \
+	X(merge_status) \
+	X(merge_extended) \
+	X(merge_debconf) \
+	X(merge_templates) \
+	X(merge_diversions) \
+	X(merge_statoverride) \
+	X(merge_trigger_file) \
+	X(merge_trigger_name) \
+	X(merge_alternatives) \
+	X(merge_ucf) \
+	X(merge_pathlines) \
+	X(merge_ldcache)
 
 #define X(symbol) extern const struct merge_driver symbol;
 MERGE_DRIVERS(X)

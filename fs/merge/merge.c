@@ -37,9 +37,15 @@ const struct merge_driver *merge_driver_get(uint16_t number)
 const struct merge_driver *merge_driver_for(const char *path)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
-		for (const char *const *p = drivers[i]->paths; *p; p++)
-			if (!fnmatch(*p, path, FNM_PATHNAME))
+		for (const char *const *p = drivers[i]->paths; *p; p++) {
+			bool without = **p == '!';
+
+			if (fnmatch(*p + without, path, FNM_PATHNAME))
+				continue;
+			if (!without)
 				return drivers[i];
+			break;
+		}
 	return NULL;
 }
 
@@ -79,12 +85,17 @@ static bool needs_comma(const struct piece *v, size_t i)
 	return i > 0 && v[i].flags & v[i - 1].flags & RECORD_ITEM;
 }
 
+static bool is_whole(const struct piece *v, size_t n)
+{
+	return n > 0 && v[0].flags & RECORD_WHOLE;
+}
+
 int merge_size(const struct merge_driver *d, const struct piece *v, size_t n, uint64_t *ret,
 	       struct ply_err *err)
 {
 	uint64_t sum = 0;
 
-	if (d->size)
+	if (d->size && !is_whole(v, n))
 		return d->size(v, n, ret, err);
 	for (size_t i = 0; i < n; i++) {
 		sum += v[i].len + (needs_comma(v, i) ? 1u : 0u);
@@ -102,7 +113,7 @@ int merge_render(const struct merge_driver *d, const struct piece *v, size_t n, 
 	uint64_t size;
 	int r;
 
-	if (d->render)
+	if (d->render && !is_whole(v, n))
 		return d->render(v, n, out, err);
 	r = merge_size(d, v, n, &size, err);
 	if (r == 0 && buf_reserve(out, size) < 0)
@@ -111,6 +122,15 @@ int merge_render(const struct merge_driver *d, const struct piece *v, size_t n, 
 		if ((needs_comma(v, i) && buf_add(out, ",", 1) < 0) || buf_add(out, v[i].data, v[i].len) < 0)
 			r = ply_fail_nomem(err);
 	return r;
+}
+
+int merge_describe(const struct merge_driver *d, const struct piece *p, struct buf *out)
+{
+	static const char whole[] = "whole file";
+
+	if (p->flags & RECORD_WHOLE)
+		return buf_add(out, whole, sizeof(whole) - 1);
+	return d->describe(p->data, p->len, p->flags, out);
 }
 
 /* --- cutting ------------------------------------------------------------------- */
@@ -150,19 +170,20 @@ int merge_split(const struct merge_driver *d, const char *path, const uint8_t *t
 
 	*ret_whole = false;
 	if (len > MERGE_FILE_MAX)
-		ply_fail(err, -EFBIG, PLY_R_LIMIT, "%s: more than %zu MiB", path, MERGE_FILE_MAX >> 20);
+		ply_fail(err, -EFBIG, PLY_R_LIMIT, "more than %zu MiB", MERGE_FILE_MAX >> 20);
 	else
 		r = d->split(path, text, len, f, &records, err);
 	if (r == 0)
 		r = check(d, &records, f->conds, text, len, err);
 	if (r == -EUCLEAN) {
 		*ret_whole = true;
+		ply_err_prefix(err, "%s", path);
 		records_empty(&records);
 		r = 0;
 		for (size_t at = 0; r == 0 && at < len;) {
-			size_t part = MIN(len - at, (size_t)UINT32_MAX);
+			size_t part = MIN(len - at, (size_t)UINT32_MAX);   /* the caller's limit may be larger */
 
-			r = records_add(&records, text + at, part, COND_ALWAYS, 0);
+			r = records_add(&records, text + at, part, COND_ALWAYS, RECORD_WHOLE);
 			at += part;
 		}
 	}

@@ -26,8 +26,9 @@
 
 /*
  * What the machine says. Each gives the condition under which the thing is there: COND_ALWAYS for
- * the operating system's, and for what nobody knows; never NEVER. Names are not NUL-terminated;
- * paths may begin with a slash. Errors: -ENOMEM.
+ * the operating system's, and for what nobody knows; else one "any" clause. Names are not
+ * NUL-terminated, and any bytes; paths begin with a slash. A user or group `#N` is meant by its number.
+ * Errors: -ENOMEM; others of file() and link() end the split with that error.
  */
 struct merge_facts {
 	void *ctx;
@@ -48,6 +49,8 @@ enum record_flags {
 	/* One of a list: rendered with a comma before it where the record before it, of those that
 	 * are rendered, is an item too. */
 	RECORD_ITEM = 1,
+	/* A file that its driver cannot cut: it comes back as it is, without the driver. */
+	RECORD_WHOLE = 2,
 };
 
 struct record {
@@ -80,7 +83,8 @@ struct piece {
 struct merge_driver {
 	const char *name;
 	uint16_t number, version;
-	/* Absolute paths; a `*` stands for any characters but a slash. Ends with NULL. */
+	/* Absolute paths; a `*` stands for any characters but a slash, and one that begins with `!` is not
+	 * meant by those behind it. Ends with NULL. */
 	const char *const *paths;
 	/* Where more is selected, no record goes: records(a) are among records(b) for a within b. */
 	bool monotone;
@@ -90,10 +94,11 @@ struct merge_driver {
 	 */
 	int (*split)(const char *path, const uint8_t *text, size_t len, const struct merge_facts *f,
 		     struct records *ret, struct ply_err *err);
-	/* NULL: one after the other (merge_join). Pieces may be hostile: -EUCLEAN. */
+	/* NULL: one after the other. Pieces may be hostile: -EUCLEAN. */
 	int (*render)(const struct piece *v, size_t n, struct buf *out, struct ply_err *err);
 	int (*size)(const struct piece *v, size_t n, uint64_t *ret, struct ply_err *err);
-	/* What a record is, for people and as its key: "user mysql", "package apache2:amd64". */
+	/* Called through merge_describe(). What a record is, as far as its own bytes tell, for people and as its key: "user mysql",
+	 * "package apache2:amd64". Bytes of the record come as they are: the caller escapes. */
 	int (*describe)(const uint8_t *data, size_t len, uint32_t flags, struct buf *out);
 };
 
@@ -103,8 +108,9 @@ const struct merge_driver *merge_driver_get(uint16_t number);
 const struct merge_driver *merge_driver_at(size_t i);      /* the table, in order; NULL: its end */
 
 /*
- * Cut a file. Where the driver finds it malformed, or its records do not give it back, *ret is one record, always,
- * and *ret_whole says so, with the reason in @err; the function has not failed then. -ENOMEM.
+ * Cut a file. Where the driver finds it malformed, or its records do not give it back, *ret is one
+ * record, always, RECORD_WHOLE, and *ret_whole says so, with the reason in @err; the function has not failed then.
+ * -ENOMEM, and what facts' file() and link() fail with.
  */
 int merge_split(const struct merge_driver *d, const char *path, const uint8_t *text, size_t len,
 		const struct merge_facts *f, struct records *ret, bool *ret_whole, struct ply_err *err);
@@ -112,8 +118,9 @@ int merge_split(const struct merge_driver *d, const char *path, const uint8_t *t
 /* The size of what merge_render() gives, without rendering where that can be. -EUCLEAN, -EFBIG. */
 int merge_size(const struct merge_driver *d, const struct piece *v, size_t n, uint64_t *ret,
 	       struct ply_err *err);
-/* Appended to @out. -ENOMEM, -EUCLEAN, -EFBIG. */
+/* Appended to @out, which is as it was on errors. -ENOMEM, -EUCLEAN, -EFBIG. */
 int merge_render(const struct merge_driver *d, const struct piece *v, size_t n, struct buf *out,
 		 struct ply_err *err);
+int merge_describe(const struct merge_driver *d, const struct piece *p, struct buf *out);   /* -ENOMEM */
 
 #endif
