@@ -20,7 +20,7 @@
 #include "merge/cond.h"
 #include "plyfs/error.h"
 
-#define MERGE_FILE_MAX ((size_t)64 << 20)  /* bytes of a shared file; larger ones stay whole */
+#define MERGE_FILE_MAX ((size_t)32 << 20)  /* bytes of a shared file; larger ones stay whole */
 
 /* --- cutting ------------------------------------------------------------------- */
 

@@ -171,9 +171,9 @@ START_TEST(conditions_are_many)
 	struct conds *c = conds_new();
 	uint32_t first, again;
 
-	/* linear: with a search this would be hours */
+	/* linear: with a search this would be minutes */
 	for (unsigned round = 0; round < 2; round++)
-		for (unsigned i = 0; i < 300000; i++) {
+		for (unsigned i = 0; i < 60000; i++) {
 			uint16_t comps[] = { (uint16_t)(1 + i % 600), (uint16_t)(1000 + i / 600) };
 
 			ck_assert_int_eq(conds_any(c, comps, 2, &again), 0);
@@ -181,7 +181,7 @@ START_TEST(conditions_are_many)
 		}
 	ck_assert_int_eq(conds_any(c, (uint16_t[]){ 1, 1000 }, 2, &first), 0);
 	ck_assert_uint_eq(first, 1);
-	ck_assert_uint_eq(conds_count(c), 300001);
+	ck_assert_uint_eq(conds_count(c), 60001);
 	conds_free(c);
 }
 END_TEST
