@@ -28,6 +28,7 @@
 #define BIG_BYTES    (16u << 20)   /* such files are split over batches */
 #define PIECE_BYTES  (4u << 20)
 #define LINK_ROWS    512u
+#define TEXT_BYTES   (64u << 10)
 
 const char *const layout_phase_names[PHASE_COUNT] = {
 	[PHASE_PLAN] = "plan", [PHASE_DIRECTORIES] = "directories", [PHASE_OS] = "os",
@@ -59,14 +60,47 @@ static int cancelled(struct ply_err *err)
 
 /* --- first pass: directories and their parts ---------------------------------- */
 
-static int add_dir(struct plan *p, uint64_t ino, const char *name, size_t len, uint32_t parent)
+/* A piece of memory for names; they never move. */
+struct plan_text {
+	struct plan_text *next;
+	size_t used;
+	char bytes[TEXT_BYTES];
+};
+
+/* A copy of @name, checked as such: what the image says later does not matter. */
+static int keep_name(struct plan *p, const char *name, size_t len, const char **ret, struct ply_err *err)
 {
+	struct plan_text *t = p->texts;
+	char *copy;
+
+	if (!t || t->used + len > sizeof(t->bytes)) {
+		t = malloc(sizeof(*t));
+		if (!t)
+			return ply_fail_nomem(err);
+		t->next = p->texts;
+		t->used = 0;
+		p->texts = t;
+	}
+	copy = memcpy(t->bytes + t->used, name, len);
+	t->used += len;
+	*ret = copy;
+	return len ? name_check(copy, len, err) : 0;   /* the root has none */
+}
+
+static int add_dir(struct plan *p, uint64_t ino, const char *name, size_t len, uint32_t parent,
+		   struct ply_err *err)
+{
+	struct plan_dir dir = { .ino = ino, .name_len = (uint8_t)len, .parent = parent };
+	int r;
+
 	if (p->ndirs == UINT32_MAX - 1)
-		return -EOVERFLOW;
+		return ply_fail(err, -EOVERFLOW, PLY_R_LIMIT, "more than 2^32 directories");
+	r = keep_name(p, name, len, &dir.name, err);
+	if (r < 0)
+		return r;
 	if (array_grow(&p->dirs, &p->dirs_cap, p->ndirs + 1, sizeof(*p->dirs)) < 0)
-		return -ENOMEM;
-	p->dirs[p->ndirs++] = (struct plan_dir){ .ino = ino, .name = name, .name_len = (uint8_t)len,
-						 .parent = parent };
+		return ply_fail_nomem(err);
+	p->dirs[p->ndirs++] = dir;
 	return 0;
 }
 
@@ -112,11 +146,7 @@ static int list(void *ctx, const struct ply_dirent *de)
 	struct scan *s = ctx;
 
 	if (de->type == S_IFDIR >> 12) {
-		s->result = add_dir(s->p, de->ino, de->name, de->len, s->dir);
-		if (s->result == -ENOMEM)
-			ply_fail_nomem(s->err);
-		else if (s->result < 0)
-			ply_fail(s->err, s->result, PLY_R_LIMIT, "more than 2^32 directories");
+		s->result = add_dir(s->p, de->ino, de->name, de->len, s->dir, s->err);
 	} else {
 		s->result = add_row(s, s->by_number[PLY_INO_NUMBER(de->cookie)],
 				    PLY_INO_INDEX(de->cookie) - PLY_COOKIE_FIRST);
@@ -134,12 +164,11 @@ static int by_first(const void *a, const void *b)
 static int list_all(struct scan *s)
 {
 	struct plan *p = s->p;
+	int r = add_dir(p, PLY_ROOT_INDEX, "", 0, 0, s->err);
 
-	if (add_dir(p, PLY_ROOT_INDEX, "", 0, 0) < 0)
-		return ply_fail_nomem(s->err);
+	if (r < 0)
+		return r;
 	for (size_t d = 0; d < p->ndirs; d++) {
-		int r;
-
 		if (is_cancelled(s))
 			return cancelled(s->err);
 		s->dir = (uint32_t)d;
@@ -819,6 +848,12 @@ struct plan *plan_free(struct plan *p)
 		free(p->subs[i].owners);
 	}
 	free(p->subs);
+	while (p->texts) {
+		struct plan_text *t = p->texts;
+
+		p->texts = t->next;
+		free(t);
+	}
 	free(p->dirs);
 	free(p->links);
 	free(p->link_batches);

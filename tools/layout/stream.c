@@ -44,6 +44,7 @@ void stream_done(struct stream *s)
 	for (unsigned i = 0; i < STREAM_SLOTS; i++)
 		free(s->slots[i].data);
 	free(s->whole);
+	free(s->value);
 }
 
 /* --- directories ----------------------------------------------------------------- */
