@@ -200,5 +200,5 @@ int stream_damaged(struct stream *s, int code, const struct where *w)
 
 	plan_path(s->l->plan, w, path, sizeof(path));
 	ply_err_prefix(&s->err, "%s", path);
-	return code;
+	return view_own(code, &s->err);
 }
