@@ -165,7 +165,7 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	nodes=$(plyfs dump bad os --section=SEGMENT | sed -n 's/^section .*name=NODES .* off=\([0-9]*\) .*/\1/p')
 	printf X | dd of=bad bs=1 seek=$((seg + nodes + 64 * 200)) conv=notrunc status=none
 	plyfs ls bad >names
-	ls many | diff - names
+	printf 'file%03d\n' {1..300} | diff - names
 	run -4 --separate-stderr plyfs ls -l bad
 	[ "${#lines[@]}" -ge 236 ]
 	n=$(grep -c ': metadata page .* is damaged$' <<<"$stderr")
