@@ -14,7 +14,8 @@
  * all is read-only but a small tmpfs of its own, so that nothing outside can be hurt, and its end
  * leaves nothing behind. Budgets beyond what the sound image takes: MEMORY_MAX of resident memory
  * (and of data segment, or of one allocation under a sanitizer), CPU_MAX_S of processor time for one
- * image, OUTPUT_MAX bytes and 2,000 files on disk, MESSAGES_MAX of messages. Time of the clock is limited only against waiting for ever.
+ * image, OUTPUT_MAX bytes and 2,000 files on disk, MESSAGES_MAX of messages. Time of the clock is limited
+ * only against waiting for ever.
  *
  * Rejected: a process for each command (400 times slower; tests/cli/damage.bats does a sample), and
  * samples of the bytes: what is done for all of them needs no luck.
