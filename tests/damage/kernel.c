@@ -253,6 +253,7 @@ struct roam {
 	struct kernel kernel;       /* requests with their replies; the inodes that are still to be asked about */
 	uint64_t *inos;
 	size_t ninos, cap, limit;
+	int damaged;                /* replies with EIO */
 	bool keep;
 };
 
@@ -262,6 +263,7 @@ static struct fuse_req roam_ask(struct roam *r, struct request q)
 	struct kernel *k = &r->kernel;
 
 	r->limit -= r->limit > 0;
+	r->damaged += q.error == EIO;
 	if (!r->keep) {
 		buf_done(&q.list);
 	} else {
@@ -405,7 +407,7 @@ int kernel_roam(const char *image, size_t limit, struct kernel **ret, struct ply
 	}
 	free(r.inos);
 	mounted_done(&m);
-	return e;
+	return e < 0 ? e : r.damaged;
 }
 
 void kernel_free(struct kernel *k)

@@ -13,7 +13,7 @@
 struct kernel;   /* all requests that were made of a sound image, and the replies */
 
 /* Open @image and ask for everything, at most @limit requests. *ret may be NULL: replies are then
- * looked at and dropped. A negative errno where it cannot be opened. */
+ * looked at and dropped. Returns how many had EIO, or a negative errno where it cannot be opened. */
 int kernel_roam(const char *image, size_t limit, struct kernel **ret, struct ply_err *err);
 void kernel_free(struct kernel *k);
 size_t kernel_requests(const struct kernel *k);
