@@ -132,6 +132,7 @@ tools-src := $(sort $(shell find tools -name '*.c'))
 unit-src  := $(sort $(wildcard tests/unit/test_*.c))
 fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 fuzz-help := $(filter-out $(fuzz-src),$(sort $(wildcard tests/fuzz/*.c)))
+damage-src := $(sort $(wildcard tests/damage/*.c))
 # what several tests share
 helper-src := $(filter-out $(unit-src) $(fuzz-src),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
 man-src   := $(sort $(wildcard tools/man/*.[15]))
@@ -149,12 +150,14 @@ rules     := $(patsubst tools/capture/rules/%,$(B)/share/plyfs/rules/%,$(wildcar
 completion := $(B)/share/bash-completion/completions/plyfs
 helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
+damage    := $(B)/tests/damage/damage
 
 all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion) $(rules)  ## the command, the daemon, man pages (default)
 
 $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
 $(call obj,$(tools-src)): extra = -Itools
 $(call obj,$(unit-src) $(fuzz-src) $(helper-src)): extra = -Itools -Itests
+$(call obj,$(damage-src)): extra = $(fuse-cflags) -Ifs/fuse -Itools -Itests
 $(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  CC      $<')
@@ -204,11 +207,17 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
-tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
-selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
+# The daemon's operations without libfuse: the test replies itself.
+$(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -Wl,--wrap=ply_fail_nomem -o $@ $^ $(lib-libs)
+
+tests    := $(unit) $(damage) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
+selected := $(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests))
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
@@ -254,7 +263,7 @@ hdr-check: | $(B)/.packages-build  ## every header compiles alone
 	done; echo 'hdr-check: $(words $(headers)) headers compile alone'
 
 format-check:  ## clang-format agrees with the sources
-	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)
+	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src) $(damage-src)
 
 # --- install --------------------------------------------------------------------------------------
 
@@ -280,4 +289,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src) $(damage-src)))
