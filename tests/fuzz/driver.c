@@ -43,7 +43,7 @@ static struct {
 	const char *name;          /* of the target */
 	const uint8_t *data;       /* input that runs, NULL: none */
 	size_t len;
-	bool told;
+	bool is_test;              /* else the input is a file already */
 	uint64_t rng;
 } now;
 
@@ -65,9 +65,9 @@ static void keep_input(void)
 	char path[PATH_MAX];
 	int fd;
 
-	if (!now.data || now.told)
+	if (!now.data || !now.is_test)
 		return;
-	now.told = true;
+	now.is_test = false;       /* once */
 	snprintf(path, sizeof(path), "%s/fuzz-artifacts", build ? build : ".");
 	mkdir(path, 0777);
 	snprintf(path, sizeof(path), "%s/fuzz-artifacts/%s-check", build ? build : ".", now.name);
@@ -262,6 +262,7 @@ static int as_test(void)
 		fprintf(stderr, "usage: fuzz_%s FILE...; without, it is run by make check\n", now.name);
 		return 2;
 	}
+	now.is_test = true;
 	printf("1..3\n");
 	snprintf(path, sizeof(path), "%s/fuzz/corpus/%s", tests, now.name);
 	add_folder(&f, path);

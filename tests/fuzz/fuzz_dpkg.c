@@ -99,6 +99,8 @@ static int memory_close(int fd)
 #undef readdir
 #undef openat
 
+static struct ply_err err;         /* messages are part of what is tested */
+
 static int see_file(void *ctx, const char *path, size_t len)
 {
 	(void)ctx;
@@ -132,8 +134,8 @@ static void see(struct pkgdb *db)
 				if (need[k].by[b] >= pkgdb_count(db) || need[k].by[b] == i)
 					abort();
 		}
-		pkgdb_files(db, i, see_file, NULL, NULL);
-		pkgdb_scripts(db, i, see_script, NULL, NULL);
+		pkgdb_files(db, i, see_file, NULL, &err);
+		pkgdb_scripts(db, i, see_script, NULL, &err);
 		if (i) {
 			const char *a = pkgdb_get(db, i - 1)->version;
 			int ab = dpkg_version_compare(a, p->version), ba = dpkg_version_compare(p->version, a);
@@ -142,7 +144,7 @@ static void see(struct pkgdb *db)
 				abort();
 		}
 	}
-	pkgdb_check_finished(db, NULL);
+	pkgdb_check_finished(db, &err);
 	touch(pkgdb_arch(db), strlen(pkgdb_arch(db)) + 1);
 }
 
@@ -150,7 +152,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct pkgdb *db = NULL;
-	struct ply_err err;
 	char *rest;
 
 	m.missing = (unsigned)input_number(&in, 1);

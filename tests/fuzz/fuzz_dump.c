@@ -24,6 +24,7 @@ static int open_file(const char *path, struct io **ret, uint64_t *ret_generation
 
 #undef stdout
 #undef stderr
+#undef printf
 #define stdout null
 #define stderr null
 #define printf(...) fprintf(null, __VA_ARGS__)

@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = { data, size < 600 ? size : 600 };
+	struct input in = { data, size < 300 ? size : 300 };
 	char *pattern = input_text(&in, 0), *path = input_text(&in, 0);
 	struct glob_captures c;
 	size_t len = strlen(path);

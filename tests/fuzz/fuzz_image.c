@@ -16,6 +16,8 @@
 #define ENTRIES_MAX 1000
 #define READ_MAX    (256u << 10)
 
+static struct ply_err err;         /* messages are part of what is tested */
+
 struct visit {
 	struct ply_view *view;
 	unsigned entries;
@@ -44,7 +46,7 @@ static int see_dirent(void *ctx, const struct ply_dirent *de)
 		abort();           /* the listing would never end */
 	v->cookie = de->cookie;
 	touch(de->name, de->len);
-	ply_view_lookup(v->view, v->dir, de->name, de->len, &ino, NULL);
+	ply_view_lookup(v->view, v->dir, de->name, de->len, &ino, &err);
 	return 1;
 }
 
@@ -57,10 +59,10 @@ static void see_directory(struct visit *v, uint64_t ino)
 	v->listed = 0;
 	do {
 		last = v->cookie;
-	} while (ply_view_readdir(v->view, ino, v->cookie, see_dirent, v, NULL) >= 0 && v->cookie != last &&
+	} while (ply_view_readdir(v->view, ino, v->cookie, see_dirent, v, &err) >= 0 && v->cookie != last &&
 		 ++v->listed < 50);
-	ply_view_lookup(v->view, ino, "..", 2, &found, NULL);
-	ply_view_lookup(v->view, ino, "not-there", 9, &found, NULL);
+	ply_view_lookup(v->view, ino, "..", 2, &found, &err);
+	ply_view_lookup(v->view, ino, "not-there", 9, &found, &err);
 }
 
 static int see(void *ctx, const struct ply_walk_entry *e)
@@ -76,23 +78,23 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 	if (++v->entries > ENTRIES_MAX)
 		return 1;
 	touch(e->path, e->path_len);
-	if (ply_view_attr(v->view, ino, &attr, NULL) == 0 && attr.ino != ino)
+	if (ply_view_attr(v->view, ino, &attr, &err) == 0 && attr.ino != ino)
 		abort();
 	v->listed = 0;
-	ply_view_xattrs(v->view, ino, see_xattr, v, NULL);
-	if (ply_view_getxattr(v->view, ino, "user.a", &value, &len, NULL) == 0)
+	ply_view_xattrs(v->view, ino, see_xattr, v, &err);
+	if (ply_view_getxattr(v->view, ino, "user.a", &value, &len, &err) == 0)
 		touch(value, len);
-	ply_view_parent(v->view, ino, &parent, NULL);
-	ply_view_origin(v->view, ino, origin, 4, NULL);
+	ply_view_parent(v->view, ino, &parent, &err);
+	ply_view_origin(v->view, ino, origin, 4, &err);
 	if (S_ISDIR(e->attr.mode))
 		see_directory(v, ino);
-	if (S_ISLNK(e->attr.mode) && ply_view_readlink(v->view, ino, &target, &len, NULL) == 0)
+	if (S_ISLNK(e->attr.mode) && ply_view_readlink(v->view, ino, &target, &len, &err) == 0)
 		touch(target, len);
 	if (S_ISREG(e->attr.mode)) {
-		ply_view_read(v->view, ino, 0, READ_MAX, bytes, NULL);
-		ply_view_read(v->view, ino, e->attr.size / 2 + 1, 4096, bytes, NULL);
-		if (ply_view_seek(v->view, ino, 0, SEEK_HOLE, &off, NULL) == 0)
-			ply_view_seek(v->view, ino, off, SEEK_DATA, &off, NULL);
+		ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
+		ply_view_read(v->view, ino, e->attr.size / 2 + 1, 4096, bytes, &err);
+		if (ply_view_seek(v->view, ino, 0, SEEK_HOLE, &off, &err) == 0)
+			ply_view_seek(v->view, ino, off, SEEK_DATA, &off, &err);
 	}
 	return 0;
 }
@@ -105,17 +107,17 @@ static void see_image(struct ply_image *image, int only_first)
 	const char *first = ply_image_nsubs(image) ? ply_image_sub_info(image, 0)->name : "os";
 	uint64_t ino;
 
-	if (ply_view_open(image, &first, only_first ? 1 : 0, 1 << 20, &v.view, NULL) < 0)
+	if (ply_view_open(image, &first, only_first ? 1 : 0, 1 << 20, &v.view, &err) < 0)
 		return;
 	ply_view_stat(v.view, &st);
-	ply_view_walk(v.view, 1, see, &v, NULL);
-	ply_view_resolve(v.view, "/link", true, &ino, NULL);
-	ply_view_resolve(v.view, "etc/../usr/./lib", false, &ino, NULL);
+	ply_view_walk(v.view, 1, see, &v, &err);
+	ply_view_resolve(v.view, "/link", true, &ino, &err);
+	ply_view_resolve(v.view, "etc/../usr/./lib", false, &ino, &err);
 	/* numbers that a kernel or an NFS client may still know */
 	for (uint64_t n = 0; n < 4; n++) {
-		ply_view_attr(v.view, n << 48 | 2, &attr, NULL);
-		ply_view_attr(v.view, n << 48 | 0xffffffffffff, &attr, NULL);
-		ply_view_readdir(v.view, n << 48 | 1, n << 48 | 7, see_dirent, &v, NULL);
+		ply_view_attr(v.view, n << 48 | 2, &attr, &err);
+		ply_view_attr(v.view, n << 48 | 0xffffffffffff, &attr, &err);
+		ply_view_readdir(v.view, n << 48 | 1, n << 48 | 7, see_dirent, &v, &err);
 	}
 	ply_view_close(v.view);
 }
@@ -134,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(copy, data + 1, size - 1);
 	if (data[0] & 1)
 		repair_image(copy, size - 1);
-	if (io_open_memory(copy, size - 1, &io, NULL) == 0 && ply_image_open_io(io, 0, &image, NULL) == 0)
+	if (io_open_memory(copy, size - 1, &io, &err) == 0 && ply_image_open_io(io, 0, &image, &err) == 0)
 		see_image(image, data[0] & 2);
 	ply_image_close(image);
 	free(copy);

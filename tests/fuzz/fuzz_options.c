@@ -9,6 +9,7 @@
 
 static FILE *null;
 #undef stderr
+#undef printf
 #undef stdout
 #define stderr null
 #define stdout null

@@ -10,17 +10,19 @@
 #include "layout/plan.h"
 #include "repair.h"
 
+static struct ply_err err;         /* messages are part of what is tested */
+
 static void need(int fact)
 {
 	if (!fact)
 		abort();
 }
 
-static int see_extent(void *ctx, const struct ply_extent *e, struct ply_err *err)
+static int see_extent(void *ctx, const struct ply_extent *e, struct ply_err *why)
 {
 	uint64_t *n = ctx;
 
-	(void)err;
+	(void)why;
 	need(e->len > 0);
 	return ++*n > 1000;
 }
@@ -50,8 +52,8 @@ static void see_big(const struct plan *p, const struct plan_big *b)
 	uint64_t count = 0;
 
 	need(plan_find_big(p, b->sub, b->at) != NULL);
-	if (sub_entry(sub, b->at, &e, NULL) == 0 && sub_node(sub, PLY_INO_INDEX(e.ref), &n, NULL) == 0)
-		plan_extents(sub, &n, 0, n.size, see_extent, &count, NULL);
+	if (sub_entry(sub, b->at, &e, &err) == 0 && sub_node(sub, PLY_INO_INDEX(e.ref), &n, &err) == 0)
+		plan_extents(sub, &n, 0, n.size, see_extent, &count, &err);
 }
 
 static void see(const struct plan *p)
@@ -96,9 +98,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(copy, data + 1, size - 1);
 	if (data[0] & 1)
 		repair_image(copy, size - 1);
-	if (io_open_memory(copy, size - 1, &io, NULL) == 0 && ply_image_open_io(io, 0, &image, NULL) == 0 &&
-	    ply_view_open(image, &first, data[0] & 2 ? 1 : 0, 1 << 20, &view, NULL) == 0 &&
-	    plan_new(view, 4096, NULL, &plan, NULL) == 0) {
+	if (io_open_memory(copy, size - 1, &io, &err) == 0 && ply_image_open_io(io, 0, &image, &err) == 0 &&
+	    ply_view_open(image, &first, data[0] & 2 ? 1 : 0, 1 << 20, &view, &err) == 0 &&
+	    plan_new(view, 4096, NULL, &plan, &err) == 0) {
 		see(plan);
 		plan_free(plan);
 	}

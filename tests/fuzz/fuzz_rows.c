@@ -10,6 +10,8 @@
 #include "fuzz.h"
 
 static struct text text;
+static struct ply_err err;         /* messages are part of what is tested */
+
 
 static void row(struct input *in, void *to, size_t size)
 {
@@ -39,7 +41,7 @@ static void see_node(struct input *in, const struct sub_limits *lim)
 	struct ply_node n;
 
 	row(in, &d, sizeof(d));
-	if (node_decode(&d, index, lim, &n, NULL) < 0)
+	if (node_decode(&d, index, lim, &n, &err) < 0)
 		return;
 	node_encode(&n, &again);
 	same(&d, &again, sizeof(d));
@@ -59,7 +61,7 @@ static void see_entry(struct input *in, const struct sub_limits *lim)
 	struct ply_entry e = { 0 };
 
 	row(in, &d, sizeof(d));
-	if (entry_decode(&d, lim, &e, NULL) < 0)
+	if (entry_decode(&d, lim, &e, &err) < 0)
 		return;
 	entry_encode(&e, &again);
 	same(&d, &again, sizeof(d));
@@ -72,7 +74,7 @@ static void see_extent(struct input *in, const struct sub_limits *lim)
 	struct ply_extent e;
 
 	row(in, &d, sizeof(d));
-	if (extent_decode(&d, lim, &e, NULL) < 0)
+	if (extent_decode(&d, lim, &e, &err) < 0)
 		return;
 	extent_encode(&e, &again);
 	same(&d, &again, sizeof(d));
@@ -88,7 +90,7 @@ static void see_block(struct input *in, const struct sub_limits *lim)
 	struct ply_block b;
 
 	row(in, &d, sizeof(d));
-	if (block_decode(&d, lim, &b, NULL) < 0)
+	if (block_decode(&d, lim, &b, &err) < 0)
 		return;
 	block_encode(&b, &again);
 	same(&d, &again, sizeof(d));
@@ -102,7 +104,7 @@ static void see_owner(struct input *in, const struct sub_limits *lim)
 	struct ply_owner o;
 
 	row(in, &d, sizeof(d));
-	if (owner_decode(&d, lim, &o, NULL) < 0)
+	if (owner_decode(&d, lim, &o, &err) < 0)
 		return;
 	need(o.name_off <= lim->heap && o.name_len <= lim->heap - o.name_off);
 }
@@ -112,7 +114,7 @@ static void see_name(struct input *in, int internal)
 	char *name = input_text(in, -1);
 	size_t len = strlen(name);
 
-	if (name_check(name, len, NULL) == 0)
+	if (name_check(name, len, &err) == 0)
 		need(len && len <= 255 && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, ".."));
 	if (sub_name_ok(name, len, internal))
 		need(len && len <= PLY_SUB_NAME_MAX && !strchr(name, '/') && name[0] != '.');

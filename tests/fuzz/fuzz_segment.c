@@ -8,6 +8,8 @@
 #include "fuzz.h"
 #include "sub/sub.h"
 
+static struct ply_err err;         /* messages are part of what is tested */
+
 static void look(struct meta *m, int json)
 {
 	const struct segment *s = meta_segment(m);
@@ -24,14 +26,14 @@ static void look(struct meta *m, int json)
 			abort();
 		if (!(c->flags & PLY_SECTION_PAGED))
 			continue;
-		if (meta_get(m, c, 0, c->len, &p, NULL) == 0)
+		if (meta_get(m, c, 0, c->len, &p, &err) == 0)
 			touch(p, c->len);
-		meta_get(m, c, c->len / 2, c->len, &p, NULL);
-		meta_check_digest(m, c, NULL);
+		meta_get(m, c, c->len / 2, c->len, &p, &err);
+		meta_check_digest(m, c, &err);
 		touch(meta_raw(m, c), c->len);
 	}
 	for (uint64_t p_ = 0; p_ < meta_pages(s->meta_len); p_++)
-		meta_check_page(m, p_, NULL);
+		meta_check_page(m, p_, &err);
 	buf_done(&out);
 }
 
@@ -42,7 +44,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t seg_len;
 	uint8_t *copy;
 	struct meta *m;
-	struct ply_err err;
 	struct io *io;
 	size_t len;
 

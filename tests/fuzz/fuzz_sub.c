@@ -16,6 +16,8 @@
 #define READ_MAX (64u << 10)
 
 static uint8_t bytes[READ_MAX];
+static struct ply_err err;         /* messages are part of what is tested */
+
 
 static uint64_t some(uint64_t n)
 {
@@ -27,10 +29,10 @@ static void see_xattrs(struct sub *s, uint32_t set)
 	struct sub_xattr x;
 	uint32_t n;
 
-	if (sub_xattr_count(s, set, &n, NULL) < 0)
+	if (sub_xattr_count(s, set, &n, &err) < 0)
 		return;
 	for (uint32_t i = 0; i < some(n); i++) {
-		if (sub_xattr(s, set, i, &x, NULL) < 0)
+		if (sub_xattr(s, set, i, &x, &err) < 0)
 			continue;
 		touch(x.name, x.name_len);
 		touch(x.value, x.value_len);
@@ -44,14 +46,14 @@ static void see_file(struct sub *s, struct cache *cache, const struct ply_node *
 	uint32_t k;
 
 	for (uint32_t i = 0; i < some(sub_extent_count(n)); i++)
-		if (sub_node_extent(s, n, i, &e, NULL) == 0)
+		if (sub_node_extent(s, n, i, &e, &err) == 0)
 			at = e.off;
-	sub_extent_at(s, n, at, &e, &k, NULL);
-	sub_extent_at(s, n, n->size / 2, &e, &k, NULL);
-	sub_blocks512(s, n, &blocks, NULL);
-	sub_read(s, cache, n, 0, sizeof(bytes), bytes, NULL);
-	sub_read(s, cache, n, n->size / 2 + 1, 4096, bytes, NULL);
-	sub_read(s, cache, n, at, 100, bytes, NULL);
+	sub_extent_at(s, n, at, &e, &k, &err);
+	sub_extent_at(s, n, n->size / 2, &e, &k, &err);
+	sub_blocks512(s, n, &blocks, &err);
+	sub_read(s, cache, n, 0, sizeof(bytes), bytes, &err);
+	sub_read(s, cache, n, n->size / 2 + 1, 4096, bytes, &err);
+	sub_read(s, cache, n, at, 100, bytes, &err);
 }
 
 static void see_node(struct sub *s, struct cache *cache, uint64_t index)
@@ -62,12 +64,12 @@ static void see_node(struct sub *s, struct cache *cache, uint64_t index)
 	struct buf path = { 0 };
 	uint64_t at;
 
-	if (sub_node_path(s, index, &path, NULL) == 0)
+	if (sub_node_path(s, index, &path, &err) == 0)
 		touch(path.data, path.len + 1);
 	buf_done(&path);
-	if (sub_node(s, index, &n, NULL) < 0)
+	if (sub_node(s, index, &n, &err) < 0)
 		return;
-	if (sub_owner(s, n.owner, &o, NULL) == 0) {
+	if (sub_owner(s, n.owner, &o, &err) == 0) {
 		touch(o.user, o.user_len);
 		touch(o.group, o.group_len);
 	}
@@ -76,9 +78,9 @@ static void see_node(struct sub *s, struct cache *cache, uint64_t index)
 		see_file(s, cache, &n);
 	if (!S_ISDIR(n.mode))
 		return;
-	sub_find(s, &n, "b", 1, &at, &e, NULL);
-	if (n.size && sub_entry(s, n.data + n.size / 2, &e, NULL) == 0 &&
-	    sub_find(s, &n, e.name, e.name_len, &at, &e, NULL) == 0 && (at < n.data || at - n.data >= n.size))
+	sub_find(s, &n, "b", 1, &at, &e, &err);
+	if (n.size && sub_entry(s, n.data + n.size / 2, &e, &err) == 0 &&
+	    sub_find(s, &n, e.name, e.name_len, &at, &e, &err) == 0 && (at < n.data || at - n.data >= n.size))
 		abort();
 }
 
@@ -96,20 +98,20 @@ static void see(struct sub *s, struct cache *cache)
 	for (uint64_t i = 0; i < some(lim->nodes + 1); i++)
 		see_node(s, cache, i);
 	for (uint64_t i = 0; i < some(lim->entries + 1); i++)
-		if (sub_entry(s, i, &e, NULL) == 0)
+		if (sub_entry(s, i, &e, &err) == 0)
 			touch(e.name, e.name_len);
 	for (uint64_t i = 0; i < some(lim->extents + 1); i++)
-		sub_extent(s, i, &x, NULL);
+		sub_extent(s, i, &x, &err);
 	for (uint64_t i = 0; i < some(lim->blocks + 1); i++) {
-		sub_block_digest(s, i, digest, NULL);
-		if (sub_block(s, i, &b, NULL) == 0)
-			sub_block_read(s, i, &b, block, NULL);
+		sub_block_digest(s, i, digest, &err);
+		if (sub_block(s, i, &b, &err) == 0)
+			sub_block_read(s, i, &b, block, &err);
 	}
 	for (uint64_t i = 0; i < some(sub_mark_count(s)); i++)
-		if (sub_mark(s, i, &mark, NULL) == 0 && (!mark.index || mark.index >= lim->nodes))
+		if (sub_mark(s, i, &mark, &err) == 0 && (!mark.index || mark.index >= lim->nodes))
 			abort();
-	sub_mark(s, sub_mark_count(s), &mark, NULL);
-	if (sub_heap(s, lim->heap / 2, lim->heap - lim->heap / 2, &p, NULL) == 0)
+	sub_mark(s, sub_mark_count(s), &mark, &err);
+	if (sub_heap(s, lim->heap / 2, lim->heap - lim->heap / 2, &p, &err) == 0)
 		touch(p, lim->heap - lim->heap / 2);
 	sub_readahead(s, 0, lim->blocks);
 }
@@ -179,7 +181,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct cache *cache = NULL;
 	struct sub *s = NULL;
 	struct assembled a;
-	struct ply_err err;
 	struct io *io;
 
 	if (!input_number(&in, 1) && !in.left)
