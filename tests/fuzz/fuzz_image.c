@@ -14,7 +14,7 @@
 #include "repair.h"
 
 #define ENTRIES_MAX 1000
-#define READ_MAX    (256u << 10)
+#define READ_MAX    (64u << 10)
 
 static struct ply_err err;         /* messages are part of what is tested */
 
@@ -93,6 +93,7 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 	if (S_ISREG(e->attr.mode)) {
 		ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
 		ply_view_read(v->view, ino, e->attr.size / 2 + 1, 4096, bytes, &err);
+		ply_view_read(v->view, ino, 131000, 200, bytes, &err);     /* over the end of a block */
 		if (ply_view_seek(v->view, ino, 0, SEEK_HOLE, &off, &err) == 0)
 			ply_view_seek(v->view, ino, off, SEEK_DATA, &off, &err);
 	}
@@ -107,12 +108,15 @@ static void see_image(struct ply_image *image, int only_first)
 	const char *first = ply_image_nsubs(image) ? ply_image_sub_info(image, 0)->name : "os";
 	uint64_t ino;
 
+	if (ply_view_open(image, (const char *[]){ "nothing" }, 1, 1 << 20, &v.view, &err) == 0)
+		v.view = ply_view_close(v.view);
 	if (ply_view_open(image, &first, only_first ? 1 : 0, 1 << 20, &v.view, &err) < 0)
 		return;
 	ply_view_stat(v.view, &st);
 	ply_view_walk(v.view, 1, see, &v, &err);
 	ply_view_resolve(v.view, "/link", true, &ino, &err);
 	ply_view_resolve(v.view, "etc/../usr/./lib", false, &ino, &err);
+	ply_view_resolve(v.view, "usr/lib/up/lib/name", true, &ino, &err);
 	/* numbers that a kernel or an NFS client may still know */
 	for (uint64_t n = 0; n < 4; n++) {
 		ply_view_attr(v.view, n << 48 | 2, &attr, &err);

@@ -49,6 +49,7 @@ def tree_plain(root):
     write(f"{root}/usr/lib/name with \\ and \n", "x" * 100)
     os.symlink("/etc/inline", f"{root}/link")
     os.symlink("x" * 100, f"{root}/usr/long-link")
+    os.symlink("../../usr/lib/..", f"{root}/usr/lib/up")
     os.mkfifo(f"{root}/fifo")
     attempt(os.mknod, f"{root}/dev0", 0o20600, os.makedev(5, 1))
     attempt(os.setxattr, f"{root}/etc/packed", "user.a", b"1")
@@ -90,8 +91,41 @@ def tree_parts(root):
     os.symlink("../lib/common", f"{root}/usr/lib/l")
 
 
+def tree_packages(root):
+    """A machine: packages with alternatives, marks of what a new machine makes anew."""
+    def package(name, *more, files=()):
+        write(f"{root}/var/lib/dpkg/info/{name}.list", "/.\n" + "".join(f"/{f}\n" for f in files))
+        for f in files:
+            write(f"{root}/{f}", name)
+        return "\n".join((f"Package: {name}", "Status: install ok installed", "Architecture: amd64",
+                          "Version: 1.0-1", f"Description: the {name}", *more)) + "\n\n"
+
+    write(f"{root}/var/lib/dpkg/status",
+          package("base", "Essential: yes", files=["bin/sh"]) +
+          package("web", "Depends: lib, awk | mawk", files=["opt/webd"]) +
+          package("db", "Depends: lib", files=["opt/dbd"]) +
+          package("lib", files=["opt/lib.so"]) +
+          package("awk", "Provides: mawk", files=["opt/awk"]))
+    write(f"{root}/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    write(f"{root}/etc/hostname", "seeds\n")
+    write(f"{root}/var/log/syslog", "log\n")
+    write(f"{root}/etc/ssh/ssh_host_rsa_key", "secret\n")
+    write(f"{root}/etc/os-release", "ID=debian\nVERSION_ID=12\n")
+
+
+def tree_big(root):
+    """A file that a layout fills in several pieces; for targets that do not decode it."""
+    with open(f"{root}/big", "wb") as f:
+        for n in range(5):
+            f.write(b"%07d\n" % n * (1 << 17))
+        f.seek(1 << 20, os.SEEK_CUR)
+        f.write(b"end")
+    os.link(f"{root}/big", f"{root}/big.again")
+
+
 PARTS = ["-c", "web=/opt/web,/etc/web", "-c", "db=/opt/db"]
-TREES = [("plain", tree_plain, []), ("data", tree_data, []), ("many", tree_many, []), ("parts", tree_parts, PARTS)]
+TREES = [("plain", tree_plain, []), ("data", tree_data, []), ("many", tree_many, []), ("parts", tree_parts, PARTS),
+         ("packages", tree_packages, ["-c", "web=web", "-c", "db=db"]), ("big", tree_big, [])]
 
 
 def images(build, out, work):
@@ -103,7 +137,7 @@ def images(build, out, work):
         make(root)
         for top, dirs, files in os.walk(root, topdown=False):
             for f in files + dirs + ["."]:
-                attempt(lambda p: os.utime(p, ns=(10**18, 10**18), follow_symlinks=False), f"{top}/{f}")
+                attempt(lambda p: os.utime(p, ns=(10**18, 10**18 + 1_200_000), follow_symlinks=False), f"{top}/{f}")
         done = subprocess.run([f"{build}/bin/plyfs", "capture", root, image, *options], env=env, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
@@ -112,11 +146,32 @@ def images(build, out, work):
         with open(image, "rb") as f:
             data = f.read()
         assert len(data) <= IMAGE_MAX, (name, len(data))
+        if name == "big":
+            put(out, "plan", name, b"\1", data)
+            continue
         for t in IMAGE_TARGETS:
             put(out, t, name, b"\1", data)
         put(out, "image", f"{name}-first", b"\3", data)
         put(out, "dump", f"{name}-json", b"\3", data)
         put(out, "dump", f"{name}-node", b"\5", data)
+
+
+def catalog_with_mounts(out):
+    """As after a capture over several file systems: into the cut-up catalog of "packages"."""
+    with open(f"{out}/catalog/packages-0", "rb") as f:
+        data = f.read()
+    at, sections = 1, []
+    for _ in range(7):                 # head, subs, segments, relations, strings, mounts, blobs
+        n = struct.unpack_from("<H", data, at)[0]
+        sections.append(data[at + 2:at + 2 + n])
+        at += 2 + n
+    texts = (b"/boot", b"ext4", b"/")
+    rows = b""
+    for t in texts:
+        rows += struct.pack("<II", len(sections[4]), len(t))
+        sections[4] += t
+    sections[5] = rows + bytes(8)
+    put(out, "catalog", "mounts", data[:1], *(struct.pack("<H", len(s)) + s for s in sections))
 
 
 def database(out, work):
@@ -226,6 +281,7 @@ def main():
     os.umask(0o022)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(out))) as work:
         images(build, out, work)
+        catalog_with_mounts(out)
         database(out, work)
         texts(out)
 
