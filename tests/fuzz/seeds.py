@@ -241,6 +241,11 @@ def texts(out):
     for wide in (0, 1):
         for big in (0, 1):
             put(out, "elf", f"{32 << wide}-{'big' if big else 'little'}", elf(wide, big))
+    conf = b"/usr/lib\n# none\n/lib/x/ \n/l/lib#\n"
+    put(out, "needs", "program", b"\0", conf, b"\xff", elf(1, 0))
+    put(out, "needs", "absent", b"\0", conf, b"\xff", elf(0, 1).replace(b"libc.so.6", b"/usr/bin\0"))
+    put(out, "needs", "script", b"\0\xff#!/usr/bin/b -q\n")
+    put(out, "needs", "script-env", b"\0\xff#! /usr/bin/env  a x\n")
     put(out, "mountinfo", "usual",
         "23 28 0:21 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n"
         "28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n"
