@@ -8,8 +8,8 @@
  *   PLYFS_SEED=N       of the mutations (1)
  *   PLYFS_FUZZ_RUNS=N  how many mutations (below)
  *
- * An input that ends the process, or takes longer than INPUT_SECONDS, is written to
- * $PLYFS_BUILD/fuzz-artifacts first.
+ * An input that ends the process, or takes more than INPUT_SECONDS of processor time, is written
+ * to $PLYFS_BUILD/fuzz-artifacts first.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -27,7 +28,7 @@
 #include "fuzz.h"
 
 #define RUNS          1500u
-#define INPUT_SECONDS 30
+#define INPUT_SECONDS 5
 #define MEMORY_MAX    (2048ull << 20)
 #define INPUT_MAX     (1u << 20)
 
@@ -89,7 +90,7 @@ static void on_signal(int sig)
 static void on_alarm(int sig)
 {
 	(void)sig;
-	dprintf(STDERR_FILENO, "# an input took longer than %d s\n", INPUT_SECONDS);
+	dprintf(STDERR_FILENO, "# an input took more than %d s\n", INPUT_SECONDS);
 	keep_input();
 	_exit(1);
 }
@@ -100,7 +101,7 @@ static void watch(void)
 {
 	static const int fatal[] = { SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
 
-	signal(SIGALRM, on_alarm);
+	signal(SIGPROF, on_alarm);
 	if (__sanitizer_set_death_callback) {
 		__sanitizer_set_death_callback(keep_input);
 		signal(SIGABRT, on_signal);    /* our own abort() */
@@ -123,9 +124,9 @@ static void run(const uint8_t *data, size_t len)
 		memcpy(copy, data, len);
 	now.data = copy;
 	now.len = len;
-	alarm(INPUT_SECONDS);
+	setitimer(ITIMER_PROF, &(struct itimerval){ .it_value.tv_sec = INPUT_SECONDS }, NULL);
 	LLVMFuzzerTestOneInput(copy, len);
-	alarm(0);
+	setitimer(ITIMER_PROF, &(struct itimerval){ 0 }, NULL);
 	now.data = NULL;
 	free(copy);
 }

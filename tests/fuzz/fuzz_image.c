@@ -15,12 +15,14 @@
 
 #define ENTRIES_MAX 1000
 #define READ_MAX    (64u << 10)
+#define READ_ALL    (256u << 10)   /* of one input: files may share their blocks */
 
 static struct ply_err err;         /* messages are part of what is tested */
 
 struct visit {
 	struct ply_view *view;
 	unsigned entries;
+	size_t read;
 	uint64_t dir, cookie;
 	unsigned listed;
 };
@@ -91,7 +93,11 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 	if (S_ISLNK(e->attr.mode) && ply_view_readlink(v->view, ino, &target, &len, &err) == 0)
 		touch(target, len);
 	if (S_ISREG(e->attr.mode)) {
-		ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
+		if (v->read < READ_ALL) {
+			ssize_t got = ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
+
+			v->read += got > 0 ? (size_t)got : 0;
+		}
 		ply_view_read(v->view, ino, e->attr.size / 2 + 1, 4096, bytes, &err);
 		ply_view_read(v->view, ino, 131000, 200, bytes, &err);     /* over the end of a block */
 		if (ply_view_seek(v->view, ino, 0, SEEK_HOLE, &off, &err) == 0)

@@ -61,9 +61,9 @@ def tree_plain(root):
 def tree_data(root):
     """Extents, holes, blocks that are full, a block that does not compress."""
     with open(f"{root}/sparse", "wb") as f:
-        f.truncate(600000)
+        f.truncate(270000)
         f.write(b"start" * 900)
-        f.seek(300000)
+        f.seek(200000)
         f.write(b"island" * 1500)
     write(f"{root}/two-blocks", b"0123456789abcdef" * 9000)
     state, raw = 1, bytearray()
