@@ -14,7 +14,7 @@
 #   PREFIX=DIR DESTDIR=DIR         of install and uninstall (/usr/local)
 #   TESTS='FILE...'                of check: only these (test sources, *.bats, test_*.py)
 #   SUITE=NAME                     of check-full
-#   T=NAME S=SECONDS               of fuzz
+#   T=NAME S=SECONDS               of fuzz; S= also of check-full SUITE=fuzz
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -208,10 +208,12 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
 tests    := $(unit) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
-selected := $(if $(TESTS),$(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS))),$(tests))
+as-built  = $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(1)))
+selected := $(if $(TESTS),$(call as-built,$(TESTS)),$(tests))
+to-fuzz  := $(filter $(fuzz),$(selected))
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) $(fuzz) $(B)/tests/fuzz/seeds.made | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
