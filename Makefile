@@ -204,7 +204,7 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
-tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
+tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/*/test_*.py))
 selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
