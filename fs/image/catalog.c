@@ -18,8 +18,19 @@ struct reader {
 	struct meta *meta;
 	const struct section *head, *subs, *segments, *relations, *strings, *mounts, *blobs;
 	uint16_t *by_number;       /* sub-image number -> place in c->subs + 1 */
+	uint64_t copied;           /* bytes of STRINGS that were copied so far */
 	struct catalog *c;
 };
+
+/* @len bytes more are copied. Rows may share bytes of STRINGS: a few of them named by many rows must not
+ * become more memory than a catalog has. */
+static int account(struct reader *rd, uint32_t len, struct ply_err *err)
+{
+	rd->copied += len;
+	if (rd->copied > PLY_CATALOG_MAX)
+		return BAD("catalog: the strings of its rows have more than %u MiB", PLY_CATALOG_MAX >> 20);
+	return 0;
+}
 
 /* A string of the catalog as C string; text for people, so no NUL inside. */
 static int string(struct reader *rd, struct ply_disk_string s, const char **ret, struct ply_err *err)
@@ -31,6 +42,8 @@ static int string(struct reader *rd, struct ply_disk_string s, const char **ret,
 	int r;
 
 	r = meta_get(rd->meta, rd->strings, off, len, &p, err);
+	if (r == 0)
+		r = account(rd, len, err);
 	if (r < 0)
 		return r;
 	if (memchr(p, '\0', len))
@@ -111,6 +124,8 @@ static int read_segments(struct reader *rd, uint64_t image_size, struct ply_err 
 	}
 	if (c->join_first > n || c->join_count > n - c->join_first || c->join_count > 1)
 		return BAD("catalog: the join table's segments do not exist");
+	if (c->join_count && c->segments[c->join_first].kind != PLY_SEG_JOIN)
+		return BAD("catalog: the join table's segment is of another kind");
 	return 0;
 }
 
@@ -334,6 +349,8 @@ static int read_blobs(struct reader *rd, struct ply_err *err)
 		r = string(rd, d.name, &b->name, err);
 		if (r == 0)
 			r = meta_get(rd->meta, rd->strings, le32_get(d.bytes.off), b->len, &p, err);
+		if (r == 0)
+			r = account(rd, b->len, err);
 		if (r < 0)
 			return r;
 		b->bytes = malloc((size_t)b->len + 1);
