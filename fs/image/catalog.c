@@ -231,30 +231,26 @@ static int read_subs(struct reader *rd, struct ply_err *err)
 }
 
 /* Kinds that are not known here are passed over. */
-static int add_relation(struct ply_sub_info *s, uint32_t kind, uint32_t group, const char *to)
+static int add_relation(struct catalog_sub *s, uint32_t kind, uint32_t group, const char *to)
 {
 	const char **names;
 	uint32_t *groups;
 
 	if (kind == PLY_REL_PROVIDES) {
-		names = reallocarray((void *)s->provides, s->nprovides + 1, sizeof(*names));
-		if (!names)
+		if (array_grow(&s->info.provides, &s->provides_cap, s->info.nprovides + 1, sizeof(*names)) < 0)
 			return -ENOMEM;
-		names[s->nprovides++] = to;
-		s->provides = names;
+		names = (const char **)s->info.provides;
+		names[s->info.nprovides++] = to;
 	}
 	if (kind != PLY_REL_REQUIRES)
 		return 0;
-	names = reallocarray((void *)s->requires, s->nrequires + 1, sizeof(*names));
-	if (!names)
+	if (array_grow(&s->info.requires, &s->requires_cap, s->info.nrequires + 1, sizeof(*names)) < 0 ||
+	    array_grow(&s->info.require_groups, &s->groups_cap, s->info.nrequires + 1, sizeof(*groups)) < 0)
 		return -ENOMEM;
-	s->requires = names;
-	groups = reallocarray((void *)s->require_groups, s->nrequires + 1, sizeof(*groups));
-	if (!groups)
-		return -ENOMEM;
-	s->require_groups = groups;
-	names[s->nrequires] = to;
-	groups[s->nrequires++] = group;
+	names = (const char **)s->info.requires;
+	groups = (uint32_t *)s->info.require_groups;
+	names[s->info.nrequires] = to;
+	groups[s->info.nrequires++] = group;
 	return 0;
 }
 
@@ -284,7 +280,7 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		r = string(rd, d.to, &to, err);
 		if (r < 0)
 			return r;
-		if (add_relation(&s->info, le32_get(d.kind), le32_get(d.group), to) < 0)
+		if (add_relation(s, le32_get(d.kind), le32_get(d.group), to) < 0)
 			return ply_fail_nomem(err);
 	}
 	return 0;
