@@ -52,9 +52,9 @@ class Case:
 FULL = set("""
     name-slash name-escape name-odd name-twice name-unsorted symlink-then-directory directory-then-symlink cycle-self
     cycle-long-agreed entry-root two-parents entries-shared root-file symlink-parent-agreed symlink-over-directory
-    symlink-absolute file-in-20000-directories name-bomb deep nlink-limit nlink-less size-largest-hole sparse-2-62
+    symlink-absolute name-bomb deep nlink-limit nlink-less size-largest-hole sparse-2-62
     extents-overlap extents-long extents-shared extents-shared-by-many block-shared zstd-bomb zstd-window
-    block-digest xattr-capability xattr-acl xattr-overlay xattr-namespace xattr-many xattr-sets-shared xattr-bomb xattr-large
+    block-digest xattr-capability xattr-acl xattr-overlay xattr-namespace xattr-many xattr-sets-shared xattr-large
     owner-largest mtime-extremes privileges device-huge mark-unknown join-valid join-cycle join-file
     join-index-unsorted join-links join-links-differ join-bomb catalog-name-path catalog-requires-cycle
     catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap section-optional
@@ -240,7 +240,7 @@ def _(s):
     s.node(b"dir").set(data=(1 << 64) - 1, size=2)
 
 
-@simple("root-huge", "a root with all entries there are", waits_for="mend: entry runs")
+@simple("root-huge", "a root with all entries there are, so that it is not sorted", read={0, 1, 4})
 def _(s):
     s.nodes[1].set(data=0, size=len(s.entries))
 
@@ -328,7 +328,7 @@ simple("symlink-outside", "a symlink target behind the heap", extra=lambda: {b"l
     lambda s: s.node(b"link").set(data=len(s.heap) - 2))
 
 
-@case("file-in-20000-directories", "one file named from 20,000 directories, nlink 1", waits_for="mend: back references",
+@case("file-in-20000-directories", "one file named from 20,000 directories, nlink 1",
       budget={"output": 64 << 20})
 def _():
     s = os_sub({b"many": Dir({b"d%05d" % i: Dir({b"f": File(b"")}) for i in range(20000)})})
@@ -376,7 +376,7 @@ def _(s):
     s.node(b"dir/inner").nlink = 0xffffffff
 
 
-@simple("nlink-less", "two names, nlink 1", waits_for="mend: back references")
+@simple("nlink-less", "two names, nlink 1")
 def _(s):
     s.entry(b"dir/second").ref = s.paths[b"dir/inner"]
 
@@ -545,9 +545,10 @@ def _():
     return Image([s])
 
 
-@case("extents-shared-by-many", "4,000 files that share 40,000 rows of EXTENTS", waits_for="mend: quadratic planning",
-      layout={1, 4})
+@case("extents-shared-by-many", "4,000 files that share 40,000 rows of EXTENTS", deep=ANY, layout={1, 4},
+      waits_for="mend: quadratic planning")
 def _():
+    # [1] there is not that much room
     n = 4000
     s = os_sub({b"f%04d" % i: File(b"", size=1) for i in range(n)})
     block = s.add_block(zstd(bytes(BLOCK)), BLOCK)
@@ -714,13 +715,13 @@ def _():
     return Image([s])
 
 
-@case("xattr-bomb", "2,000 files that share one set of 2,000 xattrs", waits_for="mend: xattr sets", deep=ANY,
+@case("xattr-bomb", "20,000 files that share one set of 2,000 xattrs", deep=ANY,
       layout={1, 4}, budget={"output": 64 << 20})
 def _():
-    s = os_sub({b"f%05d" % i: File(b"", xattrs={b"user.x": b""} if i == 0 else {}) for i in range(2000)})
+    s = os_sub({b"f%05d" % i: File(b"", xattrs={b"user.x": b""} if i == 0 else {}) for i in range(20000)})
     s.xattr_sets[1].set(first=len(s.xattrs), count=2000)
     s.xattrs += [Xattr(name=s.string(b"user.%04d" % i)) for i in range(2000)]
-    for i in range(2000):
+    for i in range(20000):
         s.node(b"f%05d" % i).xattrs = 1
     return Image([s])
 
@@ -827,46 +828,46 @@ def _move(j, im, sub, path, index):
 
 
 join_case("join-valid", "the join table as it should be", deep=FINE)(lambda j, im: None)
-join_case("join-node-beyond", "a member that does not exist", waits_for="mend: join tables")(
+join_case("join-node-beyond", "a member that does not exist")(
     lambda j, im: _move(j, im, 1, b"dir", 1 << 40))
 join_case("join-file", "a directory joined with a file", waits_for="mend: join tables")(
     lambda j, im: _move(j, im, 1, b"dir", im.subs[1].paths[b"dir/app.conf"]))
-join_case("join-other", "directories of different names", waits_for="mend: join tables")(
+join_case("join-other", "directories of different names")(
     lambda j, im: _move(j, im, 1, b"dir", im.subs[1].paths[b"opt/app"]))
-join_case("join-cycle", "a directory joined with one above it", waits_for="mend: join tables")(
+join_case("join-cycle", "a directory joined with one above it", layout=ANY)(
     lambda j, im: (_move(j, im, 0, b"dir", im.subs[0].paths[b"dir2/deeper"]),))
-join_case("join-root", "a root joined with a directory below", waits_for="mend: join tables")(
+join_case("join-root", "a root joined with a directory below")(
     lambda j, im: _move(j, im, 1, b"", im.subs[1].paths[b"opt/app"]))
-join_case("join-number", "a member of a sub-image that does not exist", waits_for="mend: join tables")(
+join_case("join-number", "a member of a sub-image that does not exist", layout=ANY, compare=False)(
     lambda j, im: _member(j, im, 1, b"dir").set(ref=77 << 48 | 2))
-join_case("join-number-huge", "a member of number 32767", waits_for="mend: join tables")(
+join_case("join-number-huge", "a member of number 32767")(
     lambda j, im: _member(j, im, 1, b"dir").set(ref=0x7fff << 48 | 2))
-join_case("join-sub-twice", "one sub-image twice in a row", waits_for="mend: join tables")(
+join_case("join-sub-twice", "one sub-image twice in a row")(
     lambda j, im: _member(j, im, 1, b"dir").set(ref=im.subs[0].paths[b"dir2"]))
-join_case("join-one-member", "a row of one member", waits_for="mend: join tables")(
+join_case("join-one-member", "a row of one member")(
     lambda j, im: j.rows[1].set(nmembers=1))
-join_case("join-members-huge", "a row of 2^32 - 1 members", waits_for="mend: join tables")(
+join_case("join-members-huge", "a row of 2^32 - 1 members")(
     lambda j, im: j.rows[1].set(nmembers=0xffffffff))
-join_case("join-members-far", "members at 2^64 - 1", waits_for="mend: join tables")(
+join_case("join-members-far", "members at 2^64 - 1")(
     lambda j, im: j.rows[1].set(first_member=(1 << 64) - 1))
-join_case("join-kind", "a row of kind 200", waits_for="mend: join tables")(lambda j, im: j.rows[1].set(kind=200))
-join_case("join-kind-links", "a directory as a link group", waits_for="mend: join tables")(
+join_case("join-kind", "a row of kind 200")(lambda j, im: j.rows[1].set(kind=200))
+join_case("join-kind-links", "a directory as a link group", layout=ANY)(
     lambda j, im: j.rows[1].set(kind=2))
-join_case("join-children-self", "a row that is its own child", waits_for="mend: join tables")(
+join_case("join-children-self", "a row that is its own child", layout=ANY)(
     lambda j, im: j.rows[1].set(first_child=1, nchildren=1))
-join_case("join-children-huge", "2^64 - 1 children", waits_for="mend: join tables")(
+join_case("join-children-huge", "2^64 - 1 children")(
     lambda j, im: j.rows[0].set(nchildren=(1 << 64) - 1))
-join_case("join-children-missing", "children that are not listed", layout=ANY, waits_for="mend: join tables")(
+join_case("join-children-missing", "children that are not listed", layout=ANY, compare=False)(
     lambda j, im: j.rows[0].set(first_child=0, nchildren=0))
-join_case("join-index-row", "the index leads to a row that does not exist", waits_for="mend: join tables")(
+join_case("join-index-row", "the index leads to a row that does not exist")(
     lambda j, im: j.index[1].set(row=1 << 50))
-join_case("join-index-other", "the index leads to another row", waits_for="mend: join tables")(
+join_case("join-index-other", "the index leads to another row")(
     lambda j, im: j.index[1].set(row=2))
-join_case("join-index-unsorted", "an index in descending order", layout=ANY, waits_for="mend: join tables")(
+join_case("join-index-unsorted", "an index in descending order", layout=ANY)(
     lambda j, im: j.index.reverse())
-join_case("join-index-empty", "an index of no rows", layout=ANY | {3}, waits_for="mend: join tables")(
+join_case("join-index-empty", "an index of no rows", layout=ANY | {3})(
     lambda j, im: j.index.clear())
-join_case("join-index-twice", "an index that names nodes twice", layout=ANY, waits_for="mend: join tables")(
+join_case("join-index-twice", "an index that names nodes twice", layout=ANY)(
     lambda j, im: j.index.extend([r.copy() for r in j.index]))
 
 
@@ -878,7 +879,7 @@ def _():
     return im
 
 
-@case("join-links-differ", "a link group of different content and type", layout=ANY, waits_for="mend: join tables")
+@case("join-links-differ", "a link group of different content and type", layout=ANY)
 def _():
     im = two({b"link1": File(VICTIM)}, {b"link2": Symlink(b"../beside")})
     im.groups = [[(im.subs[0], b"link1"), (im.subs[1], b"link2")]]

@@ -292,19 +292,21 @@ def mountinfo(point):
         return next((line for line in f if line.split()[4] == point), None)
 
 
-def look(top, most=100000):
-    """Everything below @top, as far as it can be read; at most 64 KiB of a file and @most names. Returns the
-    devices."""
+def look(top, most=50000):
+    """Everything below @top, as far as it can be read; at most 64 KiB of a file, and @most names of files and
+    attributes. Returns the devices."""
     stack = [os.open(top, os.O_RDONLY | os.O_DIRECTORY)]
     seen, devices = 0, []
     while stack:
         fd = stack.pop()
         try:
-            os.listxattr(fd)
             names = os.listdir(fd)
+            os.listxattr(fd)
         except OSError:
             names = []
-        for name in names[:most - seen]:
+        for name in names:
+            if seen >= most:
+                break
             seen += 1
             try:
                 st = os.lstat(name, dir_fd=fd)
@@ -316,7 +318,7 @@ def look(top, most=100000):
                 elif stat.S_ISDIR(mode):
                     stack.append(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd))
                 elif stat.S_ISREG(mode):
-                    look_at(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd))
+                    seen += look_at(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=fd))
             except OSError:
                 continue
         os.close(fd)
@@ -325,10 +327,13 @@ def look(top, most=100000):
 
 def look_at(fd):
     try:
-        for key in os.listxattr(fd):
+        keys = os.listxattr(fd)
+        for key in keys[:10]:
             os.getxattr(fd, key)
-        os.pread(fd, 65536, os.lseek(fd, 0, os.SEEK_DATA))
-        os.pread(fd, 65536, max(os.fstat(fd).st_size - 4096, 0))
+        if size := os.fstat(fd).st_size:
+            os.pread(fd, 65536, os.lseek(fd, 0, os.SEEK_DATA))
+            os.pread(fd, 65536, max(size - 4096, 0))
+        return len(keys)
     finally:
         os.close(fd)
 
