@@ -216,7 +216,7 @@ $(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/log.c) $(helpers) $(to
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) -Wl,--wrap=ply_fail_nomem -o $@ $^ $(lib-libs)
 
-tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
+tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/*/test_*.py))
 selected := $(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests))
 to-fuzz  := $(filter $(fuzz),$(selected))
 

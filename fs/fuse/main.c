@@ -140,12 +140,16 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 	return 0;
 }
 
+/* A root that cannot be read makes no mount: it could only be ended by force. */
 static int open_view(struct daemon *d, struct ply_err *err)
 {
+	struct ply_attr root;
 	int r = ply_image_open(d->image_arg, &d->image, err);
 
 	if (r == 0)
 		r = ply_view_open(d->image, d->names, d->nnames, d->options.cache, &d->view, err);
+	if (r == 0)
+		r = ply_view_attr(d->view, PLY_ROOT_INDEX, &root, err);
 	if (r == 0)
 		tree_init(&d->tree, d->view, d->options.default_permissions);
 	return r;
