@@ -3,6 +3,7 @@
 """cost.py WHAT ...: memory and input that a command, a daemon or an image costs
 
     touched FILE                   bytes of FILE that are in the page cache, by mincore(2); root
+    drop FILE                      take FILE out of the page cache
     memory COMMAND...              run it: KiB, its largest resident set
     anonymous PID [COMMAND...]     KiB, anonymous memory of a process: now, or the most while
                                    COMMAND runs, looked at each 10 ms
@@ -38,6 +39,13 @@ def touched(path):
     if libc.mincore(at, size, pages) < 0:
         raise OSError(ctypes.get_errno(), "mincore", path)
     print(sum(b & 1 for b in pages.raw[:-1]) * PAGE)
+
+
+def drop(path):
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
 
 
 def run(command):
@@ -89,7 +97,8 @@ def mount(image, top, path, times="9"):
     print("%.1f %.1f" % (min(took), statistics.median(took)))
 
 
-WHAT = {"touched": touched, "memory": memory, "anonymous": anonymous, "metadata": metadata, "mount": mount}
+WHAT = {"touched": touched, "drop": drop, "memory": memory, "anonymous": anonymous, "metadata": metadata,
+        "mount": mount}
 
 if __name__ == "__main__":
     if len(sys.argv) < 3 or sys.argv[1] not in WHAT:

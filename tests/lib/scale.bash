@@ -6,8 +6,8 @@
 #
 # How much of an image is touched is counted where nothing is read that nobody asked for: on an ext4
 # on a loop device whose readahead is 0, set before the image is opened, so that a fault brings one
-# page and a read its own; mounted anew, so that nothing of the image is in memory; and counted by a
-# mincore() that does not touch what it counts.
+# page and a read its own; after all that is in memory of it has been dropped; and by a mincore()
+# that does not touch what it counts.
 
 cost() { python3 "$PLYFS_TESTS/lib/cost.py" "$@"; }
 
@@ -16,28 +16,20 @@ many_files() { python3 "$PLYFS_TESTS/lib/manyfiles.py" "$@"; }
 # bare_fs DIR SIZE: an empty file system without readahead
 bare_fs()
 {
+	local loop
 	mkdir -p "$1"
 	truncate -s "$2" "$1.ext4"
 	mkfs.ext4 -q -F -O '^has_journal' -b 4096 -E lazy_itable_init=1,nodiscard "$1.ext4"
-	bare_mount "$1"
-}
-
-bare_mount()
-{
-	local loop
 	mount -o loop "$1.ext4" "$1"
 	loop=$(findmnt -no SOURCE "$1")
 	echo 0 >"/sys/block/${loop#/dev/}/queue/read_ahead_kb"
 }
 
-# bare_cold DIR: what lies there is in no cache
-bare_cold() { umount "$1" && bare_mount "$1"; }
-
 # touched_by_stat FS IMAGE PATH: bytes of FS/IMAGE that a mount reads up to the first stat of PATH
 touched_by_stat()
 {
-	bare_cold "$1"
-	[ "$(cost touched "$1/$2")" = 0 ] || { echo "the image is in memory already"; return 1; }
+	cost drop "$1/$2"
+	[ "$(cost touched "$1/$2")" = 0 ] || { echo "the image stays in memory"; return 1; }
 	mounted mnt "$1/$2" >mount.log
 	stat "mnt/$3" >stat.log
 	cost touched "$1/$2"
