@@ -14,6 +14,7 @@
 #   PREFIX=DIR DESTDIR=DIR         of install and uninstall (/usr/local)
 #   TESTS='FILE...'                of check: only these (test sources, *.bats, test_*.py)
 #   SUITE=NAME                     of check-full
+#   W='NAME...' RUNS=N TREE=DIR PEERS=newer   of bench (bench/run --help)
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -45,7 +46,7 @@ build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
 	e2fsprogs mandoc shellcheck procps bsdextrautils
-bench-packages := squashfs-tools squashfuse python3
+bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
 # as the one at hand will do. Not Debian: say what is needed, and let the compiler judge.
@@ -102,7 +103,7 @@ endif
 
 # Written by pkg-config once the packages are there; make starts again after writing it.
 libraries := libzstd libxxhash libcrypto jansson yaml-0.1
-no-config := help clean check-layers check-bare format-check uninstall tools-installed
+no-config := help clean check-layers check-bare format-check uninstall tools-installed bench-results
 ifneq ($(filter-out $(no-config),$(or $(MAKECMDGOALS),all)),)
 include $(B)/config.mk
 endif
@@ -207,8 +208,14 @@ $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
 selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
 
+bench-tools := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
+.SECONDARY: $(call obj,$(wildcard bench/*.c))
+$(B)/bench/%: $(B)/obj/bench/%.o
+	@mkdir -p $(@D)
+	$(Q)$(link) -o $@ $^ $(lib-libs)
+
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(bench-tools) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
@@ -223,8 +230,13 @@ check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (r
 demo: all | $(B)/.packages-test  ## capture, mount, lay out and verify this machine's own /
 	@PLYFS_BUILD=$(abspath $(B)) tests/demo.sh
 
-bench: all | $(B)/.packages-bench  ## figures against the peers
-	@PLYFS_BUILD=$(abspath $(B)) bench/run $(BENCHFLAGS) $(W)
+bench: all $(bench-tools) | $(B)/.packages-bench  ## figures against the peers: W='walk read' for some of them
+	@PLYFS_BUILD=$(abspath $(B)) bench/run $(if $(RUNS),--runs $(RUNS)) $(if $(TREE),--tree '$(TREE)') \
+		$(if $(PEERS),--peers $(PEERS)) $(BENCHFLAGS) $(W)
+
+.PHONY: bench-results
+bench-results:  ## bench/RESULTS.md from the last run
+	@bench/results $(O)/bench/last.json >$(O)/bench/RESULTS.md && mv $(O)/bench/RESULTS.md bench/RESULTS.md
 
 FUZZ_SECONDS ?= 60
 fuzz:  ## run each fuzzer for FUZZ_SECONDS (60), built by clang
@@ -280,4 +292,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src) $(wildcard bench/*.c)))
