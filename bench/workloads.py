@@ -43,6 +43,7 @@ class Bench:
         self.checked = {}       # tool: what became of the tree
         self.mounted = None
         self.broken = set()     # images that could not be made
+        self.nbytes = None      # of the tree, when first asked for
         os.makedirs(self.mnt, exist_ok=True)
 
     def is_wanted(self, tool):
@@ -246,7 +247,9 @@ class Bench:
         return out
 
     def tree_bytes(self):
-        return int(call(["du", "-s", "-B1", self.tree]).split()[0])
+        if self.nbytes is None:
+            self.nbytes = int(call(["du", "-s", "-B1", self.tree]).split()[0])
+        return self.nbytes
 
     def fresh_disk(self):
         self.leave()

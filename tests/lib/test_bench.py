@@ -4,6 +4,7 @@
 files, and leaves nothing behind when it is interrupted. No figure is looked at: only what is counted."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,8 +93,8 @@ def tools_alternate_and_slow_ones_are_not_repeated():
     return got == [["plyfs", "bad", "it", "plyfs", "it"], ["bad"], ["it", "plyfs"], 5, 1, 1, 5, 3], got
 
 
-def run(*args, build=BUILD, **kw):
-    r = subprocess.run([RUN, *args], env={**os.environ, "PLYFS_BUILD": build}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def run(*args, program=RUN, build=BUILD, **kw):
+    r = subprocess.run([program, *args], env={**os.environ, "PLYFS_BUILD": build}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, check=False, **kw)
     return r.returncode, r.stdout.decode(), r.stderr.decode()
 
@@ -101,7 +102,10 @@ def run(*args, build=BUILD, **kw):
 def refusals():
     bad = [run("nosuch"), run("--runs", "0"), run("--many", "x"), run("--tree", "/nosuch"), run("--peers", "all"), run("--tools", "nosuch")]
     if os.geteuid() == 0:
-        bad += [run("walk", user=65534, group=65534, extra_groups=[]), run("walk", build="/nosuch/gcc"), run("walk", build="/x/clang-address")]
+        # a copy, where others can reach it
+        os.chmod(".", 0o755)
+        shutil.copytree(BENCH, "bench")
+        bad += [run("walk", program=os.path.abspath("bench/run"), user=65534, group=65534, extra_groups=[]), run("walk", build="/nosuch/gcc"), run("walk", build="/x/clang-address")]
     else:
         bad.append(run("walk"))
     good = run("--help")
@@ -169,6 +173,8 @@ def main():
     bad, lacks = 0, None
     if os.geteuid():
         lacks = "needs root: mounts"
+    elif not os.access("/proc/sys/vm/drop_caches", os.W_OK):
+        lacks = "drop_caches is not allowed"
     elif not os.path.exists("/dev/fuse"):
         lacks = "there is no /dev/fuse"
     elif "-" in os.path.basename(BUILD):
