@@ -15,6 +15,7 @@
 #   TESTS='FILE...'                of check: only these (test sources, *.bats, test_*.py)
 #   SUITE=NAME                     of check-full
 #   T=NAME S=SECONDS               of fuzz; S= also of check-full SUITE=fuzz
+#   W='NAME...' RUNS=N TREE=DIR PEERS=newer   of bench (bench/run --help)
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -46,7 +47,7 @@ build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
 	e2fsprogs mandoc shellcheck procps bsdextrautils
-bench-packages := squashfs-tools squashfuse python3
+bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
 # as the one at hand will do. Not Debian: say what is needed, and let the compiler judge.
@@ -103,7 +104,7 @@ endif
 
 # Written by pkg-config once the packages are there; make starts again after writing it.
 libraries := libzstd libxxhash libcrypto jansson yaml-0.1
-no-config := help clean check-layers check-bare format-check uninstall tools-installed
+no-config := help clean check-layers check-bare format-check uninstall tools-installed bench-results
 ifneq ($(filter-out $(no-config),$(or $(MAKECMDGOALS),all)),)
 include $(B)/config.mk
 endif
@@ -220,8 +221,14 @@ tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/m
 selected := $(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests))
 to-fuzz  := $(filter $(fuzz),$(selected))
 
+bench-tools := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
+.SECONDARY: $(call obj,$(wildcard bench/*.c))
+$(B)/bench/%: $(B)/obj/bench/%.o
+	@mkdir -p $(@D)
+	$(Q)$(link) -o $@ $^ $(lib-libs)
+
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) $(damage) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
@@ -236,8 +243,13 @@ check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (r
 demo: all | $(B)/.packages-test  ## capture, mount, lay out and verify this machine's own /
 	@PLYFS_BUILD=$(abspath $(B)) tests/demo.sh
 
-bench: all | $(B)/.packages-bench  ## figures against the peers
-	@PLYFS_BUILD=$(abspath $(B)) bench/run $(BENCHFLAGS) $(W)
+bench: all $(bench-tools) | $(B)/.packages-bench  ## figures against the peers: W='walk read' for some of them
+	@PLYFS_BUILD=$(abspath $(B)) bench/run $(if $(RUNS),--runs $(RUNS)) $(if $(TREE),--tree '$(TREE)') \
+		$(if $(PEERS),--peers $(PEERS)) $(BENCHFLAGS) $(W)
+
+.PHONY: bench-results
+bench-results:  ## bench/RESULTS.md from the last run
+	@bench/results $(O)/bench/last.json >$(O)/bench/RESULTS.md && mv $(O)/bench/RESULTS.md bench/RESULTS.md
 
 # Seeds are made by what is built, and follow it.
 $(B)/tests/fuzz/seeds: $(B)/obj/tests/fuzz/seeds.o $(helpers) $(library)
@@ -304,4 +316,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(wildcard bench/*.c)))
