@@ -98,6 +98,7 @@ ifeq ($(SANITIZE),)
 cppflags  += -D_FORTIFY_SOURCE=2
 cflags    += -fstack-protector-strong
 else
+cppflags  += -DPLYFS_SANITIZED
 cflags    += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 ldflags   += -fsanitize=$(SANITIZE)
 endif
