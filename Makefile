@@ -14,6 +14,8 @@
 #   PREFIX=DIR DESTDIR=DIR         of install and uninstall (/usr/local)
 #   TESTS='FILE...'                of check: only these (test sources, *.bats, test_*.py)
 #   SUITE=NAME                     of check-full
+#   T=NAME S=SECONDS               of fuzz; S= also of check-full SUITE=fuzz
+#   W='NAME...' RUNS=N TREE=DIR PEERS=newer   of bench (bench/run --help)
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -45,7 +47,7 @@ build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
 	e2fsprogs mandoc shellcheck procps bsdextrautils
-bench-packages := squashfs-tools squashfuse python3
+bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
 # as the one at hand will do. Not Debian: say what is needed, and let the compiler judge.
@@ -96,13 +98,14 @@ ifeq ($(SANITIZE),)
 cppflags  += -D_FORTIFY_SOURCE=2
 cflags    += -fstack-protector-strong
 else
+cppflags  += -DPLYFS_SANITIZED
 cflags    += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 ldflags   += -fsanitize=$(SANITIZE)
 endif
 
 # Written by pkg-config once the packages are there; make starts again after writing it.
 libraries := libzstd libxxhash libcrypto jansson yaml-0.1
-no-config := help clean check-layers check-bare format-check uninstall tools-installed
+no-config := help clean check-layers check-bare format-check uninstall tools-installed bench-results
 ifneq ($(filter-out $(no-config),$(or $(MAKECMDGOALS),all)),)
 include $(B)/config.mk
 endif
@@ -131,9 +134,10 @@ fuse-src  := $(sort $(wildcard fs/fuse/*.c))
 tools-src := $(sort $(shell find tools -name '*.c'))
 unit-src  := $(sort $(wildcard tests/unit/test_*.c))
 fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-fuzz-help := $(filter-out $(fuzz-src),$(sort $(wildcard tests/fuzz/*.c)))
+fuzz-main := tests/fuzz/driver.c tests/fuzz/seeds.c
+damage-src := $(sort $(wildcard tests/damage/*.c))
 # what several tests share
-helper-src := $(filter-out $(unit-src) $(fuzz-src),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
+helper-src := $(filter-out $(unit-src) $(fuzz-src) $(fuzz-main),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
 man-src   := $(sort $(wildcard tools/man/*.[15]))
 headers   := $(sort $(shell find include fs tools -name '*.h'))
 
@@ -149,12 +153,16 @@ rules     := $(patsubst tools/capture/rules/%,$(B)/share/plyfs/rules/%,$(wildcar
 completion := $(B)/share/bash-completion/completions/plyfs
 helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
+damage    := $(B)/tests/damage/damage
+fuzz      := $(patsubst %.c,$(B)/%,$(fuzz-src))
+fuzz-names := $(patsubst tests/fuzz/fuzz_%.c,%,$(fuzz-src))
 
 all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion) $(rules)  ## the command, the daemon, man pages (default)
 
 $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
 $(call obj,$(tools-src)): extra = -Itools
-$(call obj,$(unit-src) $(fuzz-src) $(helper-src)): extra = -Itools -Itests
+$(call obj,$(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src)): extra = -Itools -Itests
+$(call obj,$(damage-src)): extra = $(fuse-cflags) -Ifs/fuse -Itools -Itests
 $(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  CC      $<')
@@ -204,18 +212,31 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
-tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
-selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
+# The daemon's operations without libfuse: the test replies itself.
+$(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -Wl,--wrap=ply_fail_nomem -o $@ $^ $(lib-libs)
+
+tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/*/test_*.py))
+selected := $(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests))
+to-fuzz  := $(filter $(fuzz),$(selected))
+
+bench-tools := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
+.SECONDARY: $(call obj,$(wildcard bench/*.c))
+$(B)/bench/%: $(B)/obj/bench/%.o
+	@mkdir -p $(@D)
+	$(Q)$(link) -o $@ $^ $(lib-libs)
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
 check-full: all | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
-	@PLYFS_BUILD=$(abspath $(B)) tests/full.sh $(SUITE)
+	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)
 	@tests/bare.sh
@@ -223,23 +244,39 @@ check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (r
 demo: all | $(B)/.packages-test  ## capture, mount, lay out and verify this machine's own /
 	@PLYFS_BUILD=$(abspath $(B)) tests/demo.sh
 
-bench: all | $(B)/.packages-bench  ## figures against the peers
-	@PLYFS_BUILD=$(abspath $(B)) bench/run $(BENCHFLAGS) $(W)
+bench: all $(bench-tools) | $(B)/.packages-bench  ## figures against the peers: W='walk read' for some of them
+	@PLYFS_BUILD=$(abspath $(B)) bench/run $(if $(RUNS),--runs $(RUNS)) $(if $(TREE),--tree '$(TREE)') \
+		$(if $(PEERS),--peers $(PEERS)) $(BENCHFLAGS) $(W)
 
-FUZZ_SECONDS ?= 60
-fuzz:  ## run each fuzzer for FUZZ_SECONDS (60), built by clang
-	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined fuzz-run
-.PHONY: fuzz-run
-fuzz-run: $(patsubst %.c,$(B)/%,$(fuzz-src))
-	@[ -n '$^' ] || { echo 'no fuzzers in tests/fuzz' >&2; exit 1; }
-	@for f in $^; do \
-		corpus=$(O)/corpus/$${f##*/}; mkdir -p $$corpus; \
-		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
-		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$corpus/../ $$corpus || exit 1; \
-	done
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(helpers) $(toolkit) $(library)
+.PHONY: bench-results
+bench-results:  ## bench/RESULTS.md from the last run
+	@bench/results $(O)/bench/last.json >$(O)/bench/RESULTS.md && mv $(O)/bench/RESULTS.md bench/RESULTS.md
+
+# Seeds are made by what is built, and follow it.
+$(B)/tests/fuzz/seeds: $(B)/obj/tests/fuzz/seeds.o $(helpers) $(library)
 	@mkdir -p $(@D)
-	$(Q)$(link) -fsanitize=fuzzer -o $@ $^ $(lib-libs)
+	$(Q)$(link) -o $@ $^ $(lib-libs)
+$(B)/tests/fuzz/seeds.made: tests/fuzz/seeds.py tests/lib/small.py $(B)/tests/fuzz/seeds $(plyfs) $(rules) | $(B)/.packages-test
+	@$(if $(V),,echo '  SEEDS   $(B)/tests/fuzz/inputs')
+	$(Q)tests/fuzz/seeds.py $(B) $(@D)/inputs
+	@touch $@
+
+# By libFuzzer, where SANITIZE says so; else by driver.c, with the same inputs.
+fuzz-engine := $(if $(findstring fuzzer,$(SANITIZE)),-fsanitize=fuzzer,$(B)/obj/tests/fuzz/driver.o)
+$(fuzz): $(B)/tests/fuzz/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(filter %.o,$(fuzz-engine)) $(helpers) $(toolkit) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) $(filter -%,$(fuzz-engine)) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(lib-libs)
+
+.PHONY: fuzz-run $(addprefix fuzz-run-,$(fuzz-names))
+fuzz:  ## fuzz by clang's libFuzzer: T=NAME only that target, S=SECONDS for each (60); -j runs several
+	@for t in $(T); do case ' $(fuzz-names) ' in *" $$t "*) ;; *) \
+		echo "make fuzz: there is no target $$t; there are: $(fuzz-names)" >&2; exit 2;; esac; done
+	@case '$(or $(S),60)' in *[!0-9]*) echo 'make fuzz: S= takes seconds, not $(S)' >&2; exit 2;; esac
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined fuzz-run
+fuzz-run: $(addprefix fuzz-run-,$(or $(T),$(fuzz-names)))
+$(addprefix fuzz-run-,$(fuzz-names)): fuzz-run-%: $(B)/tests/fuzz/fuzz_% $(B)/tests/fuzz/seeds.made
+	@tests/fuzz/run.sh $< $(O)/fuzz $(or $(S),60)
 
 # --- judgement of the sources ---------------------------------------------------------------------
 
@@ -254,7 +291,7 @@ hdr-check: | $(B)/.packages-build  ## every header compiles alone
 	done; echo 'hdr-check: $(words $(headers)) headers compile alone'
 
 format-check:  ## clang-format agrees with the sources
-	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)
+	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src)
 
 # --- install --------------------------------------------------------------------------------------
 
@@ -280,4 +317,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(wildcard bench/*.c)))

@@ -29,6 +29,7 @@ struct dump {
 	struct buf buf;
 	bool any;                  /* something was printed: JSON needs commas */
 	bool damaged, known_sub, known_section;
+	uint64_t xattrs_left;      /* rows that the sets still to come can have, since they share none */
 	struct ply_err err;        /* the last failure */
 };
 
@@ -334,6 +335,12 @@ static void print_set(struct dump *d, struct sub *s, uint64_t i)
 	memcpy(&row, p, sizeof(row));
 	xattr_set_to_text(&d->text, i, &row);
 	flush(d);
+	if (n > d->xattrs_left) {
+		ply_fail(&d->err, -EUCLEAN, PLY_R_XATTR_FIELD, "the set shares xattrs with others");
+		damaged(d, "xattr-set", &i);
+		return;
+	}
+	d->xattrs_left -= n;
 	for (uint32_t k = 0; k < n; k++) {
 		uint64_t at = le64_get(row.first) + k;
 		struct sub_xattr x;
@@ -373,6 +380,7 @@ static void dump_sub(struct dump *d, uint64_t off, struct sub *s)
 {
 	const struct sub_limits *lim = sub_limits(s);
 
+	d->xattrs_left = lim->xattrs;
 	segment_head(d, off, meta_segment(sub_meta(s)));
 	each(d, s, "NODES", 1, lim->nodes, print_node);
 	each(d, s, "ENTRIES", 0, lim->entries, print_entry);
@@ -419,6 +427,7 @@ static int dump_node(struct dump *d, struct sub *s, uint64_t index)
 	} else {
 		damaged(d, "owner-pair", &(uint64_t){ n.owner });
 	}
+	d->xattrs_left = sub_limits(s)->xattrs;
 	if (n.xattrs)
 		print_set(d, s, n.xattrs);
 	if (S_ISDIR(n.mode))

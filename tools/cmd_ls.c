@@ -2,8 +2,9 @@
 /*
  * plyfs ls: a selection's directories as ls(1) shows them, from the metadata alone.
  *
- * One directory at a time is kept in memory, sorted bytewise; JSON is printed while it
- * comes. Names are escaped in pipes too, so that a line is a file whatever its name is;
+ * One directory at a time is kept in memory, sorted bytewise: 24 bytes and the name for each of its
+ * files, so -l asks for what it prints twice, for the widths first; JSON is printed while it comes.
+ * Of directories that are still to come, only the paths are kept. Names are escaped in pipes too, so that a line is a file whatever its name is;
  * -0 gives the bytes. A file whose metadata is damaged is told, and the others follow.
  */
 #include <errno.h>
@@ -22,16 +23,24 @@
 #include "verbs.h"
 
 struct row {
-	char *name;
+	size_t name;               /* in listing.names, NUL-terminated */
 	uint64_t ino;
-	size_t len;
+	uint32_t len;
+	uint8_t type;
 };
 
 struct listing {
+	struct ls *ls;
 	struct row *rows;
 	size_t n, cap;
+	struct buf names;
 	bool failed;
 };
+
+static const char *name_of(const struct listing *l, const struct row *row)
+{
+	return (const char *)l->names.data + row->name;
+}
 
 /* Directories that are still to be listed, the next one last. */
 struct todo {
@@ -45,33 +54,45 @@ struct ls {
 	struct show_array json;
 	struct todo *todo;
 	size_t ntodo, todo_cap;
+	uint64_t rows;             /* of ENTRIES that were looked at */
 	int code;
 };
 
 static void listing_done(struct listing *l)
 {
-	for (size_t i = 0; i < l->n; i++)
-		free(l->rows[i].name);
+	buf_done(&l->names);
 	free(l->rows);
+}
+
+static int count_row(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err)
+{
+	struct ls *ls = ((struct listing *)ctx)->ls;
+
+	(void)e;
+	(void)hidden;
+	return ++ls->rows <= view_entries(ls->view) ? 0 : view_too_many(err);
 }
 
 static int collect(void *ctx, const struct ply_dirent *de)
 {
 	struct listing *l = ctx;
-	char *name = strndup(de->name, de->len);
+	size_t at = l->names.len;
 
-	if (!name || array_grow(&l->rows, &l->cap, l->n + 1, sizeof(*l->rows)) < 0) {
-		free(name);
+	if (buf_add(&l->names, de->name, de->len) < 0 || buf_add(&l->names, "", 1) < 0 ||
+	    array_grow(&l->rows, &l->cap, l->n + 1, sizeof(*l->rows)) < 0) {
 		l->failed = true;
 		return 1;
 	}
-	l->rows[l->n++] = (struct row){ .name = name, .ino = de->ino, .len = de->len };
+	l->rows[l->n++] = (struct row){ .name = at, .ino = de->ino, .len = (uint32_t)de->len,
+					.type = de->type };
 	return 0;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_name(const void *a, const void *b, void *names)
 {
-	return strcmp(((const struct row *)a)->name, ((const struct row *)b)->name);
+	const char *const *base = names;
+
+	return strcmp(*base + ((const struct row *)a)->name, *base + ((const struct row *)b)->name);
 }
 
 /* Owner and group, with the names that the image has for them. */
@@ -224,33 +245,33 @@ static char *join(const char *dir, const char *name)
 
 static int print_long(struct ls *ls, const struct listing *l, const char *dir, struct ply_err *err)
 {
-	struct columns *lines = calloc(l->n + 1, sizeof(*lines));
 	int width[COLUMNS] = { 0 };
+	struct columns line;
 
-	if (!lines)
-		return ply_fail_nomem(err);
 	for (size_t i = 0; i < l->n; i++) {
-		if (make_columns(ls, l->rows[i].name, l->rows[i].ino, &lines[i], err) < 0) {
-			_cleanup_free_ char *path = join(dir, l->rows[i].name);
+		const char *name = name_of(l, &l->rows[i]);
+		int r = make_columns(ls, name, l->rows[i].ino, &line, err);
 
-			columns_done(&lines[i]);
-			lines[i] = (struct columns){ 0 };
-			complain(ls, path ? path : l->rows[i].name, err);
-			continue;
+		for (int c = 0; r == 0 && c < COLUMNS; c++)
+			width[c] = MAX(width[c], (int)strlen(line.text[c]));
+		columns_done(&line);
+		if (r == -ENOMEM)
+			return r;
+		if (r < 0) {
+			_cleanup_free_ char *path = join(dir, name);
+
+			complain(ls, path ? path : name, err);
 		}
-		for (int c = 0; c < COLUMNS; c++)
-			width[c] = MAX(width[c], (int)strlen(lines[i].text[c]));
 	}
 	for (size_t i = 0; i < l->n; i++) {
-		char *const *t = lines[i].text;
+		char *const *t = line.text;
 
-		if (lines[i].tail)
+		if (make_columns(ls, name_of(l, &l->rows[i]), l->rows[i].ino, &line, err) == 0)
 			printf("%s %*s %-*s %-*s %*s %s %s\n", t[MODE], width[LINKS], t[LINKS],
 			       width[USER], t[USER], width[GROUP], t[GROUP], width[SIZE], t[SIZE],
-			       t[TIME], lines[i].tail);
-		columns_done(&lines[i]);
+			       t[TIME], line.tail);
+		columns_done(&line);
 	}
-	free(lines);
 	return 0;
 }
 
@@ -260,7 +281,8 @@ static int print_rows(struct ls *ls, const struct listing *l, const char *dir, s
 		return print_long(ls, l, dir, err);
 	for (size_t i = 0; i < l->n; i++) {
 		const struct row *row = &l->rows[i];
-		_cleanup_free_ char *path = join(dir, row->name), *shown = NULL;
+		const char *name = name_of(l, row);
+		_cleanup_free_ char *path = join(dir, name), *shown = NULL;
 
 		if (!path)
 			return ply_fail_nomem(err);
@@ -268,10 +290,10 @@ static int print_rows(struct ls *ls, const struct listing *l, const char *dir, s
 			if (print_json(ls, path, row->ino, err) < 0)
 				complain(ls, path, err);
 		} else if (ls->null) {
-			fwrite(ls->recursive ? path : row->name, 1,
-			       strlen(ls->recursive ? path : row->name) + 1, stdout);
+			fwrite(ls->recursive ? path : name, 1,
+			       strlen(ls->recursive ? path : name) + 1, stdout);
 		} else {
-			shown = escape_name(row->name, row->len);
+			shown = escape_name(name, row->len);
 			if (!shown)
 				return ply_fail_nomem(err);
 			puts(shown);
@@ -293,21 +315,17 @@ static int add_todo(struct ls *ls, char *path, uint64_t ino, struct ply_err *err
 /* Child directories of @dir go on the stack, the first on top. */
 static int push_children(struct ls *ls, const struct listing *l, const char *dir, struct ply_err *err)
 {
-	for (size_t i = l->n; i--;) {
-		struct ply_attr a;
-
-		if (ply_view_attr(ls->view, l->rows[i].ino, &a, NULL) < 0 || !S_ISDIR(a.mode))
-			continue;
-		if (add_todo(ls, join(dir, l->rows[i].name), l->rows[i].ino, err) < 0)
+	for (size_t i = l->n; i--;)
+		if (l->rows[i].type == S_IFDIR >> 12 &&
+		    add_todo(ls, join(dir, name_of(l, &l->rows[i])), l->rows[i].ino, err) < 0)
 			return -ENOMEM;
-	}
 	return 0;
 }
 
 static int list_dir(struct ls *ls, const char *path, uint64_t ino, struct ply_err *err)
 {
-	struct listing l = { 0 };
-	int r = ply_view_readdir(ls->view, ino, 0, collect, &l, err);
+	struct listing l = { .ls = ls };
+	int r = view_own(view_readdir(ls->view, ino, 0, collect, count_row, &l, err), err);
 
 	if (l.failed)
 		r = ply_fail_nomem(err);
@@ -316,7 +334,7 @@ static int list_dir(struct ls *ls, const char *path, uint64_t ino, struct ply_er
 		r = 0;
 	}
 	if (r == 0 && l.n) {
-		qsort(l.rows, l.n, sizeof(*l.rows), by_name);
+		qsort_r(l.rows, l.n, sizeof(*l.rows), by_name, &l.names.data);
 		r = print_rows(ls, &l, path, err);
 	}
 	if (r == 0 && ls->recursive)
@@ -337,9 +355,10 @@ static int list(struct ls *ls, const char *path, struct ply_err *err)
 	if (r < 0)
 		return r;
 	if (!S_ISDIR(a.mode)) {
-		struct row row = { (char *)path, ino, strlen(path) };
+		struct row row = { .ino = ino, .len = (uint32_t)strlen(path) };
 
-		return print_rows(ls, &(struct listing){ .rows = &row, .n = 1 }, "", err);
+		return print_rows(ls, &(struct listing){ .rows = &row, .n = 1, .names.data = (uint8_t *)path },
+				  "", err);
 	}
 	r = add_todo(ls, strdup(path), ino, err);
 	while (r == 0 && ls->ntodo) {

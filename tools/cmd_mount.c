@@ -57,11 +57,13 @@ static char *absolute(const char *path)
 }
 
 static int command_line(const char *daemon, const struct cli_list *names,
-			const struct cli_list *options, const char *image, const char *dir,
-			struct cli_list *ret)
+			const struct cli_list *options, bool no_sandbox, const char *image,
+			const char *dir, struct cli_list *ret)
 {
 	int r = cli_list_add(ret, daemon) | cli_list_add(ret, "--status") | cli_list_add(ret, "3");
 
+	if (no_sandbox)
+		r |= cli_list_add(ret, "--no-sandbox");
 	for (size_t i = 0; i < names->n; i++)
 		r |= cli_list_add(ret, "-s") | cli_list_add(ret, names->v[i]);
 	for (size_t i = 0; i < options->n; i++)
@@ -126,13 +128,16 @@ static const char *value_of(const char *text, const char *key)
 }
 
 static int understand(const struct buf *said, pid_t pid, struct cli_list *selected,
-		      struct ply_err *err)
+		      struct cli_list *confined, struct ply_err *err)
 {
 	const char *text = (const char *)said->data, *end = text + said->len, *v;
 
 	for (; text < end && memchr(text, '\0', (size_t)(end - text)); text += strlen(text) + 1) {
 		if ((v = value_of(text, MNT_STATUS_SELECTED))) {
 			if (cli_list_add(selected, v) < 0)
+				return ply_fail_nomem(err);
+		} else if ((v = value_of(text, MNT_STATUS_CONFINED))) {
+			if (cli_list_add(confined, v) < 0)
 				return ply_fail_nomem(err);
 		} else if ((v = value_of(text, MNT_STATUS_WARNING))) {
 			cli_note("warning: %s", v);
@@ -150,29 +155,39 @@ static int understand(const struct buf *said, pid_t pid, struct cli_list *select
 	return died(pid, err);
 }
 
-static int report(const char *image, const char *dir, pid_t pid, const struct cli_list *selected)
+static json_t *strings(const struct cli_list *l)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		json_array_append_new(a, json_string(l->v[i]));
+	return a;
+}
+
+static int report(const char *image, const char *dir, pid_t pid, const struct cli_list *selected,
+		  const struct cli_list *confined)
 {
 	_cleanup_free_ char *path = realpath(dir, NULL);
-	json_t *names = json_array();
 
 	if (!path)
 		path = strdup(dir);
-	for (size_t i = 0; i < selected->n; i++)
-		json_array_append_new(names, json_string(selected->v[i]));
-	return cli_print_json(json_pack("{s:o, s:o, s:o, s:i}", "image",
+	return cli_print_json(json_pack("{s:o, s:o, s:o, s:i, s:o}", "image",
 					cli_json_name(image, strlen(image)), "mountpoint",
 					path ? cli_json_name(path, strlen(path)) : NULL, "selected",
-					names, "pid", (int)pid));
+					strings(selected), "pid", (int)pid, "confined",
+					strings(confined)));
 }
 
 int cmd_mount(int argc, char **argv)
 {
 	_cleanup_list_ struct cli_list names = { 0 }, options = { 0 };
-	_cleanup_list_ struct cli_list command = { 0 }, selected = { 0 };
+	_cleanup_list_ struct cli_list command = { 0 }, selected = { 0 }, confined = { 0 };
+	bool no_sandbox = false;
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&names),
 		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page",
 		  CLI_LIST, &options },
+		{ "no-sandbox", 0, NULL, "do not confine the daemon: to debug it", CLI_FLAG, &no_sandbox },
 		CLI_JSON,
 		CLI_END
 	};
@@ -193,14 +208,15 @@ int cmd_mount(int argc, char **argv)
 	image = absolute(args.v[0]);
 	r = find_daemon(daemon, &err);
 	if (r == 0 &&
-	    (!image || command_line(daemon, &names, &options, image, args.v[1], &command)))
+	    (!image ||
+	     command_line(daemon, &names, &options, no_sandbox, image, args.v[1], &command)))
 		r = ply_fail_nomem(&err);
 	if (r == 0)
 		r = run(&command, &pid, &said, &err);
 	if (r == 0)
-		r = understand(&said, pid, &selected, &err);
+		r = understand(&said, pid, &selected, &confined, &err);
 	if (r < 0)
 		return cli_fail(&err);
 	tell_selection(&selected, &names);
-	return cli_json ? report(image, args.v[1], pid, &selected) : EXIT_DONE;
+	return cli_json ? report(image, args.v[1], pid, &selected, &confined) : EXIT_DONE;
 }

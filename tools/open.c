@@ -6,12 +6,18 @@
 
 #include "base/buf.h"
 
+static void tell_warning(const struct ply_image *image)
+{
+	if (ply_image_warning(image))
+		cli_note("warning: %s", ply_image_warning(image));
+}
+
 int open_image(const char *path, struct ply_image **ret, struct ply_err *err)
 {
 	int r = ply_image_open(path, ret, err);
 
-	if (r == 0 && ply_image_warning(*ret))
-		cli_note("warning: %s", ply_image_warning(*ret));
+	if (r == 0)
+		tell_warning(*ret);
 	return r;
 }
 
@@ -36,14 +42,13 @@ void tell_selection(const struct cli_list *selected, const struct cli_list *name
 	buf_done(&added);
 }
 
-int open_view(const char *path, const struct cli_list *names, struct opened *ret, struct ply_err *err)
+static int select_from(struct ply_image *image, const struct cli_list *names, struct opened *ret,
+		       struct ply_err *err)
 {
 	_cleanup_list_ struct cli_list selected = { 0 };
-	struct opened o = { 0 };
-	int r = open_image(path, &o.image, err);
+	struct opened o = { .image = image };
+	int r = ply_view_open(o.image, names->v, names->n, 0, &o.view, err);
 
-	if (r == 0)
-		r = ply_view_open(o.image, names->v, names->n, 0, &o.view, err);
 	if (r < 0) {
 		opened_done(&o);
 		return r;
@@ -54,6 +59,28 @@ int open_view(const char *path, const struct cli_list *names, struct opened *ret
 	tell_selection(&selected, names);
 	*ret = o;
 	return 0;
+}
+
+int open_view(const char *path, const struct cli_list *names, struct opened *ret, struct ply_err *err)
+{
+	struct ply_image *image;
+	int r = open_image(path, &image, err);
+
+	return r < 0 ? r : select_from(image, names, ret, err);
+}
+
+int open_view_io(const char *path, struct io *io, uint64_t generation, const struct cli_list *names,
+		 struct opened *ret, struct ply_err *err)
+{
+	struct ply_image *image;
+	int r = ply_image_open_io(io, generation, &image, err);
+
+	if (r < 0) {
+		ply_err_prefix(err, "%s", path);
+		return r;
+	}
+	tell_warning(image);
+	return select_from(image, names, ret, err);
 }
 
 void opened_done(struct opened *o)

@@ -29,6 +29,7 @@
  */
 #define MNT_STATUS_SELECTED "selected"   /* a sub-image, in order of rank */
 #define MNT_STATUS_WARNING  "warning"
+#define MNT_STATUS_CONFINED "confined"   /* a part of its sandbox that stands */
 #define MNT_STATUS_ERROR    "error"      /* "ERRNO REASON MESSAGE": two numbers of struct ply_err */
 #define MNT_STATUS_READY    "ready"      /* the mount is usable */
 

@@ -282,7 +282,7 @@ void xattr_to_text(struct text *t, uint64_t i, const char *name, size_t name_len
 	text_begin(t, "xattr", &i);
 	text_name(t, "name", name, name_len);
 	text_u64(t, "value_bytes", value_len);
-	text_hex(t, "value", value, value_len);
+	text_hex(t, "value", value, MIN(value_len, TEXT_CUT));
 	text_end(t);
 }
 
@@ -332,11 +332,17 @@ static void string(struct text *t, const char *name, struct ply_disk_string d,
 		   const struct text_strings *s)
 {
 	uint32_t off = le32_get(d.off), len = le32_get(d.len);
+	char bytes[64];
 
-	if (off > s->len || len > s->len - off)
+	if (off > s->len || len > s->len - off) {
 		text_word(t, name, "DAMAGED");
-	else
-		text_name(t, name, s->bytes + off, len);
+		return;
+	}
+	text_name(t, name, s->bytes + off, MIN(len, TEXT_CUT));
+	if (len > TEXT_CUT) {
+		snprintf(bytes, sizeof(bytes), "%s_bytes", name);
+		text_u64(t, bytes, len);
+	}
 }
 
 void catalog_head_to_text(struct text *t, const struct ply_disk_catalog_head *h,

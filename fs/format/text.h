@@ -49,6 +49,9 @@ void join_row_to_text(struct text *t, uint64_t i, const struct ply_disk_join_row
 void join_member_to_text(struct text *t, uint64_t i, const struct ply_disk_join_member *m);
 void join_index_to_text(struct text *t, uint64_t i, const struct ply_disk_join_index *x);
 
+/* Strings and values of more bytes are cut there, and their length follows: many rows can share one. */
+#define TEXT_CUT 1024u
+
 /* Rows of the catalog; @strings are the bytes of STRINGS. */
 struct text_strings {
 	const char *bytes;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include <time.h>
 
 #include "base/util.h"
 
@@ -22,7 +23,8 @@ void log_init(bool foreground)
 {
 	to_stderr = foreground;
 	if (!foreground)
-		openlog("plyfs-fuse", LOG_PID, LOG_DAEMON);
+		openlog("plyfs-fuse", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	tzset();                   /* now, since it opens a file */
 }
 
 void log_error(const char *fmt, ...)

@@ -3,17 +3,21 @@
  * plyfs-fuse: the daemon behind one mount. `plyfs mount` executes it, with the image that
  * it serves on its command line; nothing else links libfuse.
  *
- *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--status FD] IMAGE DIR
+ *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] IMAGE DIR
  *
  * It stays one process with one pid: instead of forking into the background it
  * leaves the session and terminal of its parent, and the parent goes when it hears on the
  * status pipe (base/mnt.h) that the mount is usable, or why it is not. If nobody is
  * there to hear it, the mount is taken back.
  *
- * The main thread opens, mounts, starts the others, and then waits: for a signal to
- * end, for the control socket, for the end of the mount, and for the time to give
- * cached blocks back. It holds no descriptor and no directory of the file system below
- * the mount point.
+ * The main thread opens, mounts, confines itself (base/sandbox.h), starts the others, and
+ * then waits: for a signal to end, for the control socket, for the end of the mount, and
+ * for the time to give cached blocks back. It holds no descriptor and no directory of the
+ * file system below the mount point.
+ *
+ * Confined, it has no capability, opens no file, and is left with the system calls of
+ * answering: what it needs later is open before (image, /dev/fuse, control socket, syslog),
+ * and a child keeps the right to unmount (unmounter.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/mnt.h"
+#include "base/sandbox.h"
 #include "base/util.h"
 #include "control.h"
 #include "log.h"
@@ -36,6 +41,7 @@
 #include "options.h"
 #include "plyfs/version.h"
 #include "serve.h"
+#include "unmounter.h"
 
 #define READAHEAD_KIB 1024         /* measured: 1 MiB requests; more gains nothing */
 #define IDLE_MS       10000        /* a block not used for so long is given back */
@@ -45,7 +51,7 @@ struct daemon {
 	const char **names;        /* the selection: pieces of argv */
 	size_t nnames, names_cap;
 	struct options options;
-	bool foreground;
+	bool foreground, no_sandbox;
 	int status_fd;             /* -1: nobody waits */
 
 	struct ply_image *image;
@@ -53,6 +59,7 @@ struct daemon {
 	struct tree tree;
 	struct mnt_place place;
 	bool is_mounted;
+	struct unmounter unmounter;
 	struct serve *serve;
 	int control_fd, signal_fd;
 };
@@ -98,7 +105,7 @@ static void tell_selection(struct daemon *d)
 static int usage(struct daemon *d, struct ply_err *err)
 {
 	ply_fail(err, -EINVAL, PLY_R_USAGE,
-		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--status FD] IMAGE DIR");
+		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] IMAGE DIR");
 	return give_up(d, err);
 }
 
@@ -114,7 +121,8 @@ static int add_names(struct daemon *d, char *text, struct ply_err *err)
 
 static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 {
-	static const struct option longs[] = { { "status", required_argument, NULL, 'S' }, { 0 } };
+	static const struct option longs[] = { { "status", required_argument, NULL, 'S' },
+					       { "no-sandbox", no_argument, NULL, 'N' }, { 0 } };
 	int c, r = 0;
 
 	opterr = 0;
@@ -127,25 +135,32 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 			r = options_parse(optarg, &d->options, err);
 		else if (c == 'S')
 			d->status_fd = atoi(optarg);
+		else if (c == 'N')
+			d->no_sandbox = true;
 		else
 			return usage(d, err);
 	}
+	if (r == 0)
+		r = options_complete(&d->options, geteuid() == 0, err);
 	if (r < 0)
 		return give_up(d, err);
 	if (argc - optind != 2)
 		return usage(d, err);
 	d->image_arg = argv[optind];
 	d->dir = argv[optind + 1];
-	options_complete(&d->options, geteuid() == 0);
 	return 0;
 }
 
+/* A root that cannot be read makes no mount: it could only be ended by force. */
 static int open_view(struct daemon *d, struct ply_err *err)
 {
+	struct ply_attr root;
 	int r = ply_image_open(d->image_arg, &d->image, err);
 
 	if (r == 0)
 		r = ply_view_open(d->image, d->names, d->nnames, d->options.cache, &d->view, err);
+	if (r == 0)
+		r = ply_view_attr(d->view, PLY_ROOT_INDEX, &root, err);
 	if (r == 0)
 		tree_init(&d->tree, d->view, d->options.default_permissions);
 	return r;
@@ -180,8 +195,10 @@ static int block_signals(struct daemon *d, struct ply_err *err)
 static int start(struct daemon *d, struct ply_err *err)
 {
 	_cleanup_free_ char *from = NULL;
-	int fd, r = block_signals(d, err);
+	int fd, r = unmounter_start(&d->unmounter, err);
 
+	if (r == 0)
+		r = block_signals(d, err);
 	if (r == 0)
 		r = open_view(d, err);
 	if (r < 0)
@@ -193,31 +210,54 @@ static int start(struct daemon *d, struct ply_err *err)
 		return r;
 	d->is_mounted = true;
 	r = serve_new(fd, &d->tree, &d->serve, err);
+	if (r == 0)
+		r = unmounter_tell(&d->unmounter, &d->place, err);
 	if (r < 0)
 		return r;
 	/* the name may be taken, by anybody: no reason to refuse the mount */
 	if (control_open(d->place.major, d->place.minor, &d->control_fd, err) < 0)
 		tell(d, MNT_STATUS_WARNING, err->msg);
 	mount_readahead(&d->place, READAHEAD_KIB);
-	log_init(d->foreground);
-	return serve_start(d->serve, (unsigned)d->options.threads, err);
+	return 0;
 }
 
-/* Away from the terminal and the directory of the parent, which goes now. */
+/* Away from the terminal and the directory of the parent. */
 static int settle(struct daemon *d, struct ply_err *err)
 {
 	int null;
 
 	if (chdir("/") < 0)
 		return ply_fail_sys(err, -errno, "/");
+	log_init(d->foreground);
+	if (d->foreground)
+		return 0;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd <= 2; fd++)
+		if (null < 0 || dup2(null, fd) < 0)
+			return ply_fail_sys(err, -errno, "/dev/null");
+	close(null);
+	return 0;
+}
+
+/* The last before the first byte is served: no file is opened after it, and threads inherit it. */
+static void confine(struct daemon *d)
+{
+	const struct sandbox allow = { .syscalls = SANDBOX_SOCKETS };
+	unsigned has = d->no_sandbox ? 0 : sandbox_enter(&allow);
+	const char *name;
+
+	for (unsigned i = 0; (name = sandbox_name(has, i)); i++)
+		tell(d, MNT_STATUS_CONFINED, name);
+}
+
+/* Then the parent goes. */
+static int begin(struct daemon *d, struct ply_err *err)
+{
+	int r = serve_start(d->serve, (unsigned)d->options.threads, err);
+
+	if (r < 0)
+		return r;
 	tell_selection(d);
-	if (!d->foreground) {
-		null = open("/dev/null", O_RDWR | O_CLOEXEC);
-		for (int fd = 0; fd <= 2; fd++)
-			if (null < 0 || dup2(null, fd) < 0)
-				return ply_fail_sys(err, -errno, "/dev/null");
-		close(null);
-	}
 	if (tell(d, MNT_STATUS_READY, "") < 0)
 		return ply_fail(err, -EPIPE, PLY_R_CANCELLED, "whoever wanted the mount is gone");
 	if (d->status_fd >= 0)
@@ -256,14 +296,19 @@ static void watch(struct daemon *d)
 static void finish(struct daemon *d)
 {
 	/* not by a device number that may be another's by now */
-	if (d->is_mounted && (!d->serve || serve_is_connected(d->serve)))
-		mount_end(&d->place);
+	if (d->is_mounted && (!d->serve || serve_is_connected(d->serve))) {
+		int r = unmounter_unmount(&d->unmounter);
+
+		if (r < 0)
+			log_error("cannot unmount: %s", strerror(-r));
+	}
 	d->serve = serve_free(d->serve);
 	cleanup_close(&d->control_fd);
 	cleanup_close(&d->signal_fd);
 	d->view = ply_view_close(d->view);
 	d->image = ply_image_close(d->image);
 	free(d->names);
+	unmounter_done(&d->unmounter);
 }
 
 /* Nothing but the status pipe is inherited: whoever waits for the end of some other pipe of
@@ -288,10 +333,15 @@ int main(int argc, char **argv)
 		setsid();
 	/* cached blocks come from mmap, so that giving one back gives it back */
 	mallopt(M_MMAP_THRESHOLD, PLY_BLOCK_SIZE / 2);
-	if (start(&d, &err) < 0 || settle(&d, &err) < 0)
+	if (start(&d, &err) == 0 && settle(&d, &err) == 0) {
+		confine(&d);
+		if (begin(&d, &err) == 0)
+			watch(&d);
+		else
+			code = give_up(&d, &err);
+	} else {
 		code = give_up(&d, &err);
-	else
-		watch(&d);
+	}
 	finish(&d);
 	return code;
 }

@@ -22,15 +22,19 @@ static const struct {
 	const char *name;
 	enum type type;
 	size_t off;                /* in struct options */
+	size_t opposite;           /* the flag that it takes back; 0, which is ro: none */
 } table[] = {
-	{ "ro", FLAG, offsetof(struct options, ro) },
-	{ "nodev", FLAG, offsetof(struct options, nodev) },
-	{ "nosuid", FLAG, offsetof(struct options, nosuid) },
-	{ "noexec", FLAG, offsetof(struct options, noexec) },
-	{ "allow_other", FLAG, offsetof(struct options, allow_other) },
-	{ "default_permissions", FLAG, offsetof(struct options, default_permissions) },
-	{ "cache", SIZE, offsetof(struct options, cache) },
-	{ "threads", COUNT, offsetof(struct options, threads) },
+	{ "ro", FLAG, offsetof(struct options, ro), 0 },
+	{ "nodev", FLAG, offsetof(struct options, nodev), offsetof(struct options, dev) },
+	{ "nosuid", FLAG, offsetof(struct options, nosuid), offsetof(struct options, suid) },
+	{ "noexec", FLAG, offsetof(struct options, noexec), offsetof(struct options, exec) },
+	{ "allow_other", FLAG, offsetof(struct options, allow_other), 0 },
+	{ "default_permissions", FLAG, offsetof(struct options, default_permissions), 0 },
+	{ "dev", FLAG, offsetof(struct options, dev), offsetof(struct options, nodev) },
+	{ "suid", FLAG, offsetof(struct options, suid), offsetof(struct options, nosuid) },
+	{ "exec", FLAG, offsetof(struct options, exec), offsetof(struct options, noexec) },
+	{ "cache", SIZE, offsetof(struct options, cache), 0 },
+	{ "threads", COUNT, offsetof(struct options, threads), 0 },
 };
 
 static int unknown(const char *name, struct ply_err *err)
@@ -57,6 +61,8 @@ static int set(size_t i, char *value, struct options *o, struct ply_err *err)
 			return ply_fail(err, -EINVAL, PLY_R_USAGE, "mount option %s takes no value",
 					table[i].name);
 		*(bool *)to = true;
+		if (table[i].opposite)
+			*(bool *)((char *)o + table[i].opposite) = false;
 		return 0;
 	}
 	if (table[i].type == SIZE) {
@@ -99,9 +105,14 @@ int options_parse(const char *text, struct options *o, struct ply_err *err)
 	return r;
 }
 
-void options_complete(struct options *o, bool is_root)
+int options_complete(struct options *o, bool is_root, struct ply_err *err)
 {
 	o->ro = true;
+	if (!is_root && (o->dev || o->suid))
+		return ply_fail(err, -EPERM, PLY_R_USAGE,
+				"mount option %s is for root only: devices and setuid programs of an image "
+				"that an ordinary user mounts are never honoured",
+				o->dev ? "dev" : "suid");
 	if (is_root)
 		o->allow_other = true;
 	else
@@ -110,4 +121,5 @@ void options_complete(struct options *o, bool is_root)
 		o->default_permissions = true;
 	if (!o->threads)
 		o->threads = MIN(ncpus() + 1, THREADS_DEFAULT);   /* one may wait for the disk */
+	return 0;
 }

@@ -11,6 +11,7 @@
 struct options {
 	bool ro;                   /* accepted: every mount is */
 	bool nodev, nosuid, noexec;
+	bool dev, suid, exec;      /* asked for; the last word counts */
 	bool allow_other;          /* root's mounts always; brings default_permissions */
 	bool default_permissions;  /* the kernel enforces modes and ACLs */
 	uint64_t cache;            /* bytes of decoded blocks; 0: the default */
@@ -21,7 +22,7 @@ struct options {
  * and lists what there is. */
 int options_parse(const char *text, struct options *o, struct ply_err *err);
 
-/* What follows from who mounts, and the defaults. */
-void options_complete(struct options *o, bool is_root);
+/* What follows from who mounts, and the defaults. USAGE where an ordinary user asks for what is root's. */
+int options_complete(struct options *o, bool is_root, struct ply_err *err);
 
 #endif

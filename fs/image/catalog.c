@@ -18,8 +18,19 @@ struct reader {
 	struct meta *meta;
 	const struct section *head, *subs, *segments, *relations, *strings, *mounts, *blobs;
 	uint16_t *by_number;       /* sub-image number -> place in c->subs + 1 */
+	uint64_t copied;           /* bytes of STRINGS that were copied so far */
 	struct catalog *c;
 };
+
+/* @len bytes more are copied. Rows may share bytes of STRINGS: a few of them named by many rows must not
+ * become more memory than a catalog has. */
+static int account(struct reader *rd, uint32_t len, struct ply_err *err)
+{
+	rd->copied += len;
+	if (rd->copied > PLY_CATALOG_MAX)
+		return BAD("catalog: the strings of its rows have more than %u MiB", PLY_CATALOG_MAX >> 20);
+	return 0;
+}
 
 /* A string of the catalog as C string; text for people, so no NUL inside. */
 static int string(struct reader *rd, struct ply_disk_string s, const char **ret, struct ply_err *err)
@@ -31,6 +42,8 @@ static int string(struct reader *rd, struct ply_disk_string s, const char **ret,
 	int r;
 
 	r = meta_get(rd->meta, rd->strings, off, len, &p, err);
+	if (r == 0)
+		r = account(rd, len, err);
 	if (r < 0)
 		return r;
 	if (memchr(p, '\0', len))
@@ -111,6 +124,8 @@ static int read_segments(struct reader *rd, uint64_t image_size, struct ply_err 
 	}
 	if (c->join_first > n || c->join_count > n - c->join_first || c->join_count > 1)
 		return BAD("catalog: the join table's segments do not exist");
+	if (c->join_count && c->segments[c->join_first].kind != PLY_SEG_JOIN)
+		return BAD("catalog: the join table's segment is of another kind");
 	return 0;
 }
 
@@ -216,30 +231,26 @@ static int read_subs(struct reader *rd, struct ply_err *err)
 }
 
 /* Kinds that are not known here are passed over. */
-static int add_relation(struct ply_sub_info *s, uint32_t kind, uint32_t group, const char *to)
+static int add_relation(struct catalog_sub *s, uint32_t kind, uint32_t group, const char *to)
 {
 	const char **names;
 	uint32_t *groups;
 
 	if (kind == PLY_REL_PROVIDES) {
-		names = reallocarray((void *)s->provides, s->nprovides + 1, sizeof(*names));
-		if (!names)
+		if (array_grow(&s->info.provides, &s->provides_cap, s->info.nprovides + 1, sizeof(*names)) < 0)
 			return -ENOMEM;
-		names[s->nprovides++] = to;
-		s->provides = names;
+		names = (const char **)s->info.provides;
+		names[s->info.nprovides++] = to;
 	}
 	if (kind != PLY_REL_REQUIRES)
 		return 0;
-	names = reallocarray((void *)s->requires, s->nrequires + 1, sizeof(*names));
-	if (!names)
+	if (array_grow(&s->info.requires, &s->requires_cap, s->info.nrequires + 1, sizeof(*names)) < 0 ||
+	    array_grow(&s->info.require_groups, &s->groups_cap, s->info.nrequires + 1, sizeof(*groups)) < 0)
 		return -ENOMEM;
-	s->requires = names;
-	groups = reallocarray((void *)s->require_groups, s->nrequires + 1, sizeof(*groups));
-	if (!groups)
-		return -ENOMEM;
-	s->require_groups = groups;
-	names[s->nrequires] = to;
-	groups[s->nrequires++] = group;
+	names = (const char **)s->info.requires;
+	groups = (uint32_t *)s->info.require_groups;
+	names[s->info.nrequires] = to;
+	groups[s->info.nrequires++] = group;
 	return 0;
 }
 
@@ -269,7 +280,7 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 		r = string(rd, d.to, &to, err);
 		if (r < 0)
 			return r;
-		if (add_relation(&s->info, le32_get(d.kind), le32_get(d.group), to) < 0)
+		if (add_relation(s, le32_get(d.kind), le32_get(d.group), to) < 0)
 			return ply_fail_nomem(err);
 	}
 	return 0;
@@ -334,6 +345,8 @@ static int read_blobs(struct reader *rd, struct ply_err *err)
 		r = string(rd, d.name, &b->name, err);
 		if (r == 0)
 			r = meta_get(rd->meta, rd->strings, le32_get(d.bytes.off), b->len, &p, err);
+		if (r == 0)
+			r = account(rd, b->len, err);
 		if (r < 0)
 			return r;
 		b->bytes = malloc((size_t)b->len + 1);

@@ -15,6 +15,7 @@ struct catalog_segment {
 struct catalog_sub {
 	struct ply_sub_info info;  /* strings belong to the catalog */
 	uint32_t seg_first, seg_count;
+	size_t requires_cap, groups_cap, provides_cap;
 };
 
 struct catalog {

@@ -177,9 +177,8 @@ static int check_join(struct verify *v, const struct catalog *c, struct sub *con
 	if (!known && cover(v, seg->off, seg->len) < 0)
 		return ply_fail_nomem(err);
 	r = join_open(v->io, seg->off, seg->len, seg->digest, &j, &e);
-	if (r < 0) {
-		if (!known)
-			add_error(v, NULL, seg->off, seg->len, &e);
+	if (r < 0) {   /* also where it is covered: as something else */
+		add_error(v, NULL, seg->off, seg->len, &e);
 		return 0;
 	}
 	if (!known)

@@ -168,8 +168,8 @@ static int judge_rows(struct tables *t, struct ply_err *err)
 	for (uint64_t i = 0; i < lim->extents; i++, last = e) {
 		bool good = sub_extent(t->s, i, &e, NULL) == 0 && in_blocks(t, e.addr, e.len);
 		uint64_t end = last.off + last.len;
-		bool joins = !good || e.off == end ||
-			     (e.off > end && e.off % PLY_PAGE == 0 && end % PLY_PAGE == 0);
+		bool joins = !good || (e.off % PLY_PAGE == 0 &&
+				       (e.off == end || (e.off > end && end % PLY_PAGE == 0)));
 
 		if (!good)
 			e = (struct ply_extent){ 0 };

@@ -16,6 +16,8 @@
 #include "base/util.h"
 #include "sub/sub_internal.h"
 
+#define XATTRS_MAX (PLY_XATTR_SET_MAX / 2)   /* of one node: a name is a byte and a NUL at least */
+
 /* Every base segment has these, some of them empty. */
 static const uint32_t needed[] = {
 	PLY_S_NODES, PLY_S_ENTRIES, PLY_S_NAMES, PLY_S_HEAP, PLY_S_EXTENTS, PLY_S_XATTR_SETS,
@@ -285,6 +287,9 @@ static int xattr_set(struct sub *s, uint32_t set, struct ply_disk_xattr_set *ret
 	if (first > s->lim.xattrs || count > s->lim.xattrs - first || (set == 0 && count) ||
 	    le32_get(ret->zero))
 		return ply_fail(err, -EUCLEAN, PLY_R_XATTR_FIELD, "xattr set %u lies outside its table", set);
+	if (count > XATTRS_MAX)
+		return ply_fail(err, -EUCLEAN, PLY_R_XATTR_FIELD,
+				"xattr set %u has more names than a file can have", set);
 	return 0;
 }
 
@@ -310,8 +315,8 @@ int sub_xattr(struct sub *s, uint32_t set, uint32_t i, struct sub_xattr *ret, st
 	r = xattr_set(s, set, &d, err);
 	if (r < 0)
 		return r;
-	if (i >= le32_get(d.count))
-		return ply_fail(err, -EINVAL, PLY_R_XATTR_FIELD, "xattr %u of set %u does not exist", i, set);
+	if (i >= le32_get(d.count))   /* there was one when the caller counted */
+		return ply_fail(err, -EUCLEAN, PLY_R_XATTR_FIELD, "xattr %u of set %u does not exist", i, set);
 	r = row(s, PLY_S_XATTRS, le64_get(d.first) + i, sizeof(x), PLY_R_XATTR_FIELD, &p, err);
 	if (r < 0)
 		return r;

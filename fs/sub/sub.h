@@ -131,7 +131,8 @@ void sub_readahead(struct sub *sub, uint64_t from, uint64_t to);
 ssize_t sub_read(struct sub *sub, struct cache *cache, const struct ply_node *n, uint64_t off,
 		 size_t len, void *buf, struct ply_err *err);
 
-/* 512-byte units of data that is not a hole, 4 KiB granular. */
+/* 512-byte units of data that is not a hole, 4 KiB granular; an estimate where a file has more than
+ * 4,096 extents. */
 int sub_blocks512(struct sub *sub, const struct ply_node *n, uint64_t *ret, struct ply_err *err);
 
 #endif

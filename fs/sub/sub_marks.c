@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "sub/sub.h"
 
-#define DEPTH_MAX 65536u           /* directories; a damaged parent may lead in a circle */
+#define DEPTH_MAX 65536u           /* directories */
 
 static const struct section *marks(const struct sub *s)
 {
@@ -41,34 +41,39 @@ int sub_mark(struct sub *s, uint64_t i, struct sub_mark *ret, struct ply_err *er
 	return 0;
 }
 
-/* From the end: names are put in front. */
+/* From the end, so names are added backwards and all is turned round once: as much work as the path
+ * has bytes, even where parents lead in a circle. */
 int sub_node_path(struct sub *s, uint64_t index, struct buf *out, struct ply_err *err)
 {
+	uint64_t depth_max = MIN(sub_limits(s)->nodes, (uint64_t)DEPTH_MAX);
+
 	out->len = 0;
 	if (buf_add(out, "", 1) < 0)
 		return ply_fail_nomem(err);
-	for (unsigned depth = 0; index != PLY_ROOT_INDEX; depth++) {
+	for (uint64_t depth = 0; index != PLY_ROOT_INDEX; depth++) {
 		struct ply_entry e;
 		struct ply_node n;
-		bool last = out->len == 1;
-		size_t add;
 		int r = sub_node(s, index, &n, err);
 
 		if (r == 0)
 			r = sub_entry(s, n.entry, &e, err);
 		if (r < 0)
 			return r;
-		if (depth > DEPTH_MAX)
+		if (depth > depth_max)
 			return ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE, "directories lead in a circle");
-		add = e.name_len + !last;
-		if (buf_reserve(out, add) < 0)
+		if (buf_reserve(out, e.name_len + 1) < 0)
 			return ply_fail_nomem(err);
-		memmove(out->data + add, out->data, out->len);
-		memcpy(out->data, e.name, e.name_len);
-		if (!last)
-			out->data[e.name_len] = '/';
-		out->len += add;
+		if (out->len > 1)
+			out->data[out->len++] = '/';
+		for (uint32_t i = e.name_len; i; i--)
+			out->data[out->len++] = (uint8_t)e.name[i - 1];
 		index = PLY_INO_INDEX(n.parent);
+	}
+	for (size_t i = 0, k = out->len - 1; i < k; i++, k--) {
+		uint8_t byte = out->data[i];
+
+		out->data[i] = out->data[k];
+		out->data[k] = byte;
 	}
 	return 0;
 }

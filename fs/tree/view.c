@@ -8,8 +8,10 @@
  * are those of the member of lowest rank, implied directories last. Nothing is
  * kept per inode, so there is nothing to forget and nothing to grow.
  *
- * Invariant for hostile images: from the root down, every directory is reached by
- * one name in one parent only (view_child), so that walks end.
+ * Invariant for hostile images: from the root down, every directory, and every file that says it has
+ * one name, is reached by one name in one parent only (view_child), so that walks end. Directories
+ * that share their entries can be told only by who lists them all: names of files with several
+ * links then outnumber the rows of ENTRIES (view_entries).
  *
  * A view is immutable after open but for its cache of blocks.
  */
@@ -223,6 +225,7 @@ int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size
 		s->pos = i;
 		s->number = info->number;
 		v->by_number[info->number] = (uint16_t)++v->nsubs;
+		v->entries += sub_limits(s->sub)->entries;
 		v->stat.inodes += info->nodes - 1;
 		v->stat.bytes += info->bytes;
 		v->stat.stored += info->stored;
@@ -297,6 +300,11 @@ int view_sub_at(struct ply_view *v, uint32_t i, struct sub **ret, struct ply_err
 	return 0;
 }
 
+uint64_t view_entries(const struct ply_view *v)
+{
+	return v->entries;
+}
+
 struct cache *view_cache(struct ply_view *v)
 {
 	return v->cache;
@@ -310,17 +318,22 @@ static int stale(uint64_t ino, struct ply_err *err)
 			(unsigned long long)ino);
 }
 
-/* The first selected member of @row, in order of joining. */
-static int first_member(struct ply_view *v, const struct join_row *row, uint64_t *ret, struct ply_err *err)
+/* The first selected member of @row, in order of joining; @own, which is selected, is one. */
+static int first_member(struct ply_view *v, const struct join_row *row, uint64_t own, uint64_t *ret,
+			struct ply_err *err)
 {
+	uint64_t first = 0;
+
 	for (uint32_t k = 0; k < row->nmembers; k++) {
 		struct join_member jm;
 		int r = join_member(v->join, row, k, &jm, err);
 
 		if (r < 0)
 			return r;
-		if (v->by_number[PLY_INO_NUMBER(jm.ref)]) {
-			*ret = jm.ref;
+		if (!first && v->by_number[PLY_INO_NUMBER(jm.ref)])
+			first = jm.ref;
+		if (jm.ref == own) {
+			*ret = first;
 			return 0;
 		}
 	}
@@ -328,21 +341,27 @@ static int first_member(struct ply_view *v, const struct join_row *row, uint64_t
 			(unsigned long long)row->row);
 }
 
+/* As view_node_ino(); 1: the node is joined, by *ret_row. */
+static int find_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *ret_ino,
+		    struct join_row *ret_row, struct ply_err *err)
+{
+	uint64_t own = PLY_INO(v->subs[i].number, index);
+	int r = v->join ? join_find(v->join, own, ret_row, err) : 0;
+
+	if (r <= 0) {
+		*ret_ino = own;
+		return r;
+	}
+	r = first_member(v, ret_row, own, ret_ino, err);
+	return r < 0 ? r : 1;
+}
+
 int view_node_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *ret_ino, struct ply_err *err)
 {
-	uint64_t ino = PLY_INO(v->subs[i].number, index);
 	struct join_row row;
-	int r;
+	int r = find_ino(v, i, index, ret_ino, &row, err);
 
-	if (v->join) {
-		r = join_find(v->join, ino, &row, err);
-		if (r < 0)
-			return r;
-		if (r > 0)
-			return first_member(v, &row, ret_ino, err);
-	}
-	*ret_ino = ino;
-	return 0;
+	return MIN(r, 0);
 }
 
 static int add_member(struct vnode *vn, uint32_t cap, uint32_t i, uint64_t index)
@@ -413,7 +432,8 @@ int vnode_get(struct ply_view *v, uint64_t ino, struct vnode *vn, struct ply_err
 	}
 	if (first == ino)
 		return 0;
-	r = stale(ino, err);
+	r = ino != PLY_ROOT_INDEX ? stale(ino, err) :   /* that one is in every selection */
+		ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "the root of os is joined behind another");
 fail:
 	vnode_done(vn);
 	return r;
@@ -459,7 +479,7 @@ int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret,
 static int bad_shape(uint64_t at, struct ply_err *err)
 {
 	return ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE,
-			"entry %llu: the directory that it names lies elsewhere", (unsigned long long)at);
+			"entry %llu: what it names belongs to another entry", (unsigned long long)at);
 }
 
 /* Is the joined directory @ino (named @e in one part of @dir) a child of @dir by that name? */
@@ -475,7 +495,7 @@ static int check_joined(struct ply_view *v, const struct vnode *dir, const struc
 	r = sub_node(v->subs[i].sub, PLY_INO_INDEX(ino), &n, err);
 	if (r < 0)
 		return r;
-	if (!S_ISDIR(n.mode) || PLY_INO_INDEX(ino) == PLY_ROOT_INDEX)
+	if (PLY_INO_INDEX(ino) == PLY_ROOT_INDEX)
 		return bad_shape(at, err);
 	r = view_node_ino(v, i, PLY_INO_INDEX(n.parent), &parent, err);
 	if (r == 0)
@@ -489,7 +509,7 @@ static int check_joined(struct ply_view *v, const struct vnode *dir, const struc
 }
 
 /* Is @ino, by which node @index of subs[@i] goes here, a file of the same type that it is joined with? */
-static int check_linked(struct ply_view *v, uint32_t i, uint64_t index, uint64_t at, const struct ply_entry *e,
+static int check_member(struct ply_view *v, uint32_t i, uint64_t index, uint64_t at, const struct ply_entry *e,
 			uint64_t ino, struct ply_err *err)
 {
 	struct ply_node n;
@@ -512,6 +532,7 @@ int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t
 	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err)
 {
 	uint64_t index = PLY_INO_INDEX(e->ref), ino;
+	struct join_row row;
 	struct ply_node n;
 	int r;
 
@@ -521,14 +542,19 @@ int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t
 	if (n.mode >> 12 != e->type)
 		return ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE, "entry %llu: its type is not its node's",
 				(unsigned long long)at);
-	if (S_ISDIR(n.mode) && (n.entry != at || PLY_INO_INDEX(n.parent) != dir_index))
+	if ((S_ISDIR(n.mode) || n.nlink == 1) &&
+	    (n.entry != at || PLY_INO_INDEX(n.parent) != dir_index))
 		return bad_shape(at, err);
-	r = view_node_ino(v, i, index, &ino, err);
+	r = find_ino(v, i, index, &ino, &row, err);
 	if (r < 0)
 		return r;
+	if (r > 0 && S_ISDIR(n.mode) != (row.kind == PLY_J_DIRECTORY))
+		return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu joins a directory and a file",
+				(unsigned long long)row.row);
 	if (ino != PLY_INO(v->subs[i].number, index)) {
-		r = S_ISDIR(n.mode) ? check_joined(v, dir, e, at, ino, err) :
-				      check_linked(v, i, index, at, e, ino, err);
+		r = check_member(v, i, index, at, e, ino, err);
+		if (r == 0 && S_ISDIR(n.mode))
+			r = check_joined(v, dir, e, at, ino, err);
 		if (r < 0)
 			return r;
 	}

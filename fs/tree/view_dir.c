@@ -22,8 +22,27 @@ static int dir_part(struct ply_view *v, const struct vnode *vn, uint32_t k, stru
 	int r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, ret, err);
 
 	if (r == 0 && !S_ISDIR(ret->mode))
-		r = ply_fail(err, -ENOTDIR, PLY_R_NOT_A_DIRECTORY, "not a directory");
+		r = vn->joined && vn->row.kind == PLY_J_DIRECTORY ?
+			ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu joins a directory and a file",
+				 (unsigned long long)vn->row.row) :
+			ply_fail(err, -ENOTDIR, PLY_R_NOT_A_DIRECTORY, "not a directory");
 	return r;
+}
+
+int view_too_many(struct ply_err *err)
+{
+	return ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE, "directories that share their entries");
+}
+
+int view_own(int r, struct ply_err *err)
+{
+	if (r != -ESTALE && r != -ENOTDIR && r != -EISDIR && r != -EINVAL && r != -ENOENT)
+		return r;
+	if (err) {
+		err->code = -EUCLEAN;
+		err->reason = PLY_R_TREE_SHAPE;
+	}
+	return -EUCLEAN;
 }
 
 int ply_view_parent(struct ply_view *v, uint64_t ino, uint64_t *ret_ino, struct ply_err *err)
@@ -90,10 +109,14 @@ out:
 	return r;
 }
 
-/* Is @e's name in one of the parts before @k? 1 yes, 0 no. */
+/* Does @e not hold, or one of its name in the parts before @k do? 1 yes, 0 no. */
 static int is_hidden(struct ply_view *v, const struct vnode *vn, uint32_t k, const struct ply_entry *e,
 		     struct ply_err *err)
 {
+	int holds = view_holds(v, vn->m[k].i, e->condition, err);
+
+	if (holds <= 0)
+		return holds < 0 ? holds : 1;
 	for (uint32_t q = 0; q < k; q++) {
 		struct ply_entry other;
 		struct ply_node n;
@@ -130,63 +153,108 @@ static int seek_cookie(struct ply_view *v, const struct vnode *vn, uint64_t cook
 	return ply_fail(err, -EINVAL, PLY_R_STALE, "not a place in this directory");
 }
 
-static int read_parts(struct ply_view *v, const struct vnode *vn, uint64_t cookie, ply_dirent_fn fn,
-		      void *ctx, struct ply_err *err)
+/*
+ * The inode number of a child that is listed. Where its node, or what joins it, cannot be read, the
+ * entry itself is good: it is listed under the number that its own node has, by which
+ * every later question meets the same damage. A child that can be read and is wrong ends the listing.
+ */
+static int listed_child(struct ply_view *v, const struct vnode *vn, uint32_t k, uint64_t at,
+			const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err)
 {
-	uint32_t k;
-	uint64_t at;
-	int r = seek_cookie(v, vn, cookie, &k, &at, err);
+	const struct vsub *s = &v->subs[vn->m[k].i];
+	struct ply_node n;
+	int r = view_child(v, vn, vn->m[k].i, vn->m[k].index, at, e, ret_ino, err);
+
+	if (r < 0 && (r == -EBADMSG || r == -EIO ||
+		      sub_node(s->sub, PLY_INO_INDEX(e->ref), &n, NULL) < 0)) {
+		*ret_ino = PLY_INO(s->number, PLY_INO_INDEX(e->ref));
+		r = 0;
+	}
+	return r;
+}
+
+static int check_order(const struct ply_entry *last, const struct ply_entry *e, uint64_t at, struct ply_err *err)
+{
+	int c = last->name ? memcmp(last->name, e->name, MIN(last->name_len, e->name_len)) : -1;
+
+	if (c > 0 || (c == 0 && last->name_len >= e->name_len))
+		return ply_fail(err, -EUCLEAN, PLY_R_ENTRY_ORDER,
+				"entry %llu: a name that stands twice in its directory, or is not sorted",
+				(unsigned long long)at);
+	return 0;
+}
+
+struct lister {
+	ply_dirent_fn fn;
+	view_row_fn row;           /* may be NULL */
+	void *ctx;
+};
+
+/* Part @k of @vn, from row @at on (0: its first). 1: that is enough. */
+static int read_part(struct ply_view *v, const struct vnode *vn, uint32_t k, uint64_t at,
+		     const struct lister *l, struct ply_err *err)
+{
+	struct sub *s = v->subs[vn->m[k].i].sub;
+	struct ply_entry last = { 0 }, e;
+	struct ply_node n;
+	int r = dir_part(v, vn, k, &n, err);
 
 	if (r < 0)
 		return r;
-	for (; k < vn->n; k++, at = 0) {
-		struct sub *s = v->subs[vn->m[k].i].sub;
-		struct ply_node n;
+	if (at && (at - 1 < n.data || at - 1 >= n.data + n.size))
+		return ply_fail(err, -EINVAL, PLY_R_STALE, "not a place in this directory");
+	if (at && (r = sub_entry(s, at - 1, &last, err)) < 0)
+		return r;
+	for (at = at ? at : n.data; at < n.data + n.size; at++, last = e) {
+		struct ply_dirent de;
+		int hidden = 0;
 
-		r = dir_part(v, vn, k, &n, err);
+		r = sub_entry(s, at, &e, err);
+		if (r == 0)
+			r = check_order(&last, &e, at, err);
+		if (r == 0)
+			r = hidden = is_hidden(v, vn, k, &e, err);
+		if (r >= 0 && l->row)
+			r = l->row(l->ctx, &e, hidden, err);
 		if (r < 0)
 			return r;
-		if (at && (at - 1 < n.data || at - 1 >= n.data + n.size))
-			return ply_fail(err, -EINVAL, PLY_R_STALE, "not a place in this directory");
-		for (at = at ? at : n.data; at < n.data + n.size; at++) {
-			struct ply_dirent de;
-			struct ply_entry e;
-
-			r = sub_entry(s, at, &e, err);
-			if (r == 0)
-				r = view_holds(v, vn->m[k].i, e.condition, err);
-			if (r == 0)
-				continue;
-			r = r < 0 || !k ? MIN(r, 0) : is_hidden(v, vn, k, &e, err);
-			if (r < 0)
-				return r;
-			if (r > 0)
-				continue;
-			r = view_child(v, vn, vn->m[k].i, vn->m[k].index, at, &e, &de.ino, err);
-			if (r < 0)
-				return r;
-			de.cookie = PLY_INO(v->subs[vn->m[k].i].number, at + PLY_COOKIE_FIRST);
-			de.name = e.name;
-			de.len = e.name_len;
-			de.type = e.type;
-			if (fn(ctx, &de))
-				return 0;
-		}
+		if (hidden)
+			continue;
+		r = listed_child(v, vn, k, at, &e, &de.ino, err);
+		if (r < 0)
+			return r;
+		de.cookie = PLY_INO(v->subs[vn->m[k].i].number, at + PLY_COOKIE_FIRST);
+		de.name = e.name;
+		de.len = e.name_len;
+		de.type = e.type;
+		if (l->fn(l->ctx, &de))
+			return 1;
 	}
 	return 0;
+}
+
+int view_readdir(struct ply_view *v, uint64_t dir, uint64_t cookie, ply_dirent_fn fn, view_row_fn row,
+		 void *ctx, struct ply_err *err)
+{
+	const struct lister l = { fn, row, ctx };
+	struct vnode vn;
+	uint64_t at;
+	uint32_t k;
+	int r = vnode_get(v, dir, &vn, err);
+
+	if (r < 0)
+		return r;
+	r = seek_cookie(v, &vn, cookie, &k, &at, err);
+	for (; r == 0 && k < vn.n; k++, at = 0)
+		r = read_part(v, &vn, k, at, &l, err);
+	vnode_done(&vn);
+	return MIN(r, 0);
 }
 
 int ply_view_readdir(struct ply_view *v, uint64_t dir, uint64_t cookie, ply_dirent_fn fn, void *ctx,
 		     struct ply_err *err)
 {
-	struct vnode vn;
-	int r = vnode_get(v, dir, &vn, err);
-
-	if (r < 0)
-		return r;
-	r = read_parts(v, &vn, cookie, fn, ctx, err);
-	vnode_done(&vn);
-	return r;
+	return view_readdir(v, dir, cookie, fn, NULL, ctx, err);
 }
 
 /* --- paths ----------------------------------------------------------------------- */
@@ -219,7 +287,7 @@ int ply_view_resolve(struct ply_view *v, const char *path, bool follow, uint64_t
 		if (r < 0)
 			return r;
 		p += len;
-		r = ply_view_attr(v, child, &a, err);
+		r = view_own(ply_view_attr(v, child, &a, err), err);
 		if (r < 0)
 			return r;
 		if (!S_ISLNK(a.mode) || !follow) {
@@ -267,6 +335,7 @@ struct child {
 
 /* One directory that is being walked: its listing, and how far we are. */
 struct frame {
+	struct walk *walk;
 	uint64_t ino;
 	size_t path_len;
 	struct child *children;
@@ -274,6 +343,25 @@ struct frame {
 	struct buf names;
 	int result;
 };
+
+struct walk {
+	struct ply_view *v;
+	ply_walk_fn fn;
+	void *ctx;
+	struct buf path;
+	struct frame *frames;
+	size_t n, cap;
+	uint64_t rows;             /* of ENTRIES that were looked at */
+};
+
+static int count_row(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err)
+{
+	struct frame *f = ctx;
+
+	(void)e;
+	(void)hidden;
+	return ++f->walk->rows <= view_entries(f->walk->v) ? 0 : view_too_many(err);
+}
 
 static int collect(void *ctx, const struct ply_dirent *de)
 {
@@ -294,15 +382,6 @@ static void frame_done(struct frame *f)
 	buf_done(&f->names);
 }
 
-struct walk {
-	struct ply_view *v;
-	ply_walk_fn fn;
-	void *ctx;
-	struct buf path;
-	struct frame *frames;
-	size_t n, cap;
-};
-
 static int push(struct walk *w, uint64_t ino, struct ply_err *err)
 {
 	struct frame *f;
@@ -311,11 +390,11 @@ static int push(struct walk *w, uint64_t ino, struct ply_err *err)
 	if (array_grow(&w->frames, &w->cap, w->n + 1, sizeof(*w->frames)) < 0)
 		return ply_fail_nomem(err);
 	f = &w->frames[w->n++];
-	*f = (struct frame){ .ino = ino, .path_len = w->path.len };
-	r = ply_view_readdir(w->v, ino, 0, collect, f, err);
+	*f = (struct frame){ .walk = w, .ino = ino, .path_len = w->path.len };
+	r = view_readdir(w->v, ino, 0, collect, count_row, f, err);
 	if (r == 0 && f->result < 0)
 		r = ply_fail_nomem(err);
-	return r;
+	return view_own(r, err);
 }
 
 /* The next child of the innermost directory. */
@@ -338,7 +417,7 @@ static int step(struct walk *w, struct ply_err *err)
 	e.name_off = w->path.len;
 	if (buf_add(&w->path, f->names.data + c->name, c->len) < 0)
 		return ply_fail_nomem(err);
-	r = ply_view_attr(w->v, c->ino, &e.attr, err);
+	r = view_own(ply_view_attr(w->v, c->ino, &e.attr, err), err);
 	if (r < 0) {
 		char shown[256];
 

@@ -26,6 +26,7 @@ struct ply_view {
 	struct vsub *subs;         /* by rank */
 	uint32_t nsubs;
 	uint16_t *by_number;       /* number -> position in subs + 1; 0: not selected */
+	uint64_t entries;          /* rows of ENTRIES of all subs */
 	struct cache *cache;
 	struct view_shared *shared;
 	struct ply_view_stat stat;
@@ -54,8 +55,8 @@ void vnode_done(struct vnode *vn);
 int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret,
 	       struct member *ret_m, struct ply_err *err);
 
-/* Inode number of what @e, entry @at of directory @dir in subs[@i], names; checks that
- * the tree is one there (parent and name of directories, type). */
+/* Inode number of what @e, entry @at of directory @dir in subs[@i], names; checks that the tree is
+ * one there: type, and for directories and files of one name that it is this name. */
 int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t dir_index,
 	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err);
 

@@ -18,6 +18,21 @@ int view_node_ino(struct ply_view *view, uint32_t i, uint64_t index, uint64_t *r
 
 struct cache *view_cache(struct ply_view *view);
 
+/* Rows of ENTRIES in the selection. A tree has no more names than that; who meets more of them has a
+ * hostile image, whose directories share entries (TREE_SHAPE). */
+uint64_t view_entries(const struct ply_view *view);
+int view_too_many(struct ply_err *err);   /* says so: -EUCLEAN */
+
+/* ply_view_readdir() that calls @row for each row that it looks at, before @fn; @hidden: an earlier
+ * sub-image has the name, so @fn is not called. A negative errno ends the listing, and is returned. */
+typedef int (*view_row_fn)(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err);
+int view_readdir(struct ply_view *view, uint64_t dir, uint64_t cookie, ply_dirent_fn fn, view_row_fn row,
+		 void *ctx, struct ply_err *err);
+
+/* @r of a call with an inode number that this view itself has given: that there is no such inode, or
+ * that it is of another type, is then not the caller's fault but damage. */
+int view_own(int r, struct ply_err *err);
+
 /* The node that gives metadata and content of inode @ino, and the sub-image that it lies in. */
 struct view_file {
 	struct sub *sub;

@@ -156,3 +156,18 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	run -4 --separate-stderr plyfs ls -R --json bad
 	json 'd["schema"]' <<<"$output"
 }
+
+@test "a damaged page of nodes: all names are listed, only what lies in it is told" {
+	mkdir many
+	touch many/file{001..300}
+	plyfs capture many bad >/dev/null
+	seg=$(plyfs dump bad os --section=SEGMENT | sed -n 's/^segment: .* off=\([0-9]*\) .*/\1/p')
+	nodes=$(plyfs dump bad os --section=SEGMENT | sed -n 's/^section .*name=NODES .* off=\([0-9]*\) .*/\1/p')
+	printf X | dd of=bad bs=1 seek=$((seg + nodes + 64 * 200)) conv=notrunc status=none
+	plyfs ls bad >names
+	printf 'file%03d\n' {1..300} | diff - names
+	run -4 --separate-stderr plyfs ls -l bad
+	[ "${#lines[@]}" -ge 236 ]
+	n=$(grep -c ': metadata page .* is damaged$' <<<"$stderr")
+	((n >= 63 && n <= 65 && n + ${#lines[@]} == 300))
+}

@@ -1,96 +1,177 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fuzz target: any bytes as the files of dpkg's database. The first byte says as which one;
- * status goes through the whole database, in a directory in memory.
+ * Fuzz target: dpkg's database, all of its files in memory. Input: a byte that says what is missing,
+ * then the texts, each ended by 0xff: status, diversions, extended_states, arch, names in info/ (a line
+ * each), then what each file in info/ contains, in that order.
  */
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/inroot.h"
 #include "capture/pkgdb/deb822.h"
-#include "capture/pkgdb/pkgdb.h"
+#include "capture/pkgdb/dpkg_needs.h"
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define TEXTS 16
 
-static int root = -1;
+static struct machine {
+	unsigned missing;
+	char *texts[TEXTS];        /* NUL bytes may stand in them */
+	size_t lens[TEXTS];
+	char *names[TEXTS];        /* in info/ */
+	size_t nnames, listed;
+	struct dirent entry;
+} m;
 
-static void put(const char *path, const uint8_t *data, size_t size)
+enum { STATUS, DIVERSIONS, STATES, ARCH, INFO_NAMES, INFO };
+
+static int give(unsigned which, size_t max, struct buf *out)
 {
-	int fd = openat(root, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
-		abort();
-	close(fd);
-}
-
-static void begin(void)
-{
-	char dir[] = "/dev/shm/plyfs-fuzz-XXXXXX";
-
-	if (!mkdtemp(dir) || (root = open(dir, O_PATH | O_DIRECTORY)) < 0)
-		abort();
-	mkdirat(root, "var", 0700);
-	mkdirat(root, "var/lib", 0700);
-	mkdirat(root, "var/lib/apt", 0700);
-	mkdirat(root, "var/lib/dpkg", 0700);
-	mkdirat(root, "var/lib/dpkg/info", 0700);
-	put("var/lib/dpkg/info/a.list", (const uint8_t *)"/.\n/a\n", 6);
-	put("var/lib/dpkg/info/b:c.list", (const uint8_t *)"/.\n/b\n", 6);
-	put("var/lib/dpkg/status", (const uint8_t *)"Package: a\nStatus: x ok installed\n", 34);
-}
-
-static int see(void *ctx, const char *path, size_t len)
-{
-	volatile uint8_t *sink = ctx;
-
-	for (size_t i = 0; i < len; i++)
-		*sink ^= (uint8_t)path[i];
+	if (which >= TEXTS || m.missing >> which & 1)
+		return -ENOENT;
+	if (m.lens[which] > max)
+		return -EFBIG;
+	if (buf_reserve(out, m.lens[which] + 1) < 0)
+		return -ENOMEM;
+	memcpy(out->data, m.texts[which], m.lens[which]);
+	out->len = m.lens[which];
+	out->data[out->len] = '\0';
 	return 0;
 }
 
-static void whole(void)
+static int memory_read(int root, const char *path, size_t max, struct buf *out)
 {
-	struct pkgdb *db = NULL;
-	uint8_t sink = 0;
+	static const char *const files[] = { "var/lib/dpkg/status", "var/lib/dpkg/diversions",
+					     "var/lib/apt/extended_states", "var/lib/dpkg/arch" };
 
-	if (pkgdb_open(root, &db, NULL) < 0)
-		return;
+	(void)root;
+	for (unsigned i = 0; i < 4; i++)
+		if (!strcmp(path, files[i]))
+			return give(i, max, out);
+	return -ENOENT;
+}
+
+static int memory_read_at(int dir, const char *name, size_t max, struct buf *out)
+{
+	(void)dir;
+	for (size_t i = 0; i < m.nnames; i++)
+		if (!strcmp(m.names[i], name))
+			return give((unsigned)(INFO + i), max, out);
+	return -ENOENT;
+}
+
+static struct dirent *memory_readdir(DIR *dir)
+{
+	(void)dir;
+	if (m.listed == m.nnames)
+		return NULL;
+	snprintf(m.entry.d_name, sizeof(m.entry.d_name), "%s", m.names[m.listed++]);
+	return &m.entry;
+}
+
+static int memory_open(int root, const char *path, int flags)
+{
+	(void)root;
+	(void)flags;
+	m.listed = 0;
+	return strstr(path, "updates") ? m.missing & 0x80 ? -ENOENT : 100 : 100;
+}
+
+static int memory_close(int fd)
+{
+	return fd == 100 ? 0 : -1;
+}
+
+#define inroot_read memory_read
+#define inroot_read_at memory_read_at
+#define inroot_open memory_open
+#define openat(fd, name, flags) 100
+#define fdopendir(fd) ((DIR *)&m)
+#define readdir memory_readdir
+#define closedir(dir) ((void)(dir))
+#define close memory_close
+#include "capture/pkgdb/pkgdb_dpkg.c"
+#undef close
+#undef readdir
+#undef openat
+
+static struct ply_err err;         /* messages are part of what is tested */
+
+static int see_file(void *ctx, const char *path, size_t len)
+{
+	(void)ctx;
+	touch(path, len);
+	return 0;
+}
+
+static int see_script(void *ctx, const char *name, const char *text, size_t len)
+{
+	(void)ctx;
+	touch(name, strlen(name) + 1);
+	touch(text, len + 1);
+	return 0;
+}
+
+static void see(struct pkgdb *db)
+{
 	for (uint32_t i = 0; i < pkgdb_count(db); i++) {
+		const struct pkg *p = pkgdb_get(db, i);
+		const struct pkg_need *need;
 		size_t n;
-		const struct pkg_need *need = pkgdb_needs(db, i, &n);
 
-		pkgdb_files(db, i, see, &sink, NULL);
-		pkgdb_find(db, pkgdb_get(db, i)->name);
-		for (size_t k = 0; k < n; k++)
+		touch(p->source, strlen(p->source) + 1);
+		touch(p->summary, strlen(p->summary) + 1);
+		if (strchr(p->name, '/') || pkgdb_find(db, p->name) == PKG_NONE)
+			abort();
+		need = pkgdb_needs(db, i, &n);
+		for (size_t k = 0; k < n; k++) {
+			touch(need[k].text, strlen(need[k].text) + 1);
 			for (uint32_t b = 0; b < need[k].nby; b++)
-				if (need[k].by[b] >= pkgdb_count(db))
+				if (need[k].by[b] >= pkgdb_count(db) || need[k].by[b] == i)
 					abort();
+		}
+		pkgdb_files(db, i, see_file, NULL, &err);
+		pkgdb_scripts(db, i, see_script, NULL, &err);
+		if (i) {
+			const char *a = pkgdb_get(db, i - 1)->version;
+			int ab = dpkg_version_compare(a, p->version), ba = dpkg_version_compare(p->version, a);
+
+			if ((ab < 0) != (ba > 0) || (ab > 0) != (ba < 0) || dpkg_version_compare(a, a))
+				abort();
+		}
 	}
-	pkgdb_close(db);
+	pkgdb_check_finished(db, &err);
+	touch(pkgdb_arch(db), strlen(pkgdb_arch(db)) + 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const files[] = { "var/lib/dpkg/status", "var/lib/dpkg/diversions",
-					     "var/lib/apt/extended_states", "var/lib/dpkg/info/a.list" };
-	const char *file;
+	struct input in = { data, size };
+	struct pkgdb *db = NULL;
+	char *rest;
 
-	if (!size)
-		return 0;
-	if (root < 0)
-		begin();
-	file = files[data[0] % 4];
-	put(file, data + 1, size - 1);
-	whole();
-	if (data[0] % 4)
-		unlinkat(root, file, 0);
-	else
-		put(file, (const uint8_t *)"Package: a\nStatus: x ok installed\n", 34);
-	if (data[0] % 4 == 3)
-		put(file, (const uint8_t *)"/.\n/a\n", 6);
+	m.missing = (unsigned)input_number(&in, 1);
+	for (size_t i = 0; i < TEXTS; i++) {
+		const uint8_t *from = in.at;
+		size_t before = in.left;
+
+		m.texts[i] = input_text(&in, 0xff);
+		m.lens[i] = (size_t)(in.at - from);
+		m.lens[i] -= m.lens[i] && (in.left || before > 0) && from[m.lens[i] - 1] == 0xff;
+	}
+	m.nnames = 0;
+	rest = m.texts[INFO_NAMES];
+	for (char *line; m.nnames + INFO < TEXTS && (line = strsep(&rest, "\n"));)
+		if (*line && !strchr(line, '/') && strlen(line) <= NAME_MAX)
+			m.names[m.nnames++] = line;
+	if (pkgdb_open_dpkg(-1, &db, &err) == 0)
+		see(db);
+	pkgdb_close(db);
+	for (size_t i = 0; i < TEXTS; i++)
+		free(m.texts[i]);
 	return 0;
 }

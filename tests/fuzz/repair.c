@@ -127,6 +127,7 @@ static bool repair_segment(const struct image *im, uint64_t off, uint64_t len, u
 void repair_image(uint8_t *data, size_t len)
 {
 	const struct image im = { data, len };
+	struct ply_disk_super first;
 
 	for (uint32_t slot = 0; slot < PLY_SUPER_SLOTS && len >= PLY_SUPER_SLOTS * PLY_SUPER_SIZE; slot++) {
 		uint8_t *at = data + (size_t)slot * PLY_SUPER_SIZE, *refs;
@@ -137,7 +138,10 @@ void repair_image(uint8_t *data, size_t len)
 		memcpy(&s, at, sizeof(s));
 		off = le64_get(s.catalog_off);
 		n = le64_get(s.catalog_len);
-		if (header(&im, off, n, &h) && section(&im, off, &h, PLY_S_SEGMENTS, &refs, &nrefs)) {
+		/* mostly both slots name one catalog: it is repaired once */
+		if (slot && !memcmp(&first.catalog_off, &s.catalog_off, 16))
+			memcpy(s.catalog_digest, first.catalog_digest, sizeof(s.catalog_digest));
+		else if (header(&im, off, n, &h) && section(&im, off, &h, PLY_S_SEGMENTS, &refs, &nrefs)) {
 			for (uint64_t i = 0; i < nrefs / sizeof(struct ply_disk_segment_ref); i++) {
 				struct ply_disk_segment_ref r;
 
@@ -150,5 +154,7 @@ void repair_image(uint8_t *data, size_t len)
 		}
 		s.xxh3 = le64_put(xxh3(&s, offsetof(struct ply_disk_super, xxh3), 0));
 		memcpy(at, &s, sizeof(s));
+		if (!slot)
+			first = s;
 	}
 }

@@ -62,7 +62,7 @@ unmount_all()
 {
 	local dir
 	for dir; do
-		if mountpoint -q "$dir"; then plyfs umount "$dir" || umount -l "$dir"; fi
+		if mountpoint -q "$dir" && ! plyfs umount "$dir" && mountpoint -q "$dir"; then umount -l "$dir"; fi
 	done
 }
 

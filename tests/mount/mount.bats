@@ -35,7 +35,10 @@ teardown()
 	[ "$(findmnt -no SOURCE m)" = "$D/gold.plyfs" ]
 	findmnt -no OPTIONS m | grep -q '^ro,relatime,.*default_permissions,allow_other'
 	plyfs umount m
-	plyfs mount gold.plyfs@1 m -o nodev,nosuid,noexec
+	plyfs mount gold.plyfs m -o nodev,nosuid,noexec,dev,suid,exec
+	findmnt -no OPTIONS m | grep -q '^ro,relatime,'
+	plyfs umount m
+	plyfs mount gold.plyfs@1 m -o dev,suid,exec,nodev,nosuid,noexec
 	[ "$(findmnt -no SOURCE m)" = "$D/gold.plyfs@1" ]
 	findmnt -no OPTIONS m | grep -q '^ro,nosuid,nodev,noexec'
 	run plyfs mount gold.plyfs@2 m
@@ -193,7 +196,7 @@ teardown()
 }
 
 @test "an option that is not there is told, with those that are" {
-	for bad in rw cache=0 cache=x threads=0 threads=65 threads ro=1 fsname=x; do
+	for bad in rw suid=1 cache=0 cache=x threads=0 threads=65 threads ro=1 fsname=x; do
 		run plyfs mount gold.plyfs m -o "$bad"
 		[ "$status" = 2 ]
 		[[ $output == *"${bad%%=*}"* ]]

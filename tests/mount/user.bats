@@ -20,6 +20,19 @@ setup_file()
 	mkdir "$D/m"
 	chmod 644 "$D/i.plyfs"
 	if [ "$(id -u)" = 0 ]; then
+		# what gives power where it is honoured
+		mkdir "$D/power"
+		cp /usr/bin/id "$D/power/suid"
+		chown root:root "$D/power/suid"
+		chmod 6755 "$D/power/suid"
+		cp /bin/grep "$D/power/capable"
+		setcap cap_dac_override+ep "$D/power/capable" || rm "$D/power/capable"
+		mknod -m 666 "$D/power/null" c 1 3
+		echo secret >"$D/power/secret"
+		chmod 600 "$D/power/secret"
+		echo open >"$D/power/open"
+		plyfs capture "$D/power" "$D/power.plyfs"
+		chmod 644 "$D/power.plyfs"
 		chown 65534 "$D/m" "$D/i.plyfs"
 		mknod "$D/fuse" c 10 229
 		chmod 666 "$D/fuse"
@@ -48,6 +61,7 @@ private()
 			mount --bind fuse /dev/fuse
 			refute() { if "$@"; then return 1; fi; }
 			u() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+			other() { setpriv --reuid=65533 --regid=65533 --clear-groups "$@"; }
 			'"$(cat)"
 	else
 		bash -eu -c '
@@ -145,5 +159,77 @@ END
 		mkdir -p roots
 		u plyfs mount i.plyfs roots >said 2>&1 && exit 1
 		grep -q "no write access" said
+END
+}
+
+@test "setuid, capabilities and devices work in root's mount, and never in a user's" {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	private <<'END'
+		plyfs mount power.plyfs m
+		trap 'umount -l m' EXIT
+		[ "$(u m/suid -u)" = 0 ]
+		[ ! -e m/capable ] || [ "$(u m/capable CapEff /proc/self/status)" != "$(printf 'CapEff:\t%016x' 0)" ]
+		u cat m/null
+		plyfs umount m
+		for more in '' ,nosuid,nodev ,default_permissions ,exec,suid,nosuid ,dev,nodev; do
+			u plyfs mount power.plyfs m -o "ro$more"
+			[ "$(u m/suid -u)" = 65534 ]
+			[ "$(u m/suid -g)" = 65534 ]
+			[ ! -e m/capable ] || [ "$(u m/capable CapEff /proc/self/status)" = "$(printf 'CapEff:\t%016x' 0)" ]
+			refute u cat m/null 2>said
+			grep -q 'Permission denied' said
+			u plyfs umount m
+		done
+		trap - EXIT
+END
+}
+
+@test "a user who asks for setuid or devices is refused, before anything is mounted" {
+	private <<'END'
+		for option in suid dev nosuid,suid exec,nodev,dev allow_other,suid; do
+			rc=0
+			u plyfs mount i.plyfs m -o "$option" >said 2>&1 || rc=$?
+			[ $rc = 2 ]
+			grep -q 'mount option \(suid\|dev\) is for root only' said
+			refute grep " $D/m " /proc/self/mountinfo
+		done
+END
+}
+
+@test "allow_other comes with default_permissions: others have what their modes give them, and no more" {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	[ -e /etc/fuse.conf ] || skip "there is no /etc/fuse.conf"
+	private <<'END'
+		echo user_allow_other >fuse.conf
+		mount --bind fuse.conf /etc/fuse.conf
+		u plyfs mount power.plyfs m -o allow_other
+		trap 'umount -l m' EXIT
+		grep " $D/m ro,nosuid,nodev,.*default_permissions,allow_other" /proc/self/mountinfo
+		[ "$(other cat m/open)" = open ]
+		refute other cat m/secret
+		refute u cat m/secret
+		[ "$(other m/suid -u)" = 65533 ]
+		refute other cat m/null
+		[ "$(cat m/secret)" = secret ]
+		refute other plyfs umount m
+		u plyfs umount m
+		trap - EXIT
+END
+}
+
+@test "the daemon of a user is confined, and still unmounts" {
+	private <<'END'
+		u plyfs mount --json i.plyfs m >said
+		pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' said)
+		grep -q '"privileges"' said
+		grep -qx "NoNewPrivs:.1" /proc/$pid/status
+		refute grep -q '"syscalls"' said || grep -qx "Seccomp:.2" /proc/$pid/status
+		u cat m/file >/dev/null
+		kill "$pid"
+		for _ in $(seq 100); do
+			grep -q " $D/m " /proc/self/mountinfo || break
+			sleep 0.1
+		done
+		refute grep " $D/m " /proc/self/mountinfo
 END
 }

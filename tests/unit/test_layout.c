@@ -30,6 +30,7 @@
 /* --- failing the n-th call --------------------------------------------------------- */
 
 static atomic_long countdown = -1;     /* 0: this call fails; negative: none does */
+static void (*event)(void);            /* what happens before that call, which goes on */
 
 static bool fails(void)
 {
@@ -37,6 +38,10 @@ static bool fails(void)
 		return false;
 	if (atomic_fetch_sub(&countdown, 1) != 0)
 		return false;
+	if (event) {
+		event();
+		return false;
+	}
 	errno = EIO;
 	return true;
 }
@@ -478,6 +483,160 @@ START_TEST(any_call_that_fails_leaves_the_target_as_it_was)
 }
 END_TEST
 
+static void cut_image(void)
+{
+	ck_assert_int_eq(truncate(image_path, 8192), 0);
+}
+
+/* The image goes at any call: what was made is taken out all the same. */
+START_TEST(an_image_cut_off_leaves_nothing_behind)
+{
+	struct layout_options o = options(2);
+	struct layout_report report;
+	struct stat st, image;
+	uint8_t *good;
+	unsigned failed = 0;
+	long left, n = 0;
+	int fd;
+
+	begin();
+	ck_assert_int_eq(stat(target, &st), 0);
+	ck_assert_int_eq(stat(image_path, &image), 0);
+	good = malloc((size_t)image.st_size);
+	fd = open(image_path, O_RDWR);
+	ck_assert_int_eq(pread_full(fd, good, (size_t)image.st_size, 0), 0);
+	o.sync = false;
+	event = cut_image;
+	do {
+		struct opened im = open_small(NULL);
+		int r;
+
+		atomic_store(&countdown, n++);
+		r = layout_run(im.view, target, &o, &report, &err);
+		left = atomic_exchange(&countdown, -1);
+		close_small(&im);
+		if (r < 0) {
+			failed++;
+			ck_assert_msg(r == -EIO || r == -EBADMSG || r == -EUCLEAN, "%s", err.msg);
+			ck_assert_msg(entries(target) == 0, "call %ld: %s", n - 1, err.msg);
+			expect_untouched(&st);
+		} else {
+			char command[400];
+
+			snprintf(command, sizeof(command), "rm -rf %s/*", target);
+			ck_assert_int_eq(system(command), 0);
+			ck_assert_int_eq(utimensat(AT_FDCWD, target, (struct timespec[]){
+				st.st_atim, st.st_mtim }, 0), 0);
+			ck_assert_int_eq(chmod(target, st.st_mode & 07777), 0);
+		}
+		ck_assert_int_eq(__real_pwrite64(fd, good, (size_t)image.st_size, 0), image.st_size);
+	} while (left < 0);
+	event = NULL;
+	ck_assert_uint_gt(failed, 15);
+	close(fd);
+	free(good);
+	end();
+}
+END_TEST
+
+/* Another process makes a file; then a call fails. */
+static void make_foreign(void)
+{
+	static const char *const in[] = { "", "usr/", "usr/lib/" };
+	char path[256];
+	int fd;
+
+	for (size_t i = 0; i < ARRAY_SIZE(in); i++) {
+		snprintf(path, sizeof(path), "%s/%sforeign", target, in[i]);
+		fd = open(path, O_CREAT | O_WRONLY, 0600);
+		if (fd >= 0)
+			close(fd);
+	}
+	event = NULL;
+	atomic_store(&countdown, 0);
+}
+
+START_TEST(files_of_others_stay)
+{
+	struct layout_options o = options(1);
+	struct layout_report report;
+	struct opened im;
+	char path[256];
+	struct stat st;
+	int r;
+
+	begin();
+	im = open_small(NULL);
+	/* late enough that directories and files are there */
+	event = make_foreign;
+	atomic_store(&countdown, 35);
+	r = layout_run(im.view, target, &o, &report, &err);
+	ck_assert_int_eq(r, -EIO);
+	ck_assert_msg(strstr(err.msg, "; 2 names could not be taken out"), "%s", err.msg);
+	ck_assert_uint_eq(entries(target), 2);
+	snprintf(path, sizeof(path), "%s/usr", target);
+	ck_assert_uint_eq(entries(path), 2);
+	snprintf(path, sizeof(path), "%s/usr/lib/foreign", target);
+	ck_assert_int_eq(stat(path, &st), 0);
+	close_small(&im);
+	end();
+}
+END_TEST
+
+/* Another process puts a symlink where a directory of the layout was. */
+static void swap_directory(void)
+{
+	char from[256], to[256];
+
+	snprintf(from, sizeof(from), "%s/usr", target);
+	snprintf(to, sizeof(to), "%s/moved", target);
+	if (rename(from, to) == 0)
+		ck_assert_int_eq(symlink(base, from), 0);
+}
+
+START_TEST(a_symlink_in_the_middle_leads_nowhere)
+{
+	struct layout_options o = options(2);
+	struct layout_report report;
+	unsigned refused = 0;
+	struct stat before, st;
+	struct opened im;
+	char command[600];
+	long left, n = 0;
+
+	begin();
+	im = open_small(NULL);
+	snprintf(command, sizeof(command), "mkdir %s/lib %s/web && touch %s/shared2", base, base, base);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert_int_eq(chmod(base, 0751), 0);
+	ck_assert_int_eq(stat(base, &before), 0);
+	event = swap_directory;
+	o.sync = false;
+	snprintf(command, sizeof(command), "rm -rf %s/*", target);
+	do {
+		char path[256];
+		int r;
+
+		atomic_store(&countdown, n++);
+		r = layout_run(im.view, target, &o, &report, &err);
+		left = atomic_exchange(&countdown, -1);
+		refused += r < 0;
+		ck_assert_int_eq(stat(base, &st), 0);
+		ck_assert_uint_eq(entries(base), 5);       /* image, target, lib, web, shared2 */
+		ck_assert_int_eq(st.st_mtim.tv_sec, before.st_mtim.tv_sec);
+		ck_assert_int_eq(st.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+		ck_assert_uint_eq(st.st_mode, before.st_mode);
+		snprintf(path, sizeof(path), "%s/web", base);
+		ck_assert_uint_eq(entries(path), 0);
+		ck_assert_int_eq(system(command), 0);
+	} while (left < 0);
+	event = NULL;
+	ck_assert_uint_gt(refused, 5);
+	close_small(&im);
+	end();
+}
+END_TEST
+
 START_TEST(cancelled_at_once)
 {
 	const atomic_bool cancel = true;
@@ -602,6 +761,11 @@ START_TEST(hostile_images_stay_inside)
 			if (r < 0)
 				ck_assert_msg(entries(target) == 0, "seed %llu: %s",
 					      (unsigned long long)seed, err.msg);
+			/* damage, or what another image may well ask for; never the caller's fault */
+			ck_assert_msg(r == 0 || r == -EUCLEAN || r == -EBADMSG || r == -EOPNOTSUPP ||
+				      err.reason == PLY_R_TARGET_FULL ||
+				      err.reason == PLY_R_TARGET_CANNOT_HOLD, "seed %llu: %d %s",
+				      (unsigned long long)seed, r, err.msg);
 			ck_assert_uint_eq(entries(base), 2);   /* image and target */
 			ck_assert_int_eq(system(command), 0);
 		}
@@ -649,6 +813,9 @@ static Suite *suite(void)
 	tap_test(s, plan_covers_every_name_once);
 	tap_test(s, extents_are_cut_to_a_range);
 	tap_test(s, any_call_that_fails_leaves_the_target_as_it_was);
+	tap_test(s, an_image_cut_off_leaves_nothing_behind);
+	tap_test(s, files_of_others_stay);
+	tap_test(s, a_symlink_in_the_middle_leads_nowhere);
 	tap_test(s, cancelled_at_once);
 	tap_test(s, damage_is_found_and_nothing_is_left);
 	tap_test(s, hostile_images_stay_inside);

@@ -143,13 +143,35 @@ static bool match(struct match *m, const char *p, const char *path)
 	return false;
 }
 
-/* Nearly every path fails at its first bytes, before the first star. */
-static bool begins(const char *pattern, const char *path, bool braces)
+static bool is_special(char c, bool braces)
 {
-	for (; *pattern && !strchr(braces ? "*?[\\{" : "*?[\\", *pattern); pattern++, path++)
-		if (*pattern != *path)
+	switch (c) {
+	case '*': case '?': case '[': case ']': case '\\':
+		return true;
+	case '{': case '}':
+		return braces;
+	}
+	return false;
+}
+
+/* Nearly every path fails at its first bytes, before the first star, or at its last ones. */
+static bool may_match(const char *pattern, size_t plen, const char *path, size_t len, bool braces)
+{
+	for (size_t i = 0; i < plen && !is_special(pattern[i], braces); i++)
+		if (pattern[i] != path[i])
 			return false;
+	for (; plen && !is_special(pattern[plen - 1], braces); plen--, len--) {
+		if (pattern[plen - 1] == '/' && plen > 1 && pattern[plen - 2] == '*')
+			break;     /* two stars and a slash may stand for nothing */
+		if (!len || pattern[plen - 1] != path[len - 1])
+			return false;
+	}
 	return true;
+}
+
+bool glob_may_begin(const char *pattern, char c)
+{
+	return *pattern == c || is_special(*pattern, true);
 }
 
 bool glob_match(const char *pattern, const char *path, struct glob_captures *c)
@@ -157,14 +179,14 @@ bool glob_match(const char *pattern, const char *path, struct glob_captures *c)
 	struct match m = { .pattern = pattern, .path = path, .c = c };
 	_cleanup_free_ uint8_t *large = NULL;
 	uint8_t small[SMALL];
-	size_t bytes;
+	size_t plen = strlen(pattern), len = strlen(path), bytes;
 
 	if (c)
 		c->n = 0;
-	if (!begins(pattern, path, c != NULL))
+	if (!may_match(pattern, plen, path, len, c != NULL))
 		return false;
-	m.width = strlen(path) + 1;
-	bytes = (strlen(pattern) + 1) * m.width / 8 + 1;
+	m.width = len + 1;
+	bytes = (plen + 1) * m.width / 8 + 1;
 	if (bytes <= sizeof(small)) {
 		memset(small, 0, bytes);
 		m.failed = small;

@@ -28,5 +28,7 @@ struct glob_captures {
 
 /* @c NULL: braces are bytes like others. Costs at most the product of pattern, path and path. */
 bool glob_match(const char *pattern, const char *path, struct glob_captures *c);
+/* Can a path that begins with @c match? '\0': the empty path. */
+bool glob_may_begin(const char *pattern, char c);
 
 #endif

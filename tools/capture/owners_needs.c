@@ -125,6 +125,7 @@ static uint32_t find_beside(const struct needs *n, const char *dir, size_t len, 
 
 static int need_library(struct needs *n, const char *name)
 {
+	_cleanup_free_ char *shown_path = NULL, *shown_name = NULL;
 	_cleanup_buf_ struct buf path = { 0 };
 
 	if (strchr(name, '/')) {
@@ -152,9 +153,12 @@ static int need_library(struct needs *n, const char *name)
 			return 0;
 	if (scan_path(n->scan, n->node, &path) < 0)
 		return -ENOMEM;
+	shown_path = escape_name((const char *)path.data, path.len - 1);
+	shown_name = escape_name(name, strlen(name));
+	if (!shown_path || !shown_name)
+		return -ENOMEM;
 	return split_note(n->split, "component %s: /%s needs the library %s, which is not on this machine",
-			  n->split->closure.comps[n->scan->nodes[n->node].comp].name, (const char *)path.data,
-			  name);
+			  n->split->closure.comps[n->scan->nodes[n->node].comp].name, shown_path, shown_name);
 }
 
 static int see_word(void *ctx, enum elf_word what, const char *text)

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -54,6 +55,7 @@ enum rule_mark {
 struct rule {
 	char **patterns;           /* braces with commas are expanded */
 	size_t npatterns;
+	uint8_t begins[32];        /* bits: first bytes that a matching path can have */
 	mode_t type;               /* S_IFLNK ...; 0: any */
 	char *target;              /* glob over the text of a symlink, or NULL */
 	enum rule_action action;

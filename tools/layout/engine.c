@@ -17,7 +17,7 @@
  * The first error stops all streams at their next file; then what was made is taken out.
  *
  * Locking: `lock` guards the first error. All else that streams share is atomic, immutable, or
- * a batch's own (`made`), read after the threads have ended.
+ * a slot of `made` that one of them has taken, read after the threads have ended.
  */
 #include "layout/engine.h"
 
@@ -40,7 +40,7 @@
 
 /* Batches of one sub-image, or the link batches. */
 struct queue {
-	struct plan_batch *batches;
+	const struct plan_batch *batches;
 	size_t n;
 	uint32_t sub;
 	atomic_size_t next;
@@ -48,7 +48,7 @@ struct queue {
 
 struct phase {
 	struct layout *l;
-	int (*run)(struct stream *s, struct plan_batch *b, uint32_t sub);
+	int (*run)(struct stream *s, const struct plan_batch *b, uint32_t sub);
 	struct queue *queues;
 	uint32_t nqueues;
 	bool reads;                /* data of the image */
@@ -67,7 +67,7 @@ static void fail(struct layout *l, const struct ply_err *err)
 
 /* --- batches ------------------------------------------------------------------------ */
 
-static int run_files(struct stream *s, struct plan_batch *b, uint32_t sub)
+static int run_files(struct stream *s, const struct plan_batch *b, uint32_t sub)
 {
 	const struct plan_sub *ps = &s->l->plan->subs[sub];
 	uint32_t part = b->part;
@@ -75,9 +75,8 @@ static int run_files(struct stream *s, struct plan_batch *b, uint32_t sub)
 
 	if (b->big)
 		return place_piece(s, b);
-	for (; b->made < b->n; at++) {
+	for (uint32_t n = 0; n < b->n; n++, at++) {
 		struct where w = { .sub = sub };
-		bool made = false;
 		int r;
 
 		if (stream_stops(s))
@@ -86,15 +85,14 @@ static int run_files(struct stream *s, struct plan_batch *b, uint32_t sub)
 			at = ps->parts[++part].first;
 		w.at = at;
 		w.dir = ps->parts[part].dir;
-		r = place_entry(s, &w, &made);
-		b->made += r == 0 || made;
+		r = place_entry(s, &w);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int run_links(struct stream *s, struct plan_batch *b, uint32_t sub)
+static int run_links(struct stream *s, const struct plan_batch *b, uint32_t sub)
 {
 	const struct plan *plan = s->l->plan;
 	const struct plan_link *first = NULL;
@@ -102,7 +100,6 @@ static int run_links(struct stream *s, struct plan_batch *b, uint32_t sub)
 	(void)sub;
 	for (uint64_t i = b->at; i < b->end; i++) {
 		const struct plan_link *link = &plan->links[i];
-		bool made = false;
 		int r = 0;
 
 		if (stream_stops(s))
@@ -110,8 +107,7 @@ static int run_links(struct stream *s, struct plan_batch *b, uint32_t sub)
 		if (!first || first->ino != link->ino)
 			first = plan_link_first(plan, link->ino);
 		if (link != first)
-			r = place_link(s, first, link, &made);
-		b->made += r == 0 || made;
+			r = place_link(s, first, link);
 		if (r < 0)
 			return r;
 	}
@@ -231,23 +227,22 @@ static int make_directory(struct stream *s, uint32_t d)
 {
 	struct plan_dir *dir = &s->l->plan->dirs[d];
 	const struct where w = { .at = WHERE_DIR, .dir = d };
-	struct name name;
-	int parent, r;
+	char name[PLY_NAME_MAX + 1];
+	int parent;
 
 	dir->left_out = s->l->plan->dirs[dir->parent].left_out || dir->name_len > s->l->limits.name_len;
 	if (dir->left_out) {
 		stream_lose(s, FIELD_NAME_LENGTH);
 		return 0;
 	}
-	r = place_name(&name, dir->name, dir->name_len, &s->err);
-	if (r < 0)
-		return stream_damaged(s, r, &w);
+	memcpy(name, dir->name, dir->name_len);
+	name[dir->name_len] = '\0';
 	parent = stream_dir(s, dir->parent);
 	if (parent < 0)
 		return stream_fail(s, parent, &w, "open its directory");
-	if (mkdirat(parent, name.text, 0700) == 0)
+	if (mkdirat(parent, name, 0700) == 0)
 		return 0;
-	if (errno == EEXIST && !dir->parent && !strcmp(name.text, "lost+found"))
+	if (errno == EEXIST && !dir->parent && !strcmp(name, "lost+found"))
 		return ply_fail(&s->err, -EEXIST, PLY_R_TARGET_EXISTS,
 				"/lost+found: the image has one, and so has the file system at %s; lay out "
 				"into a directory below it", s->l->target->path);
@@ -343,14 +338,21 @@ static void raise_limits(void)
 	}
 }
 
-static void execute(struct layout *l)
+/* Pages of the image that could not be read since @faults were zeros: nothing counts. */
+static int check_image(unsigned faults, struct ply_err *err)
+{
+	return sigbus_faults() == faults ? 0 :
+		ply_fail(err, -EIO, PLY_R_IMAGE_IO,
+			 "the image cannot be read, or was cut off while it was laid out");
+}
+
+static void execute(struct layout *l, unsigned faults)
 {
 	static int (*const phases[PHASE_COUNT])(struct layout *) = {
 		[PHASE_DIRECTORIES] = run_directories, [PHASE_OS] = run_os,
 		[PHASE_OTHERS] = run_others, [PHASE_LINKS] = run_all_links,
 		[PHASE_METADATA] = run_metadata, [PHASE_SYNC] = run_sync,
 	};
-	unsigned faults = sigbus_faults();
 	struct ply_err err;
 
 	for (int i = PHASE_DIRECTORIES; i < PHASE_COUNT && !atomic_load(&l->stop); i++) {
@@ -364,11 +366,8 @@ static void execute(struct layout *l)
 			fail(l, &err);
 		}
 		l->report->seconds[i] = now() - start;
-		if (sigbus_faults() != faults) {
-			ply_fail(&err, -EIO, PLY_R_IMAGE_IO,
-				 "the image cannot be read, or was cut off while it was laid out");
+		if (check_image(faults, &err) < 0)
 			fail(l, &err);
-		}
 		if (l->o->cancel && atomic_load(l->o->cancel)) {
 			ply_fail(&err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
 			fail(l, &err);
@@ -425,6 +424,7 @@ int layout_run(struct ply_view *view, const char *path, const struct layout_opti
 {
 	struct target target;
 	struct layout l = { .target = &target, .o = o, .report = ret };
+	unsigned faults = sigbus_faults();
 	double start = now();
 	mode_t mask;
 	int r = target_open(&target, path, err);
@@ -443,21 +443,26 @@ int layout_run(struct ply_view *view, const char *path, const struct layout_opti
 		atomic_store(&o->progress->total_bytes, l.plan->bytes);
 		atomic_store(&o->progress->total_files, l.plan->files);
 	}
-	r = target_take(&target, err);
+	r = undo_begin(&l, err);
+	if (r == 0)
+		r = target_take(&target, err);
 	if (r == 0)
 		r = probe(&l, err);
+	if (r == 0)
+		r = check_image(faults, err);
 	ret->seconds[PHASE_PLAN] = now() - start;
 	if (r < 0) {
 		target_restore(&target);
 		goto out;
 	}
-	execute(&l);
+	execute(&l, faults);
 	if (l.err.code)
 		r = give_up(&l, err);
 	else
 		report(&l);
 out:
 	umask(mask);
+	free(l.made);
 	plan_free(l.plan);
 	target_close(&target);
 	pthread_mutex_destroy(&l.lock);

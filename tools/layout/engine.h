@@ -36,6 +36,10 @@ struct layout {
 	const struct layout_options *o;
 	struct limits limits;
 	size_t dirs_made;          /* plan.dirs[1 .. dirs_made) exist by this run */
+	/* The names of files that exist by this run, for undo: name_hash() of each, in no order. */
+	uint64_t *made;            /* as many as the plan has names */
+	atomic_size_t nmade;
+	uint64_t made_seed;        /* random: nobody can make a name that is taken for ours */
 	bool finishing;            /* directories begin to get their own modes */
 
 	atomic_bool stop;
@@ -78,6 +82,7 @@ struct stream {
 		uint64_t used;
 	} slots[STREAM_SLOTS];
 	uint8_t *whole;            /* a block that goes to one file only */
+	uint8_t *value;            /* of an xattr */
 	uint64_t clock;
 	struct ply_err err;
 };
@@ -117,20 +122,22 @@ struct name {
 };
 int place_name(struct name *n, const char *from, size_t len, struct ply_err *err);
 
-/* Row @w->at of a sub-image's ENTRIES: a file, or one of several names of one. *ret_made: it, or
- * a part of it, now exists by this call. */
-int place_entry(struct stream *s, const struct where *w, bool *ret_made);
-/* After the fact, for undo: 1 where place_entry() makes the name of row @w->at. */
-int place_made(struct stream *s, const struct where *w, struct name *ret);
+/* Row @w->at of a sub-image's ENTRIES: a file, or one of several names of one. */
+int place_entry(struct stream *s, const struct where *w);
 /* One batch of a big file. */
 int place_piece(struct stream *s, const struct plan_batch *b);
 /* A further name of a file that exists. */
-int place_link(struct stream *s, const struct plan_link *first, const struct plan_link *l,
-	       bool *ret_made);
+int place_link(struct stream *s, const struct plan_link *first, const struct plan_link *l);
 /* Metadata of a directory; @fd is open for reading. */
 int place_directory(struct stream *s, uint32_t dir, int fd);
 
-/* Takes out all that this run made. Returns how many names could not be removed. */
+/* --- taking it out again (undo.c) ------------------------------------------------- */
+
+/* Before anything is made. */
+int undo_begin(struct layout *l, struct ply_err *err);
+/* The name @name (@len bytes) in the directory @dir of the plan now exists by this run. Any stream. */
+void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len);
+/* Takes out all that this run made, without the image. Returns how many names could not be removed. */
 uint64_t undo(struct layout *l);
 
 #endif

@@ -52,14 +52,20 @@ int place_name(struct name *n, const char *from, size_t len, struct ply_err *err
 
 /* --- metadata ----------------------------------------------------------------------- */
 
-static int set_xattr(const struct file *f, const char *name, const struct sub_xattr *x)
+/* Values are copied first: of a map of which a page has gone, the kernel only says EFAULT. */
+static int set_xattr(struct stream *s, const struct file *f, const char *name, const struct sub_xattr *x)
 {
 	char path[sizeof("/proc/self/fd//") + 12 + PLY_NAME_MAX];
 
+	if (!s->value)
+		s->value = malloc(PLY_XATTR_VALUE_MAX);
+	if (!s->value)
+		return -ENOMEM;
+	memcpy(s->value, x->value, x->value_len);
 	if (f->fd >= 0)
-		return fsetxattr(f->fd, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
+		return fsetxattr(f->fd, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", f->dir, f->name.text);
-	return lsetxattr(path, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
+	return lsetxattr(path, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
 /* *ret_dropped: a capability was not kept. */
@@ -90,7 +96,7 @@ static int set_xattrs(struct stream *s, const struct file *f, bool keep_capabili
 		}
 		memcpy(name, x.name, x.name_len);
 		name[x.name_len] = '\0';
-		r = set_xattr(f, name, &x);
+		r = set_xattr(s, f, name, &x);
 		if (limits_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
 			stream_lose(s, FIELD_XATTR_SIZE);
 			continue;
@@ -289,6 +295,11 @@ static int fill(struct stream *s, struct file *f, uint64_t from, uint64_t to)
 
 /* --- files ---------------------------------------------------------------------------------- */
 
+static void note(struct stream *s, const struct file *f)
+{
+	undo_note(s->l, f->w->dir, f->name.text, f->name.len);
+}
+
 static int make_regular(struct stream *s, struct file *f)
 {
 	mode_t mode = f->v.node.mode & 0777;
@@ -296,8 +307,10 @@ static int make_regular(struct stream *s, struct file *f)
 	/* who sets xattrs must be able to write it, and is not always root */
 	f->made = f->v.node.xattrs ? mode | 0600 : mode;
 	f->fd = openat(f->dir, f->name.text, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->made);
-	(void)s;
-	return f->fd < 0 ? -errno : 0;
+	if (f->fd < 0)
+		return -errno;
+	note(s, f);
+	return 0;
 }
 
 static int make_symlink(struct stream *s, struct file *f)
@@ -316,6 +329,7 @@ static int make_symlink(struct stream *s, struct file *f)
 	}
 	if (symlinkat(target, f->dir, f->name.text) < 0)
 		return stream_fail(s, -errno, f->w, "create");
+	note(s, f);
 	return 0;
 }
 
@@ -328,6 +342,7 @@ static int make_special(struct stream *s, struct file *f)
 	f->made = n->mode & 0777;
 	if (mknodat(f->dir, f->name.text, (n->mode & S_IFMT) | f->made, dev) < 0)
 		return stream_fail(s, -errno, f->w, "create");
+	note(s, f);
 	return 0;
 }
 
@@ -423,18 +438,7 @@ static bool is_split(struct stream *s, const struct file *f)
 	return S_ISREG(f->v.node.mode) && plan_find_big(s->l->plan, f->w->sub, f->w->at);
 }
 
-int place_made(struct stream *s, const struct where *w, struct name *ret)
-{
-	struct file f;
-	int lost, r = look_up(s, &f, w, &lost);
-
-	if (r <= 0)
-		return r;
-	*ret = f.name;
-	return !is_split(s, &f);
-}
-
-int place_entry(struct stream *s, const struct where *w, bool *ret_made)
+int place_entry(struct stream *s, const struct where *w)
 {
 	struct file f;
 	int lost, r = look_up(s, &f, w, &lost);
@@ -451,7 +455,6 @@ int place_entry(struct stream *s, const struct where *w, bool *ret_made)
 		r = make_regular(s, &f);
 		if (r < 0)
 			return stream_fail(s, r, w, "create");
-		*ret_made = true;
 		r = fill(s, &f, 0, UINT64_MAX);
 		if (r == 0)
 			r = finish_regular(s, &f);
@@ -459,11 +462,9 @@ int place_entry(struct stream *s, const struct where *w, bool *ret_made)
 		break;
 	case S_IFLNK:
 		r = make_symlink(s, &f);
-		*ret_made = r == 0;
 		break;
 	default:
 		r = make_special(s, &f);
-		*ret_made = r == 0;
 	}
 	if (r == 0 && !S_ISREG(f.v.node.mode))
 		r = set_metadata(s, &f);
@@ -525,7 +526,7 @@ int place_piece(struct stream *s, const struct plan_batch *b)
 	return r;
 }
 
-int place_link(struct stream *s, const struct plan_link *first, const struct plan_link *l, bool *ret_made)
+int place_link(struct stream *s, const struct plan_link *first, const struct plan_link *l)
 {
 	struct plan *plan = s->l->plan;
 	const struct where w = { .at = l->at, .dir = l->dir, .sub = l->sub };
@@ -569,7 +570,7 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 		return stream_fail(s, dir, &w, "open its directory");
 	if (linkat(from_dir, from.name.text, dir, name.text, 0) < 0)
 		return stream_fail(s, -errno, &w, "link");
-	*ret_made = true;
+	undo_note(s->l, l->dir, name.text, name.len);
 	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
 	return 0;
 }

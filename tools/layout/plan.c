@@ -20,7 +20,9 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/map.h"
 #include "base/util.h"
+#include "codec/codec.h"
 
 #define BATCH_BYTES  (2u << 20)    /* a batch ends at the next block behind them, */
 #define BATCH_ROWS   256u          /* or behind that many rows, */
@@ -28,11 +30,35 @@
 #define BIG_BYTES    (16u << 20)   /* such files are split over batches */
 #define PIECE_BYTES  (4u << 20)
 #define LINK_ROWS    512u
+#define CANCEL_ROWS  1024u         /* that are looked at before the cancel flag is */
+#define EXTENTS_FEW  8u            /* fewer than these are simply read for each file */
+#define PIECES_MAX   65536u        /* of all big files; what is beyond is not split */
+#define TEXT_BYTES   (64u << 10)
 
 const char *const layout_phase_names[PHASE_COUNT] = {
 	[PHASE_PLAN] = "plan", [PHASE_DIRECTORIES] = "directories", [PHASE_OS] = "os",
 	[PHASE_OTHERS] = "others", [PHASE_LINKS] = "links", [PHASE_METADATA] = "metadata",
 	[PHASE_SYNC] = "sync",
+};
+
+/* Nodes that share an xattr set. */
+struct set_use {
+	uint64_t at;               /* the first of them: see struct where */
+	uint64_t count;
+	uint32_t dir;
+	bool file;                 /* one of them is no directory */
+};
+
+/* What files need that share one range of EXTENTS. */
+struct range {
+	uint64_t data, bytes, blocks;
+	uint32_t ndata, sub;
+};
+
+/* What is known of one sub-image while it is planned. */
+struct scan_sub {
+	struct set_use *sets;      /* by row of XATTR_SETS; NULL: no node has any */
+	uint64_t extents;          /* in ranges */
 };
 
 struct scan {
@@ -43,6 +69,14 @@ struct scan {
 	uint32_t dir;              /* that is being listed, */
 	struct plan_part *part;    /* the part of it that may go on, */
 	uint32_t part_sub;         /* and whose it is */
+	struct scan_sub *subs;
+	struct range *ranges;
+	size_t nranges, ranges_cap;
+	struct map range_map;      /* from where it begins */
+	uint64_t listed;           /* rows of ENTRIES */
+	bool hides_files;          /* a name of a file is hidden by another sub-image's */
+	uint64_t split_left;       /* extents and pieces that splitting big files may still cost */
+	unsigned rows;             /* since the cancel flag was looked at */
 	int result;
 	struct ply_err *err;
 };
@@ -57,25 +91,70 @@ static int cancelled(struct ply_err *err)
 	return ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "cancelled; the target is as it was");
 }
 
+/* Called for each row of whatever table. */
+static int tick(struct scan *s)
+{
+	if (++s->rows < CANCEL_ROWS)
+		return 0;
+	s->rows = 0;
+	return is_cancelled(s) ? cancelled(s->err) : 0;
+}
+
 /* --- first pass: directories and their parts ---------------------------------- */
 
-static int add_dir(struct plan *p, uint64_t ino, const char *name, size_t len, uint32_t parent)
+/* A piece of memory for names; they never move. */
+struct plan_text {
+	struct plan_text *next;
+	size_t used;
+	char bytes[TEXT_BYTES];
+};
+
+/* A copy of @name, checked as such: what the image says later does not matter. */
+static int keep_name(struct plan *p, const char *name, size_t len, const char **ret, struct ply_err *err)
 {
+	struct plan_text *t = p->texts;
+	char *copy;
+
+	if (!t || t->used + len > sizeof(t->bytes)) {
+		t = malloc(sizeof(*t));
+		if (!t)
+			return ply_fail_nomem(err);
+		t->next = p->texts;
+		t->used = 0;
+		p->texts = t;
+	}
+	copy = memcpy(t->bytes + t->used, name, len);
+	t->used += len;
+	*ret = copy;
+	return len ? name_check(copy, len, err) : 0;   /* the root has none */
+}
+
+static int add_dir(struct plan *p, uint64_t ino, const char *name, size_t len, uint32_t parent,
+		   struct ply_err *err)
+{
+	struct plan_dir dir = { .ino = ino, .name_len = (uint8_t)len, .parent = parent };
+	int r;
+
 	if (p->ndirs == UINT32_MAX - 1)
-		return -EOVERFLOW;
+		return ply_fail(err, -EOVERFLOW, PLY_R_LIMIT, "more than 2^32 directories");
+	r = keep_name(p, name, len, &dir.name, err);
+	if (r < 0)
+		return r;
 	if (array_grow(&p->dirs, &p->dirs_cap, p->ndirs + 1, sizeof(*p->dirs)) < 0)
-		return -ENOMEM;
-	p->dirs[p->ndirs++] = (struct plan_dir){ .ino = ino, .name = name, .name_len = (uint8_t)len,
-						 .parent = parent };
+		return ply_fail_nomem(err);
+	p->dirs[p->ndirs++] = dir;
 	return 0;
 }
 
 /* Are all of rows [from, to) directories? Those are passed over when files are laid out. */
-static int only_directories(struct sub *sub, uint64_t from, uint64_t to, struct ply_err *err)
+static int only_directories(struct scan *s, struct sub *sub, uint64_t from, uint64_t to)
 {
 	for (; from < to; from++) {
 		struct ply_entry e;
-		int r = sub_entry(sub, from, &e, err);
+		int r = tick(s);
+
+		if (r == 0)
+			r = sub_entry(sub, from, &e, s->err);
 
 		if (r < 0)
 			return r;
@@ -90,7 +169,7 @@ static int add_row(struct scan *s, uint32_t i, uint64_t at)
 	struct plan_sub *ps = &s->p->subs[i];
 
 	if (s->part && s->part_sub == i && at >= s->part->end) {
-		int r = only_directories(ps->sub, s->part->end, at, s->err);
+		int r = only_directories(s, ps->sub, s->part->end, at);
 
 		if (r < 0)
 			return r;
@@ -112,16 +191,20 @@ static int list(void *ctx, const struct ply_dirent *de)
 	struct scan *s = ctx;
 
 	if (de->type == S_IFDIR >> 12) {
-		s->result = add_dir(s->p, de->ino, de->name, de->len, s->dir);
-		if (s->result == -ENOMEM)
-			ply_fail_nomem(s->err);
-		else if (s->result < 0)
-			ply_fail(s->err, s->result, PLY_R_LIMIT, "more than 2^32 directories");
+		s->result = add_dir(s->p, de->ino, de->name, de->len, s->dir, s->err);
 	} else {
 		s->result = add_row(s, s->by_number[PLY_INO_NUMBER(de->cookie)],
 				    PLY_INO_INDEX(de->cookie) - PLY_COOKIE_FIRST);
 	}
 	return s->result;
+}
+
+static int count_row(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err)
+{
+	struct scan *s = ctx;
+
+	s->hides_files |= hidden && e->type != S_IFDIR >> 12;
+	return ++s->listed <= view_entries(s->p->view) ? tick(s) : view_too_many(err);
 }
 
 static int by_first(const void *a, const void *b)
@@ -134,27 +217,27 @@ static int by_first(const void *a, const void *b)
 static int list_all(struct scan *s)
 {
 	struct plan *p = s->p;
+	int r = add_dir(p, PLY_ROOT_INDEX, "", 0, 0, s->err);
 
-	if (add_dir(p, PLY_ROOT_INDEX, "", 0, 0) < 0)
-		return ply_fail_nomem(s->err);
+	if (r < 0)
+		return r;
 	for (size_t d = 0; d < p->ndirs; d++) {
-		int r;
-
 		if (is_cancelled(s))
 			return cancelled(s->err);
 		s->dir = (uint32_t)d;
 		s->part = NULL;
-		r = ply_view_readdir(p->view, p->dirs[d].ino, 0, list, s, s->err);
+		r = view_own(view_readdir(p->view, p->dirs[d].ino, 0, list, count_row, s, s->err), s->err);
 		if (r == 0)
 			r = s->result;
-		if (r < 0) {
+		if (r < 0 && r != -ECANCELED) {
 			char path[512];
 
 			plan_path(p, &(struct where){ .at = WHERE_DIR, .dir = (uint32_t)d }, path,
 				  sizeof(path));
 			ply_err_prefix(s->err, "%s", path);
-			return r;
 		}
+		if (r < 0)
+			return r;
 	}
 	for (uint32_t i = 0; i < p->nsubs; i++)
 		if (p->subs[i].nparts)
@@ -192,35 +275,90 @@ static void use(struct plan_needs *n, enum layout_field f, const struct where *w
 		n->first[f] = *w;
 }
 
-static int need_xattrs(struct scan *s, const struct view_file *f, const struct where *w)
+/* Notes who has which set: a million files may share one. */
+static int note_xattrs(struct scan *s, const struct view_file *f, const struct where *w)
 {
-	struct plan_needs *n = &s->p->needs;
-	uint64_t bytes = 0;
-	uint32_t count;
-	int r = sub_xattr_count(f->sub, f->node.xattrs, &count, s->err);
+	struct scan_sub *ss = &s->subs[f->i];
+	struct set_use *u;
 
-	for (uint32_t i = 0; r == 0 && i < count; i++) {
+	if (!ss->sets) {
+		ss->sets = calloc(sub_limits(f->sub)->xattr_sets, sizeof(*ss->sets));
+		if (!ss->sets)
+			return ply_fail_nomem(s->err);
+	}
+	u = &ss->sets[f->node.xattrs];     /* the decoder has checked the number */
+	if (!u->count++) {
+		u->at = w->at;
+		u->dir = w->dir;
+	}
+	u->file |= !S_ISDIR(f->node.mode);
+	return 0;
+}
+
+/* What all nodes that share a set need. */
+static int need_set(struct scan *s, uint32_t i, uint32_t set, uint32_t n_xattrs)
+{
+	const struct set_use *u = &s->subs[i].sets[set];
+	const struct where w = { .at = u->at, .dir = u->dir, .sub = i };
+	struct plan_needs *n = &s->p->needs;
+	struct sub *sub = s->p->subs[i].sub;
+	uint64_t bytes = 0;
+
+	for (uint32_t k = 0; k < n_xattrs; k++) {
 		enum layout_field field;
 		struct sub_xattr x;
+		int r = tick(s);
 
-		r = sub_xattr(f->sub, f->node.xattrs, i, &x, s->err);
+		if (r == 0)
+			r = sub_xattr(sub, set, k, &x, s->err);
 		if (r < 0)
-			break;
+			return r;
 		field = plan_xattr_field(&x);
 		/* of ACLs, one of a file is the better example: any file can have it */
-		if (!n->count[field] || (field == FIELD_ACL && S_ISDIR(f->node.mode) == 0))
+		if (!n->count[field] || (field == FIELD_ACL && u->file))
 			n->xattr[field] = x;
-		use(n, field, w);
+		use(n, field, &w);
+		n->count[field] += u->count - 1;
 		bytes += x.name_len + x.value_len;
 	}
-	if (r == 0 && bytes > n->xattr_bytes) {
+	if (bytes > n->xattr_bytes) {
 		n->xattr_bytes = bytes;
-		n->xattr_sub = f->sub;
-		n->xattr_set = f->node.xattrs;
+		n->xattr_sub = sub;
+		n->xattr_set = set;
 		n->count[FIELD_XATTR_SIZE]++;
-		n->first[FIELD_XATTR_SIZE] = *w;
+		n->first[FIELD_XATTR_SIZE] = w;
 	}
-	return r;
+	return 0;
+}
+
+/* Each set once; sets that shared rows would make that long. */
+static int need_xattrs(struct scan *s)
+{
+	for (uint32_t i = 0; i < s->p->nsubs; i++) {
+		struct sub *sub = s->p->subs[i].sub;
+		uint64_t rows = 0;
+
+		for (uint64_t set = 1; s->subs[i].sets && set < sub_limits(sub)->xattr_sets; set++) {
+			uint32_t n;
+			int r = tick(s);
+
+			if (r == 0 && !s->subs[i].sets[set].count)
+				continue;
+			if (r == 0)
+				r = sub_xattr_count(sub, (uint32_t)set, &n, s->err);
+			if (r < 0)
+				return r;
+			rows += n;
+			if (rows > sub_limits(sub)->xattrs)
+				return ply_fail(s->err, -EUCLEAN, PLY_R_XATTR_FIELD,
+						"xattr set %llu shares rows with another",
+						(unsigned long long)set);
+			r = need_set(s, i, (uint32_t)set, n);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
 }
 
 static unsigned trailing_zeros(uint32_t nsec)
@@ -275,16 +413,69 @@ static int need_owner(struct scan *s, const struct view_file *f, const struct wh
 }
 
 struct sum {
-	uint64_t bytes, blocks, block;
+	struct scan *s;
+	uint64_t bytes, blocks;
 };
 
 static int add_sum(void *ctx, const struct ply_extent *e, struct ply_err *err)
 {
-	struct sum *s = ctx;
+	struct sum *sum = ctx;
+	uint64_t block = sum->s->block;
 
 	(void)err;
-	s->bytes += e->len;
-	s->blocks += align_up(e->off + e->len, s->block) - e->off / s->block * s->block;
+	sum->bytes += e->len;
+	sum->blocks += align_up(e->off + e->len, block) - e->off / block * block;
+	return tick(sum->s);
+}
+
+static struct range *find_range(struct scan *s, uint32_t i, uint64_t data, uint32_t ndata, uint64_t *ret_hash)
+{
+	const uint64_t key[] = { i, data, ndata };
+	uint64_t h = xxh3(key, sizeof(key), 0);
+
+	*ret_hash = h;
+	for (size_t at = map_first(&s->range_map, h); at != MAP_END; at = map_next(&s->range_map, h, at)) {
+		struct range *r = &s->ranges[s->range_map.slots[at].value];
+
+		if (r->data == data && r->ndata == ndata && r->sub == i)
+			return r;
+	}
+	return NULL;
+}
+
+/* Equal files share their range of EXTENTS, so it is read once. Other ranges share no rows, or a
+ * hostile image could let each file have nearly all of them. */
+static int sum_extents(struct scan *s, const struct view_file *f, struct sum *sum)
+{
+	struct scan_sub *ss = &s->subs[f->i];
+	const struct ply_node *n = &f->node;
+	uint32_t count = sub_extent_count(n);
+	const struct range *known;
+	struct range range;
+	uint64_t h;
+	int r;
+
+	if (count <= EXTENTS_FEW)
+		return plan_extents(f->sub, n, 0, UINT64_MAX, add_sum, sum, s->err);
+	known = find_range(s, f->i, n->data, count, &h);
+	if (known) {
+		sum->bytes = known->bytes;
+		sum->blocks = known->blocks;
+		return 0;
+	}
+	ss->extents += count;
+	if (ss->extents > sub_limits(f->sub)->extents)
+		return ply_fail(s->err, -EUCLEAN, PLY_R_EXTENT_FIELD,
+				"files share a part of their extents, and not all");
+	r = plan_extents(f->sub, n, 0, UINT64_MAX, add_sum, sum, s->err);
+	if (r < 0)
+		return r;
+	range = (struct range){ .data = n->data, .ndata = count, .sub = f->i, .bytes = sum->bytes,
+				.blocks = sum->blocks };
+	if (array_grow(&s->ranges, &s->ranges_cap, s->nranges + 1, sizeof(*s->ranges)) < 0 ||
+	    map_add(&s->range_map, h, s->nranges) < 0)
+		return ply_fail_nomem(s->err);
+	s->ranges[s->nranges++] = range;
 	return 0;
 }
 
@@ -297,16 +488,17 @@ static void most(struct plan_needs *n, uint64_t *max, uint64_t is, enum layout_f
 	}
 }
 
-/* Everything that one inode asks for. */
-static int need(struct scan *s, const struct view_file *f, const struct where *w)
+/* Everything that one inode asks for; *ret_bytes: of data that it has. */
+static int need(struct scan *s, const struct view_file *f, const struct where *w, uint64_t *ret_bytes)
 {
 	struct plan_needs *n = &s->p->needs;
-	struct sum sum = { .block = s->block };
+	struct sum sum = { .s = s };
 	uint64_t len = n->symlink_len;
 	int r = need_owner(s, f, w);
 
+	*ret_bytes = 0;
 	if (r == 0 && f->node.xattrs)
-		r = need_xattrs(s, f, w);
+		r = note_xattrs(s, f, w);
 	if (r < 0)
 		return r;
 	need_time(n, &f->node, w);
@@ -318,7 +510,8 @@ static int need(struct scan *s, const struct view_file *f, const struct where *w
 			sum.bytes = f->node.size;
 			sum.blocks = s->block;
 		}
-		r = plan_extents(f->sub, &f->node, 0, UINT64_MAX, add_sum, &sum, s->err);
+		r = sum_extents(s, f, &sum);
+		*ret_bytes = sum.bytes;
 		if (n->blocks + sum.blocks < n->blocks)
 			sum.blocks = UINT64_MAX - n->blocks;
 		n->blocks += sum.blocks;
@@ -358,13 +551,22 @@ static int need_directories(struct scan *s)
 	for (size_t d = 0; d < p->ndirs; d++) {
 		struct where w = { .at = WHERE_DIR, .dir = (uint32_t)d };
 		struct view_file f;
-		int r = view_file(p->view, p->dirs[d].ino, &f, s->err);
+		uint64_t bytes;
+		int r = tick(s);
 
 		if (r < 0)
 			return r;
-		if (!S_ISDIR(f.node.mode))
-			return ply_fail(s->err, -EUCLEAN, PLY_R_TREE_SHAPE, "a directory that is none");
-		r = need(s, &f, &w);
+		r = view_own(view_file(p->view, p->dirs[d].ino, &f, s->err), s->err);
+		if (r == 0 && !S_ISDIR(f.node.mode))
+			r = ply_fail(s->err, -EUCLEAN, PLY_R_TREE_SHAPE, "a directory that is none");
+		if (r == 0)
+			r = need(s, &f, &w, &bytes);
+		if (r < 0 && r != -ECANCELED) {
+			char path[512];
+
+			plan_path(p, &w, path, sizeof(path));
+			ply_err_prefix(s->err, "%s", path);
+		}
 		if (r < 0)
 			return r;
 		need_name(s, p->dirs[d].name_len, &w);
@@ -374,9 +576,16 @@ static int need_directories(struct scan *s)
 
 /* --- second pass: batches --------------------------------------------------------- */
 
-static bool is_big(const struct ply_node *n)
+/* Is a file with @bytes of data worth splitting? Only so long as that does not cost more than the image
+ * is worth: files may share their data. */
+static bool take_big(struct scan *s, const struct ply_node *n, uint64_t bytes)
 {
-	return n->size >= BIG_BYTES && (n->kind == PLY_C_RUN || n->kind == PLY_C_EXTENTS);
+	uint64_t cost = sub_extent_count(n) + bytes / PIECE_BYTES + 1;
+
+	if (bytes < BIG_BYTES || cost > s->split_left)
+		return false;
+	s->split_left -= cost;
+	return true;
 }
 
 int plan_extents(struct sub *sub, const struct ply_node *n, uint64_t from, uint64_t to,
@@ -489,13 +698,13 @@ static int cut_extent(void *ctx, const struct ply_extent *e, struct ply_err *err
 {
 	struct pieces *p = ctx;
 	uint64_t off = e->off, end = e->off + e->len;
+	int r = tick(p->c->s);
 
 	(void)err;
-	while (off < end) {
+	while (r == 0 && off < end) {
 		uint64_t addr = e->addr + (off - e->off);
 		uint64_t room = align_up(addr + PIECE_BYTES - p->data, PLY_BLOCK_SIZE) - addr;
 		uint64_t take = MIN(room, end - off);
-		int r;
 
 		off += take;
 		p->data += take;
@@ -503,12 +712,10 @@ static int cut_extent(void *ctx, const struct ply_extent *e, struct ply_err *err
 			break;
 		p->c->block = MAX(p->c->block, (addr + take) >> PLY_BLOCK_BITS);
 		r = add_piece(p, off);
-		if (r < 0)
-			return r;
 		p->from = off;
 		p->data = 0;
 	}
-	return 0;
+	return r;
 }
 
 static int split_big(struct cutter *c, const struct view_file *f, const struct where *w)
@@ -550,14 +757,14 @@ static int add_link(struct plan *p, uint64_t ino, const struct where *w, bool fo
 static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, const struct where *w)
 {
 	struct scan *s = c->s;
-	uint64_t first, end, ino;
-	bool several, carries;
+	uint64_t first, end, ino, bytes;
+	bool several, carries, big = false;
 	struct view_file f;
 	int r, has_data;
 
 	r = view_node_ino(s->p->view, c->i, PLY_INO_INDEX(e->ref), &ino, s->err);
 	if (r == 0)
-		r = view_file(s->p->view, ino, &f, s->err);
+		r = view_own(view_file(s->p->view, ino, &f, s->err), s->err);
 	if (r < 0)
 		return r;
 	several = f.joined || f.node.nlink > 1;
@@ -575,13 +782,14 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 		return has_data;
 	if (carries) {
 		s->p->files++;
-		r = need(s, &f, w);
-		if (r == 0 && is_big(&f.node))
+		r = need(s, &f, w, &bytes);
+		big = r == 0 && has_data && take_big(s, &f.node, bytes);
+		if (big)
 			r = split_big(c, &f, w);
 		if (r < 0)
 			return r;
 	}
-	if (has_data && is_big(&f.node)) {
+	if (big) {
 		c->block = MAX(c->block, end);
 	} else if (has_data) {
 		if (first >= c->block && (c->bytes >= BATCH_BYTES || c->open.n >= BATCH_ROWS)) {
@@ -589,7 +797,7 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 			r = close_batch(c);
 		}
 		c->block = MAX(c->block, end);
-		c->bytes += f.node.size;
+		c->bytes += bytes;
 	}
 	if (r == 0 && c->open.n >= BATCH_MAX)
 		r = close_batch(c);
@@ -616,14 +824,18 @@ static int cut_batches(struct scan *s, uint32_t i)
 			struct ply_entry e;
 			char path[512];
 
+			r = tick(s);
+			if (r < 0)
+				break;
 			r = sub_entry(ps->sub, at, &e, s->err);
 			if (r == 0 && e.type != S_IFDIR >> 12)
 				r = add_name(&c, (uint32_t)k, &e, &w);
-			if (r < 0) {
+			if (r < 0 && r != -ECANCELED) {
 				plan_path(s->p, &w, path, sizeof(path));
 				ply_err_prefix(s->err, "%s", path);
-				break;
 			}
+			if (r < 0)
+				break;
 			if (c.open.n || e.type != S_IFDIR >> 12)
 				c.open.n++;
 		}
@@ -689,10 +901,24 @@ static int need_first_name(struct scan *s, const struct plan_link *first, uint64
 	struct where w = { .at = first->at, .dir = first->dir, .sub = first->sub };
 	struct plan_needs *n = &s->p->needs;
 	struct view_file f;
-	int r = view_file(s->p->view, first->ino, &f, s->err);
+	struct ply_attr a;
+	uint64_t bytes;
+	int r = view_own(view_file(s->p->view, first->ino, &f, s->err), s->err);
 
+	if (r == 0)
+		r = view_own(ply_view_attr(s->p->view, first->ino, &a, s->err), s->err);
 	if (r < 0)
 		return r;
+	/* of names that another sub-image hides, the number of links knows nothing */
+	if (names > a.nlink || (names < a.nlink && !s->hides_files)) {
+		char path[512];
+
+		ply_fail(s->err, -EUCLEAN, PLY_R_NODE_FIELD, "has %llu names, and says %llu",
+			 (unsigned long long)names, (unsigned long long)a.nlink);
+		plan_path(s->p, &w, path, sizeof(path));
+		ply_err_prefix(s->err, "%s", path);
+		return -EUCLEAN;
+	}
 	if (names > 1) {
 		most(n, &n->links, names, FIELD_LINK_COUNT, &w);
 		use(n, FIELD_LINK, &w);
@@ -700,7 +926,7 @@ static int need_first_name(struct scan *s, const struct plan_link *first, uint64
 	if (!first->follows)
 		return 0;
 	s->p->files++;
-	return need(s, &f, &w);
+	return need(s, &f, &w, &bytes);
 }
 
 static int group_links(struct scan *s)
@@ -710,8 +936,10 @@ static int group_links(struct scan *s)
 	if (p->nlinks)
 		qsort(p->links, p->nlinks, sizeof(*p->links), by_inode);
 	for (size_t i = 0, end; i < p->nlinks; i = end) {
-		int r;
+		int r = tick(s);
 
+		if (r < 0)
+			return r;
 		for (end = i + 1; end < p->nlinks && p->links[end].ino == p->links[i].ino; end++)
 			;
 		r = need_first_name(s, &p->links[i], end - i);
@@ -778,7 +1006,9 @@ int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, s
 	p->view = view;
 	p->subs = calloc(ply_view_nsubs(view), sizeof(*p->subs));
 	s.by_number = calloc(PLY_NUMBER_MAX + 1, sizeof(*s.by_number));
-	if (!p->subs || !s.by_number) {
+	s.subs = calloc(ply_view_nsubs(view), sizeof(*s.subs));
+	s.split_left = PIECES_MAX;
+	if (!p->subs || !s.by_number || !s.subs) {
 		r = ply_fail_nomem(err);
 		goto out;
 	}
@@ -786,6 +1016,8 @@ int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, s
 	for (uint32_t i = 0; r == 0 && i < p->nsubs; i++) {
 		s.by_number[ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->number] = i;
 		r = view_sub_at(view, i, &p->subs[i].sub, err);
+		if (r == 0)
+			s.split_left += 4 * sub_limits(p->subs[i].sub)->extents;
 	}
 	if (r == 0)
 		r = list_all(&s);
@@ -795,9 +1027,16 @@ int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, s
 		r = cut_batches(&s, i);
 	if (r == 0)
 		r = group_links(&s);
+	if (r == 0)
+		r = need_xattrs(&s);
 	for (size_t i = 0; i < p->nbigs; i++)
 		pthread_mutex_init(&p->bigs[i].lock, NULL);
 out:
+	for (uint32_t i = 0; i < p->nsubs; i++)
+		free(s.subs[i].sets);
+	free(s.subs);
+	free(s.ranges);
+	map_done(&s.range_map);
 	free(s.by_number);
 	if (r < 0) {
 		plan_free(p);
@@ -819,6 +1058,12 @@ struct plan *plan_free(struct plan *p)
 		free(p->subs[i].owners);
 	}
 	free(p->subs);
+	while (p->texts) {
+		struct plan_text *t = p->texts;
+
+		p->texts = t->next;
+		free(t);
+	}
 	free(p->dirs);
 	free(p->links);
 	free(p->link_batches);

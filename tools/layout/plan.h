@@ -2,11 +2,11 @@
 /*
  * What a layout will do, as data: directories, batches of files with disjoint paths, names
  * of hard-link groups, and what the target must be able to hold. Made once, by one thread,
- * before the first byte is written; immutable from then on but for what each batch's stream
- * notes in it (`made`).
+ * before the first byte is written; immutable from then on.
  *
- * Memory: 24 bytes a directory and a further name, 24 a directory part, 48 for each 2 MiB or
- * 256 files. Names are borrowed from the image's map.
+ * Memory: 24 bytes and its name a directory, 32 a name of a link group, 24 a directory part, 40
+ * for each 2 MiB or 256 files. Names of directories are copies: with them alone what was made can
+ * be taken out again, whatever has become of the image.
  */
 #ifndef PLYFS_LAYOUT_PLAN_H
 #define PLYFS_LAYOUT_PLAN_H
@@ -26,7 +26,7 @@ struct where {
 
 /* Children follow their parents in plan.dirs; 0 is the root, its own parent. */
 struct plan_dir {
-	const char *name;          /* borrowed; not NUL-terminated */
+	const char *name;          /* the plan's own, checked; not NUL-terminated */
 	uint64_t ino;
 	uint32_t parent;
 	uint8_t name_len;
@@ -47,7 +47,6 @@ struct plan_batch {
 	uint64_t block;            /* no data block below it is wanted by later batches */
 	uint32_t part, n;
 	uint32_t big;
-	uint32_t made;             /* rows that were dealt with: its stream's, then undo's */
 };
 
 /* An owner of the image as it will be in the target. */
@@ -108,6 +107,7 @@ struct plan {
 	struct ply_view *view;
 	struct plan_dir *dirs;
 	size_t ndirs, dirs_cap;
+	struct plan_text *texts;             /* names of dirs, the newest piece first */
 	struct plan_sub *subs;
 	uint32_t nsubs;
 	struct plan_link *links;

@@ -69,14 +69,18 @@ static int hidden_file(struct probe *p, mode_t mode)
 
 static int set_example(int fd, const struct sub_xattr *x)
 {
+	_cleanup_free_ void *value = malloc(x->value_len + 1);   /* a copy: see set_xattr() in place.c */
 	char name[PLY_XATTR_NAME_MAX + 1];
 
+	if (!value)
+		return -ENOMEM;
+	memcpy(value, x->value, x->value_len);
 	memcpy(name, x->name, x->name_len);
 	name[x->name_len] = '\0';
 	/* a default ACL is for directories; its bytes are as good as an access ACL */
 	if (!strcmp(name, target_acl_names[1]))
 		strcpy(name, target_acl_names[0]);
-	return fsetxattr(fd, name, x->value, x->value_len, 0) < 0 ? -errno : 0;
+	return fsetxattr(fd, name, value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
 static int probe_xattrs(struct probe *p, struct ply_err *err)
@@ -99,6 +103,8 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 		if (fd < 0)
 			return fd;
 		r = set_example(fd, &p->need->xattr[f]);
+		if (r == -ENOMEM)
+			return r;
 		if (r < 0 && !limits_size_error(r))
 			lacks(p, f, NULL);
 	}
@@ -119,6 +125,10 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 		if (limits_size_error(r)) {
 			lacks(p, FIELD_XATTR_SIZE, NULL);
 			return 0;
+		}
+		if (r < 0 && r != -ENOMEM) {
+			lacks(p, plan_xattr_field(&x), NULL);
+			r = 0;
 		}
 	}
 	return r;

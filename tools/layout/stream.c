@@ -44,6 +44,7 @@ void stream_done(struct stream *s)
 	for (unsigned i = 0; i < STREAM_SLOTS; i++)
 		free(s->slots[i].data);
 	free(s->whole);
+	free(s->value);
 }
 
 /* --- directories ----------------------------------------------------------------- */
@@ -199,5 +200,5 @@ int stream_damaged(struct stream *s, int code, const struct where *w)
 
 	plan_path(s->l->plan, w, path, sizeof(path));
 	ply_err_prefix(&s->err, "%s", path);
-	return code;
+	return view_own(code, &s->err);
 }

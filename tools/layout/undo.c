@@ -1,31 +1,92 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Taking out what a failed layout has made, and nothing else: names by the plan, as far as
- * each batch says that it came, then directories from the leaves up. What another process has
- * put there meanwhile stays, and with it the directories above it.
+ * Taking out what a failed layout has made, and nothing else. The image is not asked: it may be
+ * what has failed. Directories are known by the plan, which has their names; of each file that
+ * was made there is a hash of its directory and name. So the directories are listed, a name whose
+ * hash is there goes, then the directories from the leaves up. What another process has put there
+ * meanwhile stays, and with it the directories above it.
+ *
+ * A hash has 64 bits, under a seed that nobody else knows: that a foreign name is taken for ours
+ * has a chance of 2^-44 with a million files. Memory: 8 bytes a file. Rejected: keeping the
+ * names (five times that), shorter hashes (a chance that counts), names by the plan's rows (they
+ * lie in the image).
+ *
+ * Locking: a slot of `made` is its taker's; all are read when the streams have ended.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
 #include "base/util.h"
+#include "codec/codec.h"
 #include "layout/engine.h"
 
 struct undo {
 	struct layout *l;
 	struct stream s;
+	size_t nmade;
 	uint64_t left;
 };
 
-static void take_out(struct undo *u, uint32_t dir, const struct name *name, int flags)
+static uint64_t name_hash(const struct layout *l, uint32_t dir, const char *name, size_t len)
 {
-	int fd = stream_dir(&u->s, dir);
+	uint8_t key[sizeof(dir) + PLY_NAME_MAX];
 
-	if (fd < 0 || (unlinkat(fd, name->text, flags) < 0 && errno != ENOENT))
-		u->left++;
+	memcpy(key, &dir, sizeof(dir));
+	memcpy(key + sizeof(dir), name, len);
+	return xxh3(key, sizeof(dir) + len, l->made_seed);
+}
+
+int undo_begin(struct layout *l, struct ply_err *err)
+{
+	const struct plan *plan = l->plan;
+	size_t n = plan->nlinks + plan->nbigs;
+
+	for (uint32_t i = 0; i < plan->nsubs; i++)
+		for (size_t b = 0; b < plan->subs[i].nbatches; b++)
+			n += plan->subs[i].batches[b].n;
+	random_bytes(&l->made_seed, sizeof(l->made_seed));
+	l->made = malloc((n + 1) * sizeof(*l->made));   /* pages that nobody touches cost nothing */
+	return l->made ? 0 : ply_fail_nomem(err);
+}
+
+void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len)
+{
+	size_t at = atomic_fetch_add_explicit(&l->nmade, 1, memory_order_relaxed);
+
+	l->made[at] = name_hash(l, dir, name, len);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static bool is_ours(const struct undo *u, uint32_t dir, const char *name)
+{
+	size_t lo = 0, hi = u->nmade, len = strlen(name);
+	const uint64_t *made = u->l->made;
+	uint64_t h;
+
+	if (len > PLY_NAME_MAX)
+		return false;
+	h = name_hash(u->l, dir, name, len);
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (made[mid] < h)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < u->nmade && made[lo] == h;
 }
 
 /* Directories that have got their own mode may keep us out. */
@@ -48,71 +109,68 @@ static void reopen_directories(struct undo *u)
 	}
 }
 
-static void take_out_links(struct undo *u)
+/* One pass over a directory; *ret_left: what could not be removed. Returns how much was. */
+static size_t empty_once(const struct undo *u, uint32_t dir, DIR *d, uint64_t *ret_left)
 {
-	struct plan *plan = u->l->plan;
+	const struct dirent *de;
+	size_t removed = 0;
 
-	for (size_t b = 0; b < plan->nlink_batches; b++) {
-		const struct plan_batch *batch = &plan->link_batches[b];
-
-		for (uint32_t i = 0; i < batch->made; i++) {
-			const struct plan_link *link = &plan->links[batch->at + i];
-			struct ply_entry e;
-			struct name name;
-
-			if (link == plan_link_first(plan, link->ino))
-				continue;
-			if (sub_entry(plan->subs[link->sub].sub, link->at, &e, NULL) < 0 ||
-			    place_name(&name, e.name, e.name_len, NULL) < 0)
-				u->left++;
-			else if (!plan->dirs[link->dir].left_out)
-				take_out(u, link->dir, &name, 0);
-		}
-	}
-}
-
-static void take_out_batch(struct undo *u, uint32_t i, const struct plan_batch *b)
-{
-	const struct plan_sub *ps = &u->l->plan->subs[i];
-	uint32_t part = b->part;
-	uint64_t at = b->at;
-
-	for (uint32_t n = 0; !b->big && n < b->made; n++, at++) {
-		struct where w = { .sub = i };
-		struct name name;
-		int r;
-
-		if (at == ps->parts[part].end)
-			at = ps->parts[++part].first;
-		w.at = at;
-		w.dir = ps->parts[part].dir;
-		r = place_made(&u->s, &w, &name);
-		if (r > 0)
-			take_out(u, w.dir, &name, 0);
-		else if (r < 0)
-			u->left++;
-	}
-}
-
-static void take_out_bigs(struct undo *u)
-{
-	struct plan *plan = u->l->plan;
-
-	for (size_t i = 0; i < plan->nbigs; i++) {
-		struct plan_big *b = &plan->bigs[i];
-		struct ply_entry e;
-		struct name name;
-
-		cleanup_close(&b->fd);
-		b->fd = -1;
-		if (!b->made)
+	*ret_left = 0;
+	while ((de = readdir(d))) {
+		if (de->d_type == DT_DIR || !is_ours(u, dir, de->d_name))
 			continue;
-		if (sub_entry(plan->subs[b->sub].sub, b->at, &e, NULL) < 0 ||
-		    place_name(&name, e.name, e.name_len, NULL) < 0)
-			u->left++;
-		else
-			take_out(u, b->dir, &name, 0);
+		if (unlinkat(dirfd(d), de->d_name, 0) == 0)
+			removed++;
+		else if (errno != ENOENT)
+			++*ret_left;
 	}
+	return removed;
+}
+
+/* A listing that is emptied while it is read may pass over names: it is read until none goes. */
+static void empty_directory(struct undo *u, uint32_t dir)
+{
+	int at = stream_dir(&u->s, dir), fd = -1;
+	uint64_t left;
+	DIR *d;
+
+	if (at >= 0)
+		fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {                  /* a directory that stays is counted when it is its turn */
+		cleanup_close(&fd);
+		u->left += !dir;
+		return;
+	}
+	while (empty_once(u, dir, d, &left))
+		rewinddir(d);
+	u->left += left;
+	closedir(d);
+}
+
+static void empty_directories(struct undo *u)
+{
+	struct plan *plan = u->l->plan;
+
+	u->nmade = atomic_load(&u->l->nmade);
+	if (!u->nmade)
+		return;
+	qsort(u->l->made, u->nmade, sizeof(*u->l->made), by_value);
+	empty_directory(u, 0);
+	for (size_t d = 1; d < u->l->dirs_made; d++)
+		if (!plan->dirs[d].left_out)
+			empty_directory(u, (uint32_t)d);
+}
+
+static void remove_directory(struct undo *u, const struct plan_dir *dir)
+{
+	char name[PLY_NAME_MAX + 1];
+	int fd = stream_dir(&u->s, dir->parent);
+
+	memcpy(name, dir->name, dir->name_len);
+	name[dir->name_len] = '\0';
+	if (fd < 0 || (unlinkat(fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT))
+		u->left++;
 }
 
 uint64_t undo(struct layout *l)
@@ -120,24 +178,17 @@ uint64_t undo(struct layout *l)
 	struct undo u = { .l = l };
 	struct plan *plan = l->plan;
 
+	for (size_t i = 0; i < plan->nbigs; i++) {
+		cleanup_close(&plan->bigs[i].fd);
+		plan->bigs[i].fd = -1;
+	}
 	stream_init(&u.s, l, DIRFDS_MAX);
 	if (l->finishing)
 		reopen_directories(&u);
-	take_out_links(&u);
-	for (uint32_t i = 0; i < plan->nsubs; i++)
-		for (size_t b = 0; b < plan->subs[i].nbatches; b++)
-			take_out_batch(&u, i, &plan->subs[i].batches[b]);
-	take_out_bigs(&u);
-	for (size_t d = l->dirs_made; d-- > 1;) {
-		struct name name;
-
-		if (plan->dirs[d].left_out)
-			continue;
-		if (place_name(&name, plan->dirs[d].name, plan->dirs[d].name_len, NULL) < 0)
-			u.left++;
-		else
-			take_out(&u, plan->dirs[d].parent, &name, AT_REMOVEDIR);
-	}
+	empty_directories(&u);
+	for (size_t d = l->dirs_made; d-- > 1;)
+		if (!plan->dirs[d].left_out)
+			remove_directory(&u, &plan->dirs[d]);
 	stream_done(&u.s);
 	return u.left;
 }

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the figures are held against: plyfs's median / a peer's, at most LIMIT; where several peers are
+named, each of them that ran. Without a peer, plyfs's own figure. A gate missed fails the run, a goal does not."""
+from typing import NamedTuple
+
+from measure import FOREIGN_MAX, ratio
+
+FUSE = ("squashfuse_ll", "squashfuse_ll newer", "squashfuse", "erofsfuse", "wimmount")
+SQUASHFUSE_LL = ("squashfuse_ll", "squashfuse_ll newer")
+
+
+class Limit(NamedTuple):
+    kind: str
+    name: str
+    workload: str
+    measure: str
+    metric: str
+    peers: tuple
+    limit: float
+    unit: str = ""
+
+
+LIMITS = (
+    Limit("gate", "cold find, 3 times faster than squashfuse_ll of a newer Debian (multi-threaded)", "walk", "find cold", "wall_s",
+          ("squashfuse_ll newer",), 1 / 3),
+    Limit("gate", "cold find, 1.5 times faster than squashfuse_ll of this Debian", "walk", "find cold", "wall_s",
+          ("squashfuse_ll",), 1 / 1.5),
+    Limit("gate", "cold find, at most 1.2 of kernel squashfs", "walk", "find cold", "wall_s", ("kernel squashfs",), 1.2),
+    Limit("gate", "warm find, requests that reach the daemon", "walk", "find warm", "requests", (), 0, "requests"),
+    Limit("gate", "cold read of everything, at most 1.2 of kernel squashfs", "read", "tar cold", "wall_s",
+          ("kernel squashfs",), 1.2),
+    Limit("gate", "random 4 KiB, 1 job, twice as fast as each FUSE peer", "random", "1 job cold", "wall_s", FUSE, 1 / 2),
+    Limit("gate", "random 4 KiB, 4 jobs, twice as fast as each FUSE peer", "random", "4 jobs cold", "wall_s", FUSE, 1 / 2),
+    Limit("gate", "capture of a cold tree, at most 1.2 of mksquashfs", "capture", "source cold", "wall_s", ("mksquashfs",), 1.2),
+    Limit("gate", "capture of a warm tree, at most 1.2 of mksquashfs", "capture", "source warm", "wall_s", ("mksquashfs",), 1.2),
+    Limit("gate", "size of the image, at most 1.03 of mksquashfs's", "capture", "source warm", "bytes", ("mksquashfs",), 1.03),
+    Limit("gate", "capture, peak memory", "capture", "source cold", "peak_mib", (), 256, "MiB"),
+    Limit("gate", "mount to first stat, warm program, small tree", "mount", "small, warm", "wall_s", (), 0.010, "s"),
+    Limit("gate", "mount to first stat, warm program, many files", "mount", "many, warm", "wall_s", (), 0.010, "s"),
+    Limit("gate", "many files, capture, peak memory", "scale", "build", "peak_mib", (), 512, "MiB"),
+    Limit("gate", "many files, the daemon's anonymous memory after a find and a read", "scale", "read after find", "daemon_anon_mib",
+          (), 96, "MiB"),
+    Limit("goal", "cold find, no slower than kernel squashfs", "walk", "find cold", "wall_s", ("kernel squashfs",), 1.0),
+    Limit("goal", "cold find, 2.5 times faster than the fastest squashfuse_ll", "walk", "find cold", "wall_s", SQUASHFUSE_LL, 1 / 2.5),
+    Limit("goal", "cold ls -lR, twice as fast as each FUSE peer", "walk", "ls -lR cold", "wall_s", FUSE, 1 / 2),
+    Limit("goal", "size of the image, no larger than mksquashfs's", "capture", "source warm", "bytes", ("mksquashfs",), 1.0),
+    Limit("goal", "one large file read cold, 1.7 times faster than kernel squashfs", "large", "read cold", "wall_s",
+          ("kernel squashfs",), 1 / 1.7),
+    Limit("goal", "capture of a cold tree, at most 1.1 of tar | zstd -3", "capture", "source cold", "wall_s", ("tar | zstd",), 1.1),
+    Limit("goal", "capture of a warm tree, at most 1.1 of tar | zstd -3", "capture", "source warm", "wall_s", ("tar | zstd",), 1.1),
+    Limit("goal", "many files, cold find, 1.5 times faster than kernel squashfs", "scale", "find cold", "wall_s",
+          ("kernel squashfs",), 1 / 1.5),
+)
+
+
+def essential(workload):
+    """The tools that a limit of this workload looks at."""
+    return {"plyfs"} | {p for x in LIMITS if x.workload == workload for p in x.peers}
+
+
+def judge(x, workloads):
+    """One line of the table: held, missed, or why not judged."""
+    out = {"kind": x.kind, "name": x.name, "limit": x.limit, "unit": x.unit, "value": None, "against": None}
+    if x.workload not in workloads:
+        return {**out, "verdict": "not run"}
+    rows = workloads[x.workload]["measures"].get(x.measure, {})
+    base = rows.get("plyfs")
+    if not base or x.metric not in base:
+        return {**out, "verdict": "not judged (no figure)"}
+    if not x.peers:
+        if x.metric == "wall_s" and base["foreign"] > FOREIGN_MAX:
+            return {**out, "verdict": "not judged (foreign load)"}
+        value = base[x.metric]["median"]
+    else:
+        there = [p for p in x.peers if p in rows]
+        if not there:
+            return {**out, "verdict": "not judged (no peer)"}
+        ratios = {p: ratio(base, rows[p], x.metric) for p in there}
+        known = {p: r for p, r in ratios.items() if r is not None}
+        out["against"] = max(known, key=known.get) if known else None
+        value = known[out["against"]] if known else None
+        # a miss is one, whatever could not be judged beside it
+        if len(known) < len(there) and (value is None or value <= x.limit):
+            return {**out, "value": value, "verdict": "not judged (foreign load)"}
+    return {**out, "value": value, "verdict": "held" if value <= x.limit else "missed"}
+
+
+def judge_all(workloads):
+    return [judge(x, workloads) for x in LIMITS]
+
+
+def gates_missed(verdicts):
+    return [v["name"] for v in verdicts if v["kind"] == "gate" and v["verdict"] == "missed"]

@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""seeds.py BUILD DIR: seeds for each fuzz target in DIR/TARGET: images captured by BUILD/bin/plyfs from
+made-up trees, cut up by BUILD/tests/fuzz/seeds; texts of the dpkg database that tests/lib/small.py makes;
+programs, manifests, tables of mounts. The same on every machine, but for what needs root."""
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(TESTS, "lib"))
+import small  # noqa: E402
+
+IMAGE_TARGETS = ("image", "verify", "plan", "dump")
+IMAGE_MAX = 40000                      # larger ones only slow a fuzzer down
+
+
+def put(out, target, name, *pieces):
+    os.makedirs(f"{out}/{target}", exist_ok=True)
+    with open(f"{out}/{target}/{name}", "wb") as f:
+        for p in pieces:
+            f.write(p if isinstance(p, bytes) else p.encode())
+
+
+def write(path, data=b""):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+def attempt(what, *args):
+    """What this user or file system may be unable to do."""
+    try:
+        what(*args)
+    except OSError:
+        pass
+
+
+def tree_plain(root):
+    """Each kind of file and of content, in one sub-image."""
+    write(f"{root}/empty")
+    write(f"{root}/etc/inline", "127.0.0.1 x\n")
+    write(f"{root}/etc/packed", "a few words\n" * 30)
+    os.link(f"{root}/etc/packed", f"{root}/etc/packed.again")
+    write(f"{root}/usr/lib/name with \\ and \n", "x" * 100)
+    os.symlink("/etc/inline", f"{root}/link")
+    os.symlink("x" * 100, f"{root}/usr/long-link")
+    os.symlink("../../usr/lib/..", f"{root}/usr/lib/up")
+    os.mkfifo(f"{root}/fifo")
+    attempt(os.mknod, f"{root}/dev0", 0o20600, os.makedev(5, 1))
+    attempt(os.setxattr, f"{root}/etc/packed", "user.a", b"1")
+    attempt(os.setxattr, f"{root}/etc/packed", "user.bb", b"")
+    attempt(os.chown, f"{root}/etc/inline", 33, 7)
+    os.chmod(f"{root}/etc/packed", 0o4755)
+
+
+def tree_data(root):
+    """Extents, holes, blocks that are full, a block that does not compress."""
+    with open(f"{root}/sparse", "wb") as f:
+        f.truncate(270000)
+        f.write(b"start" * 900)
+        f.seek(200000)
+        f.write(b"island" * 1500)
+    write(f"{root}/two-blocks", b"0123456789abcdef" * 9000)
+    state, raw = 1, bytearray()
+    for _ in range(3000):
+        state = state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
+        raw.append(state >> 56)
+    write(f"{root}/raw", bytes(raw))
+
+
+def tree_many(root):
+    """Directories with names enough for a search."""
+    for d in range(3):
+        for i in range(12):
+            write(f"{root}/d{d}/file-{i * 7 % 12:02}", f"{d} {i}" * (i % 3))
+
+
+def tree_parts(root):
+    """For several sub-images: joined directories, a group of links over two, implied parents."""
+    write(f"{root}/etc/os.conf", "os")
+    write(f"{root}/etc/web/web.conf", "listen 80\n")
+    write(f"{root}/opt/web/bin/webd", "webd" * 200)
+    write(f"{root}/opt/db/bin/dbd", "dbd" * 200)
+    os.link(f"{root}/opt/web/bin/webd", f"{root}/opt/db/bin/shared")
+    write(f"{root}/usr/lib/common", "common")
+    os.symlink("../lib/common", f"{root}/usr/lib/l")
+
+
+def tree_packages(root):
+    """A machine: packages with alternatives, marks of what a new machine makes anew."""
+    def package(name, *more, files=()):
+        write(f"{root}/var/lib/dpkg/info/{name}.list", "/.\n" + "".join(f"/{f}\n" for f in files))
+        for f in files:
+            write(f"{root}/{f}", name)
+        return "\n".join((f"Package: {name}", "Status: install ok installed", "Architecture: amd64",
+                          "Version: 1.0-1", f"Description: the {name}", *more)) + "\n\n"
+
+    write(f"{root}/var/lib/dpkg/status",
+          package("base", "Essential: yes", files=["bin/sh"]) +
+          package("web", "Depends: lib, awk | mawk", files=["opt/webd"]) +
+          package("db", "Depends: lib", files=["opt/dbd"]) +
+          package("lib", files=["opt/lib.so"]) +
+          package("awk", "Provides: mawk", files=["opt/awk"]))
+    write(f"{root}/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    write(f"{root}/etc/hostname", "seeds\n")
+    write(f"{root}/var/log/syslog", "log\n")
+    write(f"{root}/etc/ssh/ssh_host_rsa_key", "secret\n")
+    write(f"{root}/etc/os-release", "ID=debian\nVERSION_ID=12\n")
+
+
+def tree_big(root):
+    """A file that a layout fills in several pieces; for targets that do not decode it."""
+    with open(f"{root}/big", "wb") as f:
+        for n in range(5):
+            f.write(b"%07d\n" % n * (1 << 17))
+        f.seek(1 << 20, os.SEEK_CUR)
+        f.write(b"end")
+    os.link(f"{root}/big", f"{root}/big.again")
+
+
+PARTS = ["-c", "web=/opt/web,/etc/web", "-c", "db=/opt/db"]
+TREES = [("plain", tree_plain, []), ("data", tree_data, []), ("many", tree_many, []), ("parts", tree_parts, PARTS),
+         ("packages", tree_packages, ["-c", "web=web", "-c", "db=db"]), ("big", tree_big, [])]
+
+
+def images(build, out, work):
+    env = dict(os.environ, SOURCE_DATE_EPOCH="1700000000", TZ="UTC")
+    for name, make, options in TREES:
+        root = f"{work}/{name}"
+        image = f"{root}.plyfs"
+        os.mkdir(root)
+        make(root)
+        for top, dirs, files in os.walk(root, topdown=False):
+            for f in files + dirs + ["."]:
+                attempt(lambda p: os.utime(p, ns=(10**18, 10**18 + 1_200_000), follow_symlinks=False), f"{top}/{f}")
+        done = subprocess.run([f"{build}/bin/plyfs", "capture", root, image, *options], env=env, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            sys.exit(f"seeds.py: capture of {name}: exit code {done.returncode}\n{done.stdout}")
+        subprocess.run([f"{build}/tests/fuzz/seeds", image, out, name], check=True)
+        with open(image, "rb") as f:
+            data = f.read()
+        assert len(data) <= IMAGE_MAX, (name, len(data))
+        if name == "big":
+            put(out, "plan", name, b"\1", data)
+            continue
+        for t in IMAGE_TARGETS:
+            put(out, t, name, b"\1", data)
+        put(out, "image", f"{name}-first", b"\3", data)
+        put(out, "dump", f"{name}-json", b"\3", data)
+        put(out, "dump", f"{name}-node", b"\5", data)
+
+
+def catalog_with_mounts(out):
+    """As after a capture over several file systems: into the cut-up catalog of "packages"."""
+    with open(f"{out}/catalog/packages-0", "rb") as f:
+        data = f.read()
+    at, sections = 1, []
+    for _ in range(7):                 # head, subs, segments, relations, strings, mounts, blobs
+        n = struct.unpack_from("<H", data, at)[0]
+        sections.append(data[at + 2:at + 2 + n])
+        at += 2 + n
+    texts = (b"/boot", b"ext4", b"/")
+    rows = b""
+    for t in texts:
+        rows += struct.pack("<II", len(sections[4]), len(t))
+        sections[4] += t
+    sections[5] = rows + bytes(8)
+    put(out, "catalog", "mounts", data[:1], *(struct.pack("<H", len(s)) + s for s in sections))
+
+
+def database(out, work):
+    root = f"{work}/small"
+    os.mkdir(root)
+    small.build(root)
+    adm = f"{root}/var/lib/dpkg"
+
+    def text(path):
+        with open(f"{adm}/{path}", "rb") as f:
+            return f.read()
+
+    stanzas = text("status").split(b"\n\n")
+    states = b"Package: web-data\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+    for n, some in enumerate((stanzas[:3], stanzas[3:6], stanzas[6:])):
+        status = b"".join(s.strip(b"\n") + b"\n\n" for s in some if s.strip())
+        names = sorted(os.listdir(f"{adm}/info"))
+        wanted = [s.split(b"\n")[0].split(b": ")[1].decode() for s in some if s.strip()]
+        names = [x for x in names if x.split(".")[0].split(":")[0] in wanted and not x.endswith("md5sums")][:8]
+        files = [b"\n".join(text(f"info/{x}").split(b"\n")[:12]).rstrip(b"\n") + b"\n" for x in names]
+        put(out, "dpkg", f"small-{n}", b"\x80",
+            b"\xff".join([status, text("diversions"), states, text("arch"), "\n".join(names).encode()] + files))
+    put(out, "dpkg", "needs", b"\x9e", "".join(
+        f"Package: {p}\nStatus: install ok installed\nArchitecture: {a}\nMulti-Arch: {m}\nVersion: {v}\n{rest}\n\n"
+        for p, a, m, v, rest in (
+            ("a", "amd64", "same", "1:2.0~rc1-3+b1", "Depends: b (>= 1.0), c:any | d, e\nProvides: virtual (= 2)"),
+            ("b", "all", "foreign", "1.0-1", "Pre-Depends: virtual (>> 1)\nDescription: one\n two\n .\n three"),
+            ("c", "i386", "allowed", "0", "Recommends: a:amd64, b (<< 3~) | d (= 1)\nSource: b (1.0)"))))
+    for name in ("lang", "editor"):
+        put(out, "facts", f"alternative-{name}", b"\0", text(f"alternatives/{name}"))
+    put(out, "facts", "alternative-slaves", b"\0auto\n/usr/bin/x\ny\n/usr/bin/y\nz\n/l/z\n\n"
+        b"/usr/bin/a\n10\n/usr/bin/b\n\n/l/bin/a\n5\n\n/usr/bin/b\n\n")
+    put(out, "facts", "sysusers", b"\1# users\nu web - \"Web\" /var\ng  \"he\" 7\nu!locked\nm a b\n")
+    put(out, "facts", "script", b"\2#!/bin/sh\nadduser --system web\nchown web:he /usr/bin/a /var/lib/x.\n"
+        b"[ -e /etc/a ] && install -d -o web \"/var/log/web\"\n")
+    put(out, "facts", "ucf", b"\3web /usr/bin/a\nother\t/etc/b\nweb\n\nweb   usr/bin/b\n")
+    put(out, "facts", "os-release", b"\4NAME=\"Debian\"\nID=debian\nVERSION_ID=\"12\"\nID_LIKE=x\n")
+    for name in ("passwd", "group"):
+        with open(f"{root}/etc/{name}", "rb") as f:
+            put(out, "idnames", name, f.read())
+    put(out, "idnames", "odd", b":x:1:\nroot:x:0\na:x:4294967295:\nb:x:4294967296:\nc::7:\nd:x:-1:\ne:x:7\nf")
+
+
+def elf(wide, big):
+    """A program with a library, a path and a soname."""
+    e = ">" if big else "<"
+    word = "Q" if wide else "I"
+    strings = b"\0libc.so.6\0$ORIGIN/../lib\0libx.so\0"
+    ehsize, phsize = (64, 56) if wide else (52, 32)
+    at = ehsize + 2 * phsize
+    dynamic = [(5, 0x1000 + at), (1, 1), (29, 11), (1, 26), (14, 26), (0, 0)]
+    dyn = b"".join(struct.pack(e + word * 2, *d) for d in dynamic)
+    dyn_at = at + len(strings)
+
+    def header(kind, off, addr, size):
+        if wide:
+            return struct.pack(e + "IIQQQQQQ", kind, 4, off, addr, addr, size, size, 8)
+        return struct.pack(e + "IIIIIIII", kind, off, addr, addr, size, size, 4, 4)
+
+    end = dyn_at + len(dyn)
+    head = b"\x7fELF" + bytes([2 if wide else 1, 2 if big else 1, 1]) + b"\0" * 9
+    head += struct.pack(e + "HHI" + word * 3 + "IHHHHHH", 3, 62, 1, 0, ehsize, 0, 0, ehsize, phsize, 2, 0, 0, 0)
+    return head + header(1, 0, 0x1000, end) + header(2, dyn_at, 0x1000 + dyn_at, len(dyn)) + strings + dyn
+
+
+def texts(out):
+    for wide in (0, 1):
+        for big in (0, 1):
+            put(out, "elf", f"{32 << wide}-{'big' if big else 'little'}", elf(wide, big))
+    conf = b"/usr/lib\n# none\n/lib/x/ \n/l/lib#\n"
+    put(out, "needs", "program", b"\0", conf, b"\xff", elf(1, 0))
+    put(out, "needs", "absent", b"\0", conf, b"\xff", elf(0, 1).replace(b"libc.so.6", b"/usr/bin\0"))
+    put(out, "needs", "script", b"\0\xff#!/usr/bin/b -q\n")
+    put(out, "needs", "script-env", b"\0\xff#! /usr/bin/env  a x\n")
+    put(out, "mountinfo", "usual",
+        "23 28 0:21 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n"
+        "28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n"
+        "40 28 0:35 /@home /mnt/a\\040b\\011c rw master:1 propagate_from:2 - btrfs /dev/x\\134y rw,subvol=/@home\n"
+        "99 28 0:50 / /m ro,nosuid,nodev - fuse.plyfs /a.plyfs@2 ro,user_id=0,group_id=0\n")
+    put(out, "control", "answer", b"\0pid 7\ngeneration 3\nselected os\nselected web\ncache 4096\nrequests 9\nrequest LOOKUP 9\n")
+    put(out, "control", "ready", b"\1selected os\0selected web\0warning one slot\0ready now\0")
+    put(out, "control", "error", b"\1error -22 3 it failed\0")
+    put(out, "options", "words", b"-f\0--text=a\0-n7\0--size\x0064MiB\0-s\0os,web\0IMAGE\0--\0-x\0")
+    put(out, "options", "mount", b"ro,nodev,cache=64M,threads=4\0allow_other,,noexec\0default_permissions\x0010k\x001E\0--json\0--help\0")
+    for n, (pattern, path) in enumerate((
+            ("usr/**/x", "usr/a/b/x"), ("**/__pycache__/**", "usr/__pycache__/a"), ("etc/[a-c!]*?.conf", "etc/bx.conf"),
+            ("lib/{name}.so.{v}/{x}", "lib/a.so.1/b"), ("a\\*b[!x-z]**", "a*bc/d"))):
+        put(out, "glob", str(n), pattern, b"\0", path, b"\0")
+    put(out, "manifest", "components", b"\0version: 1\ncomponents:\n  web:\n    summary: \"The web\"\n"
+        b"    packages: [apache2, 'libapache2-mod-php']\n    paths:\n      - /srv/www/**\n      - /etc/web\n"
+        b"  os:\n    packages: [ssh]\nrules:\n  - {path: \"/opt/{name}/**\", to: web}\n")
+    put(out, "manifest", "option", b"\2web=apache2,/srv/**\0version: 1\n")
+    with open(os.path.join(TESTS, "..", "tools", "capture", "rules", "debian.yaml"), encoding="utf-8") as f:
+        lines = f.read()
+    put(out, "manifest", "table", b"\1", lines)
+    # the same in pieces that a fuzzer changes quickly
+    rules = [x for x in lines.split("\nidentity:")[0].split("\n") if x.startswith("  - {")]
+    for n in range(0, len(rules), 12):
+        put(out, "manifest", f"table-{n}", b"\1version: 1\nrules:\n", "\n".join(rules[n:n + 6]), b"\n")
+    put(out, "manifest", "identity", b"\1version: 1\nidentity:", lines.split("\nidentity:")[-1][:1500], b"\n")
+    put(out, "rows", "name", b"\5", b"\x14" * 12, b"etc")
+    put(out, "rows", "texts", b"\6", b"\x14" * 12, b"strings of it\0", bytes(range(256)) * 3)
+    put(out, "rows", "texts-json", b"\x86", b"\x14" * 12, b"strings of it\0", bytes(700))
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit("usage: seeds.py BUILD DIR")
+    build, out = sys.argv[1:]
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    os.umask(0o022)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(out))) as work:
+        images(build, out, work)
+        catalog_with_mounts(out)
+        database(out, work)
+        texts(out)
+
+
+if __name__ == "__main__":
+    main()
