@@ -38,9 +38,13 @@ struct view_file {
 	struct sub *sub;
 	uint32_t i;                /* of the sub-image, as in view_sub_at() */
 	bool joined;               /* other sub-images may hold further names of it */
-	struct ply_node node;
+	struct ply_node node;      /* mode: as it is in this selection */
+	uint64_t size;             /* of a regular file: of its content, which for a shared one is not node.size */
 };
 int view_file(struct ply_view *view, uint64_t ino, struct view_file *ret, struct ply_err *err);
+
+/* Does condition @cond of the @i-th selected sub-image hold? 1, 0, -EUCLEAN. */
+int view_holds(struct ply_view *view, uint32_t i, uint32_t cond, struct ply_err *err);
 
 /* Who owns the file in this selection: root where the selection lacks its user or group, and
  * then without setuid, setgid and capabilities. */

@@ -118,6 +118,7 @@ out:
 
 int view_file(struct ply_view *v, uint64_t ino, struct view_file *ret, struct ply_err *err)
 {
+	struct view_owner owner = { 0 };
 	struct member m;
 	struct vnode vn;
 	int r = vnode_get(v, ino, &vn, err);
@@ -125,11 +126,19 @@ int view_file(struct ply_view *v, uint64_t ino, struct view_file *ret, struct pl
 	if (r < 0)
 		return r;
 	r = vnode_node(v, &vn, &ret->node, &m, err);
-	if (r == 0) {
-		ret->i = m.i;
-		ret->sub = v->subs[m.i].sub;
-		ret->joined = vn.joined;
-	}
+	if (r < 0)
+		goto out;
+	ret->i = m.i;
+	ret->sub = v->subs[m.i].sub;
+	ret->joined = vn.joined && vn.row.kind != PLY_J_FILE;
+	ret->size = ret->node.size;
+	if (ret->node.flags & PLY_NODE_SHARED)
+		r = view_shared_size(v, &vn, &ret->size, err);
+	if (r == 0 && ret->node.mode & (S_ISUID | S_ISGID))
+		r = view_owner(v, ret, &owner, err);
+	if (owner.lacks)
+		ret->node.mode &= (uint16_t)~(S_ISUID | S_ISGID);
+out:
 	vnode_done(&vn);
 	return r;
 }

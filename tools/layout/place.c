@@ -34,6 +34,7 @@
 struct file {
 	const struct where *w;
 	struct view_file v;        /* node and sub-image of its metadata and content */
+	uint64_t ino;              /* set by look_up() */
 	struct name name;
 	int dir;                   /* its directory */
 	int fd;                    /* -1: has none */
@@ -68,45 +69,52 @@ static int set_xattr(struct stream *s, const struct file *f, const char *name, c
 	return lsetxattr(path, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
+struct xattr_job {
+	struct stream *s;
+	const struct file *f;
+	bool keep_capability, dropped;
+	bool told;                 /* an error was reported */
+};
+
+static int place_xattr(void *ctx, const struct sub_xattr *x, struct ply_err *err)
+{
+	struct xattr_job *j = ctx;
+	const struct limits *lim = &j->s->l->limits;
+	char name[PLY_XATTR_NAME_MAX + 1], what[PLY_XATTR_NAME_MAX + 32];
+	enum layout_field field = plan_xattr_field(x);
+	int r;
+
+	(void)err;                 /* is the stream's */
+	if (field == FIELD_CAPABILITY && !j->keep_capability) {
+		j->dropped = true;
+		return 0;
+	}
+	if (lim->lacks[field]) {
+		stream_lose(j->s, field);
+		return 0;
+	}
+	memcpy(name, x->name, x->name_len);
+	name[x->name_len] = '\0';
+	r = set_xattr(j->s, j->f, name, x);
+	if (limits_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
+		stream_lose(j->s, FIELD_XATTR_SIZE);
+		return 0;
+	}
+	if (r == 0)
+		return 0;
+	j->told = true;
+	snprintf(what, sizeof(what), "set extended attribute %s", name);
+	return stream_fail(j->s, r, j->f->w, what);
+}
+
 /* *ret_dropped: a capability was not kept. */
 static int set_xattrs(struct stream *s, const struct file *f, bool keep_capability, bool *ret_dropped)
 {
-	const struct limits *lim = &s->l->limits;
-	uint32_t n;
-	int r = sub_xattr_count(f->v.sub, f->v.node.xattrs, &n, &s->err);
+	struct xattr_job j = { .s = s, .f = f, .keep_capability = keep_capability };
+	int r = view_file_xattrs(s->l->plan->view, &f->v, place_xattr, &j, &s->err);
 
-	if (r < 0)
-		return stream_damaged(s, r, f->w);
-	for (uint32_t i = 0; i < n; i++) {
-		char name[PLY_XATTR_NAME_MAX + 1], what[PLY_XATTR_NAME_MAX + 32];
-		enum layout_field field;
-		struct sub_xattr x;
-
-		r = sub_xattr(f->v.sub, f->v.node.xattrs, i, &x, &s->err);
-		if (r < 0)
-			return stream_damaged(s, r, f->w);
-		field = plan_xattr_field(&x);
-		if (field == FIELD_CAPABILITY && !keep_capability) {
-			*ret_dropped = true;
-			continue;
-		}
-		if (lim->lacks[field]) {
-			stream_lose(s, field);
-			continue;
-		}
-		memcpy(name, x.name, x.name_len);
-		name[x.name_len] = '\0';
-		r = set_xattr(s, f, name, &x);
-		if (limits_size_error(r) && lim->lacks[FIELD_XATTR_SIZE]) {
-			stream_lose(s, FIELD_XATTR_SIZE);
-			continue;
-		}
-		if (r < 0) {
-			snprintf(what, sizeof(what), "set extended attribute %s", name);
-			return stream_fail(s, r, f->w, what);
-		}
-	}
-	return 0;
+	*ret_dropped |= j.dropped;
+	return r < 0 && !j.told ? stream_damaged(s, r, f->w) : r;
 }
 
 static int set_owner(const struct file *f, uid_t uid, gid_t gid)
@@ -276,6 +284,20 @@ static int fill_inline(struct stream *s, struct file *f)
 	return 0;
 }
 
+static int fill_shared(struct stream *s, struct file *f)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	int r = view_render(s->l->plan->view, f->ino, &text, &s->err);
+
+	if (r < 0)
+		return stream_damaged(s, r, f->w);
+	r = pwrite_full(f->fd, text.data, text.len, 0);
+	if (r < 0)
+		return stream_fail(s, r, f->w, "write");
+	atomic_fetch_add_explicit(&s->l->bytes, text.len, memory_order_relaxed);
+	return 0;
+}
+
 /* Data of [@from, @to); what ends in a hole gets its size by @to == UINT64_MAX. */
 static int fill(struct stream *s, struct file *f, uint64_t from, uint64_t to)
 {
@@ -283,6 +305,8 @@ static int fill(struct stream *s, struct file *f, uint64_t from, uint64_t to)
 	struct fill fl = { .s = s, .f = f };
 	int r;
 
+	if (n->flags & PLY_NODE_SHARED)
+		return fill_shared(s, f);
 	if (n->kind == PLY_C_INLINE)
 		return fill_inline(s, f);
 	r = plan_extents(f->v.sub, n, from, to, fill_extent, &fl, &s->err);
@@ -356,7 +380,7 @@ static int left_out(const struct layout *l, const struct file *f)
 		return FIELD_NAME_LENGTH;
 	switch (n->mode & S_IFMT) {
 	case S_IFREG:
-		return n->size > lim->file_size ? FIELD_FILE_SIZE : -1;
+		return f->v.size > lim->file_size ? FIELD_FILE_SIZE : -1;
 	case S_IFLNK:
 		if (lim->lacks[FIELD_SYMLINK])
 			return FIELD_SYMLINK;
@@ -376,7 +400,7 @@ static int finish_regular(struct stream *s, struct file *f)
 {
 	int r = set_metadata(s, f);
 
-	if (r == 0 && s->l->o->sync && f->v.node.size >= EARLY_BYTES)
+	if (r == 0 && s->l->o->sync && f->v.size >= EARLY_BYTES)
 		sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	if (close(TAKE_FD(f->fd)) < 0 && r == 0)   /* some file systems allocate late */
 		r = stream_fail(s, -errno, f->w, "write");
@@ -419,6 +443,7 @@ static int look_up(struct stream *s, struct file *f, const struct where *w, int 
 	r = view_node_ino(plan->view, w->sub, PLY_INO_INDEX(e.ref), &ino, &s->err);
 	if (r == 0)
 		r = view_file(plan->view, ino, &f->v, &s->err);
+	f->ino = ino;
 	if (r == 0)
 		r = place_name(&f->name, e.name, e.name_len, &s->err);
 	if (r < 0)

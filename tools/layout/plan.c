@@ -311,8 +311,12 @@ static int need_set(struct scan *s, uint32_t i, uint32_t set, uint32_t n_xattrs)
 
 		if (r == 0)
 			r = sub_xattr(sub, set, k, &x, s->err);
+		if (r == 0)
+			r = view_holds(s->p->view, i, x.condition, s->err);
 		if (r < 0)
 			return r;
+		if (!r)
+			continue;
 		field = plan_xattr_field(&x);
 		/* of ACLs, one of a file is the better example: any file can have it */
 		if (!n->count[field] || (field == FIELD_ACL && u->file))
@@ -391,7 +395,7 @@ static void need_time(struct plan_needs *n, const struct ply_node *node, const s
 static int need_owner(struct scan *s, const struct view_file *f, const struct where *w)
 {
 	struct plan_sub *ps = &s->p->subs[f->i];
-	struct sub_owner o;
+	struct view_owner o;
 	struct plan_owner *po;
 	int r;
 
@@ -400,7 +404,7 @@ static int need_owner(struct scan *s, const struct view_file *f, const struct wh
 		if (!ps->owners)
 			return ply_fail_nomem(s->err);
 	}
-	r = sub_owner(f->sub, f->node.owner, &o, s->err);   /* checks the row's number too */
+	r = view_owner(s->p->view, f, &o, s->err);   /* checks the row's number too */
 	if (r < 0)
 		return r;
 	po = &ps->owners[f->node.owner];
@@ -505,12 +509,13 @@ static int need(struct scan *s, const struct view_file *f, const struct where *w
 	use(n, FIELD_MODE, w);
 	switch (f->node.mode & S_IFMT) {
 	case S_IFREG:
-		most(n, &n->file_size, f->node.size, FIELD_FILE_SIZE, w);
-		if (f->node.kind == PLY_C_INLINE) {
-			sum.bytes = f->node.size;
-			sum.blocks = s->block;
+		most(n, &n->file_size, f->size, FIELD_FILE_SIZE, w);
+		if (f->node.kind == PLY_C_INLINE || f->node.flags & PLY_NODE_SHARED) {
+			sum.bytes = f->size;
+			sum.blocks = align_up(f->size, s->block);
 		}
-		r = sum_extents(s, f, &sum);
+		if (!(f->node.flags & PLY_NODE_SHARED))
+			r = sum_extents(s, f, &sum);
 		*ret_bytes = sum.bytes;
 		if (n->blocks + sum.blocks < n->blocks)
 			sum.blocks = UINT64_MAX - n->blocks;
@@ -667,7 +672,7 @@ static int touched(struct sub *sub, const struct ply_node *n, uint64_t *first, u
 	struct ply_extent a, b;
 	int r;
 
-	if (!S_ISREG(n->mode) || !sub_extent_count(n))
+	if (!S_ISREG(n->mode) || n->flags & PLY_NODE_SHARED || !sub_extent_count(n))
 		return 0;
 	r = sub_node_extent(sub, n, 0, &a, err);
 	if (r == 0)
