@@ -28,6 +28,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "ahead.h"
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "log.h"
@@ -372,6 +373,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
+	const struct tree *t = tree_of(req);
 	void *buf = reply_buffer(size);
 	struct ply_err err;
 	ssize_t n;
@@ -381,11 +383,14 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	n = ply_view_read(tree_of(req)->view, ino, (uint64_t)off, size, buf, &err);
-	if (n < 0)
+	n = ply_view_read(t->view, ino, (uint64_t)off, size, buf, &err);
+	if (n < 0) {
 		fail(req, ino, &err);
-	else if (is_sound(req, ino))
+	} else if (is_sound(req, ino)) {
 		fuse_reply_buf(req, buf, (size_t)n);
+		if (off == 0 && (size_t)n < size)
+			ahead_of(t->ahead, ino);
+	}
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
