@@ -150,10 +150,13 @@ rules     := $(patsubst tools/capture/rules/%,$(B)/share/plyfs/rules/%,$(wildcar
 completion := $(B)/share/bash-completion/completions/plyfs
 helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
+faultyfs-src := tests/mount/faultyfs.c
+faultyfs  := $(B)/tests/mount/faultyfs
 
 all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion) $(rules)  ## the command, the daemon, man pages (default)
 
 $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
+$(call obj,$(faultyfs-src)): extra = $(fuse-cflags)
 $(call obj,$(tools-src)): extra = -Itools
 $(call obj,$(unit-src) $(fuzz-src) $(helper-src)): extra = -Itools -Itests
 $(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
@@ -205,11 +208,16 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
+$(faultyfs): $(call obj,$(faultyfs-src))
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -o $@ $^ $(fuse-libs)
+
 tests    := $(unit) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/lib/test_*.py))
 selected := $(if $(TESTS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(TESTS)),$(tests))
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(faultyfs) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
@@ -281,4 +289,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(helper-src) $(faultyfs-src)))
