@@ -211,3 +211,25 @@ faults=("read-error 0 $everything" "truncate 20000" "serve $D/zeros" "serve $D/n
 	fault heal
 	cmp gold.plyfs back/gold.plyfs
 }
+
+@test "layout when its names are gone with the disk: the target is as it was all the same" {
+	mkdir -p target
+	chmod 751 target
+	for what in "${faults[@]}"; do
+		for n in 12 14 16 18 22; do
+			fault after $n "$what"
+			run plyfs layout --no-sync -j4 disk/gold.plyfs target
+			echo "# $what after $n: $status ${lines[0]}"
+			if [ "$status" = 0 ]; then
+				python3 "$TESTS/lib/compare.py" gold target
+				find target -mindepth 1 -delete
+				chmod 751 target
+			else
+				[ "$status" = 1 ] || [ "$status" = 4 ]
+				[ -z "$(ls -A target)" ]
+				[ "$(stat -c %a target)" = 751 ]
+			fi
+			fault heal
+		done
+	done
+}
