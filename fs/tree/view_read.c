@@ -7,7 +7,21 @@
 #include "base/util.h"
 #include "tree/view_impl.h"
 
-/* Child directories of @vn that several of its members bring count once. */
+/* Is the node @ref, of a selected sub-image, a child directory of a member of @vn? */
+static int is_child(struct ply_view *v, const struct vnode *vn, uint64_t ref, struct ply_err *err)
+{
+	uint32_t i = v->by_number[PLY_INO_NUMBER(ref)] - 1u;
+	struct ply_node n;
+	int r = sub_node(v->subs[i].sub, PLY_INO_INDEX(ref), &n, err);
+
+	for (uint32_t k = 0; r == 0 && k < vn->n; k++)
+		if (vn->m[k].i == i)
+			return S_ISDIR(n.mode) && PLY_INO_INDEX(n.parent) == vn->m[k].index;
+	return r;
+}
+
+/* Child directories of @vn that several of its members bring count once. That each is a child is
+ * looked at first: rows that all claim all rows would make each stat as long as the table. */
 static int overcount(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
 {
 	uint64_t over = 0;
@@ -27,7 +41,15 @@ static int overcount(struct ply_view *v, const struct vnode *vn, uint64_t *ret, 
 			r = join_member(v->join, &row, k, &m, err);
 			if (r < 0)
 				return r;
-			selected += v->by_number[PLY_INO_NUMBER(m.ref)] != 0;
+			if (!v->by_number[PLY_INO_NUMBER(m.ref)] || selected++)
+				continue;
+			r = is_child(v, vn, m.ref, err);
+			if (r == 0)
+				r = ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD,
+					     "join row %llu is not among the children of row %llu",
+					     (unsigned long long)row.row, (unsigned long long)vn->row.row);
+			if (r < 0)
+				return r;
 		}
 		over += selected ? selected - 1 : 0;
 	}
