@@ -853,7 +853,7 @@ join_case("join-members-far", "members at 2^64 - 1")(
 join_case("join-kind", "a row of kind 200")(lambda j, im: j.rows[1].set(kind=200))
 join_case("join-kind-links", "a directory as a link group", layout=ANY)(
     lambda j, im: j.rows[1].set(kind=2))
-join_case("join-children-self", "a row that is its own child", layout=ANY)(
+join_case("join-children-self", "a row that is its own child", layout=ANY, compare=False)(
     lambda j, im: j.rows[1].set(first_child=1, nchildren=1))
 join_case("join-children-huge", "2^64 - 1 children")(
     lambda j, im: j.rows[0].set(nchildren=(1 << 64) - 1))
