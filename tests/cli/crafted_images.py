@@ -715,13 +715,13 @@ def _():
     return Image([s])
 
 
-@case("xattr-bomb", "20,000 files that share one set of 2,000 xattrs", deep=ANY,
+@case("xattr-bomb", "10,000 files that share one set of 1,000 xattrs", deep=ANY,
       layout={1, 4}, budget={"output": 64 << 20})
 def _():
-    s = os_sub({b"f%05d" % i: File(b"", xattrs={b"user.x": b""} if i == 0 else {}) for i in range(20000)})
-    s.xattr_sets[1].set(first=len(s.xattrs), count=2000)
-    s.xattrs += [Xattr(name=s.string(b"user.%04d" % i)) for i in range(2000)]
-    for i in range(20000):
+    s = os_sub({b"f%05d" % i: File(b"", xattrs={b"user.x": b""} if i == 0 else {}) for i in range(10000)})
+    s.xattr_sets[1].set(first=len(s.xattrs), count=1000)
+    s.xattrs += [Xattr(name=s.string(b"user.%04d" % i)) for i in range(1000)]
+    for i in range(10000):
         s.node(b"f%05d" % i).xattrs = 1
     return Image([s])
 
@@ -853,7 +853,7 @@ join_case("join-members-far", "members at 2^64 - 1")(
 join_case("join-kind", "a row of kind 200")(lambda j, im: j.rows[1].set(kind=200))
 join_case("join-kind-links", "a directory as a link group", layout=ANY)(
     lambda j, im: j.rows[1].set(kind=2))
-join_case("join-children-self", "a row that is its own child", layout=ANY)(
+join_case("join-children-self", "a row that is its own child", layout=ANY, compare=False)(
     lambda j, im: j.rows[1].set(first_child=1, nchildren=1))
 join_case("join-children-huge", "2^64 - 1 children")(
     lambda j, im: j.rows[0].set(nchildren=(1 << 64) - 1))
