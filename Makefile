@@ -221,7 +221,7 @@ $(faultyfs): $(call obj,$(faultyfs-src))
 	$(Q)$(link) -o $@ $^ $(fuse-libs)
 
 # The daemon's operations without libfuse: the test replies itself.
-$(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
+$(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/ahead.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) -Wl,--wrap=ply_fail_nomem -o $@ $^ $(lib-libs)

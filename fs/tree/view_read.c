@@ -21,10 +21,11 @@ static int is_child(struct ply_view *v, const struct vnode *vn, uint64_t ref, st
 }
 
 /* Child directories of @vn that several of its members bring count once. That each is a child is
- * looked at first: rows that all claim all rows would make each stat as long as the table. */
+ * looked at first, and that they do not share members: rows that all claim all would make each
+ * stat as long as the table, or its square. */
 static int overcount(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
 {
-	uint64_t over = 0;
+	uint64_t over = 0, members = 0;
 
 	for (uint64_t c = 0; c < vn->row.nchildren; c++) {
 		struct join_row row;
@@ -35,6 +36,10 @@ static int overcount(struct ply_view *v, const struct vnode *vn, uint64_t *ret, 
 			return r;
 		if (row.kind != PLY_J_DIRECTORY)
 			return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "a file among joined directories");
+		members += row.nmembers;
+		if (members > join_nmembers(v->join))
+			return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu shares its members with others",
+					(unsigned long long)row.row);
 		for (uint32_t k = 0; k < row.nmembers; k++) {
 			struct join_member m;
 
