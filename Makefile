@@ -214,7 +214,7 @@ check: all $(unit) | $(B)/.packages-test  ## all tests that fit into CI
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
-check-full: all | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(B)/tests/unit/test_merge | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)
