@@ -69,9 +69,9 @@ static int split_diversions(const char *path, const uint8_t *text, size_t len, c
 
 	(void)path;
 	while (r == 0 && (r = diversion_next(&lines, &d, err)) > 0) {
-		uint32_t cond = COND_ALWAYS;
+		uint32_t cond;
 
-		r = span_is(d.package, SPAN(":")) ? 0 : fact_package(f, d.package, &cond);
+		r = fact_package(f, d.package, &cond);     /* `:` has no name, and is nobody's */
 		if (r == 0)
 			r = add_span(ret, d.all, cond, 0);
 	}

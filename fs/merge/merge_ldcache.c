@@ -281,17 +281,24 @@ static int number_piece(void *ctx, uint8_t *at)
 	return 0;
 }
 
-/* What needs a piece needs what comes behind it in its string; what nobody needs goes with the operating system. */
+/* Does piece @i begin within a string? */
+static bool continues(const struct cut *c, size_t i)
+{
+	return c->text[c->starts[i] - 1];
+}
+
+/* What needs a piece needs what comes behind it in its string. A beginning that nobody needs goes with what is
+ * behind it, lest it be left without an end; a whole string that nobody needs goes with the operating system. */
 static int spread_conditions(struct cut *c, struct conds *conds)
 {
 	int r = 0;
 
 	for (size_t i = 1; r == 0 && i < c->n; i++)
-		if (c->text[c->starts[i] - 1])
+		if (continues(c, i))
 			r = conds_or(conds, c->conds[i], c->conds[i - 1], &c->conds[i]);
-	for (size_t i = 0; i < c->n; i++)
+	for (size_t i = c->n; i-- > 0;)
 		if (c->conds[i] == COND_NEVER)
-			c->conds[i] = COND_ALWAYS;
+			c->conds[i] = i + 1 < c->n && continues(c, i + 1) ? c->conds[i + 1] : COND_ALWAYS;
 	return r;
 }
 

@@ -230,7 +230,7 @@ static void project_file(struct project *p, const struct merge_driver *d, const 
 	_cleanup_buf_ struct buf text = { 0 };
 	struct records r = { 0 };
 	struct ply_err err = { 0 };
-	bool whole;
+	bool whole = false;
 
 	if (fact_file(p, path, &text) < 0 || merge_split(d, path, text.data, text.len, &facts, &r, &whole, &err) < 0 ||
 	    !(v = calloc(r.n + 1, sizeof(*v))))

@@ -648,6 +648,85 @@ START_TEST(hostile_cache)
 }
 END_TEST
 
+/* Each check of what an image's records say, by the one lie that only it finds. */
+START_TEST(lies_of_a_cache)
+{
+	const uint8_t head[14] = { 'H', 2 }, entry[25] = { 'E', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 4 };
+	const uint8_t path[] = "S\4\0\0\0/lib/", name[] = "S\11\0\0\0liba.so", ext[] =
+		"X\x74\x21\xa4\xea\1\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
+	const struct piece good[] = { { head, 14, 0 }, { entry, 25, 0 }, { path, sizeof(path) - 1, 0 },
+				      { name, sizeof(name), 0 }, { ext, sizeof(ext) - 1, 0 } };
+	const struct piece lies[][5] = {
+		{ good[1], good[0], good[2], good[3], good[4] },        /* no order */
+		{ good[0], good[0], good[2], good[3], good[4] },
+		{ good[0], good[1], good[2], good[4], good[3] },
+		{ good[0], good[1], good[3], good[2], good[4] },        /* strings in no order */
+		{ good[0], good[1], good[2], good[2], good[4] },
+		{ good[0], good[1], good[2], { name, sizeof(name) - 1, 0 }, good[4] },      /* no end */
+		{ good[0], good[1], good[3], good[4], good[4] },
+		{ good[0], good[1], good[1], good[2], good[4] },        /* a name that is not there */
+		{ good[0], good[1], good[2], good[3], { ext, 1, 0 } },
+		{ good[0], good[1], good[2], good[3], { ext, 10, 0 } }, /* cut */
+		{ good[0], good[1], good[2], good[3], { ext, sizeof(ext) - 2, 0 } },
+		{ good[0], { entry, 24, 0 }, good[2], good[3], good[4] },
+		{ { head, 13, 0 }, good[1], good[2], good[3], good[4] },
+		{ good[0], good[1], { path, 5, 0 }, good[3], good[4] },
+	};
+	_cleanup_buf_ struct buf out = { 0 }, text = { 0 };
+	struct ply_err err = { 0 };
+	uint64_t size;
+
+	ck_assert_msg(merge_render(&merge_ldcache, good, 5, &out, &err) == 0, "%s", err.msg);
+	ck_assert_int_eq(merge_size(&merge_ldcache, good, 5, &size, &err), 0);
+	ck_assert_uint_eq(size, out.len);
+	ck_assert_uint_eq(size, 48 + 24 + 13 + 3 + 24 + 3);
+	out.data[out.len - 27 + 20] = 9;       /* gen_read_cache() wants that length */
+	gen_read_cache(&out, &text);
+	buf_add(&text, "", 1);
+	ck_assert_str_eq((const char *)text.data, "liba.so /lib/liba.so 3 0 0\n");
+	out.len = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		ck_assert_msg(merge_render(&merge_ldcache, lies[i], 5, &out, &err) == -EUCLEAN, "lie %zu", i);
+		ck_assert_int_eq(err.reason, PLY_R_MERGE_CACHE);
+		ck_assert_uint_eq(out.len, 0);
+	}
+	ck_assert_int_eq(merge_render(&merge_ldcache, good, 0, &out, &err), 0);
+	ck_assert_uint_eq(out.len, 0);
+}
+END_TEST
+
+/* Two sections that are one place: what the first means is not what the second means. */
+START_TEST(cache_with_sections_that_overlap)
+{
+	struct buf *b;
+	struct ply_err err = { 0 };
+	struct records r;
+	struct gen g;
+	bool whole;
+
+	gen_facts(&g, 1);
+	strcpy(g.path, "/etc/ld.so.cache");
+	b = &g.want[GEN_ALL];
+	buf_add(b, "glibc-ld.so.cache1.1\0\0\0\0\4\0\0\0\2\0\0\0\x34\0\0", 35);
+	buf_add_zero(b, 13);
+	buf_add(b, "abc", 4);
+	buf_add(b, "\x74\x21\xa4\xea\2\0\0\0\1\0\0\0\0\0\0\0\x5c\0\0\0\4\0\0\0\1\0\0\0\0\0\0\0\x5c\0\0\0\4\0\0\0\x31\0\0", 44);
+	r = split(&merge_ldcache, &g, b, &whole, &err);
+	ck_assert(whole);
+	ck_assert_msg(strstr(err.msg, "overlap"), "%s", err.msg);
+	records_done(&r);
+	/* the same without the second */
+	b->data[b->len - 40] = 1;
+	b->data[b->len - 28] = 0x4c + 16;
+	err.msg[0] = '\0';
+	r = split(&merge_ldcache, &g, b, &whole, &err);
+	ck_assert_msg(!whole, "%s", err.msg);
+	ck_assert_uint_eq(r.n, 4);
+	records_done(&r);
+	gen_done(&g);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("merge");
@@ -663,6 +742,8 @@ static Suite *suite(void)
 	tap_loop(s, facts_that_fail, 0, DRIVERS);
 	tap_loop(s, no_memory, 0, DRIVERS);
 	tap_test(s, hostile_cache);
+	tap_test(s, lies_of_a_cache);
+	tap_test(s, cache_with_sections_that_overlap);
 	return s;
 }
 
