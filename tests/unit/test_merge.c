@@ -652,8 +652,10 @@ END_TEST
 START_TEST(lies_of_a_cache)
 {
 	const uint8_t head[14] = { 'H', 2 }, entry[25] = { 'E', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 4 };
+	const uint8_t one[25] = { 'E', [17] = 4, [21] = 4 };
 	const uint8_t path[] = "S\4\0\0\0/lib/", name[] = "S\11\0\0\0liba.so", ext[] =
 		"X\x74\x21\xa4\xea\1\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
+	const uint8_t ended[] = "S\4\0\0\0/lib/", unknown[] = "X\x74\x21\xa4\xea\1\0\0\0\2\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
 	const struct piece good[] = { { head, 14, 0 }, { entry, 25, 0 }, { path, sizeof(path) - 1, 0 },
 				      { name, sizeof(name), 0 }, { ext, sizeof(ext) - 1, 0 } };
 	const struct piece lies[][5] = {
@@ -661,11 +663,13 @@ START_TEST(lies_of_a_cache)
 		{ good[0], good[0], good[2], good[3], good[4] },
 		{ good[0], good[1], good[2], good[4], good[3] },
 		{ good[0], good[1], good[3], good[2], good[4] },        /* strings in no order */
+		{ good[0], { one, 25, 0 }, good[3], { ended, sizeof(ended), 0 }, good[4] },
 		{ good[0], good[1], good[2], good[2], good[4] },
 		{ good[0], good[1], good[2], { name, sizeof(name) - 1, 0 }, good[4] },      /* no end */
 		{ good[0], good[1], good[3], good[4], good[4] },
 		{ good[0], good[1], good[1], good[2], good[4] },        /* a name that is not there */
 		{ good[0], good[1], good[2], good[3], { ext, 1, 0 } },
+		{ good[0], good[1], good[2], good[3], { unknown, sizeof(unknown) - 1, 0 } },
 		{ good[0], good[1], good[2], good[3], { ext, 10, 0 } }, /* cut */
 		{ good[0], good[1], good[2], good[3], { ext, sizeof(ext) - 2, 0 } },
 		{ good[0], { entry, 24, 0 }, good[2], good[3], good[4] },
@@ -727,6 +731,36 @@ START_TEST(cache_with_sections_that_overlap)
 }
 END_TEST
 
+/* The beginning of a string is nobody's, its end is a component's: no selection has the one without the other. */
+START_TEST(cache_with_an_unused_beginning)
+{
+	_cleanup_buf_ struct buf out = { 0 };
+	struct ply_err err = { 0 };
+	struct records r;
+	struct buf *b;
+	struct gen g;
+	bool whole;
+
+	gen_facts(&g, 1);
+	strcpy(g.path, "/etc/ld.so.cache");
+	b = &g.want[GEN_ALL];
+	buf_add(b, "glibc-ld.so.cache1.1\1\0\0\0\7\0\0\0\2", 29);
+	buf_add_zero(b, 19);
+	buf_add(b, "\3\3\0\0\x4a\0\0\0\x4a\0\0\0", 12);
+	buf_add_zero(b, 12);
+	buf_add(b, "ab/l~1", 7);
+	r = split(&merge_ldcache, &g, b, &whole, &err);
+	ck_assert_msg(!whole && r.n == 4, "%s", err.msg);
+	render(&merge_ldcache, &r, g.facts.conds, 0, &out);
+	ck_assert_uint_eq(out.len, 48);
+	out.len = 0;
+	render(&merge_ldcache, &r, g.facts.conds, 1, &out);
+	same("all of it", 0, 1, b, &out);
+	records_done(&r);
+	gen_done(&g);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("merge");
@@ -744,6 +778,7 @@ static Suite *suite(void)
 	tap_test(s, hostile_cache);
 	tap_test(s, lies_of_a_cache);
 	tap_test(s, cache_with_sections_that_overlap);
+	tap_test(s, cache_with_an_unused_beginning);
 	return s;
 }
 
