@@ -478,7 +478,11 @@ int alternatives_links(const char *path, const uint8_t *text, size_t len, const 
 		*ret = links;
 	else
 		alternatives_links_done(&links);
-	return r == -ENOMEM ? ply_fail_nomem(err) : r;
+	if (r == -EUCLEAN)
+		ply_err_prefix(err, "%s", path);
+	else if (r < 0)
+		return r == -ENOMEM ? ply_fail_nomem(err) : ply_fail_sys(err, r, "%s", path);
+	return r;
 }
 
 static const char *const paths[] = { "/var/lib/dpkg/alternatives/*", NULL };

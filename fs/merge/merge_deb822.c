@@ -60,8 +60,9 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 }
 
 static const char *const status_paths[] = { "/var/lib/dpkg/status", "/var/lib/dpkg/status-old",
-					    "/var/lib/dpkg/available", "/var/lib/dpkg/available-old", NULL };
-static const char *const extended_paths[] = { "/var/lib/apt/extended_states", NULL };
+					    "/var/lib/dpkg/available", "/var/lib/dpkg/available-old",
+					    "/var/backups/dpkg.status.0", NULL };
+static const char *const extended_paths[] = { "/var/lib/apt/extended_states", "/var/backups/apt.extended_states.0", NULL };
 
 const struct merge_driver merge_status = {
 	.name = "status", .number = 4, .version = 1, .paths = status_paths, .monotone = true,

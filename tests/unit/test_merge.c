@@ -195,7 +195,7 @@ START_TEST(drivers_have_their_files)
 	static const struct {
 		const char *path, *driver;
 	} files[] = {
-		{ "/etc/passwd", "passwd" }, { "/etc/passwd-", "passwd" }, { "/etc/passwd.org", NULL },
+		{ "/etc/passwd", "passwd" }, { "/etc/passwd-", "passwd" }, { "/etc/passwd.orig", NULL },
 		{ "/etc/shadow-", "shadow" }, { "/etc/subgid", "shadow" }, { "/etc/gshadow-", "group" },
 		{ "/var/lib/dpkg/status-old", "status" }, { "/var/lib/dpkg/available", "status" },
 		{ "/var/lib/apt/extended_states", "extended" }, { "/var/cache/debconf/passwords.dat", "debconf" },
@@ -205,7 +205,8 @@ START_TEST(drivers_have_their_files)
 		{ "/var/lib/dpkg/triggers/Unincorp", NULL }, { "/var/lib/dpkg/alternatives/awk", "alternatives" },
 		{ "/var/lib/dpkg/alternatives/a/b", NULL }, { "/var/lib/ucf/hashfile.7", "ucf" },
 		{ "/var/lib/ucf/registry", "ucf" }, { "/etc/shells", "pathlines" }, { "/etc/ca-certificates.conf", "pathlines" },
-		{ "/etc/ld.so.cache", "ldcache" }, { "/etc/hosts", NULL }, { "etc/passwd", NULL },
+		{ "/var/backups/shadow.bak", "shadow" }, { "/var/backups/dpkg.status.0", "status" },
+		{ "/var/backups/dpkg.status.1.gz", NULL }, { "/etc/ld.so.cache", "ldcache" }, { "/etc/hosts", NULL }, { "etc/passwd", NULL },
 	};
 	uint16_t before = 0;
 	size_t n = 0;
@@ -537,6 +538,7 @@ START_TEST(facts_that_fail)
 		e = merge_split(d, g.path, g.want[GEN_ALL].data, g.want[GEN_ALL].len, &g.facts, &r, &whole, &err);
 		if (!g.fail_after) {
 			ck_assert_int_eq(e, -EIO);
+			ck_assert(err.reason == PLY_R_SYSTEM && strstr(err.msg, g.path));
 			seen++;
 		}
 		ck_assert(e == 0 || !r.v);
