@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# suite: merge drivers: 10,000 made-up files of each, and the shared files of the LAMP machine; 5 min
+# suite: merge drivers: 10,000 made-up files of each, and the shared files of the LAMP machine; 1 min
 
 load ../lib/common
 bats_require_minimum_version 1.5.0
