@@ -36,3 +36,33 @@ setup() { ready; }
 	cd out/os
 	run ! grep -rE "mysql|mariadb" etc var/lib/dpkg/{diversions,statoverride,triggers,alternatives} var/cache/debconf/{config,passwords}.dat
 }
+
+# The cache that ldconfig makes of a selection's files: its libraries, in its order.
+libraries() { ldconfig -p -C "$1" | grep '=>'; }
+
+@test "ld.so.cache with libraries for several processors: as ldconfig makes it of what is selected" {
+	local lib=gold/usr/lib/x86_64-linux-gnu v
+	[ "$(uname -m)" = x86_64 ] || skip "the folders are those of x86_64"
+	mkdir -p "$lib"/glibc-hwcaps/x86-64-v{2,3} gold/usr/lib/mysql gold/etc out
+	ln -s usr/lib gold/lib
+	for v in a bc; do
+		"${CC:-gcc}" -shared -Wl,-soname,lib$v.so.1 -o "$lib/lib$v.so.1" -x c /dev/null
+		cp "$lib/lib$v.so.1" "$lib/glibc-hwcaps/x86-64-v2/"
+		cp "$lib/lib$v.so.1" "$lib/glibc-hwcaps/x86-64-v3/"
+	done
+	cp "$lib/liba.so.1" gold/usr/lib/mysql/
+	printf '%s\n' /usr/lib/mysql /usr/lib/x86_64-linux-gnu >gold/etc/ld.so.conf
+	ldconfig -r gold
+	printf 'path\t/usr/lib/%s\t%s\n' mysql/liba.so.1 mysql x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/liba.so.1 php >said
+	"$PLYFS_BUILD/tests/unit/test_merge" "$PWD/gold" said out "os os,mysql os,php os,mysql,php"
+	cmp gold/etc/ld.so.cache out/os,mysql,php/etc/ld.so.cache
+
+	rm gold/usr/lib/mysql/liba.so.1
+	ldconfig -r gold
+	diff <(libraries gold/etc/ld.so.cache) <(libraries out/os,php/etc/ld.so.cache)
+	rm "$lib/glibc-hwcaps/x86-64-v3/liba.so.1"
+	ldconfig -r gold
+	diff <(libraries gold/etc/ld.so.cache) <(libraries out/os/etc/ld.so.cache)
+	[ "$(libraries out/os/etc/ld.so.cache | wc -l)" = 5 ]
+	run ! grep -a mysql out/os/etc/ld.so.cache
+}
