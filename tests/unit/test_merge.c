@@ -398,6 +398,7 @@ static const struct {
 	{ "/var/lib/ucf/registry", "php /a\nphp\n", "line 2" },
 	{ "/etc/shells", "/bin/sh\n/bin/\0a\n", "line 2" },
 	{ "/var/lib/dpkg/alternatives/x", "auto\n", "line 1" },
+	{ "/var/lib/dpkg/alternatives/x", "auto\n/a\n\n/b\n", "line 4" },
 	{ "/var/lib/dpkg/alternatives/x", "maybe\n/a\n\n/b\n1\n\n", "line 1" },
 	{ "/var/lib/dpkg/alternatives/x", "auto\na\n\n/b\n1\n\n", "line 2" },
 	{ "/var/lib/dpkg/alternatives/x", "auto\n/a\ns\nt\n\n/b\n1\n\n\n", "line 4" },
