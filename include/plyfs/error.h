@@ -94,6 +94,8 @@
 	X(MANIFEST_VALUE, 127) \
 	X(RULES_MISSING, 128) \
 	X(COMPONENT_PATHS, 129)   /* a glob matches nothing */ \
+	X(MERGE_SYNTAX, 130)      /* a shared file that its driver cannot read */ \
+	X(MERGE_CACHE, 131)       /* ld.so.cache, or records of one, of a form that its driver does not know */ \
 	/* layout, mount */ \
 	X(TARGET_NOT_FOUND, 140) \
 	X(TARGET_NOT_DIRECTORY, 141) \
