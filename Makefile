@@ -156,10 +156,13 @@ unit      := $(patsubst %.c,$(B)/%,$(unit-src))
 damage    := $(B)/tests/damage/damage
 fuzz      := $(patsubst %.c,$(B)/%,$(fuzz-src))
 fuzz-names := $(patsubst tests/fuzz/fuzz_%.c,%,$(fuzz-src))
+faultyfs-src := tests/mount/faultyfs.c
+faultyfs  := $(B)/tests/mount/faultyfs
 
 all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion) $(rules)  ## the command, the daemon, man pages (default)
 
 $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
+$(call obj,$(faultyfs-src)): extra = $(fuse-cflags)
 $(call obj,$(tools-src)): extra = -Itools
 $(call obj,$(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src)): extra = -Itools -Itests
 $(call obj,$(damage-src)): extra = $(fuse-cflags) -Ifs/fuse -Itools -Itests
@@ -212,8 +215,13 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
+$(faultyfs): $(call obj,$(faultyfs-src))
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -o $@ $^ $(fuse-libs)
+
 # The daemon's operations without libfuse: the test replies itself.
-$(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
+$(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/ahead.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) -Wl,--wrap=ply_fail_nomem -o $@ $^ $(lib-libs)
@@ -229,13 +237,13 @@ $(B)/bench/%: $(B)/obj/bench/%.o
 	$(Q)$(link) -o $@ $^ $(lib-libs)
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) $(damage) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(faultyfs) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
-check-full: all | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(B)/tests/unit/test_merge | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)
@@ -317,4 +325,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(wildcard bench/*.c)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(faultyfs-src) $(wildcard bench/*.c)))

@@ -58,6 +58,7 @@ class Peers:
         self.plyfs = os.path.join(build, "bin", "plyfs")
         self.work = work
         self.skips = []         # [{"what":, "why":}]
+        self.is_newer = newer
         self.newer_root = self.root_of_newer(build) if newer else None
         self.ncpu = str(os.cpu_count())
 
@@ -107,8 +108,8 @@ class Peers:
         """argv of it; else a skip, and None."""
         argv = self.program(name)
         if argv is None:
-            self.skip(name, "not in this Debian and its sources" if not name.endswith(" newer") or self.newer_root
-                      else "only with PEERS=newer")
+            wants_newer = name.endswith(" newer") and not self.is_newer
+            self.skip(name, "only with PEERS=newer" if wants_newer else "is not installed, or could not be had")
         return argv
 
     def versions(self):

@@ -6,11 +6,16 @@
  * reads a fixed table of ranges (atomics) and calls mmap(2) with MAP_FIXED for
  * the one page. Slots are claimed by compare-and-swap on `start`; `len` is
  * published before it, so that the handler never sees half a range.
+ *
+ * Another thread may read the zero page before the fault that brought it is counted. So
+ * handlers at work are counted, too, in the same word, and who asks for the number of
+ * faults waits for them: what was read before cannot be zeros that are counted later.
  */
 #include "base/sigbus.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -26,7 +31,10 @@ static struct {
 	_Atomic unsigned hits;
 } table[SLOTS];
 
-static _Atomic unsigned faults;
+#define FAULT  ((uint64_t)1 << 32)
+#define AT_WORK(count) ((uint32_t)(count))
+
+static _Atomic uint64_t count;     /* faults; below FAULT: handlers at work */
 static _Atomic int used_to;        /* slots at and above were never used */
 static size_t page;                /* immutable after install */
 
@@ -42,12 +50,14 @@ static void on_sigbus(int sig, siginfo_t *si, void *ctx)
 		if (start > 1 && addr >= start && addr - start < atomic_load(&table[i].len)) {
 			void *p = (void *)(addr & ~(uintptr_t)(page - 1));
 
+			atomic_fetch_add(&count, 1);
 			if (mmap(p, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p) {
 				atomic_fetch_add(&table[i].hits, 1);
-				atomic_fetch_add(&faults, 1);
+				atomic_fetch_add(&count, FAULT - 1);
 				errno = saved;
 				return;
 			}
+			atomic_fetch_sub(&count, 1);
 			break;
 		}
 	}
@@ -101,7 +111,11 @@ void sigbus_release(int slot)
 
 unsigned sigbus_faults(void)
 {
-	return atomic_load_explicit(&faults, memory_order_acquire);
+	uint64_t is;
+
+	while (AT_WORK(is = atomic_load_explicit(&count, memory_order_acquire)))
+		sched_yield();   /* for one mmap(2) of another thread */
+	return (unsigned)(is / FAULT);
 }
 
 unsigned sigbus_hit(int slot)

@@ -20,7 +20,8 @@ int sigbus_install(void);
 int sigbus_guard(const void *addr, size_t len);
 void sigbus_release(int slot);
 
-/* Faults so far in all guarded ranges: who reads through one and finds it grown has read zeros. */
+/* Faults so far in all guarded ranges: who asks before and after reading through one, and finds it grown,
+ * may have read zeros, whichever thread's the fault was. */
 unsigned sigbus_faults(void);
 
 /* Faults so far in the range of @slot. */

@@ -16,7 +16,11 @@
  * heuristic (READDIRPLUS_AUTO) was measured five times slower for `find` and `ls -l`.
  * Rejected, as slower than a copy from the reply buffer: splice, in both directions.
  *
- * Damage in an image is EIO for what it touches, and nothing else.
+ * Damage in an image is EIO for what it touches, and nothing else. Where a page of the
+ * image could not be read while a request was answered, by this thread or another, zeros
+ * may have been taken for the image: the request is answered again. By then the zero page
+ * is in its place and fails its checksum, so the second answer is EIO for those who need
+ * that page, and right for all others.
  */
 #include "ops.h"
 
@@ -28,6 +32,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "ahead.h"
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "log.h"
@@ -35,14 +40,35 @@
 #define FOREVER   1e9              /* seconds */
 #define REPLY_MAX (1u << 20)       /* the most that the kernel asks for in one READ */
 
-/* sigbus_faults() when this thread's request began. */
-static __thread unsigned faults;
+#define TRIES     16               /* answers to one request while pages keep failing */
+
+/* sigbus_faults() when this thread began with its answer, and how many answers it threw away. */
+static __thread unsigned faults, tries;
 
 /* The first thing that a request asks for. */
 static struct tree *tree_of(fuse_req_t req)
 {
 	faults = sigbus_faults();
+	tries = 0;
 	return fuse_req_userdata(req);
+}
+
+/* At the end of an answer that is all in our own memory: whether to make it once more. */
+static bool disturbed(uint64_t ino)
+{
+	unsigned now = sigbus_faults();
+	struct ply_err err;
+
+	if (now == faults)
+		return false;
+	if (tries == 0) {
+		ply_fail(&err, -EIO, PLY_R_IMAGE_IO, "the image cannot be read, or was cut off");
+		log_damage(ino, &err);
+	}
+	if (++tries == TRIES)
+		return false;
+	faults = now;
+	return true;
 }
 
 void tree_init(struct tree *t, struct ply_view *view, bool default_permissions)
@@ -110,23 +136,18 @@ static int answer(uint64_t ino, const struct ply_err *err)
 	return err->code == -ENOMEM ? ENOMEM : EIO;
 }
 
-/* Whether nothing of what was read for this request can be zeros instead of the image: else EIO is
- * the answer, whatever was found, or not found. */
-static bool is_sound(fuse_req_t req, uint64_t ino)
+/* Whether the answer was disturbed each time: else EIO it is, whatever was found, or not found. */
+static bool is_sound(fuse_req_t req)
 {
-	struct ply_err err;
-
-	if (sigbus_faults() == faults)
+	if (tries < TRIES)
 		return true;
-	ply_fail(&err, -EIO, PLY_R_IMAGE_IO, "the image cannot be read, or was cut off");
-	log_damage(ino, &err);
 	fuse_reply_err(req, EIO);
 	return false;
 }
 
 static void fail(fuse_req_t req, uint64_t ino, const struct ply_err *err)
 {
-	if (is_sound(req, ino))
+	if (is_sound(req))
 		fuse_reply_err(req, answer(ino, err));
 }
 
@@ -185,53 +206,69 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 static void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
 	const struct tree *t = tree_of(req);
-	struct fuse_entry_param e = { .entry_timeout = FOREVER };
+	struct fuse_entry_param e;
 	struct ply_err err;
-	uint64_t ino = dir;
-	int r = 0;
+	int r;
 
-	/* "." comes from file handles, and then @dir may be of any type */
-	if (strcmp(name, ".") != 0)
-		r = ply_view_lookup(t->view, dir, name, strlen(name), &ino, &err);
-	if (r == 0)
-		r = fill_entry(t, ino, &e, &err);
+	do {
+		uint64_t ino = dir;
+
+		e = (struct fuse_entry_param){ .entry_timeout = FOREVER };
+		r = 0;
+		/* "." comes from file handles, and then @dir may be of any type */
+		if (strcmp(name, ".") != 0)
+			r = ply_view_lookup(t->view, dir, name, strlen(name), &ino, &err);
+		if (r == 0)
+			r = fill_entry(t, ino, &e, &err);
+	} while (disturbed(dir));
 	if (r < 0 && r != -ENOENT)
 		fail(req, dir, &err);
-	else if (is_sound(req, dir))
+	else if (is_sound(req))
 		fuse_reply_entry(req, &e);   /* no inode: "does not exist", and may be remembered */
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	const struct tree *t = tree_of(req);
 	struct ply_attr a;
 	struct ply_err err;
 	struct stat st;
+	int r;
 
 	(void)fi;
-	if (ply_view_attr(tree_of(req)->view, ino, &a, &err) < 0) {
+	do
+		r = ply_view_attr(t->view, ino, &a, &err);
+	while (disturbed(ino));
+	if (r < 0) {
 		fail(req, ino, &err);
 		return;
 	}
 	fill_stat(&a, &st);
-	if (is_sound(req, ino))
+	if (is_sound(req))
 		fuse_reply_attr(req, &st, FOREVER);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
+	const struct tree *t = tree_of(req);
 	char target[PLY_SYMLINK_MAX + 1];
 	struct ply_err err;
-	const char *p;
-	size_t len;
+	int r;
 
-	if (ply_view_readlink(tree_of(req)->view, ino, &p, &len, &err) < 0) {
+	do {
+		const char *p;
+		size_t len;
+
+		r = ply_view_readlink(t->view, ino, &p, &len, &err);
+		if (r == 0) {
+			len = MIN(len, sizeof(target) - 1);
+			memcpy(target, p, len);
+			target[len] = '\0';
+		}
+	} while (disturbed(ino));
+	if (r < 0)
 		fail(req, ino, &err);
-		return;
-	}
-	len = MIN(len, sizeof(target) - 1);
-	memcpy(target, p, len);
-	target[len] = '\0';
-	if (is_sound(req, ino))
+	else if (is_sound(req))
 		fuse_reply_readlink(req, target);
 }
 
@@ -312,13 +349,28 @@ static int add_dot(struct listing *l, const char *name, uint64_t ino, uint64_t c
 	return add_name(l, name, &e, cookie);
 }
 
+/* 1: full. */
+static int fill_listing(struct listing *l, uint64_t dir, uint64_t off, struct ply_err *err)
+{
+	uint64_t parent;
+	int r = 0;
+
+	l->used = 0;
+	if (off == 0)
+		r = add_dot(l, ".", dir, 1);
+	if (r == 0 && off <= 1) {
+		r = ply_view_parent(l->tree->view, dir, &parent, err);
+		if (r == 0)
+			r = add_dot(l, "..", parent, 2);
+	}
+	return r ? r : ply_view_readdir(l->tree->view, dir, off, add_entry, l, err);
+}
+
 static void list(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, bool plus)
 {
-	const struct tree *t = tree_of(req);
-	struct listing l = { .req = req, .tree = t, .plus = plus };
-	uint64_t parent;
+	struct listing l = { .req = req, .tree = tree_of(req), .plus = plus };
 	struct ply_err err;
-	int r = 0;
+	int r;
 
 	l.size = MIN(size, (size_t)REPLY_MAX);
 	l.buf = reply_buffer(l.size);
@@ -326,19 +378,13 @@ static void list(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, bool pl
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	if (off == 0)
-		r = add_dot(&l, ".", dir, 1);
-	if (r == 0 && off <= 1) {
-		r = ply_view_parent(t->view, dir, &parent, &err);
-		if (r == 0)
-			r = add_dot(&l, "..", parent, 2);
-	}
-	if (r == 0)
-		r = ply_view_readdir(t->view, dir, (uint64_t)off, add_entry, &l, &err);
+	do
+		r = fill_listing(&l, dir, (uint64_t)off, &err);
+	while (disturbed(dir));
 	/* what was found before the damage is listed; the next request hears of it */
 	if (r < 0 && !l.used)
 		fail(req, dir, &err);
-	else if (is_sound(req, dir))
+	else if (is_sound(req))
 		fuse_reply_buf(req, l.buf, l.used);
 }
 
@@ -372,6 +418,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
+	const struct tree *t = tree_of(req);
 	void *buf = reply_buffer(size);
 	struct ply_err err;
 	ssize_t n;
@@ -381,23 +428,33 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	n = ply_view_read(tree_of(req)->view, ino, (uint64_t)off, size, buf, &err);
-	if (n < 0)
+	do
+		n = ply_view_read(t->view, ino, (uint64_t)off, size, buf, &err);
+	while (disturbed(ino));
+	if (n < 0) {
 		fail(req, ino, &err);
-	else if (is_sound(req, ino))
+	} else if (is_sound(req)) {
 		fuse_reply_buf(req, buf, (size_t)n);
+		if (off == 0 && (size_t)n < size)
+			ahead_of(t->ahead, ino);
+	}
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		     struct fuse_file_info *fi)
 {
+	const struct tree *t = tree_of(req);
 	struct ply_err err;
 	uint64_t to;
+	int r;
 
 	(void)fi;
-	if (ply_view_seek(tree_of(req)->view, ino, (uint64_t)off, whence, &to, &err) < 0)
+	do
+		r = ply_view_seek(t->view, ino, (uint64_t)off, whence, &to, &err);
+	while (disturbed(ino));
+	if (r < 0)
 		fail(req, ino, &err);
-	else if (is_sound(req, ino))
+	else if (is_sound(req))
 		fuse_reply_lseek(req, (off_t)to);
 }
 
@@ -407,27 +464,38 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 {
 	const struct tree *t = tree_of(req);
 	struct ply_err err;
-	const void *value;
 	size_t len;
 	void *buf;
+	int r;
 
 	if (!t->stat.has_xattrs) {
 		fuse_reply_err(req, ENOSYS);
-	} else if (ply_view_getxattr(t->view, ino, name, &value, &len, &err) < 0) {
-		fail(req, ino, &err);
-	} else if (!size) {
-		fuse_reply_xattr(req, len);
-	} else if (len > size) {
-		fuse_reply_err(req, ERANGE);
-	} else if (!(buf = reply_buffer(PLY_XATTR_VALUE_MAX))) {
+		return;
+	}
+	buf = reply_buffer(PLY_XATTR_VALUE_MAX);
+	if (!buf) {
 		fuse_reply_err(req, ENOMEM);
-	} else {
+		return;
+	}
+	do {
+		const void *value;
+
 		/* never from the map: where the image was cut off, the kernel would refuse the
 		 * reply, and the caller would wait for ever */
-		memcpy(buf, value, len);
-		if (is_sound(req, ino))
-			fuse_reply_buf(req, buf, len);
-	}
+		r = ply_view_getxattr(t->view, ino, name, &value, &len, &err);
+		if (r == 0 && size && len <= size)
+			memcpy(buf, value, MIN(len, (size_t)PLY_XATTR_VALUE_MAX));
+	} while (disturbed(ino));
+	if (r < 0)
+		fail(req, ino, &err);
+	else if (!is_sound(req))
+		return;
+	else if (!size)
+		fuse_reply_xattr(req, len);
+	else if (len > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, buf, len);
 }
 
 struct names {
@@ -458,23 +526,33 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	const struct tree *t = tree_of(req);
 	struct names n = { .trusted = fuse_req_ctx(req)->uid == 0 };
 	struct ply_err err;
+	int r;
 
 	if (!t->stat.has_xattrs) {
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
 	n.buf = reply_buffer(PLY_XATTR_SET_MAX);
-	if (!n.buf)
+	if (!n.buf) {
 		fuse_reply_err(req, ENOMEM);
-	else if (ply_view_xattrs(t->view, ino, add_xattr, &n, &err) < 0)
+		return;
+	}
+	do {
+		n.used = 0;
+		n.full = false;
+		r = ply_view_xattrs(t->view, ino, add_xattr, &n, &err);
+	} while (disturbed(ino));
+	if (r < 0)
 		fail(req, ino, &err);
+	else if (!is_sound(req))
+		return;
 	else if (n.full)
 		fuse_reply_err(req, E2BIG);
 	else if (!size)
 		fuse_reply_xattr(req, n.used);
 	else if (n.used > size)
 		fuse_reply_err(req, ERANGE);
-	else if (is_sound(req, ino))
+	else
 		fuse_reply_buf(req, n.buf, n.used);
 }
 

@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ahead.h"
 #include "base/util.h"
 #include "log.h"
 #include "ops.h"
@@ -156,7 +157,7 @@ static void *thread_main(void *arg)
 	struct fuse_buf buf = { .mem = NULL };
 	uint64_t one = 1;
 
-	while (!atomic_load(&s->stopping)) {
+	while (!atomic_load(&s->stopping) || ahead_is_busy(s->tree->ahead)) {
 		int r = one_request(s, &buf);
 
 		if (r > 0 || r == -EINTR || r == -EAGAIN)
@@ -182,6 +183,8 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 	struct sigaction sa = { .sa_handler = on_wake };   /* no SA_RESTART: read() returns */
 
 	sigaction(WAKE, &sa, NULL);
+	if (nthreads > 1)
+		s->tree->ahead = ahead_new(s->session, s->tree->view);
 	s->threads = calloc(nthreads, sizeof(*s->threads));
 	if (!s->threads)
 		return ply_fail_nomem(err);
@@ -234,6 +237,7 @@ struct serve *serve_free(struct serve *s)
 	for (unsigned i = 0; i < s->nthreads; i++)
 		end_thread(s->threads[i]);
 	free(s->threads);
+	s->tree->ahead = ahead_free(s->tree->ahead);
 	if (s->session)
 		fuse_session_destroy(s->session);
 	if (s->ended_fd >= 0)

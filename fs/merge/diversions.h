@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* dpkg's list of diversions, for its driver and for capture, which undoes those of a component that is not selected. */
+/* dpkg's list of diversions, for its driver and for capture, which undoes those of a component that is
+ * not selected. */
 #ifndef PLYFS_MERGE_DIVERSIONS_H
 #define PLYFS_MERGE_DIVERSIONS_H
 

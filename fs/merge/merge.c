@@ -189,7 +189,7 @@ int merge_split(const struct merge_driver *d, const char *path, const uint8_t *t
 	}
 	if (r < 0) {
 		records_done(&records);
-		return r == -ENOMEM ? ply_fail_nomem(err) : r;
+		return r == -ENOMEM ? ply_fail_nomem(err) : ply_fail_sys(err, r, "%s", path);
 	}
 	*ret = records;
 	return 0;

@@ -97,8 +97,8 @@ struct merge_driver {
 	/* NULL: one after the other. Pieces may be hostile: -EUCLEAN. */
 	int (*render)(const struct piece *v, size_t n, struct buf *out, struct ply_err *err);
 	int (*size)(const struct piece *v, size_t n, uint64_t *ret, struct ply_err *err);
-	/* Called through merge_describe(). What a record is, as far as its own bytes tell, for people and as its key: "user mysql",
-	 * "package apache2:amd64". Bytes of the record come as they are: the caller escapes. */
+	/* Called through merge_describe(). What a record is, as far as its own bytes tell, for people and as
+	 * its key: "user mysql", "package apache2:amd64". Its bytes come as they are: the caller escapes. */
 	int (*describe)(const uint8_t *data, size_t len, uint32_t flags, struct buf *out);
 };
 
@@ -109,8 +109,8 @@ const struct merge_driver *merge_driver_at(size_t i);      /* the table, in orde
 
 /*
  * Cut a file. Where the driver finds it malformed, or its records do not give it back, *ret is one
- * record, always, RECORD_WHOLE, and *ret_whole says so, with the reason in @err; the function has not failed then.
- * -ENOMEM, and what facts' file() and link() fail with.
+ * record, always, RECORD_WHOLE, and *ret_whole says so, with the reason in @err; the function has not
+ * failed then. -ENOMEM, and what the facts fail with.
  */
 int merge_split(const struct merge_driver *d, const char *path, const uint8_t *text, size_t len,
 		const struct merge_facts *f, struct records *ret, bool *ret_whole, struct ply_err *err);

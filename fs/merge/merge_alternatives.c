@@ -111,7 +111,8 @@ static int read_head(struct alternative *a, struct lines *l, struct ply_err *err
 			a->slaves[a->nslaves++] = (struct slave){ line.text, link.text,
 								  span_join(line.all, link.all), COND_NEVER };
 	}
-	a->gap = line.all;
+	if (r == 0)
+		a->gap = line.all;
 	return r;
 }
 
@@ -126,7 +127,9 @@ static int read_choices(struct alternative *a, struct lines *l, struct ply_err *
 		if (!span_starts(line.text, '/'))
 			return merge_bad(err, line.no, "a choice that is not absolute");
 		r = next_line(l, &priority, err);
-		if (r == 0 && !parse_priority(priority.text, &c.priority))
+		if (r < 0)
+			return r;
+		if (!parse_priority(priority.text, &c.priority))
 			return merge_bad(err, priority.no, "not a priority");
 		c.all = span_join(line.all, priority.all);
 		for (size_t i = 0; r == 0 && i < a->nslaves; i++) {
@@ -142,10 +145,10 @@ static int read_choices(struct alternative *a, struct lines *l, struct ply_err *
 		if (r == 0)
 			a->choices[a->nchoices++] = c;
 	}
+	if (r < 0)
+		return r;
 	a->end = line.all;
-	if (r == 0 && l->at != l->end)
-		return merge_bad(err, l->no + 1, "more lines behind the choices");
-	return r;
+	return l->at == l->end ? 0 : merge_bad(err, l->no + 1, "more lines behind the choices");
 }
 
 static int compare_spans(const void *pa, const void *pb)
@@ -475,7 +478,11 @@ int alternatives_links(const char *path, const uint8_t *text, size_t len, const 
 		*ret = links;
 	else
 		alternatives_links_done(&links);
-	return r == -ENOMEM ? ply_fail_nomem(err) : r;
+	if (r == -EUCLEAN)
+		ply_err_prefix(err, "%s", path);
+	else if (r < 0)
+		return r == -ENOMEM ? ply_fail_nomem(err) : ply_fail_sys(err, r, "%s", path);
+	return r;
 }
 
 static const char *const paths[] = { "/var/lib/dpkg/alternatives/*", NULL };

@@ -5,8 +5,8 @@
  *   file   = *empty-line *stanza
  *   stanza = 1*( FIELD ":" value / blank continuation ) *empty-line
  *
- * A stanza is its package's, by Package and Architecture, with the empty lines behind it, so that those of any
- * selection are separated as dpkg and apt separate them. A stanza without Package, or with one of
+ * A stanza is its package's, by Package and Architecture, with the empty lines behind it, so that those
+ * of any selection are separated as dpkg and apt separate them. A stanza without Package, or with one of
  * the two fields twice, is no such file: it stays whole. Depends and the like are not looked into:
  * a package is with what it needs, and what it need not have may be missing.
  */
@@ -60,8 +60,10 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 }
 
 static const char *const status_paths[] = { "/var/lib/dpkg/status", "/var/lib/dpkg/status-old",
-					    "/var/lib/dpkg/available", "/var/lib/dpkg/available-old", NULL };
-static const char *const extended_paths[] = { "/var/lib/apt/extended_states", NULL };
+					    "/var/lib/dpkg/available", "/var/lib/dpkg/available-old",
+					    "/var/backups/dpkg.status.0", NULL };
+static const char *const extended_paths[] = { "/var/lib/apt/extended_states",
+					      "/var/backups/apt.extended_states.0", NULL };
 
 const struct merge_driver merge_status = {
 	.name = "status", .number = 4, .version = 1, .paths = status_paths, .monotone = true,

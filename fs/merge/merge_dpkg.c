@@ -69,9 +69,9 @@ static int split_diversions(const char *path, const uint8_t *text, size_t len, c
 
 	(void)path;
 	while (r == 0 && (r = diversion_next(&lines, &d, err)) > 0) {
-		uint32_t cond = COND_ALWAYS;
+		uint32_t cond;
 
-		r = span_is(d.package, SPAN(":")) ? 0 : fact_package(f, d.package, &cond);
+		r = fact_package(f, d.package, &cond);     /* `:` has no name, and is nobody's */
 		if (r == 0)
 			r = add_span(ret, d.all, cond, 0);
 	}
@@ -190,9 +190,11 @@ static int describe_trigger(const uint8_t *data, size_t len, uint32_t flags, str
 
 /* --- the table ------------------------------------------------------------------- */
 
-static const char *const diversions_paths[] = { "/var/lib/dpkg/diversions", "/var/lib/dpkg/diversions-old", NULL };
+static const char *const diversions_paths[] = { "/var/lib/dpkg/diversions", "/var/lib/dpkg/diversions-old",
+						"/var/backups/dpkg.diversions.0", NULL };
 static const char *const statoverride_paths[] = { "/var/lib/dpkg/statoverride",
-						  "/var/lib/dpkg/statoverride-old", NULL };
+						  "/var/lib/dpkg/statoverride-old",
+						  "/var/backups/dpkg.statoverride.0", NULL };
 static const char *const file_triggers_paths[] = { "/var/lib/dpkg/triggers/File", NULL };
 /* Lock is empty; a machine with something in Unincorp is not captured. */
 static const char *const triggers_paths[] = { "!/var/lib/dpkg/triggers/Lock", "!/var/lib/dpkg/triggers/Unincorp",

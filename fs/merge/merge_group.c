@@ -106,7 +106,8 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	return describe_as(out, "group", name);
 }
 
-static const char *const paths[] = { "/etc/group", "/etc/group-", "/etc/gshadow", "/etc/gshadow-", NULL };
+static const char *const paths[] = { "/etc/group", "/etc/group-", "/etc/group.org", "/var/backups/group.bak",
+				     "/etc/gshadow", "/etc/gshadow-", "/var/backups/gshadow.bak", NULL };
 
 const struct merge_driver merge_group = {
 	.name = "group", .number = 3, .version = 1, .paths = paths, .monotone = true,

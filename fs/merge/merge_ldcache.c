@@ -6,7 +6,7 @@
  *
  * The file (glibc 2.2 and later, format 1.1; integers little-endian, offsets from its beginning):
  *
- *   +0   header 48     magic 20, nlibs u32, len_strings u32, flags u8 (0 or 2: little-endian), 3 zero,
+ *   +0   header 48     magic 20, nlibs u32, len_strings u32, flags u8 (0, or 2: little-endian), 3 zero,
  *                      extension u32 (0: none), 12 unused
  *   +48  nlibs entries flags i32, key u32, value u32, osversion u32, hwcap u64; sorted by key
  *        strings       len_strings bytes; NUL-terminated; a string that ends another one is
@@ -20,14 +20,16 @@
  *   'H'  flags and unused bytes of the header
  *   'E'  flags, osversion, hwcap, key u32, value u32 (pieces of strings)
  *   'S'  number u32, bytes: a piece of the strings
- *   'X'  the extension, with offsets from its own beginning, and numbers of pieces in place of offsets of strings
+ *   'X'  the extension, with offsets from its own beginning, and numbers of pieces in place of offsets of
+ *        strings
  *
  * Strings are cut wherever an entry points into one. A piece is needed by those that point at its beginning
  * or before it in the same string; so a path that ends in a name which another component's library has too is
  * left out alone. An entry belongs to whom the path that it leads to belongs to. Removing entries keeps
  * their order, in which ld.so searches.
  *
- * The old format, big-endian ones and unknown extensions stay whole. Pieces may be hostile: render() checks every number.
+ * The old format, big-endian ones and unknown extensions stay whole. Pieces may be hostile: render() checks
+ * every number.
  *
  * Reference: glibc, sysdeps/generic/dl-cache.h, elf/cache.c.
  */
@@ -108,14 +110,13 @@ static int bad(struct ply_err *err, const char *what)
 
 /* --- the extension ------------------------------------------------------------------- */
 
-/*
- * Go through an extension of @len bytes whose offsets count from @base before its beginning. @number
- * is called for each u32 that means a string, with its place.
- */
+/* Called for each u32 that means a string; it may be changed. */
 typedef int number_fn(void *ctx, uint8_t *at);
 
-static int walk_extension(uint8_t *ext, size_t len, uint32_t base, uint32_t new_base, number_fn *number, void *ctx,
-			  struct ply_err *err)
+/* Go through an extension of @len bytes. It stands at @base of the file from whose beginning its
+ * offsets count; they are changed to be right where it stands at @new_base. */
+static int walk_extension(uint8_t *ext, size_t len, uint32_t base, uint32_t new_base, number_fn *number,
+			  void *ctx, struct ply_err *err)
 {
 	struct disk_section s;
 	size_t head;
@@ -152,7 +153,8 @@ static int walk_extension(uint8_t *ext, size_t len, uint32_t base, uint32_t new_
 struct cut {
 	const uint8_t *text;
 	size_t len;
-	uint32_t nlibs, strings, strings_end, extension;   /* extension: the length of the file where there is none */
+	uint32_t nlibs, strings, strings_end;
+	uint32_t extension;        /* the length of the file where there is none */
 	/* The pieces: where each begins, ascending, and who needs it. */
 	uint32_t *starts, *conds;
 	size_t n, cap;
@@ -281,17 +283,25 @@ static int number_piece(void *ctx, uint8_t *at)
 	return 0;
 }
 
-/* What needs a piece needs what comes behind it in its string; what nobody needs goes with the operating system. */
+/* Does piece @i begin within a string? */
+static bool continues(const struct cut *c, size_t i)
+{
+	return c->text[c->starts[i] - 1];
+}
+
+/* What needs a piece needs what comes behind it in its string. A beginning that nobody needs goes with
+ * what is behind it, lest it be left without an end; a whole string that nobody needs goes with the
+ * operating system. */
 static int spread_conditions(struct cut *c, struct conds *conds)
 {
 	int r = 0;
 
 	for (size_t i = 1; r == 0 && i < c->n; i++)
-		if (c->text[c->starts[i] - 1])
+		if (continues(c, i))
 			r = conds_or(conds, c->conds[i], c->conds[i - 1], &c->conds[i]);
-	for (size_t i = 0; i < c->n; i++)
+	for (size_t i = c->n; i-- > 0;)
 		if (c->conds[i] == COND_NEVER)
-			c->conds[i] = COND_ALWAYS;
+			c->conds[i] = i + 1 < c->n && continues(c, i + 1) ? c->conds[i + 1] : COND_ALWAYS;
 	return r;
 }
 
@@ -383,6 +393,12 @@ struct join {
 	struct ply_err *err;
 };
 
+static int too_large(struct ply_err *err)
+{
+	return ply_fail(err, -EFBIG, PLY_R_LIMIT, "a cache of shared libraries of more than %zu MiB",
+			MERGE_FILE_MAX >> 20);
+}
+
 /* Counts, and checks what a record's length has to be. */
 static int measure(const struct piece *v, size_t n, struct join *j, uint64_t *ret)
 {
@@ -408,7 +424,7 @@ static int measure(const struct piece *v, size_t n, struct join *j, uint64_t *re
 		    (*type == 'S' && v[i].len <= sizeof(struct rec_string)) || (*type == 'X' && v[i].len == 1))
 			return bad(j->err, "a record of a wrong length");
 		if (j->len_strings > MERGE_FILE_MAX || j->nlibs > MERGE_FILE_MAX / sizeof(struct disk_entry))
-			return ply_fail(j->err, -EFBIG, PLY_R_LIMIT, "a cache of more than %zu MiB", MERGE_FILE_MAX >> 20);
+			return too_large(j->err);
 	}
 	if (!n)
 		return *ret = 0, 0;
@@ -416,7 +432,7 @@ static int measure(const struct piece *v, size_t n, struct join *j, uint64_t *re
 	if (j->ext_len)
 		size = align_up(size, 4) + j->ext_len;
 	if (size > MERGE_FILE_MAX)
-		return ply_fail(j->err, -EFBIG, PLY_R_LIMIT, "a cache of more than %zu MiB", MERGE_FILE_MAX >> 20);
+		return too_large(j->err);
 	*ret = size;
 	return 0;
 }
@@ -436,7 +452,7 @@ static int compare_places(const void *a, const void *b)
 static int find_place(const struct join *j, uint32_t number, uint32_t *ret)
 {
 	struct place key = { number, 0 };
-	const struct place *p = j->nstrings ? bsearch(&key, j->places, j->nstrings, sizeof(key), compare_places) : NULL;
+	const struct place *p = bsearch(&key, j->places, j->nstrings, sizeof(key), compare_places);
 
 	if (!p)
 		return bad(j->err, "a string that is not there");
@@ -536,7 +552,8 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	if (len && data[0] == 'E')
 		return describe_as(out, "library", none);
 	if (len > head && data[0] == 'S')
-		return describe_as(out, "string", (struct span){ data + head, strnlen((const char *)data + head, len - head) });
+		return describe_as(out, "string",
+				   (struct span){ data + head, strnlen((const char *)data + head, len - head) });
 	return describe_as(out, len && data[0] == 'X' ? "extension" : "header", none);
 }
 

@@ -7,8 +7,8 @@
  *        / "+" ... / "-" ... / "#" ... / blank      NIS, comments: the operating system's
  *
  * Spaces before a name do not count, as in glibc. A line without a colon is none that any program
- * writes: the file stays whole. A backup (passwd-) is cut like the file, else it would tell a
- * removed component's password hash.
+ * writes: the file stays whole. A backup (passwd-, update-passwd's .org, /var/backups) is cut like the
+ * file, else it would tell a removed component's password hash.
  */
 #include "merge/drivers.h"
 #include "merge/parse.h"
@@ -68,8 +68,10 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	return describe_as(out, "user", name);
 }
 
-static const char *const passwd_paths[] = { "/etc/passwd", "/etc/passwd-", NULL };
-static const char *const shadow_paths[] = { "/etc/shadow", "/etc/shadow-", "/etc/subuid", "/etc/subuid-",
+static const char *const passwd_paths[] = { "/etc/passwd", "/etc/passwd-", "/etc/passwd.org",
+					    "/var/backups/passwd.bak", NULL };
+static const char *const shadow_paths[] = { "/etc/shadow", "/etc/shadow-", "/etc/shadow.org",
+					    "/var/backups/shadow.bak", "/etc/subuid", "/etc/subuid-",
 					    "/etc/subgid", "/etc/subgid-", NULL };
 
 const struct merge_driver merge_passwd = {

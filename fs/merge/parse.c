@@ -162,7 +162,9 @@ int fact_package(const struct merge_facts *f, struct span spec, uint32_t *ret)
 
 	span_cut(&rest, '/', &arch);      /* the name with its architecture */
 	span_cut(&arch, ':', &name);
-	return f->package(f->ctx, (const char *)name.s, name.len, arch.s ? (const char *)arch.s : "", arch.len, ret);
+	*ret = COND_ALWAYS;
+	return !name.len ? 0 : f->package(f->ctx, (const char *)name.s, name.len,
+					  arch.s ? (const char *)arch.s : "", arch.len, ret);
 }
 
 int fact_path(const struct merge_facts *f, struct span path, uint32_t *ret)

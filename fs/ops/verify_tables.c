@@ -79,6 +79,7 @@ static void check_marks(struct tables *t)
 static void check_xattr_set(struct tables *t, uint32_t set)
 {
 	struct sub_xattr last = { 0 }, x;
+	uint64_t names = 0;        /* bytes, each with a NUL, as listxattr(2) gives them */
 	struct ply_err e;
 	uint32_t n;
 
@@ -97,7 +98,11 @@ static void check_xattr_set(struct tables *t, uint32_t set)
 	for (uint32_t i = 0; i < n; i++, last = x) {
 		int c;
 
-		if (sub_xattr(t->s, set, i, &x, &e) < 0) {
+		if (sub_xattr(t->s, set, i, &x, &e) == 0) {
+			names += x.name_len + 1u;
+			if (names > PLY_XATTR_SET_MAX && names - x.name_len - 1u <= PLY_XATTR_SET_MAX)
+				TABLE_FINDING(PLY_R_XATTR_FIELD, "xattr set %u has more names than a file can have", set);
+		} else {
 			TABLE_FINDING(e.reason, "xattr %u of set %u: %s", i, set, e.msg);
 			return;
 		}

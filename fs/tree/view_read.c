@@ -7,10 +7,25 @@
 #include "base/util.h"
 #include "tree/view_impl.h"
 
-/* Child directories of @vn that several of its members bring count once. */
+/* Is the node @ref, of a selected sub-image, a child directory of a member of @vn? */
+static int is_child(struct ply_view *v, const struct vnode *vn, uint64_t ref, struct ply_err *err)
+{
+	uint32_t i = v->by_number[PLY_INO_NUMBER(ref)] - 1u;
+	struct ply_node n;
+	int r = sub_node(v->subs[i].sub, PLY_INO_INDEX(ref), &n, err);
+
+	for (uint32_t k = 0; r == 0 && k < vn->n; k++)
+		if (vn->m[k].i == i)
+			return S_ISDIR(n.mode) && PLY_INO_INDEX(n.parent) == vn->m[k].index;
+	return r;
+}
+
+/* Child directories of @vn that several of its members bring count once. That each is a child is
+ * looked at first, and that they do not share members: rows that all claim all would make each
+ * stat as long as the table, or its square. */
 static int overcount(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
 {
-	uint64_t over = 0;
+	uint64_t over = 0, members = 0;
 
 	for (uint64_t c = 0; c < vn->row.nchildren; c++) {
 		struct join_row row;
@@ -21,13 +36,25 @@ static int overcount(struct ply_view *v, const struct vnode *vn, uint64_t *ret, 
 			return r;
 		if (row.kind != PLY_J_DIRECTORY)
 			return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "a file among joined directories");
+		members += row.nmembers;
+		if (members > join_nmembers(v->join))
+			return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu shares its members with others",
+					(unsigned long long)row.row);
 		for (uint32_t k = 0; k < row.nmembers; k++) {
 			struct join_member m;
 
 			r = join_member(v->join, &row, k, &m, err);
 			if (r < 0)
 				return r;
-			selected += v->by_number[PLY_INO_NUMBER(m.ref)] != 0;
+			if (!v->by_number[PLY_INO_NUMBER(m.ref)] || selected++)
+				continue;
+			r = is_child(v, vn, m.ref, err);
+			if (r == 0)
+				r = ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD,
+					     "join row %llu is not among the children of row %llu",
+					     (unsigned long long)row.row, (unsigned long long)vn->row.row);
+			if (r < 0)
+				return r;
 		}
 		over += selected ? selected - 1 : 0;
 	}

@@ -57,8 +57,8 @@ FULL = set("""
     block-digest xattr-capability xattr-acl xattr-overlay xattr-namespace xattr-many xattr-sets-shared xattr-large
     owner-largest mtime-extremes privileges device-huge mark-unknown join-valid join-cycle join-file
     join-index-unsorted join-links join-links-differ join-bomb catalog-name-path catalog-requires-cycle
-    catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap section-optional
-    super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
+    catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap
+    section-optional super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
     """.split())
 
 # A reader that is too old says so, and it is not damage.
@@ -132,7 +132,7 @@ def _():
     return one({n: File(n) for n in names})
 
 
-@simple("name-twice", "two entries of one name", waits_for="mend: duplicate names")
+@simple("name-twice", "two entries of one name")
 def _(s):
     s.entry(b"dir/second").name = s.entry(b"dir/inner").name
 
@@ -157,10 +157,8 @@ def _symlink_and_directory(order):
     return make
 
 
-case("symlink-then-directory", "a symlink out, then a directory of its name",
-     waits_for="mend: duplicate names")(_symlink_and_directory(0))
-case("directory-then-symlink", "a directory, then a symlink out of its name",
-     waits_for="mend: duplicate names")(_symlink_and_directory(1))
+case("symlink-then-directory", "a symlink out, then a directory of its name")(_symlink_and_directory(0))
+case("directory-then-symlink", "a directory, then a symlink out of its name")(_symlink_and_directory(1))
 
 
 # --- the shape of the tree ------------------------------------------------------------------------------
@@ -224,7 +222,7 @@ def _(s):
     s.entry(b"dir/inner").set(ref=s.paths[b"dir2/deeper"], type=4)
 
 
-@simple("entries-shared", "two directories with the same run of entries", waits_for="mend: entry runs")
+@simple("entries-shared", "two directories with the same run of entries")
 def _(s):
     a, b = s.node(b"dir"), s.node(b"dir2/deeper")
     b.set(data=a.data, size=a.size)
@@ -245,7 +243,7 @@ def _(s):
     s.nodes[1].set(data=0, size=len(s.entries))
 
 
-@simple("parent-wrong", "a file whose parent is another directory", waits_for="mend: back references")
+@simple("parent-wrong", "a file whose parent is another directory")
 def _(s):
     s.node(b"dir/inner").parent = s.paths[b"dir2"]
 
@@ -307,7 +305,8 @@ def _(s):
     s.nodes[1].nlink -= 1
 
 
-@case("symlink-over-directory", "os has a symlink out where app has a directory with a file", deep=ANY, layout={0, 3, 4}, compare=False)
+@case("symlink-over-directory", "os has a symlink out where app has a directory with a file", deep=ANY,
+      layout={0, 3, 4}, compare=False)
 def _():
     return two({b"lure": Symlink(b"../beside")}, {b"lure": Dir({b"loot": File(b"loot\n")})})
 
@@ -338,7 +337,7 @@ def _():
     return Image([s])
 
 
-@case("name-bomb", "20,000 directories that share one run of 20,000 entries", waits_for="mend: entry runs",
+@case("name-bomb", "20,000 directories that share one run of 20,000 entries",
       budget={"output": 64 << 20})
 def _():
     s = os_sub({b"many": Dir({b"d%05d" % i: Dir() for i in range(20000)}),
@@ -366,12 +365,12 @@ def _(s):
     s.node(b"dir/inner").nlink = 0
 
 
-@simple("nlink-more", "nlink 7, one name", waits_for="mend: link counts")
+@simple("nlink-more", "nlink 7, one name")
 def _(s):
     s.node(b"dir/inner").nlink = 7
 
 
-@simple("nlink-limit", "nlink 2^32 - 1", waits_for="mend: link counts")
+@simple("nlink-limit", "nlink 2^32 - 1")
 def _(s):
     s.node(b"dir/inner").nlink = 0xffffffff
 
@@ -545,8 +544,7 @@ def _():
     return Image([s])
 
 
-@case("extents-shared-by-many", "4,000 files that share 40,000 rows of EXTENTS", deep=ANY, layout={1, 4},
-      waits_for="mend: quadratic planning")
+@case("extents-shared-by-many", "4,000 files that share 40,000 rows of EXTENTS", deep=ANY, layout={1, 4})
 def _():
     # [1] there is not that much room
     n = 4000
@@ -600,7 +598,8 @@ def block_case(name, what, size=4096, **expect):
 block_case("zstd-by-hand", "a frame made by hand: valid", deep=FINE)(lambda: frame([rle(4096)], 4096))
 block_case("zstd-claims-small", "a frame that says 10 bytes and has 4096")(lambda: frame([rle(4096)], 10))
 block_case("zstd-claims-huge", "a frame that says 2^40 bytes")(lambda: frame([rle(4096)], 1 << 40))
-block_case("zstd-claims-max", "a frame that says 2^64 - 1 bytes, which is how zstd says nothing", deep=FINE)(lambda: frame([rle(4096)], (1 << 64) - 1))
+block_case("zstd-claims-max", "a frame that says 2^64 - 1 bytes, which is how zstd says nothing", deep=FINE)(
+    lambda: frame([rle(4096)], (1 << 64) - 1))
 block_case("zstd-bomb", "a frame of 1 GiB in 50 KB", size=BLOCK)(
     lambda: frame([rle(131072)] * 8192, 1 << 30, window=(17 - 10) << 3))
 block_case("zstd-bomb-silent", "the same, which says nothing of its size", size=BLOCK)(
@@ -686,23 +685,25 @@ xattr_case("xattr-name-empty", "an xattr without a name", TWO)(lambda s, n, t, x
 xattr_case("xattr-name-nul", "an xattr name with a NUL", {b"user.a\0b": b"1"})(_nothing)
 xattr_case("xattr-name-outside", "a name behind the heap", TWO)(
     lambda s, n, t, x: x[0].set(name=6 << 56 | len(s.heap)))
-xattr_case("xattr-twice", "one name twice", TWO, waits_for="mend: xattr sets")(
+xattr_case("xattr-twice", "one name twice", TWO, layout=ANY, compare=False)(
     lambda s, n, t, x: x[1].set(name=x[0].name))
 xattr_case("xattr-unsorted", "a set that is not sorted", TWO, layout=ANY)(
     lambda s, n, t, x: (x[0].set(name=s.string(b"user.b")), x[1].set(name=s.string(b"user.a"))))
-xattr_case("xattr-namespace", "names of no namespace", {b"nothing": b"1", b"foo.bar": b"2"}, deep=ANY, layout={0, 1, 4})(_nothing)                          # [1] most targets cannot hold them
+xattr_case("xattr-namespace", "names of no namespace", {b"nothing": b"1", b"foo.bar": b"2"}, deep=ANY,
+           layout={0, 1, 4})(_nothing)   # [1] most targets cannot hold them
 xattr_case("xattr-capability", "a capability that is none", {b"security.capability": b"garbage"}, deep=ANY,
-           partial={0}, layout={1, 4})(_nothing)               # [1] the kernel takes none such
-xattr_case("xattr-acl", "an ACL that is none", {b"system.posix_acl_access": b"\2\0\0\0garbage"}, deep=ANY, layout={1, 4})(_nothing)                              # [1] the kernel takes none such
+           partial={0}, layout={1, 4})(_nothing)   # [1] the kernel takes none such
+xattr_case("xattr-acl", "an ACL that is none", {b"system.posix_acl_access": b"\2\0\0\0garbage"}, deep=ANY,
+           layout={1, 4})(_nothing)   # [1] the kernel takes none such
 xattr_case("xattr-acl-short", "an ACL of one byte", {b"system.posix_acl_access": b"\2"}, deep=ANY, layout={1, 4})(_nothing)
 xattr_case("xattr-overlay", "attributes by which overlayfs would go elsewhere: valid, they are bytes",
            {b"trusted.overlay.redirect": b"/etc", b"trusted.overlay.opaque": b"y", b"trusted.overlay.metacopy": b""},
-           deep=FINE, partial={1})(_nothing)                   # [1] a user may not set trusted attributes
+           deep=FINE, partial={1})(_nothing)   # [1] a user may not set trusted attributes
 xattr_case("xattr-plyfs", "names that the product may use itself: valid",
-           {b"user.plyfs.origin": b"os", b"user.plyfs.ino": b"1", b"user.plyfs": b"x"}, deep=FINE, layout={0, 1})(_nothing)                              # [1] no room for user attributes on this target
+           {b"user.plyfs.origin": b"os", b"user.plyfs.ino": b"1", b"user.plyfs": b"x"}, deep=FINE,
+           layout={0, 1})(_nothing)   # [1] no room for user attributes on this target
 xattr_case("xattr-many", "3,000 xattrs with names of 255 bytes: more than one node can have",
-           lambda: {b"user." + b"%04d" % i * 62 + b"xx": b"" for i in range(3000)}, layout={1, 4},
-           waits_for="mend: xattr sets")(_nothing)
+           lambda: {b"user." + b"%04d" % i * 62 + b"xx": b"" for i in range(3000)}, layout={1, 4})(_nothing)
 
 
 @case("xattr-sets-shared", "4,000 sets of the same 4,000 xattrs with values of 64 KiB", layout=ANY)
@@ -715,13 +716,13 @@ def _():
     return Image([s])
 
 
-@case("xattr-bomb", "20,000 files that share one set of 2,000 xattrs", deep=ANY,
+@case("xattr-bomb", "10,000 files that share one set of 1,000 xattrs", deep=ANY,
       layout={1, 4}, budget={"output": 64 << 20})
 def _():
-    s = os_sub({b"f%05d" % i: File(b"", xattrs={b"user.x": b""} if i == 0 else {}) for i in range(20000)})
-    s.xattr_sets[1].set(first=len(s.xattrs), count=2000)
-    s.xattrs += [Xattr(name=s.string(b"user.%04d" % i)) for i in range(2000)]
-    for i in range(20000):
+    s = os_sub({b"f%05d" % i: File(b"", xattrs={b"user.x": b""} if i == 0 else {}) for i in range(10000)})
+    s.xattr_sets[1].set(first=len(s.xattrs), count=1000)
+    s.xattrs += [Xattr(name=s.string(b"user.%04d" % i)) for i in range(1000)]
+    for i in range(10000):
         s.node(b"f%05d" % i).xattrs = 1
     return Image([s])
 
@@ -766,7 +767,7 @@ def _():
 
 
 @case("mtime-last-nanosecond", "the last nanosecond of 64 bits: valid, and Linux gives the last second none", deep=FINE,
-      layout={1}, waits_for="mend: nanoseconds at the edge of what a target can hold")
+      layout={1})
 def _():
     # [1] no target can hold it
     return one({b"last": File(b"", mtime=((1 << 63) - 1, 999999999))})
@@ -778,7 +779,8 @@ def _():
     # [1] a user cannot make devices, and is told
     cap = struct.pack("<IIIII", 0x02000001, 0x2000, 0, 0, 0)
     return one({b"sda": Special(S_IFBLK, 8, 0, mode=0o666), b"mem": Special(S_IFCHR, 1, 1, mode=0o666),
-                b"su": File(b"#!/bin/sh\nid\n" * 9, mode=0o6755), b"cap": File(b"x", mode=0o755, xattrs={b"security.capability": cap}),
+                b"su": File(b"#!/bin/sh\nid\n" * 9, mode=0o6755),
+                b"cap": File(b"x", mode=0o755, xattrs={b"security.capability": cap}),
                 b"fifo": Special(S_IFIFO), b"sock": Special(S_IFSOCK), b"sticky": Dir(mode=0o7777)})
 
 
@@ -830,7 +832,7 @@ def _move(j, im, sub, path, index):
 join_case("join-valid", "the join table as it should be", deep=FINE)(lambda j, im: None)
 join_case("join-node-beyond", "a member that does not exist")(
     lambda j, im: _move(j, im, 1, b"dir", 1 << 40))
-join_case("join-file", "a directory joined with a file", waits_for="mend: join tables")(
+join_case("join-file", "a directory joined with a file")(
     lambda j, im: _move(j, im, 1, b"dir", im.subs[1].paths[b"dir/app.conf"]))
 join_case("join-other", "directories of different names")(
     lambda j, im: _move(j, im, 1, b"dir", im.subs[1].paths[b"opt/app"]))
@@ -853,7 +855,7 @@ join_case("join-members-far", "members at 2^64 - 1")(
 join_case("join-kind", "a row of kind 200")(lambda j, im: j.rows[1].set(kind=200))
 join_case("join-kind-links", "a directory as a link group", layout=ANY)(
     lambda j, im: j.rows[1].set(kind=2))
-join_case("join-children-self", "a row that is its own child", layout=ANY)(
+join_case("join-children-self", "a row that is its own child", layout=ANY, compare=False)(
     lambda j, im: j.rows[1].set(first_child=1, nchildren=1))
 join_case("join-children-huge", "2^64 - 1 children")(
     lambda j, im: j.rows[0].set(nchildren=(1 << 64) - 1))
@@ -903,7 +905,7 @@ def _():
 
 
 @join_case("join-bomb", "a directory of 100,000 joined children of 16,000 members each, all the same rows",
-           waits_for="mend: join tables")
+           layout=ANY, compare=False)   # [0] it asks for no number of links: the tree is right
 def _(j, im):
     first = len(j.members)
     j.members += [JoinMember(ref=im.subs[i & 1].number << 48 | 2) for i in range(16000)]
@@ -1001,22 +1003,22 @@ def _(c):
     c.relations += [Relation(kind=1 + i % 2, source=1, group=i // 7, to=to) for i in range(100000)]
 
 
-@catalog_case("catalog-string-bomb", "20,000 relations to one name of 1 MiB")
+@catalog_case("catalog-string-bomb", "5,000 relations to one name of 1 MiB")
 def _(c):
     to = c.string("x" * (1 << 20))
-    c.relations += [Relation(kind=2, source=1, to=to) for _ in range(20000)]
+    c.relations += [Relation(kind=2, source=1, to=to) for _ in range(5000)]
 
 
-@catalog_case("catalog-blob-bomb", "20,000 blobs of the same MiB")
+@catalog_case("catalog-blob-bomb", "5,000 blobs of the same MiB")
 def _(c):
     name, data = c.string("more"), c.string(b"x" * (1 << 20))
-    c.blobs += [Blob(name=name, bytes=data, sub=0xffffffff) for _ in range(20000)]
+    c.blobs += [Blob(name=name, bytes=data, sub=0xffffffff) for _ in range(5000)]
 
 
-@catalog_case("catalog-mount-bomb", "10,000 mounts with a type of 1 MiB")
+@catalog_case("catalog-mount-bomb", "2,500 mounts with a type of 1 MiB")
 def _(c):
     data = c.string(b"x" * (1 << 20))
-    c.mounts += [Mount(path=c.string(b"/%06d" % i), type=data, subtree=data) for i in range(10000)]
+    c.mounts += [Mount(path=c.string(b"/%06d" % i), type=data, subtree=data) for i in range(2500)]
 
 
 @catalog_case("catalog-blob-packages", "a list of packages that is noise", deep=ANY, open=ANY, verify=ANY, layout=ANY,

@@ -35,6 +35,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mnt.h"
 #include "base/pool.h"
 #include "base/util.h"
 #include "cli.h"
@@ -63,6 +64,30 @@ enum { ENDED_FULL = 80, ENDED_LEAK };
 
 /* --- a worker -------------------------------------------------------------------------------- */
 
+/* Others wait for the end of what they have unmounted: a copy of it in our namespace would be in the way. */
+static int note_foreign(void *ctx, const struct mnt_line *line)
+{
+	struct cli_list *foreign = ctx;
+	char *path;
+
+	if (strncmp(line->type, "fuse.", 5) != 0 && strncmp(line->source, "/dev/loop", 9) != 0)
+		return 0;
+	path = strdup(line->mountpoint);
+	return path ? cli_list_add(foreign, path) : -ENOMEM;
+}
+
+static void drop_foreign(void)
+{
+	struct cli_list foreign = { 0 };
+
+	mnt_list(NULL, note_foreign, &foreign);
+	while (foreign.n) {
+		umount2(foreign.v[--foreign.n], UMOUNT_NOFOLLOW | MNT_DETACH);
+		free((char *)foreign.v[foreign.n]);
+	}
+	cli_list_done(&foreign);
+}
+
 /* A mount namespace where nothing can be written but a new tmpfs at @dir. That the rest is read-only
  * keeps harm away; without it, what is beside the target is still looked at. */
 static bool seclude(const char *dir)
@@ -72,6 +97,7 @@ static bool seclude(const char *dir)
 	if (unshare(CLONE_NEWNS) < 0)
 		return false;
 	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	drop_foreign();
 	mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof(read_only));
 	return mount("damage", dir, "tmpfs", MS_NOSUID | MS_NODEV, SPACE) == 0 && chdir(dir) == 0;
 }

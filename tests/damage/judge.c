@@ -61,8 +61,8 @@ static const struct step {
 	{ "cat-page", { "cat", "image", "/usr/web/page" }, false, true },
 	{ "dump", { "dump", "image" }, false, false },
 	{ "dump-json", { "dump", "image", "--json" }, false, false },
-	{ "verify", { "verify", "-j1", "--progress=never", "image" }, true, false },
-	{ "deep", { "verify", "-j1", "--deep", "--progress=never", "image" }, true, false },
+	{ "verify", { "verify", "--no-sandbox", "-j1", "--progress=never", "image" }, true, false },
+	{ "deep", { "verify", "--no-sandbox", "-j1", "--deep", "--progress=never", "image" }, true, false },
 	{ "layout", { "layout", "-j1", "--no-sync", "--progress=never", "image", "target" }, false, false },
 	{ "mount", { NULL }, false, false },
 };

@@ -130,6 +130,18 @@ int fuse_reply_buf(fuse_req_t req, const char *buf, size_t size)
 	return replied(req, 0, xxh3(buf, size, 3));
 }
 
+/* No kernel here has pages to store. */
+int fuse_lowlevel_notify_store(struct fuse_session *se, fuse_ino_t ino, off_t offset,
+			       struct fuse_bufvec *bufv, enum fuse_buf_copy_flags flags)
+{
+	(void)se;
+	(void)ino;
+	(void)offset;
+	(void)bufv;
+	(void)flags;
+	return -ENOENT;
+}
+
 int fuse_reply_statfs(fuse_req_t req, const struct statvfs *st)
 {
 	const uint64_t fields[] = { st->f_bsize, st->f_frsize, st->f_blocks, st->f_files, st->f_namemax };

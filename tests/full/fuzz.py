@@ -36,7 +36,8 @@ def main():
     for n, t in enumerate(targets, 1):
         line, count = lines.get(t, (f"{t}: it did not run", 0))
         runs += count
-        print(f"{'ok' if count and t not in bad else 'not ok'} {n} - {line}")
+        print(f"# {line}")
+        print(f"{'ok' if count and t not in bad else 'not ok'} {n} - {t}")
     print(f"# {runs} inputs in all")
     sys.exit(1 if bad or made.returncode or len(lines) != len(targets) else 0)
 

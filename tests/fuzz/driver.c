@@ -275,7 +275,7 @@ static int as_test(void)
 	add_folder(&f, path);
 	for (size_t i = ncorpus; i < f.n; i++)
 		run(f.v[i].data, f.v[i].len);
-	printf("%sok 2 - %s: %zu seeds\n", f.n == ncorpus ? "not " : "", now.name, f.n - ncorpus);
+	printf("%sok 2 - %s: %zu seeds\n", f.n ? "" : "not ", now.name, f.n - ncorpus);
 	fflush(stdout);
 	now.rng = seed;
 	mutations(&f, runs);

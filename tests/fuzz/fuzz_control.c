@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	if (how & 1) {
-		struct cli_list selected = { 0 };
+		struct cli_list selected = { 0 }, confined = { 0 };
 		struct buf said = { 0 };
 		struct ply_err err = { 0 };
 
@@ -44,11 +44,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		if (in.left)
 			buf_add(&said, in.at, in.left);
-		if (understand_status(&said, 1, &selected, &err) < 0)
+		if (understand_status(&said, 1, &selected, &confined, &err) < 0)
 			touch(ply_reason_name(err.reason), 1);
 		for (size_t i = 0; i < selected.n; i++)
 			touch(selected.v[i], strlen(selected.v[i]) + 1);
+		for (size_t i = 0; i < confined.n; i++)
+			touch(confined.v[i], strlen(confined.v[i]) + 1);
 		cli_list_done(&selected);
+		cli_list_done(&confined);
 		buf_done(&said);
 	} else {
 		struct mount m = { .answer = input_text(&in, -1), .source = strdup("/") };

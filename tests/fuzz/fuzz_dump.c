@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Fuzz target: plyfs dump over an image of any bytes, which reads every row of every table by itself.
- * First byte: bit 0 makes checksums right first, bit 1 is --json, bit 2 --node 1.
+ * First byte: bit 0 makes checksums right first, bit 1 is --json, bit 2 --node with the number in
+ * the upper five bits.
  */
 #include <stdio.h>
 
@@ -34,7 +35,7 @@ static int open_file(const char *path, struct io **ret, uint64_t *ret_generation
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char words[][8] = { "dump", "image", "os", "--node", "1", "--json" };
+	char words[][8] = { "dump", "image", "os", "--node", "", "--json" };
 	char *argv[8] = { words[0], words[1] };
 	uint8_t *copy;
 	int argc = 2, code;
@@ -53,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		repair_image(copy, size - 1);
 	file = (struct input){ copy, size - 1 };
 	if (data[0] & 4) {
+		snprintf(words[4], sizeof(words[4]), "%u", data[0] >> 3);
 		argv[argc++] = words[2];
 		argv[argc++] = words[3];
 		argv[argc++] = words[4];

@@ -127,7 +127,8 @@ static void see_image(struct ply_image *image, int only_first)
 	for (uint64_t n = 0; n < 4; n++) {
 		ply_view_attr(v.view, n << 48 | 2, &attr, &err);
 		ply_view_attr(v.view, n << 48 | 0xffffffffffff, &attr, &err);
-		ply_view_readdir(v.view, n << 48 | 1, n << 48 | 7, see_dirent, &v, &err);
+		v.cookie = n << 48 | 7;
+		ply_view_readdir(v.view, n << 48 | 1, v.cookie, see_dirent, &v, &err);
 	}
 	ply_view_close(v.view);
 }

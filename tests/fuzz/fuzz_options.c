@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		words[n] = input_text(&in, 0);
 		if (options_parse(words[n], &o, &err) == 0)
-			options_complete(&o, n & 1);
+			options_complete(&o, n & 1, &err);
 		parse_size(words[n], &bytes);
 		n++;
 	}

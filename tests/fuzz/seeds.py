@@ -23,7 +23,7 @@ def put(out, target, name, *pieces):
     os.makedirs(f"{out}/{target}", exist_ok=True)
     with open(f"{out}/{target}/{name}", "wb") as f:
         for p in pieces:
-            f.write(p if isinstance(p, bytes) else p.encode())
+            f.write(p.encode() if isinstance(p, str) else p)
 
 
 def write(path, data=b""):
@@ -118,7 +118,7 @@ def tree_big(root):
     with open(f"{root}/big", "wb") as f:
         for n in range(5):
             f.write(b"%07d\n" % n * (1 << 17))
-        f.seek(1 << 20, os.SEEK_CUR)
+        f.seek(20 << 20, os.SEEK_CUR)       # by its size, not by its data
         f.write(b"end")
     os.link(f"{root}/big", f"{root}/big.again")
 
@@ -153,7 +153,14 @@ def images(build, out, work):
             put(out, t, name, b"\1", data)
         put(out, "image", f"{name}-first", b"\3", data)
         put(out, "dump", f"{name}-json", b"\3", data)
-        put(out, "dump", f"{name}-node", b"\5", data)
+        for node in (1, 2, 4):
+            put(out, "dump", f"{name}-node-{node}", bytes([5 | node << 3]), data)
+        # damage that no repair hides: a byte of each page behind the superblocks
+        damaged = bytearray(data)
+        for at in range(8192 + 2000, len(damaged), 4096):
+            damaged[at] ^= 1
+        put(out, "verify", f"{name}-damaged", b"\0", damaged)
+        put(out, "dump", f"{name}-damaged", b"\0", damaged)
 
 
 def catalog_with_mounts(out):
@@ -165,6 +172,8 @@ def catalog_with_mounts(out):
         n = struct.unpack_from("<H", data, at)[0]
         sections.append(data[at + 2:at + 2 + n])
         at += 2 + n
+    # no join table: the segment is not there, and without it the image does not open
+    sections[0] = sections[0][:0x70] + bytes(8) + sections[0][0x78:]
     texts = (b"/boot", b"ext4", b"/")
     rows = b""
     for t in texts:
@@ -277,6 +286,47 @@ def texts(out):
     put(out, "rows", "texts-json", b"\x86", b"\x14" * 12, b"strings of it\0", bytes(700))
 
 
+# A text for each driver, in the order of fs/merge/drivers.h. Names end with who brings them (merge_gen.c).
+SHARED = (
+    "root:x:0:0:root:/root:/bin/sh\nmysql~2:x:102:107::/nonexistent:/bin/false\n+::::::\n# odd\n",
+    "root:*:19000:0:99999:7:::\nmysql~2:!:19000::::::\n",
+    "adm:x:4:deploy,mysql~2\nssl~1:x:107:mysql~2,www~1,,\nnone:x:9:\n",
+    "Package: apache2~1\nStatus: install ok installed\nArchitecture: amd64\nDescription: a\n b\n .\n\n"
+    "Package: base\nStatus: install ok installed\n\n",
+    "Package: php~3\nArchitecture: amd64\nAuto-Installed: 1\n\n",
+    "Name: mysql~2/root\nTemplate: mysql~2/root\nValue: a\nOwners: mysql~2, base\nFlags: seen\n\n",
+    "Name: mysql~2/root\nDescription: a\nType: string\nOwners: mysql~2/root\n\n",
+    "/usr/bin/a\n/usr/bin/a.distrib\nphp~3\n/b\n/c\n:\n",
+    "root crontab 2755 /usr/bin/crontab\nmysql~2 #107 750 /var/lib/x~2\n",
+    "/usr/lib/a php~3/noawait\n/usr/share/b base\n",
+    "php~3/noawait\nbase\n",
+    "auto\n/usr/bin/thing\nthing.1\n/usr/man/thing.1\n\n/b~2\n10\n/m~2\n/a\n5\n\n\n",
+    "apache2~1 /etc/a~1\nd41d8cd98f00b204e9800998ecf8427e  /etc/b~2\n",
+    "# shells\n/bin/sh\n/bin/screen~2\nmozilla/x.crt\n!mozilla/y~1.crt\n",
+)
+
+
+def ld_cache(paths):
+    """/etc/ld.so.cache as glibc 2.36 writes it, without an extension."""
+    strings, entries, at = b"", b"", 48 + 24 * len(paths)
+    for path in paths:
+        name = path.rsplit("/", 1)[1]
+        value = at + len(strings)
+        strings += path.encode() + b"\0"
+        entries += struct.pack("<iIIIQ", 0x303, value + len(path) - len(name), value, 0, 0)
+    return (b"glibc-ld.so.cache1.1" + struct.pack("<II", len(paths), len(strings)) + b"\2\0\0\0" + bytes(16)
+            + entries + strings)
+
+
+def shared(out):
+    texts = [t.encode() for t in SHARED] + [ld_cache(["/lib/libz.so.1", "/usr/lib/libm~2.so.3"])]
+    for driver, text in enumerate(texts):
+        for selection in (0, 1):
+            put(out, "merge", f"file-{driver}-{selection}", bytes((driver, 0, selection)), text)
+        pieces = b"".join(bytes((len(p), n & 1)) + p for n, p in enumerate(text[i:i + 40] for i in range(0, len(text), 40)))
+        put(out, "merge", f"records-{driver}", bytes((driver, 0, 0x80)), pieces)
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit("usage: seeds.py BUILD DIR")
@@ -289,6 +339,7 @@ def main():
         catalog_with_mounts(out)
         database(out, work)
         texts(out)
+        shared(out)
 
 
 if __name__ == "__main__":

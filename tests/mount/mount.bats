@@ -120,6 +120,20 @@ teardown()
 	[ "$(probe requests m LISTXATTR)" -le 1 ]
 }
 
+@test "small files that follow each other are not asked for one by one" {
+	mkdir tree
+	for i in $(seq -w 0 499); do echo "content of $i" >tree/$i; done
+	plyfs capture tree tree.plyfs
+	plyfs mount tree.plyfs m -o threads=3
+	diff -r tree m
+	echo "$(probe requests m READ) requests"
+	[ "$(probe requests m READ)" -le 350 ]
+	mkdir -p m1
+	plyfs mount tree.plyfs m1 -o threads=1   # there is nobody to answer while one stores
+	diff -r tree m1
+	[ "$(probe requests m1 READ)" = 500 ]
+}
+
 @test "a large file is read in requests of 1 MiB" {
 	mkdir large
 	head -c 8M /dev/urandom >large/file

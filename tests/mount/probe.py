@@ -12,6 +12,10 @@
     read-errno FILE           the same for reading a file
     mmap FILE                 SHA-256 of the file, read through a mapping
     flip IMAGE SECTION OFF    damage one byte of a section (a type's number) of the first segment
+    section IMAGE SECTION     where it is: offset and length
+    end IMAGE                 where the first segment ends
+    offset IMAGE FILE         where the first page of the file is in the image (not compressed)
+    agree TREE DIR            each name of TREE is in DIR, too, and the same, or gives EIO: prints how many of each
 """
 import ctypes
 import errno
@@ -129,21 +133,68 @@ def mapped(path):
         print(hashlib.sha256(m).hexdigest())
 
 
-def flip(image, section, off):
-    with open(image, "r+b") as f:
+def section(image, wanted):
+    with open(image, "rb") as f:
         f.seek(8192)
         header = f.read(8192)
-        count = struct.unpack_from("<I", header, 0x40)[0]
-        for i in range(count):
-            kind, _, at, length = struct.unpack_from("<IIQQ", header, 128 + 64 * i)
-            if kind == int(section):
-                assert int(off) < length, (length, off)
-                f.seek(8192 + at + int(off))
-                byte = f.read(1)[0]
-                f.seek(-1, os.SEEK_CUR)
-                f.write(bytes([byte ^ 0x55]))
-                return
+    for i in range(struct.unpack_from("<I", header, 0x40)[0]):
+        kind, _, at, length = struct.unpack_from("<IIQQ", header, 128 + 64 * i)
+        if kind == int(wanted):
+            return 8192 + at, length
     sys.exit("there is no such section")
+
+
+def end(image):
+    with open(image, "rb") as f:
+        f.seek(8192)
+        header = f.read(8192)
+    count = struct.unpack_from("<I", header, 0x40)[0]
+    print(max(8192 + sum(struct.unpack_from("<QQ", header, 128 + 64 * i + 8)) for i in range(count)))
+
+
+def flip(image, wanted, off):
+    at, length = section(image, wanted)
+    assert int(off) < length, (length, off)
+    with open(image, "r+b") as f:
+        f.seek(at + int(off))
+        byte = f.read(1)[0]
+        f.seek(-1, os.SEEK_CUR)
+        f.write(bytes([byte ^ 0x55]))
+
+
+def offset(image, path):
+    with open(image, "rb") as i, open(path, "rb") as f:
+        at = i.read().find(f.read(4096))
+    if at < 0:
+        sys.exit("it is not there")
+    print(at)
+
+
+def facts(path):
+    st = os.lstat(path)
+    found = [st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, st.st_rdev]
+    if (st.st_mode & 0o170000) == 0o100000:
+        with open(path, "rb") as f:
+            found.append(f.read())
+    elif (st.st_mode & 0o170000) == 0o120000:
+        found.append(os.readlink(path))
+    return found
+
+
+def agree(tree, top):
+    good = bad = 0
+    for path in below(tree):
+        try:
+            found = facts(top + path[len(tree):])
+        except OSError as e:
+            if e.errno != errno.EIO:
+                sys.exit(f"{path}: {e}")
+            bad += 1
+            continue
+        if found != facts(path):
+            sys.exit(f"{path}: differs")
+        good += 1
+    print(good, bad)
 
 
 COMMANDS = {
@@ -155,5 +206,9 @@ COMMANDS = {
     "read-errno": lambda path: error_of(read, path),
     "mmap": mapped,
     "flip": flip,
+    "section": lambda *of: print(*section(*of)),
+    "offset": offset,
+    "end": end,
+    "agree": agree,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

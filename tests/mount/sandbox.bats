@@ -61,8 +61,8 @@ confined_by() { python3 -c 'import json, sys; print(*json.load(sys.stdin)["confi
 	child=${child% }
 	[ "$(cat "/proc/$child/comm")" = plyfs-unmount ]
 	# CAP_DAC_READ_SEARCH and CAP_SYS_ADMIN
-	each_status "$child" CapEff 0000000000200004
-	each_status "$child" CapBnd 0000000000200004
+	grep -qx "CapEff:.0000000000200004" "/proc/$child/status"
+	grep -qx "CapBnd:.0000000000200004" "/proc/$child/status"
 	[ "$(readlink "/proc/$child/cwd")" = / ]
 	[ "$(find "/proc/$child/fd" -type l | wc -l)" = 4 ]
 	refute grep -q gold.plyfs "/proc/$child/maps"

@@ -616,7 +616,9 @@ static void gen_ldcache(struct gen *g)
 		memmove(v[i].path.text + 1, v[i].path.text, strlen(v[i].path.text) + 1);
 		v[i].path.text[0] = '/';
 		snprintf(soname, sizeof(soname), "/lib%u.so.%u", (unsigned)gen_random(g, 6), (unsigned)gen_random(g, 2));
-		if (i && chance(g, 15)) {
+		if (chance(g, 5))
+			strcpy(soname, "/x86-64-v2");
+		if (i && chance(g, 25)) {
 			snprintf(v[i].path.text, 64, "/x%s%.40s", chance(g, 50) ? "~2" : "", v[i - 1].path.text);
 			*strrchr(v[i].path.text, '/') = '\0';
 		}
@@ -624,8 +626,11 @@ static void gen_ldcache(struct gen *g)
 		v[i].path.mask = gen_mask(v[i].path.text, strlen(v[i].path.text));
 		v[i].flags = chance(g, 50) ? 0x0303 : (uint32_t)gen_random(g, 5);
 		v[i].hwcap = hwcaps && chance(g, 50) ? 1u << 30 : 0;
+	}
+	/* the last first: their ends are those before them */
+	for (unsigned i = n; i-- > 0;) {
 		v[i].value = intern(g, &strings, v[i].path.text);
-		v[i].key = intern(g, &strings, soname + 1);
+		v[i].key = intern(g, &strings, strrchr(v[i].path.text, '/') + 1);
 	}
 	for (unsigned i = 0; i < hwcaps; i++)
 		caps[i] = intern(g, &strings, i ? "x86-64-v3" : "x86-64-v2");
@@ -744,6 +749,8 @@ static int answer(struct gen *g, const char *name, size_t len, uint32_t *ret)
 
 	if (g->fail_after && !--g->fail_after)
 		return -EIO;
+	if (!len)
+		abort();       /* nobody has that name */
 	for (uint16_t c = 1; c <= GEN_COMPS; c++)
 		if (mask >> (c - 1) & 1)
 			comps[n++] = c;
@@ -763,6 +770,12 @@ static int fact_package_of(void *ctx, const char *name, size_t len, const char *
 static int fact_name_of(void *ctx, const char *name, size_t len, uint32_t *ret)
 {
 	return answer(ctx, name, len, ret);
+}
+
+static int fact_path_of(void *ctx, const char *path, size_t len, uint32_t *ret)
+{
+	*ret = COND_ALWAYS;
+	return len && path[0] == '/' && !memchr(path, '!', len) ? answer(ctx, path, len, ret) : 0;
 }
 
 static int fact_file(void *ctx, const char *path, struct buf *out)
@@ -789,7 +802,7 @@ static int fact_link(void *ctx, const char *path, struct buf *out)
 void gen_facts(struct gen *g, uint64_t seed)
 {
 	*g = (struct gen){ .seed = seed, .state = seed };
-	g->facts = (struct merge_facts){ g, conds_new(), fact_package_of, fact_name_of, fact_name_of,
+	g->facts = (struct merge_facts){ g, conds_new(), fact_package_of, fact_path_of, fact_name_of,
 					 fact_name_of, fact_file, fact_link };
 	if (!g->facts.conds)
 		abort();

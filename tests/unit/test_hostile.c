@@ -689,6 +689,30 @@ START_TEST(join_tables)
 }
 END_TEST
 
+/* Rows that claim the children of another row: a stat does not go through them all. */
+START_TEST(rows_that_claim_the_children_of_others)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct ply_disk_join_row *usr, *root;
+	struct ply_attr a;
+	uint64_t ino;
+
+	snprintf(path, sizeof(path), "%s/plyfs-hostile-small", tmp ? tmp : "/tmp");
+	small_image(path, 1);
+	load();
+	root = (void *)(bytes + place(PLY_S_JOIN_ROWS, 0, 0, NULL));
+	usr = (void *)(bytes + place(PLY_S_JOIN_ROWS, 0, 2, NULL));
+	usr->first_child = root->first_child;
+	usr->nchildren = root->nchildren;
+	repair_image(bytes, size);
+	OK(open_bytes());
+	OK(ply_view_resolve(view, "/etc", false, &ino, &err));
+	OK(ply_view_lookup(view, PLY_ROOT_INDEX, "usr", 3, &ino, &err));
+	expect_damage(ply_view_attr(view, ino, &a, &err), PLY_R_JOIN_FIELD);
+	end();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("hostile");
@@ -706,6 +730,7 @@ static Suite *suite(void)
 	tap_test(s, cancelled_while_planning);
 	tap_test(s, a_damaged_page_of_nodes);
 	tap_test(s, join_tables);
+	tap_test(s, rows_that_claim_the_children_of_others);
 	return s;
 }
 TAP_MAIN(suite)

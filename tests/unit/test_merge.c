@@ -5,6 +5,7 @@
  * everything selected gives the file back, whatever its bytes.
  *
  * MERGE_FILES=10000 files of each driver (300); MERGE_SEED=N begins with that seed, which is printed.
+ * With arguments it is no test but merge_project().
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "merge/drivers.h"
 #include "tap.h"
 #include "unit/merge_gen.h"
+#include "unit/merge_project.h"
 
 /* --- allocations that fail ----------------------------------------------------------- */
 
@@ -176,8 +178,8 @@ START_TEST(conditions_are_many)
 		for (unsigned i = 0; i < 60000; i++) {
 			uint16_t comps[] = { (uint16_t)(1 + i % 600), (uint16_t)(1000 + i / 600) };
 
-			ck_assert_int_eq(conds_any(c, comps, 2, &again), 0);
-			ck_assert_uint_eq(again, 1 + i);
+			if (conds_any(c, comps, 2, &again) < 0 || again != 1 + i)
+				ck_abort_msg("condition %u", i);
 		}
 	ck_assert_int_eq(conds_any(c, (uint16_t[]){ 1, 1000 }, 2, &first), 0);
 	ck_assert_uint_eq(first, 1);
@@ -193,7 +195,7 @@ START_TEST(drivers_have_their_files)
 	static const struct {
 		const char *path, *driver;
 	} files[] = {
-		{ "/etc/passwd", "passwd" }, { "/etc/passwd-", "passwd" }, { "/etc/passwd.org", NULL },
+		{ "/etc/passwd", "passwd" }, { "/etc/passwd-", "passwd" }, { "/etc/passwd.orig", NULL },
 		{ "/etc/shadow-", "shadow" }, { "/etc/subgid", "shadow" }, { "/etc/gshadow-", "group" },
 		{ "/var/lib/dpkg/status-old", "status" }, { "/var/lib/dpkg/available", "status" },
 		{ "/var/lib/apt/extended_states", "extended" }, { "/var/cache/debconf/passwords.dat", "debconf" },
@@ -203,7 +205,8 @@ START_TEST(drivers_have_their_files)
 		{ "/var/lib/dpkg/triggers/Unincorp", NULL }, { "/var/lib/dpkg/alternatives/awk", "alternatives" },
 		{ "/var/lib/dpkg/alternatives/a/b", NULL }, { "/var/lib/ucf/hashfile.7", "ucf" },
 		{ "/var/lib/ucf/registry", "ucf" }, { "/etc/shells", "pathlines" }, { "/etc/ca-certificates.conf", "pathlines" },
-		{ "/etc/ld.so.cache", "ldcache" }, { "/etc/hosts", NULL }, { "etc/passwd", NULL },
+		{ "/var/backups/shadow.bak", "shadow" }, { "/var/backups/dpkg.status.0", "status" },
+		{ "/var/backups/dpkg.status.1.gz", NULL }, { "/etc/ld.so.cache", "ldcache" }, { "/etc/hosts", NULL }, { "etc/passwd", NULL },
 	};
 	uint16_t before = 0;
 	size_t n = 0;
@@ -226,18 +229,19 @@ END_TEST
 
 /* --- made-up files ------------------------------------------------------------------- */
 
-/* A record that is there is there too where more is selected. */
-static void check_monotone(const struct records *r, const struct conds *c, uint64_t seed)
+/* A record that is there is there too where more is selected: so are the conditions that records have. */
+static void check_monotone(const struct conds *c, uint64_t seed)
 {
-	for (size_t i = 0; i < r->n; i++)
-		for (unsigned s = 0; s < GEN_SELECTIONS; s++)
-			for (unsigned bit = 0; bit < GEN_COMPS; bit++) {
-				unsigned more = s | 1u << bit;
+	for (uint32_t i = 0; i < conds_count(c); i++) {
+		unsigned holds = 0;
 
-				if (conds_hold(c, r->v[i].cond, gen_selected, &s))
-					ck_assert_msg(conds_hold(c, r->v[i].cond, gen_selected, &more),
-						      "MERGE_SEED=%llu: record %zu", (unsigned long long)seed, i);
-			}
+		for (unsigned s = 0; s < GEN_SELECTIONS; s++)
+			holds |= conds_hold(c, i, gen_selected, &s) ? 1u << s : 0;
+		for (unsigned s = 0; s < GEN_SELECTIONS; s++)
+			for (unsigned bit = 0; bit < GEN_COMPS; bit++)
+				if (holds >> s & 1 && !(holds >> (s | 1u << bit) & 1))
+					ck_abort_msg("MERGE_SEED=%llu: condition %u", (unsigned long long)seed, i);
+	}
 }
 
 static void check_links(const struct gen *g, uint64_t seed)
@@ -304,7 +308,7 @@ START_TEST(made_up_files)
 			}
 		}
 		if (d->monotone)
-			check_monotone(&r, g.facts.conds, seed);
+			check_monotone(g.facts.conds, seed);
 		if (d == &merge_alternatives)
 			check_links(&g, seed);
 		records += r.n;
@@ -394,6 +398,7 @@ static const struct {
 	{ "/var/lib/ucf/registry", "php /a\nphp\n", "line 2" },
 	{ "/etc/shells", "/bin/sh\n/bin/\0a\n", "line 2" },
 	{ "/var/lib/dpkg/alternatives/x", "auto\n", "line 1" },
+	{ "/var/lib/dpkg/alternatives/x", "auto\n/a\n\n/b\n", "line 4" },
 	{ "/var/lib/dpkg/alternatives/x", "maybe\n/a\n\n/b\n1\n\n", "line 1" },
 	{ "/var/lib/dpkg/alternatives/x", "auto\na\n\n/b\n1\n\n", "line 2" },
 	{ "/var/lib/dpkg/alternatives/x", "auto\n/a\ns\nt\n\n/b\n1\n\n\n", "line 4" },
@@ -534,6 +539,7 @@ START_TEST(facts_that_fail)
 		e = merge_split(d, g.path, g.want[GEN_ALL].data, g.want[GEN_ALL].len, &g.facts, &r, &whole, &err);
 		if (!g.fail_after) {
 			ck_assert_int_eq(e, -EIO);
+			ck_assert(err.reason == PLY_R_SYSTEM && strstr(err.msg, g.path));
 			seen++;
 		}
 		ck_assert(e == 0 || !r.v);
@@ -645,6 +651,119 @@ START_TEST(hostile_cache)
 }
 END_TEST
 
+/* Each check of what an image's records say, by the one lie that only it finds. */
+START_TEST(lies_of_a_cache)
+{
+	const uint8_t head[14] = { 'H', 2 }, entry[25] = { 'E', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 4 };
+	const uint8_t one[25] = { 'E', [17] = 4, [21] = 4 };
+	const uint8_t path[] = "S\4\0\0\0/lib/", name[] = "S\11\0\0\0liba.so", ext[] =
+		"X\x74\x21\xa4\xea\1\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
+	const uint8_t ended[] = "S\4\0\0\0/lib/", unknown[] = "X\x74\x21\xa4\xea\1\0\0\0\2\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
+	const struct piece good[] = { { head, 14, 0 }, { entry, 25, 0 }, { path, sizeof(path) - 1, 0 },
+				      { name, sizeof(name), 0 }, { ext, sizeof(ext) - 1, 0 } };
+	const struct piece lies[][5] = {
+		{ good[1], good[0], good[2], good[3], good[4] },        /* no order */
+		{ good[0], good[0], good[2], good[3], good[4] },
+		{ good[0], good[1], good[2], good[4], good[3] },
+		{ good[0], good[1], good[3], good[2], good[4] },        /* strings in no order */
+		{ good[0], { one, 25, 0 }, good[3], { ended, sizeof(ended), 0 }, good[4] },
+		{ good[0], good[1], good[2], good[2], good[4] },
+		{ good[0], good[1], good[2], { name, sizeof(name) - 1, 0 }, good[4] },      /* no end */
+		{ good[0], good[1], good[3], good[4], good[4] },
+		{ good[0], good[1], good[1], good[2], good[4] },        /* a name that is not there */
+		{ good[0], good[1], good[2], good[3], { ext, 1, 0 } },
+		{ good[0], good[1], good[2], good[3], { unknown, sizeof(unknown) - 1, 0 } },
+		{ good[0], good[1], good[2], good[3], { ext, 10, 0 } }, /* cut */
+		{ good[0], good[1], good[2], good[3], { ext, sizeof(ext) - 2, 0 } },
+		{ good[0], { entry, 24, 0 }, good[2], good[3], good[4] },
+		{ { head, 13, 0 }, good[1], good[2], good[3], good[4] },
+		{ good[0], good[1], { path, 5, 0 }, good[3], good[4] },
+	};
+	_cleanup_buf_ struct buf out = { 0 }, text = { 0 };
+	struct ply_err err = { 0 };
+	uint64_t size;
+
+	ck_assert_msg(merge_render(&merge_ldcache, good, 5, &out, &err) == 0, "%s", err.msg);
+	ck_assert_int_eq(merge_size(&merge_ldcache, good, 5, &size, &err), 0);
+	ck_assert_uint_eq(size, out.len);
+	ck_assert_uint_eq(size, 48 + 24 + 13 + 3 + 24 + 3);
+	out.data[out.len - 27 + 20] = 9;       /* gen_read_cache() wants that length */
+	gen_read_cache(&out, &text);
+	buf_add(&text, "", 1);
+	ck_assert_str_eq((const char *)text.data, "liba.so /lib/liba.so 3 0 0\n");
+	out.len = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		ck_assert_msg(merge_render(&merge_ldcache, lies[i], 5, &out, &err) == -EUCLEAN, "lie %zu", i);
+		ck_assert_int_eq(err.reason, PLY_R_MERGE_CACHE);
+		ck_assert_uint_eq(out.len, 0);
+	}
+	ck_assert_int_eq(merge_render(&merge_ldcache, good, 0, &out, &err), 0);
+	ck_assert_uint_eq(out.len, 0);
+}
+END_TEST
+
+/* Two sections that are one place: what the first means is not what the second means. */
+START_TEST(cache_with_sections_that_overlap)
+{
+	struct buf *b;
+	struct ply_err err = { 0 };
+	struct records r;
+	struct gen g;
+	bool whole;
+
+	gen_facts(&g, 1);
+	strcpy(g.path, "/etc/ld.so.cache");
+	b = &g.want[GEN_ALL];
+	buf_add(b, "glibc-ld.so.cache1.1\0\0\0\0\4\0\0\0\2\0\0\0\x34\0\0", 35);
+	buf_add_zero(b, 13);
+	buf_add(b, "abc", 4);
+	buf_add(b, "\x74\x21\xa4\xea\2\0\0\0\1\0\0\0\0\0\0\0\x5c\0\0\0\4\0\0\0\1\0\0\0\0\0\0\0\x5c\0\0\0\4\0\0\0\x31\0\0", 44);
+	r = split(&merge_ldcache, &g, b, &whole, &err);
+	ck_assert(whole);
+	ck_assert_msg(strstr(err.msg, "overlap"), "%s", err.msg);
+	records_done(&r);
+	/* the same without the second */
+	b->data[b->len - 40] = 1;
+	b->data[b->len - 28] = 0x4c + 16;
+	err.msg[0] = '\0';
+	r = split(&merge_ldcache, &g, b, &whole, &err);
+	ck_assert_msg(!whole, "%s", err.msg);
+	ck_assert_uint_eq(r.n, 4);
+	records_done(&r);
+	gen_done(&g);
+}
+END_TEST
+
+/* The beginning of a string is nobody's, its end is a component's: no selection has the one without the other. */
+START_TEST(cache_with_an_unused_beginning)
+{
+	_cleanup_buf_ struct buf out = { 0 };
+	struct ply_err err = { 0 };
+	struct records r;
+	struct buf *b;
+	struct gen g;
+	bool whole;
+
+	gen_facts(&g, 1);
+	strcpy(g.path, "/etc/ld.so.cache");
+	b = &g.want[GEN_ALL];
+	buf_add(b, "glibc-ld.so.cache1.1\1\0\0\0\7\0\0\0\2", 29);
+	buf_add_zero(b, 19);
+	buf_add(b, "\3\3\0\0\x4a\0\0\0\x4a\0\0\0", 12);
+	buf_add_zero(b, 12);
+	buf_add(b, "ab/l~1", 7);
+	r = split(&merge_ldcache, &g, b, &whole, &err);
+	ck_assert_msg(!whole && r.n == 4, "%s", err.msg);
+	render(&merge_ldcache, &r, g.facts.conds, 0, &out);
+	ck_assert_uint_eq(out.len, 48);
+	out.len = 0;
+	render(&merge_ldcache, &r, g.facts.conds, 1, &out);
+	same("all of it", 0, 1, b, &out);
+	records_done(&r);
+	gen_done(&g);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("merge");
@@ -660,6 +779,13 @@ static Suite *suite(void)
 	tap_loop(s, facts_that_fail, 0, DRIVERS);
 	tap_loop(s, no_memory, 0, DRIVERS);
 	tap_test(s, hostile_cache);
+	tap_test(s, lies_of_a_cache);
+	tap_test(s, cache_with_sections_that_overlap);
+	tap_test(s, cache_with_an_unused_beginning);
 	return s;
 }
-TAP_MAIN(suite)
+
+int main(int argc, char **argv)
+{
+	return argc == 5 ? merge_project(argv[1], argv[2], argv[3], argv[4]) : tap_main(suite);
+}

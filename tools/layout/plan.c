@@ -302,7 +302,7 @@ static int need_set(struct scan *s, uint32_t i, uint32_t set, uint32_t n_xattrs)
 	const struct where w = { .at = u->at, .dir = u->dir, .sub = i };
 	struct plan_needs *n = &s->p->needs;
 	struct sub *sub = s->p->subs[i].sub;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, names = 0;
 
 	for (uint32_t k = 0; k < n_xattrs; k++) {
 		enum layout_field field;
@@ -324,7 +324,11 @@ static int need_set(struct scan *s, uint32_t i, uint32_t set, uint32_t n_xattrs)
 		use(n, field, &w);
 		n->count[field] += u->count - 1;
 		bytes += x.name_len + x.value_len;
+		names += x.name_len + 1u;
 	}
+	if (names > PLY_XATTR_SET_MAX)
+		return ply_fail(s->err, -EUCLEAN, PLY_R_XATTR_FIELD, "xattr set %u has more names than a file can have",
+				set);
 	if (bytes > n->xattr_bytes) {
 		n->xattr_bytes = bytes;
 		n->xattr_sub = sub;
@@ -380,8 +384,10 @@ static void need_time(struct plan_needs *n, const struct ply_node *node, const s
 		n->time_min = node->mtime_sec;
 		n->time_min_at = *w;
 	}
-	if (!n->count[FIELD_TIME_RANGE]++ || node->mtime_sec > n->time_max) {
+	if (!n->count[FIELD_TIME_RANGE]++ || node->mtime_sec > n->time_max ||
+	    (node->mtime_sec == n->time_max && node->mtime_nsec > n->time_max_nsec)) {
 		n->time_max = node->mtime_sec;
+		n->time_max_nsec = node->mtime_nsec;
 		n->time_max_at = *w;
 	}
 	if (!node->mtime_nsec)

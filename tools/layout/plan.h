@@ -95,6 +95,7 @@ struct plan_needs {
 	uint32_t xattr_set;
 	uint64_t xattr_bytes;
 	int64_t time_min, time_max;
+	uint32_t time_max_nsec;              /* of the newest: a target may hold its second only */
 	struct where time_min_at, time_max_at;
 	uint32_t time_nsec;                  /* of the finest time */
 	uint64_t file_size;

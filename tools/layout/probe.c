@@ -177,6 +177,15 @@ static int probe_times(struct probe *p, int fd)
 			step *= 10;
 		p->lim->time_step_ns = step;
 		lacks(p, FIELD_TIME_NS, NULL);
+		return r;
+	}
+	/* the last second that Linux can give a file has no nanoseconds */
+	if (r == 0 && n->time_max_nsec && n->time_max <= p->lim->time_max)
+		r = set_time(fd, n->time_max, n->time_max_nsec, &is);
+	if (r == 0 && n->time_max_nsec && n->time_max <= p->lim->time_max &&
+	    is.tv_nsec != (long)n->time_max_nsec) {
+		p->lim->time_max = n->time_max - 1;
+		lacks(p, FIELD_TIME_RANGE, &n->time_max_at);
 	}
 	return r;
 }

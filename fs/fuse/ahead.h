@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Small files that will be read next: see ahead.c. */
+#ifndef PLYFS_FUSE_AHEAD_H
+#define PLYFS_FUSE_AHEAD_H
+
+#include "ops.h"
+
+struct ahead;
+
+/* NULL where memory is short: then nothing is given ahead. @session is borrowed. */
+struct ahead *ahead_new(struct fuse_session *session, struct ply_view *view);
+struct ahead *ahead_free(struct ahead *a);
+/* The whole of @ino was read, and that was answered. May be NULL. Not for a daemon of one thread. */
+void ahead_of(struct ahead *a, uint64_t ino);
+/* Is a thread giving files to the kernel? While it is, another one must answer requests. */
+bool ahead_is_busy(const struct ahead *a);
+
+#endif
