@@ -338,7 +338,7 @@ static void string(struct text *t, const char *name, struct ply_disk_string d,
 		text_word(t, name, "DAMAGED");
 		return;
 	}
-	text_name(t, name, s->bytes + off, MIN(len, TEXT_CUT));
+	text_name(t, name, len ? s->bytes + off : "", MIN(len, TEXT_CUT));
 	if (len > TEXT_CUT) {
 		snprintf(bytes, sizeof(bytes), "%s_bytes", name);
 		text_u64(t, bytes, len);
