@@ -104,8 +104,8 @@ static struct common os(struct imagew *iw, struct pool *pool)
 	static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 4, 0, 1, 0, 0, 0,
 				       4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 5, 0, 255, 255, 255, 255,
 				       32, 0, 5, 0, 255, 255, 255, 255 };
-	static const struct subw_xattr acls[] = { { "system.posix_acl_access", acl, sizeof(acl) } };
-	static const struct subw_xattr notes[] = { { "trusted.b", "2", 1 }, { "trusted.a", "", 0 } };
+	static const struct subw_xattr acls[] = { { "system.posix_acl_access", acl, sizeof(acl), 0 } };
+	static const struct subw_xattr notes[] = { { "trusted.b", "2", 1, 0 }, { "trusted.a", "", 0, 0 } };
 	static const char *const provides[] = { "base", "libc" };
 	struct subw *w = begin(iw, pool, "os");
 	uint64_t root, dev, fifo, large, lnk, sock, hosts, lib, raw;
