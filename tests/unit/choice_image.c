@@ -227,21 +227,24 @@ static void db_sub(struct imagew *iw, struct pool *pool)
 static void web_sub(struct imagew *iw, struct pool *pool)
 {
 	struct subw *w = begin(iw, pool, WEB);
-	uint64_t root = node(w, S_IFDIR | 0755, PLY_NODE_IMPLIED), tool;
+	uint64_t root = node(w, S_IFDIR | 0755, PLY_NODE_IMPLIED), tool, cache;
 	uint32_t only;
 
 	OK(conds_and(conds, web, without_db, &only));
 	etc[WEB] = node(w, S_IFDIR | 0755, PLY_NODE_IMPLIED);
+	cache = node(w, S_IFREG | 0644, 0);
 	shared_nodes[GROUP][WEB] = node(w, S_IFREG | 0644, 0);
 	shared_nodes[PASSWD][WEB] = node(w, S_IFREG | 0644, 0);
 	tool = node(w, S_IFLNK | 0777, 0);
 	OK(subw_dir(w, root));
 	entry(w, "etc", etc[WEB], 0);
 	OK(subw_dir(w, etc[WEB]));
+	entry(w, "cache", cache, only);
 	entry(w, "group", shared_nodes[GROUP][WEB], 0);
 	entry(w, "passwd", shared_nodes[PASSWD][WEB], 0);
 	entry(w, "tool", tool, only);
 	OK(subw_symlink(w, tool, "web", 3));
+	OK(subw_file_whole(w, cache, "of web", 6, NULL, &err));
 	parts(w, WEB);
 	finish(iw, w, WEB);
 }

@@ -10,7 +10,7 @@
  *                                          web: "adm:x:4:", if db "mysql", "\n"
  *   /etc/shells   shared, driver pathlines, of os alone: "/bin/sh\n", without db "/bin/csh\n"
  *   /etc/tool     symlink of os -> "os" with neither; of db -> "db"; of web -> "web" without db
- *   /etc/cache    file of os, there with db and web only
+ *   /etc/cache    file of os, there with db and web only; of web without db
  *   /run/data     file 06755 of db: user mysql (27, of db), group www (33, of web), with capability and
  *                 an ACL of two forms
  *   /run          dir of os; implied in db
