@@ -5,7 +5,8 @@
  * a reader's mistake shows, too; and all of its records must give the captured file.
  *
  * Memory: the parts of one file. A hostile image lets all parts share a few blocks of data, so what
- * is rendered has a limit for the whole image, far beyond what a machine has.
+ * is rendered has a limit for the whole image, far beyond what a machine has; and each record that there is
+ * is paid for once, since files that share records were told with the tables.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -193,6 +194,7 @@ struct shared_check {
 	const int *by_number;
 	struct cache *cache;
 	uint64_t bytes;
+	uint64_t records;          /* that may still be looked at */
 	bool limit_told;
 };
 
@@ -253,6 +255,9 @@ static int add_part(struct whole *w, uint32_t pos, uint64_t index, struct ply_er
 		k->limit_told = true;
 		return -EUCLEAN;
 	}
+	if (f.count > k->records)
+		return -EUCLEAN;
+	k->records -= f.count;
 	k->bytes += n.size;
 	w->bytes += n.size;
 	if (buf_reserve(part, n.size + 1) < 0 ||
@@ -386,6 +391,8 @@ int verify_shared_files(struct verify *v, const struct catalog *c, struct sub *c
 	struct shared_check k = { .v = v, .c = c, .subs = subs, .j = j, .sel = sel, .by_number = by_number };
 	int r = 0;
 
+	for (uint32_t i = 0; i < c->nsubs; i++)
+		k.records += subs[i] ? sub_limits(subs[i])->records : 0;
 	if (cache_new(CACHE, &k.cache) < 0)
 		return ply_fail_nomem(err);
 	for (uint32_t i = 0; r == 0 && i < c->nsubs; i++) {

@@ -474,6 +474,9 @@ int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret,
 			at = k;
 		}
 	}
+	if (vn->joined && !(lowest.flags & PLY_NODE_SHARED) != (vn->row.kind != PLY_J_FILE))
+		return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu: a shared file, or none, joined as the other",
+				(unsigned long long)vn->row.row);
 	*ret = lowest;
 	if (ret_m)
 		*ret_m = vn->m[at];
