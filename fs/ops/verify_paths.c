@@ -165,8 +165,24 @@ static void use(struct names *nm, uint32_t section, uint64_t first, uint64_t end
 	}
 }
 
+/* A part of a shared file. Where its row cannot be read, it may be any that cannot. */
+static void use_records(struct names *nm, uint64_t index)
+{
+	struct ply_shared s;
+	uint64_t at;
+
+	if (!is_waiting(nm, PLY_S_SHARED_FILES) && !is_waiting(nm, PLY_S_RECORDS))
+		return;
+	if (sub_shared_find(nm->s, index, &at, &s, NULL) == 0)
+		use(nm, PLY_S_RECORDS, s.first, s.first + s.count, index);
+	else if (afford(nm, nm->n))
+		use(nm, PLY_S_SHARED_FILES, 0, sub_limits(nm->s)->shared, index);
+}
+
 static void use_content(struct names *nm, uint64_t index, const struct ply_node *n)
 {
+	if (n->flags & PLY_NODE_SHARED)
+		use_records(nm, index);
 	if (n->kind == PLY_C_INLINE)
 		use(nm, PLY_S_HEAP, n->data, n->data + n->size, index);
 	if (n->kind == PLY_C_EXTENTS)

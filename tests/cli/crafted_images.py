@@ -57,8 +57,10 @@ FULL = set("""
     block-digest xattr-capability xattr-acl xattr-overlay xattr-namespace xattr-many xattr-sets-shared xattr-large
     owner-largest mtime-extremes privileges device-huge mark-unknown join-valid join-cycle join-file
     join-index-unsorted join-links join-links-differ join-bomb catalog-name-path catalog-requires-cycle
-    catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap
-    section-optional super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
+    catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap section-optional
+    records-valid condition-endless condition-65536 components-many name-both shared-driver records-shared
+    render-60 ldcache-offsets
+    super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
     """.split())
 
 # A reader that is too old says so, and it is not damage.
@@ -1119,6 +1121,184 @@ for _name, _what, _values in (
     section_case(_name, _what, hook="head", **(NEWER if _name in (
         "head-version", "head-incompat", "head-kind-delta", "head-kind", "head-block-bits") else {}))(
             lambda h, v=_values: h.set(**v))
+
+
+# --- what depends on a selection ---------------------------------------------------------------------------
+
+SHELLS = b"/bin/sh\n/opt/app/sh\n"
+
+
+def parts(os_records=None, app_records=None, os_extra=None, app_extra=None, **more):
+    """os and app with a shared file /etc/shells, /etc/tool of both under conditions, a file under a long one."""
+    os_records = [(0, b"/bin/sh\n"), (2, b"/bin/csh\n", [("none", "app")])] if os_records is None else os_records
+    app_records = [(1, b"/opt/app/sh\n")] if app_records is None else app_records
+    etc = {b"shells": Shared(SHELLS, os_records, **more), b"tool": Symlink(b"os", when=[("none", "app")]),
+           b"late": File(b"late", when=[("any", "app"), ("any", "x", "app")])}
+    app_etc = {b"shells": Shared(SHELLS, app_records, **more), b"tool": Symlink(b"app")}
+    return two({b"etc": Dir(etc | (os_extra or {}))}, {b"etc": Dir(app_etc | (app_extra or {}), implied=True)})
+
+
+def records_case(name, what, make=parts, **expect):
+    def add(alter):
+        def build():
+            im = make()
+            alter(*im.subs)
+            return im
+        CASES.append(Case(name, what, build, **expect))
+        return alter
+    return add
+
+
+records_case("records-valid", "a shared file, names under conditions: valid", deep=FINE)(lambda s, app: None)
+records_case("condition-endless", "conditions that do not end")(
+    lambda s, app: [c.set(flags=c.flags & 3) for c in s.conditions])
+records_case("condition-no-clause", "a condition that ends in a clause")(
+    lambda s, app: [c.set(flags=c.flags & 5) for c in s.conditions])
+records_case("condition-mixed", "a clause of \"any\" and \"none\"", layout=ANY)(
+    lambda s, app: [c.set(flags=c.flags ^ 1) for c in s.conditions if not c.flags & 2])
+records_case("condition-component", "a component that is not there")(
+    lambda s, app: [c.set(component=60000) for c in s.conditions])
+records_case("condition-self", "a condition on slot 0")(lambda s, app: [c.set(component=0) for c in s.conditions])
+records_case("condition-inside", "an entry whose condition begins in another", layout=ANY)(
+    lambda s, app: s.entry(b"etc/late").set(condition=s.entry(b"etc/late").condition + 1))
+records_case("condition-beyond", "an entry whose condition is not there")(
+    lambda s, app: s.entry(b"etc/late").set(condition=(1 << 32) - 1))
+records_case("condition-directory", "a directory under a condition")(lambda s, app: s.entry(b"dir").set(condition=1))
+
+
+@records_case("condition-65536", "a condition of 65536 rows, of a thousand files",
+              lambda: parts(os_extra={b"f%04d" % i: File(b"x", when=[("any", "app")]) for i in range(1000)}))
+def _(s, app):
+    first = len(s.conditions)
+    s.conditions += [Condition(component=1, flags=2) for _ in range(65536 - first)]
+    s.conditions[-1].flags = 6
+    for e in s.entries:
+        e.condition = first + 1 if e.condition else 0
+
+
+@records_case("condition-65537", "more rows of CONDITIONS than there may be", open=ANY, read=BAD, dump=BAD)
+def _(s, app):
+    s.conditions += [Condition(component=1, flags=6) for _ in range(65537 - len(s.conditions))]
+
+
+@records_case("components-many", "60,000 names of components, and all in conditions", deep=FINE)
+def _(s, app):
+    for i in range(60000):
+        s.components.append(Component(name=s.string(b"c%d" % i)))
+    s.conditions += [Condition(component=2 + i, flags=6 if i % 1000 == 999 else 2) for i in range(60000)]
+
+
+records_case("components-name-twice", "two slots of one name", layout=ANY)(lambda s, app: s.components.append(s.components[1].copy()))
+records_case("components-name-outside", "a component's name behind the heap")(
+    lambda s, app: s.components[1].set(name=9 << 56 | len(s.heap) - 1))
+records_case("name-both", "a name of both, and a selection has both", layout=ANY)(lambda s, app: s.entry(b"etc/tool").set(condition=0))
+records_case("record-long", "a record of 2^32 - 1 bytes")(lambda s, app: s.records[0].set(len=(1 << 32) - 1))
+records_case("record-short", "records that do not fill their file")(lambda s, app: s.records[0].set(len=3))
+records_case("record-flags", "a record's unknown flag")(lambda s, app: s.records[0].set(flags=2))
+records_case("record-condition", "a record's condition that is not there")(lambda s, app: s.records[0].set(condition=99999))
+records_case("records-equal", "two records of one ordinal")(lambda s, app: s.records[1].set(ordinal=0))
+records_case("records-descending", "records that descend")(lambda s, app: s.records[0].set(ordinal=9))
+records_case("records-beyond", "records behind their table")(lambda s, app: s.shared[0].set(first=1, count=(1 << 32) - 1))
+records_case("records-foreign", "os has a record that is app's", layout=ANY)(lambda s, app: s.records[0].set(condition=2))
+records_case("records-copies", "a record of two parts that differ", layout=ANY)(lambda s, app: app.records[0].set(ordinal=0))
+records_case("record-digest", "records of another file", layout=ANY)(lambda s, app: s.records[1].set(condition=0))
+records_case("shared-no-flag", "a row of a file that is not shared", layout=ANY)(
+    lambda s, app: s.node(b"etc/shells").set(flags=0))
+records_case("shared-no-row", "a shared file without a row")(lambda s, app: s.node(b"victim").set(flags=2))
+records_case("shared-symlink", "a symlink that is shared", layout=ANY)(lambda s, app: s.node(b"etc/tool").set(flags=2))
+records_case("shared-twice", "two rows of one node")(lambda s, app: s.shared.append(s.shared[0].copy()))
+records_case("shared-nobody", "a row of a node that is not there")(lambda s, app: s.shared[0].set(node=1 << 40))
+records_case("shared-driver", "a driver that nobody knows", **NEWER_FILE | dict(open=FINE, read={0, 1, 4}, deep=BAD))(
+    lambda s, app: [x.shared[0].set(driver=60000) for x in (s, app)])
+records_case("shared-drivers", "parts of two drivers")(lambda s, app: app.shared[0].set(driver=13))
+records_case("shared-digests", "parts of two files")(lambda s, app: app.shared[0].set(digest=bytes(32)))
+
+
+@records_case("shared-65537", "more shared files than there may be", open=ANY, read=BAD, dump=BAD)
+def _(s, app):
+    s.shared += [s.shared[0].copy() for _ in range(65536)]
+
+
+@records_case("records-shared", "two thousand files with the same half a million records",
+              lambda: parts(os_extra={b"f%04d" % i: Shared(b"", [(i, b"")]) for i in range(2000)}),
+              layout=BAD, budget=dict(output=4 << 20))
+def _(s, app):
+    first = len(s.records)
+    s.records += [Record(ordinal=i) for i in range(500000)]
+    for f in s.shared[1:]:
+        f.set(first=first, count=500000)
+
+
+case("records-million", "a million records: valid", deep=FINE, budget=dict(output=16 << 20))(lambda: _million(1000000))
+case("records-2-20", "more records than a file may have", budget=dict(output=16 << 20))(lambda: _million((1 << 20) + 1))
+
+
+def _million(n):
+    whole = b"x" * n
+    im = two({b"etc": Dir({b"shells": Shared(whole, [(0, whole)])})})
+    im.subs[0].records = [Record(ordinal=i, len=1) for i in range(n)]
+    im.subs[0].shared[0].count = n
+    return im
+
+
+case("render-33", "a part of 33 MiB")(lambda: parts([(0, bytes(33 << 20))]))
+case("render-60", "two parts of 30 MiB each")(lambda: parts([(0, bytes(30 << 20))], [(1, bytes(30 << 20))]))
+
+
+@case("parts-many", "three parts of 30 MiB, all of one record: more than a reader takes", compare=False)
+def _():
+    im = parts([(0, bytes(30 << 20))], [(0, bytes(30 << 20))])
+    third = Sub("third", Dir({b"etc": Dir({b"shells": Shared(SHELLS, [(0, bytes(30 << 20))])}, implied=True)}, implied=True))
+    return Image([*im.subs, third])
+
+
+@case("join-file-directory", "directories that are joined as a shared file")
+def _():
+    im = parts()
+    im.hooks["join"] = lambda j: j.rows[1].set(kind=3)
+    return im
+
+
+@case("join-file-links", "a shared file that is joined as links")
+def _():
+    im = parts()
+    im.hooks["join"] = lambda j: j.rows[-1].set(kind=2)
+    return im
+
+
+@case("join-file-plain", "files that are joined as a shared one")
+def _():
+    im = two({b"same": File(VICTIM)}, {b"same": File(VICTIM)})
+    im.groups = [[(s, b"same") for s in im.subs]]
+    im.hooks["join"] = lambda j: j.rows[-1].set(kind=3)
+    return im
+
+
+@case("join-file-paths", "shared files of two paths")
+def _():
+    im = parts(app_extra={b"zz": Shared(SHELLS, [(1, b"/opt/app/sh\n")])})
+    app = im.subs[1]
+
+    def alter(j):
+        m = j.members[j.rows[-1].first_member + 1]
+        m.ref += app.paths[b"etc/zz"] - app.paths[b"etc/shells"]
+        for x in j.index:
+            if x.row == len(j.rows) - 1 and x.ref >> 48:
+                x.ref = m.ref
+    im.hooks["join"] = alter
+    return im
+
+
+def _ldcache(*records):
+    im = one({b"etc": Dir({b"ld.so.cache": Shared(b"", list(enumerate(records)), driver=15)})})
+    return lambda: im
+
+
+for _name, _records in (
+        ("no-header", [b"E" + bytes(24)]), ("short", [b"H"]), ("unknown", [b"Z" * 40]),
+        ("offsets", [b"H" + bytes(40), b"E" + b"\xff" * 24, b"S\0\0\0\0abc\0"]),
+        ("pieces", [b"H" + bytes(40)] + [b"S\xff\xff\xff\x7fx\0"] * 3), ("extension", [b"H" + bytes(40), b"X" + b"\xff" * 60])):
+    case(f"ldcache-{_name}", "records of ld.so.cache that are none")(_ldcache(*_records))
 
 
 def super_case(name, what, **expect):

@@ -35,11 +35,11 @@ setup() {
 
 json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 
-# Place in the image of byte $3 of section $2 of sub-image $1.
+# Place in the image ($4: another) of byte $3 of section $2 of sub-image $1.
 place() {
-	local seg off
-	seg=$(plyfs dump "$image" "$1" --section=SEGMENT | sed -n 's/^segment:.* off=\([0-9]*\) .*/\1/p')
-	off=$(plyfs dump "$image" "$1" --section=SEGMENT | sed -n "s/.*name=$2 .* off=\([0-9]*\) .*/\1/p")
+	local seg off in=${4:-$image}
+	seg=$(plyfs dump "$in" "$1" --section=SEGMENT | sed -n 's/^segment:.* off=\([0-9]*\) .*/\1/p')
+	off=$(plyfs dump "$in" "$1" --section=SEGMENT | sed -n "s/.*name=$2 .* off=\([0-9]*\) .*/\1/p")
 	echo $((seg + off + $3))
 }
 
@@ -80,6 +80,20 @@ damage() { # FILE OFFSET
 	run -4 plyfs verify --json bad
 	[ "$(json '"PAGE_CHECKSUM" in [f["reason"] for f in d["findings"]]' <<<"$output")" = True ]
 	[[ $output == *"section ENTRIES"* ]]
+}
+
+@test "a damaged record names its file" {
+	mkdir -p t/etc t/opt/app
+	touch t/opt/app/sh
+	{ seq 3000 | sed 's|^|/bin/sh|'; echo /opt/app/sh; } >t/etc/shells
+	plyfs capture t bad -c app='/opt/app/**' >/dev/null
+	plyfs verify --deep bad >/dev/null
+	damage bad "$(place os RECORDS 20000 bad)"
+	run -4 plyfs verify --json bad
+	[ "$(json '[(f["reason"], f["sub_image"], f["paths"]) for f in d["findings"]]' <<<"$output")" = \
+		"[('PAGE_CHECKSUM', 'os', ['/etc/shells'])]" ]
+	run -4 plyfs cat bad /etc/shells
+	plyfs cat bad /opt/app/sh
 }
 
 @test "all damage is reported, not only the first" {

@@ -58,6 +58,8 @@ static const struct step {
 	{ "cat-link", { "cat", "image", "/link" }, false, true },
 	{ "cat-raw", { "cat", "image", "/usr/lib/raw" }, false, true },
 	{ "cat-empty", { "cat", "image", "/etc/web" }, false, true },
+	{ "cat-group", { "cat", "image", "/etc/group" }, false, true },
+	{ "ls-os", { "ls", "-lR", "-s", "os", "image" }, false, false },
 	{ "cat-page", { "cat", "image", "/usr/web/page" }, false, true },
 	{ "dump", { "dump", "image" }, false, false },
 	{ "dump-json", { "dump", "image", "--json" }, false, false },
