@@ -351,7 +351,7 @@ static void print_set(struct dump *d, struct sub *s, uint64_t i)
 		if (sub_xattr(s, (uint32_t)i, k, &x, &d->err) < 0)
 			damaged(d, "xattr", &at);
 		else
-			xattr_to_text(&d->text, at, x.name, x.name_len, x.value, x.value_len);
+			xattr_to_text(&d->text, at, x.name, x.name_len, x.value, x.value_len, x.condition);
 		flush(d);
 	}
 }
@@ -369,6 +369,39 @@ static void print_component(struct dump *d, uint64_t i, const void *row, const v
 		damaged(d, "component", &i);
 	else
 		component_to_text(&d->text, i, &c, p, name >> 56);
+}
+
+static void print_condition(struct dump *d, struct sub *s, uint64_t i)
+{
+	struct ply_condition c;
+
+	if (sub_condition(s, (uint32_t)i + 1, 0, &c, &d->err) < 0)
+		damaged(d, "condition", &i);
+	else
+		condition_to_text(&d->text, i, &c);
+	flush(d);
+}
+
+static void print_shared(struct dump *d, struct sub *s, uint64_t i)
+{
+	struct ply_shared f;
+
+	if (sub_shared(s, i, &f, &d->err) < 0)
+		damaged(d, "shared-file", &i);
+	else
+		shared_to_text(&d->text, i, &f);
+	flush(d);
+}
+
+static void print_record(struct dump *d, struct sub *s, uint64_t i)
+{
+	struct ply_record r;
+
+	if (sub_record(s, i, &r, &d->err) < 0)
+		damaged(d, "record", &i);
+	else
+		record_to_text(&d->text, i, &r);
+	flush(d);
 }
 
 static void each(struct dump *d, struct sub *s, const char *section, uint64_t from, uint64_t to,
@@ -395,7 +428,25 @@ static void dump_sub(struct dump *d, uint64_t off, struct sub *s)
 	rows(d, sub_meta(s), PLY_S_OWNER_PAIRS, "owner-pair", print_pair, NULL);
 	each(d, s, "XATTR_SETS", 0, lim->xattr_sets, print_set);
 	rows(d, sub_meta(s), PLY_S_COMPONENTS, "component", print_component, s);
+	each(d, s, "CONDITIONS", 0, lim->conditions, print_condition);
+	each(d, s, "SHARED_FILES", 0, lim->shared, print_shared);
+	each(d, s, "RECORDS", 0, lim->records, print_record);
 	page_sums(d, off, meta_segment(sub_meta(s)));
+}
+
+/* A node that is a part of a shared file: its row and its records. */
+static void print_shared_node(struct dump *d, struct sub *s, uint64_t index)
+{
+	struct ply_shared f;
+	uint64_t at;
+
+	if (sub_shared_find(s, index, &at, &f, &d->err) < 0) {
+		damaged(d, "shared-file", NULL);
+		return;
+	}
+	print_shared(d, s, at);
+	for (uint32_t i = 0; i < f.count; i++)
+		print_record(d, s, f.first + i);
 }
 
 /* One node and all that it refers to. */
@@ -436,6 +487,8 @@ static int dump_node(struct dump *d, struct sub *s, uint64_t index)
 	if (S_ISDIR(n.mode))
 		for (uint64_t i = 0; i < n.size; i++)
 			print_entry(d, s, n.data + i);
+	if (n.flags & PLY_NODE_SHARED)
+		print_shared_node(d, s, index);
 	for (uint32_t i = 0; i < sub_extent_count(&n); i++) {
 		uint64_t last;
 
@@ -534,7 +587,7 @@ static bool is_selected(const struct record_list *l, uint32_t ordinal)
 	return !l->selected || (ordinal < l->n && l->selected[ordinal / 8] >> ordinal % 8 & 1);
 }
 
-static int print_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
+static int list_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
 			struct ply_err *err)
 {
 	_cleanup_buf_ struct buf words = { 0 }, what = { 0 };
@@ -602,7 +655,7 @@ static int dump_records(struct dump *d, const char *image, const char *path, con
 	if (r == 0 && cli_json)
 		printf("{\"schema\": 1, \"structures\": [");
 	if (r == 0)
-		r = view_all_records(all.view, ino, print_record, &l, &d->err);
+		r = view_all_records(all.view, ino, list_record, &l, &d->err);
 	free(l.selected);
 	if (r < 0)
 		return cli_fail(&d->err);
@@ -693,8 +746,8 @@ static int check_sections(const struct cli_list *names)
 {
 	static const char *const known[] = {
 		SUPER, SEGMENT, "NODES", "ENTRIES", "EXTENTS", "BLOCKS", "OWNERS", "OWNER_PAIRS",
-		"XATTR_SETS", "COMPONENTS", "PAGE_SUMS", "CATALOG_HEAD", "SUBS", "SEGMENTS", "RELATIONS", "MOUNTS", "BLOBS", "MARKS",
-		"JOIN_ROWS", "JOIN_MEMBERS", "JOIN_INDEX",
+		"XATTR_SETS", "COMPONENTS", "CONDITIONS", "SHARED_FILES", "RECORDS", "PAGE_SUMS", "CATALOG_HEAD",
+		"SUBS", "SEGMENTS", "RELATIONS", "MOUNTS", "BLOBS", "MARKS", "JOIN_ROWS", "JOIN_MEMBERS", "JOIN_INDEX",
 	};
 
 	for (size_t i = 0; i < names->n; i++) {

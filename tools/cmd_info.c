@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * plyfs info: what an image holds, from its catalog alone, so that the answer costs the same for
- * any number of files. The table has what one asks for daily and fits 80 columns; JSON has all.
+ * plyfs info: what an image holds, from its catalog and the headers of its sub-images alone, so that the answer
+ * costs the same for any number of files. The table has what one asks for daily, comes from the
+ * catalog, and fits 80 columns; JSON has all.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +16,13 @@
 #include "sub/sub.h"
 #include "verbs.h"
 
-static json_t *sub_json(const struct ply_sub_info *s)
+/* A sub-image that cannot be opened leaves out what only it knows. */
+static json_t *sub_json(struct ply_image *im, uint32_t at, bool *damaged)
 {
-	json_t *requires = json_array(), *provides = json_array(), *flags = json_array();
+	const struct ply_sub_info *s = ply_image_sub_info(im, at);
+	json_t *o, *requires = json_array(), *provides = json_array(), *flags = json_array();
+	struct ply_err err = { 0 };
+	struct sub *sub;
 
 	for (uint32_t i = 0; i < s->nprovides; i++)
 		json_array_append_new(provides, cli_json_name(s->provides[i], strlen(s->provides[i])));
@@ -27,25 +32,35 @@ static json_t *sub_json(const struct ply_sub_info *s)
 		json_array_append_new(flags, json_string("os"));
 	if (s->flags & PLY_SUB_INTERNAL)
 		json_array_append_new(flags, json_string("internal"));
-	return json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
-			 "number", s->number, "rank", s->rank, "name", s->name, "flags", flags,
-			 "uuid", show_uuid(s->uuid), "inodes", (json_int_t)(s->nodes - 1),
-			 "size_bytes", (json_int_t)s->bytes, "stored_bytes", (json_int_t)s->stored,
-			 "requires", requires, "provides", provides, "arch", cli_json_name(s->arch, strlen(s->arch)),
-			 "distro", cli_json_name(s->distro, strlen(s->distro)),
-			 "summary", cli_json_name(s->summary, strlen(s->summary)),
-			 "digest", show_digest(s->digest));
+	o = json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
+		      "number", s->number, "rank", s->rank, "name", s->name, "flags", flags,
+		      "uuid", show_uuid(s->uuid), "inodes", (json_int_t)(s->nodes - 1),
+		      "size_bytes", (json_int_t)s->bytes, "stored_bytes", (json_int_t)s->stored,
+		      "requires", requires, "provides", provides, "arch", cli_json_name(s->arch, strlen(s->arch)),
+		      "distro", cli_json_name(s->distro, strlen(s->distro)),
+		      "summary", cli_json_name(s->summary, strlen(s->summary)),
+		      "digest", show_digest(s->digest));
+	if (image_sub(im, at, &sub, &err) < 0) {
+		cli_note("%s: %s", s->name, err.msg);
+		*damaged = true;
+	} else {
+		json_object_set_new(o, "shared_files", json_integer((json_int_t)sub_limits(sub)->shared));
+		json_object_set_new(o, "records", json_integer((json_int_t)sub_limits(sub)->records));
+	}
+	return o;
 }
 
-static int print_json(const struct ply_image *im)
+static int print_json(struct ply_image *im)
 {
 	const struct ply_generation_info *g = ply_image_generation(im);
 	json_t *subs = json_array(), *mounts = json_array();
+	bool damaged = false;
 	uint8_t uuid[16];
+	int code;
 	json_t *o;
 
 	for (uint32_t i = 0; i < ply_image_nsubs(im); i++)
-		json_array_append_new(subs, sub_json(ply_image_sub_info(im, i)));
+		json_array_append_new(subs, sub_json(im, i, &damaged));
 	for (uint32_t i = 0; i < ply_image_nmounts(im); i++) {
 		const struct ply_mount_info *m = ply_image_mount(im, i);
 
@@ -67,7 +82,8 @@ static int print_json(const struct ply_image *im)
 		      "file_bytes", (json_int_t)ply_image_size(im),
 		      "committed_end_bytes", (json_int_t)ply_image_committed_end(im),
 		      "warning", ply_image_warning(im), "mounts", mounts, "sub_images", subs);
-	return cli_print_json(o);
+	code = cli_print_json(o);
+	return code == EXIT_DONE && damaged ? EXIT_DAMAGE : code;
 }
 
 static void print_text(const char *label, const char *text)

@@ -95,13 +95,30 @@ static int by_name(const void *a, const void *b, void *names)
 	return strcmp(*base + ((const struct row *)a)->name, *base + ((const struct row *)b)->name);
 }
 
-/* Owner and group, with the names that the image has for them. */
+/* Owner and group, with the names that the image has for them; root where the selection lacks them. */
 static int owner_of(struct ply_view *view, uint64_t ino, struct sub_owner *ret, struct ply_err *err)
 {
+	static const char root[] = "root";
 	struct view_file f;
-	int r = view_file(view, ino, &f, err);
+	int user, group, r = view_file(view, ino, &f, err);
 
-	return r < 0 ? r : sub_owner(f.sub, f.node.owner, ret, err);
+	if (r == 0)
+		r = sub_owner(f.sub, f.node.owner, ret, err);
+	user = r < 0 ? r : view_holds(view, f.i, ret->user_condition, err);
+	group = user < 0 ? user : view_holds(view, f.i, ret->group_condition, err);
+	if (group < 0)
+		return group;
+	if (!user) {
+		ret->uid = 0;
+		ret->user = root;
+		ret->user_len = sizeof(root) - 1;
+	}
+	if (!group) {
+		ret->gid = 0;
+		ret->group = root;
+		ret->group_len = sizeof(root) - 1;
+	}
+	return 0;
 }
 
 /* Damage of one file: told, the worst code is kept. */

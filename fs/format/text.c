@@ -256,6 +256,7 @@ void owner_to_text(struct text *t, uint64_t i, const struct ply_owner *o, const 
 	text_word(t, "kind", o->kind == PLY_OWNER_USER ? "user" : "group");
 	text_u64(t, "id", o->id);
 	text_u64(t, "component", o->component);
+	text_u64(t, "condition", o->condition);
 	text_name(t, "name", name, o->name_len);
 	text_end(t);
 }
@@ -277,12 +278,46 @@ void xattr_set_to_text(struct text *t, uint64_t i, const struct ply_disk_xattr_s
 }
 
 void xattr_to_text(struct text *t, uint64_t i, const char *name, size_t name_len, const void *value,
-		   size_t value_len)
+		   size_t value_len, uint32_t condition)
 {
 	text_begin(t, "xattr", &i);
+	text_u64(t, "condition", condition);
 	text_name(t, "name", name, name_len);
 	text_u64(t, "value_bytes", value_len);
 	text_hex(t, "value", value, MIN(value_len, TEXT_CUT));
+	text_end(t);
+}
+
+/* Row @i; a condition that begins there is number @i + 1. */
+void condition_to_text(struct text *t, uint64_t i, const struct ply_condition *c)
+{
+	text_begin(t, "condition", &i);
+	text_u64(t, "component", c->component);
+	text_word(t, "clause", c->none ? "none" : "any");
+	text_word(t, "ends", c->ends ? "condition" : c->ends_clause ? "clause" : "nothing");
+	text_end(t);
+}
+
+void shared_to_text(struct text *t, uint64_t i, const struct ply_shared *s)
+{
+	text_begin(t, "shared-file", &i);
+	text_u64(t, "node", s->node);
+	text_u64(t, "driver", s->driver);
+	text_u64(t, "version", s->version);
+	text_word(t, "form", s->whole ? "whole" : "records");
+	text_u64(t, "first", s->first);
+	text_u64(t, "count", s->count);
+	text_hex(t, "digest", s->digest, 32);
+	text_end(t);
+}
+
+void record_to_text(struct text *t, uint64_t i, const struct ply_record *r)
+{
+	text_begin(t, "record", &i);
+	text_u64(t, "ordinal", r->ordinal);
+	text_u64(t, "condition", r->condition);
+	text_u64(t, "length_bytes", r->len);
+	text_u64(t, "flags", r->flags);
 	text_end(t);
 }
 

@@ -41,7 +41,10 @@ void owner_to_text(struct text *t, uint64_t i, const struct ply_owner *o, const 
 void owner_pair_to_text(struct text *t, uint64_t i, const struct ply_disk_owner_pair *p);
 void xattr_set_to_text(struct text *t, uint64_t i, const struct ply_disk_xattr_set *s);
 void xattr_to_text(struct text *t, uint64_t i, const char *name, size_t name_len, const void *value,
-		   size_t value_len);
+		   size_t value_len, uint32_t condition);
+void condition_to_text(struct text *t, uint64_t i, const struct ply_condition *c);
+void shared_to_text(struct text *t, uint64_t i, const struct ply_shared *s);
+void record_to_text(struct text *t, uint64_t i, const struct ply_record *r);
 void component_to_text(struct text *t, uint64_t i, const struct ply_disk_component *c,
 		       const char *name, size_t len);
 

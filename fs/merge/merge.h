@@ -21,6 +21,9 @@
 #include "plyfs/error.h"
 
 #define MERGE_FILE_MAX ((size_t)32 << 20)  /* bytes of a shared file; larger ones stay whole */
+/* Of a shared file in an image, all parts together: a reader takes no more. */
+#define MERGE_PARTS_MAX   ((size_t)64 << 20)   /* bytes */
+#define MERGE_RECORDS_MAX (1u << 20)
 
 /* --- cutting ------------------------------------------------------------------- */
 

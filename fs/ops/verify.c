@@ -158,9 +158,9 @@ static int check_sub(struct verify *v, const struct catalog *c, uint32_t i, stru
 }
 
 static int check_join(struct verify *v, const struct catalog *c, struct sub *const *subs,
-		      struct ply_err *err)
+		      struct selections *sel, struct ply_err *err)
 {
-	const struct catalog_segment *seg = &c->segments[c->join_first];
+	const struct catalog_segment *seg;
 	bool known, damaged = false;
 	struct ply_err e;
 	struct join *j;
@@ -171,8 +171,9 @@ static int check_join(struct verify *v, const struct catalog *c, struct sub *con
 			findings_add(&v->list, PLY_R_JOIN_FIELD, NULL, 0, 0,
 				     "generation %llu has several sub-images and no join table",
 				     (unsigned long long)c->generation.generation);
-		return 0;
+		return v->o->deep ? verify_shared_files(v, c, subs, NULL, sel, NULL, err) : 0;
 	}
+	seg = &c->segments[c->join_first];
 	known = is_covered(v, seg->off);
 	if (!known && cover(v, seg->off, seg->len) < 0)
 		return ply_fail_nomem(err);
@@ -184,7 +185,7 @@ static int check_join(struct verify *v, const struct catalog *c, struct sub *con
 	if (!known)
 		r = verify_segment(v, NULL, seg->off, join_meta(j), NULL, &damaged, err);
 	if (r == 0 && !damaged && v->o->deep)
-		r = verify_join(v, c, subs, j, err);
+		r = verify_join(v, c, subs, j, sel, err);
 	join_close(j);
 	return r;
 }
@@ -203,6 +204,7 @@ static void check_shared(struct verify *v, const struct catalog *c)
 static int check_generation(struct verify *v, const struct catalog *c, struct ply_err *err)
 {
 	struct sub **subs = calloc(c->nsubs, sizeof(struct sub *));
+	struct selections *sel = NULL;
 	int r = subs ? check_catalog_segment(v, c, err) : ply_fail_nomem(err);
 
 	if (r == 0)
@@ -210,7 +212,10 @@ static int check_generation(struct verify *v, const struct catalog *c, struct pl
 	for (uint32_t i = 0; r == 0 && i < c->nsubs; i++)
 		r = check_sub(v, c, i, &subs[i], err);
 	if (r == 0)
-		r = check_join(v, c, subs, err);
+		sel = selections_new(c, subs);
+	if (r == 0)
+		r = sel ? check_join(v, c, subs, sel, err) : ply_fail_nomem(err);
+	selections_free(sel);
 	for (uint32_t i = 0; subs && i < c->nsubs; i++)
 		sub_close(subs[i]);
 	free(subs);

@@ -18,6 +18,7 @@ struct dirs {
 	struct verify *v;
 	const char *name;
 	struct sub *s;
+	const uint8_t *starts;     /* of conditions */
 	uint32_t *names;           /* of each node that is no directory: entries that name it */
 	uint8_t *seen;             /* a bit a node */
 	uint8_t *listed;           /* a bit an entry */
@@ -64,6 +65,9 @@ static void check_entry(struct dirs *d, uint64_t dir, uint64_t at, const struct 
 		test_and_set(d->seen, index);
 		return;
 	}
+	if (!condition_begins(d->s, d->starts, e->condition))
+		DIR_FINDING(PLY_R_CONDITION_FIELD, index, "entry %llu: no condition begins at %u",
+			    (unsigned long long)at, e->condition);
 	if (n.mode >> 12 != e->type)
 		DIR_FINDING(PLY_R_TREE_SHAPE, index, "entry %llu: its type is not that of node %llu",
 			    (unsigned long long)at, (unsigned long long)index);
@@ -161,9 +165,9 @@ static int check_rest(struct dirs *d, struct ply_err *err)
 	return 0;
 }
 
-int verify_dirs(struct verify *v, const char *name, struct sub *s, struct ply_err *err)
+int verify_dirs(struct verify *v, const char *name, struct sub *s, const uint8_t *starts, struct ply_err *err)
 {
-	struct dirs d = { .v = v, .name = name, .s = s, .next = PLY_ROOT_INDEX + 1 };
+	struct dirs d = { .v = v, .name = name, .s = s, .starts = starts, .next = PLY_ROOT_INDEX + 1 };
 	const struct sub_limits *lim = sub_limits(s);
 	int r = 0;
 

@@ -37,11 +37,34 @@ int verify_segment(struct verify *v, const char *name, uint64_t off, struct meta
 /* Every table of a sub-image against the others; its tables are known to be undamaged. */
 int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub *s,
 		  struct ply_err *err);
-int verify_dirs(struct verify *v, const char *name, struct sub *s, struct ply_err *err);
+int verify_dirs(struct verify *v, const char *name, struct sub *s, const uint8_t *starts, struct ply_err *err);
+/* The rows of CONDITIONS; *ret_starts, to be freed: a bit for each at which a condition begins. */
+int verify_conditions(struct verify *v, const char *name, struct sub *s, uint8_t **ret_starts,
+		      struct ply_err *err);
+bool condition_begins(const struct sub *s, const uint8_t *starts, uint32_t cond);
+/* SHARED_FILES and RECORDS; @flagged: nodes that are shared files. */
+int verify_shared_rows(struct verify *v, const struct ply_sub_info *info, struct sub *s, const uint8_t *starts,
+		       uint64_t flagged, struct ply_err *err);
+
+/*
+ * What conditions say over all selections of @c. Sub-images by position; conditions are of sound tables. All
+ * give 1, 0, -ENOMEM, and -EUCLEAN where a condition cannot be read.
+ */
+struct selections;
+struct selections *selections_new(const struct catalog *c, struct sub *const *subs);   /* NULL: no memory */
+struct selections *selections_free(struct selections *sel);
+/* Is there a selection with both sub-images in which both conditions hold? */
+int selections_can_have_both(struct selections *sel, uint32_t a, uint32_t a_cond, uint32_t b, uint32_t b_cond);
+/* Does it hold where everything is selected? */
+int selections_all_hold(struct selections *sel, uint32_t pos, uint32_t cond);
 
 /* The join table of @c; @subs by position in the catalog, NULL where one could not be opened. */
 int verify_join(struct verify *v, const struct catalog *c, struct sub *const *subs,
-		const struct join *j, struct ply_err *err);
+		const struct join *j, struct selections *sel, struct ply_err *err);
+/* Every shared file, put together from all its parts. @j: NULL where nothing is joined; @by_number: positions, -1:
+ * none. */
+int verify_shared_files(struct verify *v, const struct catalog *c, struct sub *const *subs, const struct join *j,
+			struct selections *sel, const int *by_number, struct ply_err *err);
 
 /* Path of a node, "/usr/lib/x", malloc-ed; what cannot be read is "?". NULL: no memory. */
 char *verify_node_path(struct sub *s, uint64_t index);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The join table against the sub-images whose nodes it joins (FORMAT.md, "Join table"): every row
- * is what it says, every directory that stands at one path in several sub-images is in one
- * row, and no other name is in two of them.
+ * is what it says, every directory and every shared file that stands at one path in several sub-images
+ * is in one row, and no selection has another name in two of them.
  *
  * Cost: the rows, the entries of joined directories, and the content of link groups, which
  * is read for its SHA-256.
@@ -27,7 +27,8 @@ struct joins {
 	int *by_number;            /* position in the catalog, -1: none */
 	uint64_t next_child;       /* row that the next child should be */
 	uint64_t nmembers;         /* in the rows so far */
-	bool in_links;             /* rows of directories are over */
+	bool in_files;             /* rows of directories are over */
+	struct selections *sel;
 	struct cache *cache;
 	uint8_t *buf;
 	struct sha256 *sha;
@@ -103,7 +104,14 @@ static void check_digest(struct joins *jn, const struct join_row *row, uint32_t 
 	static const uint8_t zero[32];
 	uint8_t is[32];
 
-	if (S_ISREG(n->mode) || S_ISLNK(n->mode)) {
+	if (row->kind == PLY_J_FILE) {
+		struct ply_shared f;
+		uint64_t at;
+
+		if (sub_shared_find(s, PLY_INO_INDEX(m->ref), &at, &f, NULL) < 0)   /* told with the rows there */
+			return;
+		memcpy(is, f.digest, sizeof(is));
+	} else if (S_ISREG(n->mode) || S_ISLNK(n->mode)) {
 		if (content_digest(jn, s, n, is) < 0)   /* damage is told with the block */
 			return;
 	} else {
@@ -121,7 +129,8 @@ static void check_digest(struct joins *jn, const struct join_row *row, uint32_t 
 
 /* --- directories ------------------------------------------------------------------------- */
 
-/* A name of a later member that an earlier one has, too: both must be directories of one row. */
+/* A name of a later member that an earlier one has, too: both are directories or parts of a shared file of one
+ * row, or no selection has both. */
 static void check_name(struct joins *jn, uint32_t pos, const struct join_member *m,
 		       const struct ply_entry *e, uint64_t at, uint32_t other_pos,
 		       const struct ply_node *other)
@@ -130,14 +139,20 @@ static void check_name(struct joins *jn, uint32_t pos, const struct join_member 
 	struct join_row a, b;
 	struct ply_entry oe;
 	struct held *h;
+	int both;
 
 	if (sub_find(o, other, e->name, e->name_len, NULL, &oe, NULL) < 0)
 		return;
 	if (row_of(jn, pos, PLY_INO_INDEX(e->ref), &a) && row_of(jn, other_pos, PLY_INO_INDEX(oe.ref), &b) &&
-	    a.row == b.row && a.kind == PLY_J_DIRECTORY)
+	    a.row == b.row && a.kind != PLY_J_LINKS)
+		return;
+	both = selections_can_have_both(jn->sel, pos, e->condition, other_pos, oe.condition);
+	if (both == -ENOMEM)
+		jn->v->list.failed = true;
+	if (both <= 0)             /* a condition that cannot be read was told */
 		return;
 	h = findings_add(&jn->v->list, PLY_R_TREE_SHAPE, jn->c->subs[pos].info.name, 0, 0,
-			 "a name of sub-image %s, too, and no directory that joins them",
+			 "a name of sub-image %s, too; nothing joins them, and a selection can have both",
 			 jn->c->subs[other_pos].info.name);
 	if (h)
 		held_path(h, verify_entry_path(s, PLY_INO_INDEX(m->ref), at));
@@ -167,7 +182,7 @@ static void check_names(struct joins *jn, const struct join_row *row)
 	}
 }
 
-/* Are the members of @row child directories of one name in the members of one row? */
+/* Are the members of @row directories, or parts of a file, of one name in the members of one row? */
 static void check_parents(struct joins *jn, const struct join_row *row)
 {
 	struct ply_entry first = { 0 }, e;
@@ -197,12 +212,14 @@ static void check_parents(struct joins *jn, const struct join_row *row)
 			first = e;
 			parent_row = parent.row;
 			known = true;
+			if (row->kind != PLY_J_DIRECTORY)
+				continue;
 			if (row->row < parent.first_child || row->row >= parent.first_child + parent.nchildren)
 				JOIN_FINDING("join row %llu is not among the children of row %llu", ROW(row),
 					     ROW(&parent));
 		} else if (parent.row != parent_row || e.name_len != first.name_len ||
 			   memcmp(e.name, first.name, e.name_len) != 0) {
-			JOIN_FINDING("join row %llu joins directories of different paths", ROW(row));
+			JOIN_FINDING("join row %llu joins what stands at different paths", ROW(row));
 		}
 	}
 }
@@ -239,15 +256,20 @@ static void check_row(struct joins *jn, const struct join_row *row)
 		type = n.mode & S_IFMT;
 		if (S_ISDIR(n.mode) != (row->kind == PLY_J_DIRECTORY))
 			JOIN_FINDING("join row %llu: its kind is not that of its members", ROW(row));
+		else if (!(n.flags & PLY_NODE_SHARED) != (row->kind != PLY_J_FILE))
+			JOIN_FINDING("join row %llu: its kind and member %u are not both those of a shared file",
+				     ROW(row), k);
 		if (once)
 			check_digest(jn, row, pos, s, &m, &n);
 	}
-	if (row->kind == PLY_J_LINKS) {
-		jn->in_links = true;
+	if (row->kind != PLY_J_DIRECTORY) {
+		jn->in_files = true;
+		if (row->kind == PLY_J_FILE)
+			check_parents(jn, row);
 		return;
 	}
-	if (jn->in_links)
-		JOIN_FINDING("join row %llu: a directory behind the link groups", ROW(row));
+	if (jn->in_files)
+		JOIN_FINDING("join row %llu: a directory behind link groups or shared files", ROW(row));
 	if (row->row == 0 && row->nmembers != jn->c->nsubs)
 		JOIN_FINDING("join row 0 joins %u roots of %u sub-images", row->nmembers, jn->c->nsubs);
 	if (row->nchildren) {
@@ -313,9 +335,9 @@ static int check_rows(struct joins *jn, struct ply_err *err)
 }
 
 int verify_join(struct verify *v, const struct catalog *c, struct sub *const *subs,
-		const struct join *j, struct ply_err *err)
+		const struct join *j, struct selections *sel, struct ply_err *err)
 {
-	struct joins jn = { .v = v, .c = c, .subs = subs, .j = j, .next_child = 1 };
+	struct joins jn = { .v = v, .c = c, .subs = subs, .j = j, .sel = sel, .next_child = 1 };
 	int r = 0;
 
 	jn.by_number = malloc((PLY_NUMBER_MAX + 1) * sizeof(*jn.by_number));
@@ -329,6 +351,8 @@ int verify_join(struct verify *v, const struct catalog *c, struct sub *const *su
 		for (uint32_t i = 0; i < c->nsubs; i++)
 			jn.by_number[c->subs[i].info.number] = (int)i;
 		r = check_rows(&jn, err);
+		if (r == 0)
+			r = verify_shared_files(v, c, subs, j, sel, jn.by_number, err);
 	}
 	cache_free(jn.cache);
 	sha256_free(jn.sha);

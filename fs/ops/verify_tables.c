@@ -16,7 +16,9 @@ struct tables {
 	struct verify *v;
 	const char *name;
 	struct sub *s;
+	uint8_t *starts;           /* of conditions */
 	uint64_t bytes;            /* of regular files */
+	uint64_t flagged;          /* shared files */
 	uint64_t nxattrs;          /* in the sets so far */
 	uint32_t *sizes;           /* of blocks, decoded */
 	uint32_t *partial;         /* of the blocks before this one: not full */
@@ -48,6 +50,9 @@ static void check_owners(struct tables *t)
 			continue;
 		if (owner_decode(row, lim, &o, &e) < 0)
 			TABLE_FINDING(e.reason, "owner %llu: %s", (unsigned long long)i, e.msg);
+		else if (!condition_begins(t->s, t->starts, o.condition))
+			TABLE_FINDING(PLY_R_CONDITION_FIELD, "owner %llu: no condition begins at %u",
+				      (unsigned long long)i, o.condition);
 		else if (sub_heap(t->s, o.name_off, o.name_len, &p, NULL) == 0 &&
 			 memchr(p, '\0', o.name_len))
 			TABLE_FINDING(PLY_R_OWNER_FIELD, "owner %llu: a NUL in its name",
@@ -101,34 +106,70 @@ static void check_xattr_set(struct tables *t, uint32_t set)
 			TABLE_FINDING(e.reason, "xattr %u of set %u: %s", i, set, e.msg);
 			return;
 		}
+		if (!condition_begins(t->s, t->starts, x.condition))
+			TABLE_FINDING(PLY_R_CONDITION_FIELD, "xattr %u of set %u: no condition begins at %u", i,
+				      set, x.condition);
 		if (!i)
 			continue;
 		c = memcmp(last.name, x.name, MIN(last.name_len, x.name_len));
-		if (c > 0 || (c == 0 && last.name_len >= x.name_len))
+		if (!c)
+			c = (last.name_len > x.name_len) - (last.name_len < x.name_len);
+		if (!c && !last.condition)
+			TABLE_FINDING(PLY_R_XATTR_FIELD, "xattr set %u: one of its xattrs hides another", set);
+		if (c > 0)
 			TABLE_FINDING(PLY_R_XATTR_FIELD, "xattr set %u is not sorted by name", set);
 	}
 }
 
-static void check_components(struct tables *t)
+struct component_name {
+	const char *name;
+	uint32_t len, slot;
+};
+
+static int by_component_name(const void *a, const void *b)
+{
+	const struct component_name *x = a, *y = b;
+	int c = memcmp(x->name, y->name, MIN(x->len, y->len));
+
+	return c ? c : (x->len > y->len) - (x->len < y->len);
+}
+
+/* Conditions name them by slot, so one name has one slot; slot 0 is the sub-image itself. */
+static int check_components(struct tables *t, struct ply_err *err)
 {
 	static const uint8_t zero[16];
-	struct ply_disk_component c;
 	const struct sub_limits *lim = sub_limits(t->s);
+	_cleanup_free_ struct component_name *names = calloc(lim->components + 1, sizeof(*names));
+	uint32_t n = 0;
+	int r = 0;
 
-	for (uint64_t i = 0; i < lim->components; i++) {
+	if (!names)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; r == 0 && i < lim->components; i++) {
 		const void *row = raw_row(t->s, PLY_S_COMPONENTS, i);
-		uint64_t name;
+		struct component_name *c = &names[n];
+		struct ply_disk_component d;
 
+		if (t->v->list.n > 1024)
+			r = verify_flush(t->v, err);
 		if (!row)
 			continue;
-		memcpy(&c, row, sizeof(c));
-		name = le64_get(c.name);
-		if ((name & ((1ULL << 56) - 1)) > lim->heap ||
-		    name >> 56 > lim->heap - (name & ((1ULL << 56) - 1)) || le64_get(c.zero) ||
-		    (i == 0) != (memcmp(c.uuid, zero, sizeof(zero)) == 0))
-			TABLE_FINDING(PLY_R_SEGMENT_HEADER, "component %llu of the local table is impossible",
-				      (unsigned long long)i);
+		memcpy(&d, row, sizeof(d));
+		c->slot = i;
+		if (le64_get(d.zero) || (!i && memcmp(d.uuid, zero, sizeof(zero)) != 0) ||
+		    sub_component(t->s, i, &c->name, &c->len, NULL) < 0 ||
+		    (i ? !sub_name_ok(c->name, c->len, true) :
+			 strlen(t->name) != c->len || memcmp(t->name, c->name, c->len) != 0))
+			TABLE_FINDING(PLY_R_SEGMENT_HEADER, "component %u of the local table is impossible", i);
+		else
+			n++;
 	}
+	qsort(names, n, sizeof(*names), by_component_name);
+	for (uint32_t i = 1; r == 0 && i < n; i++)
+		if (by_component_name(&names[i - 1], &names[i]) == 0)
+			TABLE_FINDING(PLY_R_SEGMENT_HEADER, "components %u and %u of the local table have one name",
+				      names[i - 1].slot, names[i].slot);
+	return r;
 }
 
 /* --- content ----------------------------------------------------------------------------- */
@@ -265,19 +306,25 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 	r = judge_rows(t, err);
 	if (r < 0)
 		goto out;
+	r = check_components(t, err);
+	if (r == 0)
+		r = verify_conditions(v, info->name, s, &t->starts, err);
+	if (r < 0)
+		goto out;
 	check_owners(t);
 	check_marks(t);
-	check_components(t);
 	for (uint64_t i = 0; i < sub_limits(s)->xattr_sets; i++)
 		check_xattr_set(t, (uint32_t)i);
 	for (uint64_t i = PLY_ROOT_INDEX; i < sub_limits(s)->nodes; i++) {
 		struct ply_node n;
 		struct ply_err e;
 
-		if (sub_node(s, i, &n, &e) < 0)
+		if (sub_node(s, i, &n, &e) < 0) {
 			NODE_FINDING(v, e.reason, info->name, s, i, "%s", e.msg);
-		else
+		} else {
 			check_content(t, i, &n);
+			t->flagged += n.flags & PLY_NODE_SHARED ? 1 : 0;
+		}
 		v->result.nodes++;
 		if (v->o->files)
 			atomic_fetch_add(v->o->files, 1);
@@ -290,8 +337,11 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 	if (t->bytes != info->bytes)
 		TABLE_FINDING(PLY_R_CATALOG_FIELD, "its files have %llu bytes, the catalog says %llu",
 			      (unsigned long long)t->bytes, (unsigned long long)info->bytes);
-	r = verify_dirs(v, info->name, s, err);
+	r = verify_dirs(v, info->name, s, t->starts, err);
+	if (r == 0)
+		r = verify_shared_rows(v, info, s, t->starts, t->flagged, err);
 out:
+	free(t->starts);
 	free(t->sizes);
 	free(t->partial);
 	free(t->alone);

@@ -83,6 +83,10 @@ int sub_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest, u
 			     PLY_COND_ROWS_MAX);
 		goto fail;
 	}
+	if (s->lim.shared > PLY_SHARED_MAX) {
+		r = ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY, "more than %u shared files", PLY_SHARED_MAX);
+		goto fail;
+	}
 	if (s->lim.nodes < 2 || s->lim.nodes > PLY_INDEX_MAX || !s->lim.xattr_sets ||
 	    !s->lim.components || s->sec[PLY_S_BLOCK_DIGESTS]->count != s->lim.blocks) {
 		r = ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY,

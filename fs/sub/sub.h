@@ -117,8 +117,9 @@ int sub_condition(struct sub *sub, uint32_t cond, uint32_t k, struct ply_conditi
 /* Name of component @slot, not NUL-terminated. */
 int sub_component(struct sub *sub, uint32_t slot, const char **ret, uint32_t *ret_len, struct ply_err *err);
 int sub_shared(struct sub *sub, uint64_t i, struct ply_shared *ret, struct ply_err *err);
-/* The row of a node with PLY_NODE_SHARED; -EUCLEAN where there is none. */
-int sub_shared_find(struct sub *sub, uint64_t node, struct ply_shared *ret, struct ply_err *err);
+/* The row of a node with PLY_NODE_SHARED, and its number; -EUCLEAN where there is none. */
+int sub_shared_find(struct sub *sub, uint64_t node, uint64_t *ret_row, struct ply_shared *ret,
+		    struct ply_err *err);
 int sub_record(struct sub *sub, uint64_t i, struct ply_record *ret, struct ply_err *err);
 
 /* Tell the kernel that blocks [@from, @to) are wanted soon. Best effort. */

@@ -53,7 +53,7 @@ int sub_shared(struct sub *s, uint64_t i, struct ply_shared *ret, struct ply_err
 	return r < 0 ? r : shared_decode(p, sub_limits(s), ret, err);
 }
 
-int sub_shared_find(struct sub *s, uint64_t node, struct ply_shared *ret, struct ply_err *err)
+int sub_shared_find(struct sub *s, uint64_t node, uint64_t *ret_row, struct ply_shared *ret, struct ply_err *err)
 {
 	uint64_t lo = 0, hi = sub_limits(s)->shared;
 
@@ -63,8 +63,10 @@ int sub_shared_find(struct sub *s, uint64_t node, struct ply_shared *ret, struct
 
 		if (r < 0)
 			return r;
-		if (ret->node == node)
+		if (ret->node == node) {
+			*ret_row = mid;
 			return 0;
+		}
 		if (ret->node > node)
 			hi = mid;
 		else

@@ -139,6 +139,8 @@ int subw_shared(struct subw *w, uint64_t index, uint16_t driver, uint16_t versio
 				.count = (uint32_t)n };
 	struct ply_disk_shared row;
 
+	if (w->shared.len / sizeof(row) >= PLY_SHARED_MAX)
+		return -E2BIG;
 	memcpy(s.digest, digest, sizeof(s.digest));
 	shared_encode(&s, &row);
 	for (size_t i = 0; i < n; i++) {

@@ -232,6 +232,9 @@ int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size
 		if (sub_limits(s->sub)->xattr_sets > 1)
 			v->stat.has_xattrs = true;
 	}
+	r = view_names_init(v, err);
+	if (r < 0)
+		goto fail;
 	for (uint32_t i = 0; i < v->nsubs; i++) {
 		r = view_cond_init(v, &v->subs[i], err);
 		if (r < 0)
@@ -261,6 +264,7 @@ struct ply_view *ply_view_close(struct ply_view *v)
 			view_cond_done(&v->subs[i]);
 		free(v->subs);
 		free(v->by_number);
+		free(v->by_name);
 		free(v);
 	}
 	return NULL;

@@ -16,14 +16,43 @@
 
 enum truth { UNKNOWN = 0, HOLDS, FAILS };
 
+static const char *sub_name(const struct ply_view *v, uint32_t i)
+{
+	return ply_image_sub_info(v->image, v->subs[i].pos)->name;
+}
+
+static int by_sub_name(const void *a, const void *b, void *ctx)
+{
+	return strcmp(sub_name(ctx, *(const uint32_t *)a), sub_name(ctx, *(const uint32_t *)b));
+}
+
+int view_names_init(struct ply_view *v, struct ply_err *err)
+{
+	v->by_name = calloc(v->nsubs, sizeof(*v->by_name));
+	if (!v->by_name)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < v->nsubs; i++)
+		v->by_name[i] = i;
+	qsort_r(v->by_name, v->nsubs, sizeof(*v->by_name), by_sub_name, v);
+	return 0;
+}
+
 /* Is a sub-image of that name selected? */
 static bool name_is_selected(const struct ply_view *v, const char *name, uint32_t len)
 {
-	for (uint32_t i = 0; i < v->nsubs; i++) {
-		const char *is = ply_image_sub_info(v->image, v->subs[i].pos)->name;
+	uint32_t lo = 0, hi = v->nsubs;
 
-		if (strlen(is) == len && !memcmp(is, name, len))
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		const char *is = sub_name(v, v->by_name[mid]);
+		int c = strncmp(is, name, len);
+
+		if (!c && !is[len])
 			return true;
+		if (c >= 0)
+			hi = mid;
+		else
+			lo = mid + 1;
 	}
 	return false;
 }
@@ -55,6 +84,7 @@ void view_cond_done(struct vsub *vs)
 {
 	free((void *)vs->truth);
 	free(vs->slots);
+	free(vs->bad_shared);
 }
 
 static int work_out(const struct vsub *vs, uint32_t cond, struct ply_err *err)

@@ -18,6 +18,8 @@ struct vsub {
 	/* Where it has conditions: by local slot, is that component selected; by row, enum truth. */
 	bool *slots;
 	_Atomic uint8_t *truth;
+	uint8_t *bad_shared;       /* by row of SHARED_FILES: its records are another's, too; NULL: not looked at yet;
+				    * view_shared.lock */
 };
 
 struct ply_view {
@@ -26,6 +28,7 @@ struct ply_view {
 	struct vsub *subs;         /* by rank */
 	uint32_t nsubs;
 	uint16_t *by_number;       /* number -> position in subs + 1; 0: not selected */
+	uint32_t *by_name;         /* positions in subs */
 	uint64_t entries;          /* rows of ENTRIES of all subs */
 	struct cache *cache;
 	struct view_shared *shared;
@@ -61,6 +64,7 @@ int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t
 	       uint64_t at, const struct ply_entry *e, uint64_t *ret_ino, struct ply_err *err);
 
 /* view_cond.c */
+int view_names_init(struct ply_view *v, struct ply_err *err);   /* before the next, and once */
 int view_cond_init(struct ply_view *v, struct vsub *vs, struct ply_err *err);
 void view_cond_done(struct vsub *vs);
 /* Where what subs[@i] holds with condition @cond is: "mysql and (apache or php)". -ENOMEM without @err. */

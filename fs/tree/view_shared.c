@@ -8,7 +8,9 @@
  * are few files of some hundred KiB, so one lock and a short list do.
  *
  * What a hostile image can make this hold is bounded: MERGE_FILE_MAX for a part and for a
- * rendered file, RECORDS_MAX records, KEPT_MAX files, BYTES_MAX of them (and the last one).
+ * rendered file, MERGE_PARTS_MAX and MERGE_RECORDS_MAX for all parts of one, KEPT_MAX files, BYTES_MAX of them (and
+ * the last one). And what it can make this do: no two files share records, which is looked at once for each
+ * sub-image, so that all files together cost no more than the records that are there.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -20,9 +22,8 @@
 #include "merge/merge.h"
 #include "tree/view_impl.h"
 
-#define RECORDS_MAX (1u << 20)     /* of a file, all parts together */
-#define KEPT_MAX    1024u
-#define BYTES_MAX   ((size_t)8 << 20)
+#define KEPT_MAX  1024u
+#define BYTES_MAX ((size_t)8 << 20)
 
 struct kept {
 	uint64_t ino, size;
@@ -66,7 +67,7 @@ struct gathered {
 	struct view_record *v;
 	size_t n, cap;
 	struct buf *parts;         /* bytes of each member's part */
-	size_t nparts;
+	size_t nparts, bytes;
 };
 
 static void gathered_done(struct gathered *g)
@@ -77,14 +78,66 @@ static void gathered_done(struct gathered *g)
 	free(g->v);
 }
 
+struct span {
+	uint64_t first, row;
+	uint32_t count;
+};
+
+static int by_first(const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	if (x->first != y->first)
+		return x->first < y->first ? -1 : 1;
+	return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* Which rows of @vs have records of another row? What cannot be read is nobody's: nor can it be used. */
+static int find_bad_locked(struct vsub *vs, struct ply_err *err)
+{
+	uint64_t n = sub_limits(vs->sub)->shared, end = 0;
+	_cleanup_free_ struct span *spans = NULL;
+	_cleanup_free_ uint8_t *bad = NULL;
+	size_t k = 0;
+
+	if (vs->bad_shared)
+		return 0;
+	spans = calloc(n + 1, sizeof(*spans));
+	bad = calloc(n + 1, 1);
+	if (!spans || !bad)
+		return ply_fail_nomem(err);
+	for (uint64_t i = 0; i < n; i++) {
+		struct ply_shared s;
+
+		if (sub_shared(vs->sub, i, &s, NULL) == 0 && s.count)
+			spans[k++] = (struct span){ s.first, i, s.count };
+	}
+	qsort(spans, k, sizeof(*spans), by_first);
+	for (size_t i = 0; i < k; i++) {
+		bad[spans[i].row] = spans[i].first < end;
+		end = MAX(end, spans[i].first + spans[i].count);
+	}
+	vs->bad_shared = TAKE_PTR(bad);
+	return 0;
+}
+
+static int find_shared_locked(struct vsub *vs, uint64_t node, struct ply_shared *ret, struct ply_err *err)
+{
+	uint64_t row;
+	int r = find_bad_locked(vs, err);
+
+	if (r == 0)
+		r = sub_shared_find(vs->sub, node, &row, ret, err);
+	if (r == 0 && vs->bad_shared[row])
+		r = ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "two shared files with the same records");
+	return r;
+}
+
 static int read_part(struct ply_view *v, struct sub *sub, const struct ply_node *n, struct buf *out,
 		     struct ply_err *err)
 {
 	ssize_t got;
 
-	if (n->size > MERGE_FILE_MAX)
-		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "records of %llu bytes",
-				(unsigned long long)n->size);
 	if (buf_reserve(out, n->size + 1) < 0)
 		return ply_fail_nomem(err);
 	got = sub_read(sub, v->cache, n, 0, n->size, out->data, err);
@@ -96,7 +149,7 @@ static int read_part(struct ply_view *v, struct sub *sub, const struct ply_node 
 
 enum { SIZES = 0, BYTES = 1, ALL = 2 };    /* bits: with their bytes; also those that do not hold */
 
-/* The records of member @m. */
+/* The records of member @m. Called with view_shared.lock. */
 static int add_part(struct ply_view *v, const struct member *m, struct gathered *g, unsigned what,
 		    struct ply_err *err)
 {
@@ -111,7 +164,7 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 	if (r == 0 && !(n.flags & PLY_NODE_SHARED))
 		r = ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "a shared file is joined with another file");
 	if (r == 0)
-		r = sub_shared_find(sub, m->index, &s, err);
+		r = find_shared_locked(&v->subs[m->i], m->index, &s, err);
 	if (r < 0)
 		return r;
 	d = merge_driver_get(s.driver);
@@ -122,8 +175,11 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "the parts of a shared file are of different files");
 	g->driver = d;
 	memcpy(g->digest, s.digest, sizeof(s.digest));
-	if (s.count > RECORDS_MAX - g->n)
-		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of more than %u records", RECORDS_MAX);
+	if (s.count > MERGE_RECORDS_MAX - g->n || n.size > MERGE_FILE_MAX || n.size > MERGE_PARTS_MAX - g->bytes)
+		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD,
+				"a shared file of more than %u records, or with parts of more than %zu MiB",
+				MERGE_RECORDS_MAX, MERGE_PARTS_MAX >> 20);
+	g->bytes += n.size;
 	if (what & BYTES || d->size)
 		r = read_part(v, sub, &n, part, err);
 	for (uint32_t i = 0; r == 0 && i < s.count; i++) {
@@ -142,7 +198,8 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 			r = ply_fail_nomem(err);
 		else if (r > 0)
 			g->v[g->n++] = (struct view_record){
-				.ordinal = rec.ordinal, .len = rec.len, .flags = rec.flags,
+				.ordinal = rec.ordinal, .len = rec.len,
+				.flags = rec.flags | (s.whole ? (uint32_t)RECORD_WHOLE : 0),
 				.data = part->data ? part->data + off : NULL, .sub = m->i,
 				.condition = rec.condition };
 		off += rec.len;
@@ -196,6 +253,13 @@ static int make_pieces(const struct gathered *g, struct piece **ret, size_t *ret
 	return 0;
 }
 
+/* To a driver a file that is too large is no fault; here it is an image that cannot be. */
+static int too_large(int r, struct ply_err *err)
+{
+	return r == -EFBIG ? ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of more than %zu MiB",
+				      MERGE_FILE_MAX >> 20) : r;
+}
+
 static int work_out_size(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
 {
 	_cleanup_free_ struct piece *pieces = NULL;
@@ -208,10 +272,10 @@ static int work_out_size(struct ply_view *v, const struct vnode *vn, uint64_t *r
 	if (r == 0)
 		r = merge_size(g.driver, pieces, n, ret, err);
 	gathered_done(&g);
-	return r;
+	return too_large(r, err);
 }
 
-static int render(struct ply_view *v, const struct vnode *vn, struct buf *out, struct ply_err *err)
+static int render_bytes(struct ply_view *v, const struct vnode *vn, struct buf *out, struct ply_err *err)
 {
 	_cleanup_free_ struct piece *pieces = NULL;
 	struct gathered g = { 0 };
@@ -223,7 +287,7 @@ static int render(struct ply_view *v, const struct vnode *vn, struct buf *out, s
 	if (r == 0)
 		r = merge_render(g.driver, pieces, n, out, err);
 	gathered_done(&g);
-	return r;
+	return too_large(r, err);
 }
 
 /* --- what is kept -------------------------------------------------------------------- */
@@ -314,7 +378,7 @@ static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept
 		*ret = k;
 		return r;
 	}
-	r = render(v, vn, &out, err);
+	r = render_bytes(v, vn, &out, err);
 	if (r == 0 && out.len != k->size)
 		r = ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of another size than its records have");
 	if (r < 0) {
@@ -352,7 +416,9 @@ int view_render(struct ply_view *v, uint64_t ino, struct buf *out, struct ply_er
 
 	if (r < 0)
 		return r;
-	r = render(v, &vn, out, err);
+	pthread_mutex_lock(&v->shared->lock);
+	r = render_bytes(v, &vn, out, err);
+	pthread_mutex_unlock(&v->shared->lock);
 	vnode_done(&vn);
 	return r;
 }
@@ -366,7 +432,9 @@ static int each_record(struct ply_view *v, uint64_t ino, unsigned what, view_rec
 
 	if (r < 0)
 		return r;
+	pthread_mutex_lock(&v->shared->lock);
 	r = gather(v, &vn, what, &g, err);
+	pthread_mutex_unlock(&v->shared->lock);
 	for (size_t i = 0; r == 0 && i < g.n; i += g.v[i].copies)
 		r = fn(ctx, g.driver, &g.v[i], err);
 	gathered_done(&g);

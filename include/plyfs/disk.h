@@ -411,6 +411,7 @@ _Static_assert(sizeof(struct ply_disk_condition) == 8, "condition");
 #define PLY_COND_ROWS_MAX    65536u        /* of a segment */
 #define PLY_COND_LEN_MAX     1024u         /* of a condition */
 
+#define PLY_SHARED_MAX 65536u      /* rows of SHARED_FILES of a segment */
 struct ply_disk_shared {           /* 64 bytes; ascending by node */
 	le64 node;                 /* +0x00 reference, slot 0: its content are the records' bytes, one behind the other */
 	le16 driver;               /* +0x08 number of the merge driver, */

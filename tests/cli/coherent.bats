@@ -60,6 +60,9 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 		plyfs umount mnt
 	done
 	same "$machine" "$out/os,db,web,lang"
+	plyfs verify "$image" --deep
+	plyfs verify "$image" --against "$machine"
+	plyfs verify "$image" --against "$out/os,db" -s db
 }
 
 @test "any number of threads gives the same bytes" {

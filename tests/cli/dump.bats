@@ -14,6 +14,11 @@ setup_file() {
 	truncate -s 1M t/opt/app/sparse
 	printf x | dd of=t/opt/app/sparse bs=1 seek=500000 conv=notrunc status=none
 	ln -s hello t/etc/$'new\n"line'
+	# shared files, and what is there under a condition
+	printf '/bin/sh\n/opt/app/sh\n' >t/etc/shells
+	touch t/opt/app/sh
+	mkdir -p t/var/cache/apt
+	touch t/var/cache/apt/pkgcache.bin
 	setfattr -n user.note -v 12 t/etc/hello
 	touch -d @-5.5 t/etc/hello
 	SOURCE_DATE_EPOCH=1700000000 plyfs capture t i.plyfs -c app='/opt/app/**' >/dev/null
@@ -30,7 +35,7 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	plyfs dump "$image" >text
 	plyfs dump --json "$image" >json
 	for what in superblock segment section catalog-head sub segment-ref sub-image node entry \
-		extent block owner owner-pair xattr-set xattr component join-row join-member join-index page-sum \
+		extent block owner owner-pair xattr-set xattr component condition shared-file record join-row join-member join-index page-sum \
 		page-sum-group; do
 		n=$(grep -cE "^$what( [0-9]+)?:" text) || { echo "no $what"; false; }
 		[ "$(json "sum(s['what'] == '$what' for s in d['structures'])" <json)" = "$n" ]
@@ -72,6 +77,20 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	run -1 plyfs dump --node=99999 "$image"
 	[[ $output == *"no node 99999"* ]]
 	run -2 plyfs dump --node=x "$image"
+}
+
+@test "what depends on a selection" {
+	run -0 plyfs dump "$image" os --section=CONDITIONS,SHARED_FILES,RECORDS,COMPONENTS
+	[[ $output == *'condition 0: component=1 clause=any ends=condition'* ]]
+	[[ $output == *'component 1: '*'name="app"'* ]]
+	[[ $output == *'shared-file 0: node='*' driver=14 version=1 form=records first=0 count=1 digest='* ]]
+	[[ $output == *'record 0: ordinal=0 condition=0 length_bytes=8 flags=0'* ]]
+	[ "$(plyfs dump "$image" os --section=ENTRIES | grep -c 'condition=1 .*name="pkgcache.bin"')" = 1 ]
+	ino=$(plyfs ls --json "$image" /etc/shells | json 'd["entries"][0]["ino"]')
+	run -0 plyfs dump --node="$ino" "$image"
+	[[ $output == *'shared-file 0: '*'record 0: '* ]]
+	[ "$(plyfs info --json "$image" | json '[(s["shared_files"], s["records"]) for s in d["sub_images"]]')" = \
+		"[(1, 1), (1, 1)]" ]
 }
 
 @test "--section: unknown names are told with those that there are" {

@@ -171,3 +171,12 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	n=$(grep -c ': metadata page .* is damaged$' <<<"$stderr")
 	((n >= 63 && n <= 65 && n + ${#lines[@]} == 300))
 }
+
+@test "owners that the selection lacks are root's" {
+	"$PLYFS_BUILD/tests/damage/damage" --write=odd     # its user 1 comes with web
+	run -0 plyfs ls -l odd
+	[[ $output == *"1 daemon "*" fifo"* ]]
+	run -0 plyfs ls -l -s os odd
+	[[ $output == *"1 root "*" fifo"* && $output != *daemon* ]]
+	[ "$(plyfs ls --json -s os odd /fifo | json '[(e["uid"], e["user"]) for e in d["entries"]]')" = "[(0, 'root')]" ]
+}

@@ -13,7 +13,7 @@
 enum mode { FLIP, CUT, REPAIRED, MODES };
 extern const char *const mode_names[MODES];
 
-#define STEPS     18u              /* verbs with their options, layout, mount */
+#define STEPS     20u              /* verbs with their options, layout, mount */
 #define CODES     6u               /* exit codes 0 to 4, and others */
 #define TOLD_MAX  20u              /* failures that are printed, of each kind of damage */
 #define IMAGE_MAX 32768u

@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "codec/codec.h"
 #include "image/image_write.h"
+#include "merge/cond.h"
 #include "sub/sub_write.h"
 
 #define LARGE       (2u * PLY_BLOCK_SIZE + 5000u)
@@ -27,6 +28,58 @@
 	} while (0)
 
 static struct ply_err err;
+
+/* --- what depends on a selection ------------------------------------------------------------- */
+
+enum { OS, WEB };
+static struct conds *conds;
+static uint32_t with_web, without_web;
+
+static uint16_t user_of(void *ctx, uint32_t uid)
+{
+	(void)ctx;
+	return uid ? WEB : OS;
+}
+
+static uint16_t group_of(void *ctx, uint32_t gid)
+{
+	(void)ctx;
+	(void)gid;
+	return OS;
+}
+
+/* /etc/group of @self: "root:x:0:" [ daemon , web ] "\n" [ web:x:3: "\n" ] */
+static const struct record {
+	uint16_t in;
+	uint32_t flags;
+	const char *text;
+} group[] = {
+	{ OS, 0, "root:x:0:" }, { OS, PLY_RECORD_ITEM, "sys" }, { WEB, PLY_RECORD_ITEM, "web" }, { OS, 0, "\n" },
+	{ WEB, 0, "web:x:3:\n" }, { OS, 0, "less:x:4:\n" },
+};
+#define LESS 5                     /* without web */
+
+static void part(struct subw *w, uint16_t self, uint64_t index)
+{
+	static const char all[] = "root:x:0:sys,web\nweb:x:3:\n";
+	struct subw_record rows[ARRAY_SIZE(group)];
+	uint8_t digest[32];
+	char text[64] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(group); i++) {
+		if (group[i].in != self)
+			continue;
+		rows[n++] = (struct subw_record){ (uint32_t)i, i == LESS ? without_web : self ? with_web : 0,
+						  (uint32_t)strlen(group[i].text), group[i].flags };
+		strcat(text, group[i].text);
+	}
+	OK(sha256_once(all, strlen(all), digest));
+	OK(subw_file_whole(w, index, text, strlen(text), NULL, &err));
+	OK(subw_shared(w, index, 3, 1, false, digest, rows, n));
+}
+
+/* --- nodes ----------------------------------------------------------------------------------- */
 
 /* Runs of @run equal bytes; 1 is as good as random. */
 static void fill(uint8_t *p, size_t len, uint64_t from, size_t run, uint64_t seed)
@@ -72,10 +125,13 @@ static void whole(struct subw *w, uint64_t index, size_t len, size_t run, uint64
 	free(p);
 }
 
-static struct subw *begin(struct imagew *iw, struct pool *pool, const char *name)
+static struct subw *begin(struct imagew *iw, struct pool *pool, uint16_t self)
 {
-	struct subw_options o = { .name = name, .level = 3, .pool = pool, .nworkers = 1,
-				  .max_inflight = 2, .content_uuid = true };
+	static const struct subw_owner_facts facts = { .user = user_of, .group = group_of };
+	static const char *const names[] = { "os", "web" };
+	struct subw_options o = { .name = names[self], .level = 3, .pool = pool, .nworkers = 1, .max_inflight = 2,
+				  .content_uuid = true, .conds = conds, .names = names, .self = self,
+				  .owners = &facts };
 	struct subw *w;
 
 	OK(out_align(imagew_out(iw), PLY_ALIGN, &err));
@@ -85,7 +141,7 @@ static struct subw *begin(struct imagew *iw, struct pool *pool, const char *name
 
 /* The nodes of one sub-image that have a part in the other. */
 struct common {
-	uint64_t etc, usr, shared;
+	uint64_t etc, usr, shared, group;
 };
 
 static void end(struct imagew *iw, struct subw *w, const struct imagew_sub *sub, uint32_t wanted)
@@ -104,11 +160,12 @@ static struct common os(struct imagew *iw, struct pool *pool)
 	static const uint8_t acl[] = { 2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 4, 0, 1, 0, 0, 0,
 				       4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 5, 0, 255, 255, 255, 255,
 				       32, 0, 5, 0, 255, 255, 255, 255 };
-	static const struct subw_xattr acls[] = { { "system.posix_acl_access", acl, sizeof(acl) } };
-	static const struct subw_xattr notes[] = { { "trusted.b", "2", 1 }, { "trusted.a", "", 0 } };
+	static const struct subw_xattr acls[] = { { "system.posix_acl_access", acl, sizeof(acl), 0 } };
+	const struct subw_xattr notes[] = { { "trusted.b", "2", 1, with_web }, { "trusted.b", "3", 1, 0 },
+					    { "trusted.a", "", 0, 0 } };
 	static const char *const provides[] = { "base", "libc" };
-	struct subw *w = begin(iw, pool, "os");
-	uint64_t root, dev, fifo, large, lnk, sock, hosts, lib, raw;
+	struct subw *w = begin(iw, pool, OS);
+	uint64_t root, dev, fifo, large, lnk, sock, tool, hosts, lib, raw;
 	struct common c;
 
 	root = node(w, S_IFDIR | 0755, 0, 0);
@@ -122,7 +179,9 @@ static struct common os(struct imagew *iw, struct pool *pool)
 	lnk = node(w, S_IFLNK | 0777, 0, 0);
 	c.shared = node(w, S_IFREG | 04755, 0, 0);
 	sock = node(w, S_IFSOCK | 0755, 0, 0);
+	tool = node(w, S_IFLNK | 0777, 0, 0);
 	c.usr = node(w, S_IFDIR | 0755, 0, 0);
+	c.group = node(w, S_IFREG | 0644, 0, 0);
 	hosts = node(w, S_IFREG | 0644, 0, 0);
 	lib = node(w, S_IFDIR | 0750, 0, 0);
 	raw = node(w, S_IFREG | 0444, 0, 0);
@@ -134,8 +193,10 @@ static struct common os(struct imagew *iw, struct pool *pool)
 	entry(w, "link", lnk);
 	entry(w, "shared", c.shared);
 	entry(w, "sock", sock);
+	OK(subw_entry_if(w, "tool", 4, tool, without_web));
 	entry(w, "usr", c.usr);
 	OK(subw_dir(w, c.etc));
+	entry(w, "group", c.group);
 	entry(w, "hosts", hosts);
 	OK(subw_dir(w, c.usr));
 	entry(w, "again", c.shared);
@@ -143,6 +204,7 @@ static struct common os(struct imagew *iw, struct pool *pool)
 	OK(subw_dir(w, lib));
 	entry(w, "raw", raw);
 	OK(subw_symlink(w, lnk, "/etc/hosts", 10));
+	OK(subw_symlink(w, tool, "os", 2));
 	OK(subw_mark(w, hosts, PLY_MARK_SET));
 	OK(subw_mark(w, raw, PLY_MARK_DROP));
 
@@ -151,6 +213,7 @@ static struct common os(struct imagew *iw, struct pool *pool)
 	data(w, 2 * PLY_BLOCK_SIZE, LARGE - 2 * PLY_BLOCK_SIZE);
 	OK(subw_file_end(w, &err));
 	whole(w, c.shared, SHARED, 4096, 2);
+	part(w, OS, c.group);
 	OK(subw_file_whole(w, hosts, "127.0.0.1 x\n", 12, NULL, &err));
 	whole(w, raw, 90, 1, 3);
 	end(iw, w, &(struct imagew_sub){ .name = "os", .arch = "amd64", .distro = "debian-12", .summary = "base",
@@ -164,27 +227,33 @@ static struct common os(struct imagew *iw, struct pool *pool)
 static struct common web(struct imagew *iw, struct pool *pool)
 {
 	static const char *const requires[] = { "os" };
-	struct subw *w = begin(iw, pool, "web");
-	uint64_t root, conf, dir, page;
+	struct subw *w = begin(iw, pool, WEB);
+	uint64_t root, tool, conf, dir, page;
 	struct common c;
 
 	root = node(w, S_IFDIR | 0755, PLY_NODE_IMPLIED, 0);
 	c.etc = node(w, S_IFDIR | 0755, 0, 0);
+	tool = node(w, S_IFLNK | 0777, 0, 0);
 	c.usr = node(w, S_IFDIR | 0755, PLY_NODE_IMPLIED, 0);
+	c.group = node(w, S_IFREG | 0644, 0, 0);
 	conf = node(w, S_IFREG | 0644, 0, 0);
 	c.shared = node(w, S_IFREG | 04755, 0, 0);
 	dir = node(w, S_IFDIR | 0755, 0, 0);
 	page = node(w, S_IFREG | 0644, 0, 1);
 	OK(subw_dir(w, root));
 	entry(w, "etc", c.etc);
+	entry(w, "tool", tool);
 	entry(w, "usr", c.usr);
 	OK(subw_dir(w, c.etc));
+	entry(w, "group", c.group);
 	entry(w, "web", conf);
 	OK(subw_dir(w, c.usr));
 	entry(w, "shared2", c.shared);
 	entry(w, "web", dir);
 	OK(subw_dir(w, dir));
 	entry(w, "page", page);
+	OK(subw_symlink(w, tool, "web", 3));
+	part(w, WEB, c.group);
 	OK(subw_file_whole(w, conf, "", 0, NULL, &err));
 	whole(w, c.shared, SHARED, 4096, 2);
 	whole(w, page, 200, 1, 4);
@@ -195,6 +264,7 @@ static struct common web(struct imagew *iw, struct pool *pool)
 
 void machine_image(const char *path)
 {
+	const uint16_t w = WEB;
 	struct common a, b;
 	uint64_t row, first;
 	uint8_t digests[64], shared[SHARED];
@@ -204,6 +274,9 @@ void machine_image(const char *path)
 	fill(shared, sizeof(shared), 0, 4096, 2);
 	OK(sha256_once(shared, sizeof(shared), digests));
 	memcpy(digests + 32, digests, 32);
+	conds = conds_new();
+	OK(conds_any(conds, &w, 1, &with_web));
+	OK(conds_none(conds, &w, 1, &without_web));
 	OK(pool_new(1, 4, &pool));
 	OK(imagew_new(path, true, &iw, &err));
 	a = os(iw, pool);
@@ -216,8 +289,13 @@ void machine_image(const char *path)
 	OK(imagew_join_children(iw, row, first, 2));
 	OK(imagew_join(iw, PLY_J_LINKS, (uint64_t[]){ PLY_INO(0, a.shared), PLY_INO(1, b.shared) }, digests, 2,
 		       NULL, &err));
+	OK(sha256_once("root:x:0:sys,web\nweb:x:3:\n", 26, digests));
+	memcpy(digests + 32, digests, 32);
+	OK(imagew_join(iw, PLY_J_FILE, (uint64_t[]){ PLY_INO(0, a.group), PLY_INO(1, b.group) }, digests, 2, NULL,
+		       &err));
 	OK(imagew_publish(iw, &(struct imagew_options){ .time_sec = 1, .content_uuid = true, .message = "small",
 							.tool = "test" }, &err));
 	imagew_free(iw);
 	pool_free(pool);
+	conds_free(conds);
 }

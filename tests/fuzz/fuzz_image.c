@@ -2,7 +2,8 @@
 /*
  * Fuzz target: an image of any bytes is opened, and walked and read whole as the mount does: listing
  * by cookies, lookups, attributes, xattrs, links, contents and holes, within limits. First byte:
- * bit 0 makes checksums right first, bit 1 selects only the first sub-image.
+ * bit 0 makes checksums right first, bit 1 selects only the first sub-image; bits 2 to 7, where one of them is
+ * set and bit 1 is not, select those of the first six.
  */
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "io/io.h"
 #include "plyfs/view.h"
 #include "repair.h"
+#include "tree/view_internal.h"
 
 #define ENTRIES_MAX 1000
 #define READ_MAX    (64u << 10)
@@ -67,6 +69,36 @@ static void see_directory(struct visit *v, uint64_t ino)
 	ply_view_lookup(v->view, ino, "not-there", 9, &found, &err);
 }
 
+static int see_record(void *ctx, const struct merge_driver *driver, const struct view_record *r, struct ply_err *e)
+{
+	struct visit *v = ctx;
+
+	(void)driver;
+	(void)e;
+	touch(r->data, r->len);
+	if (r->sub >= ply_view_nsubs(v->view))
+		abort();
+	return ++v->listed > 200;
+}
+
+/* A shared file: what is rendered has the size that was told, and its first bytes are those that are read. */
+static void see_shared(struct visit *v, uint64_t ino, uint64_t size)
+{
+	struct buf all = { 0 };
+	ssize_t got;
+
+	v->listed = 0;
+	view_records(v->view, ino, see_record, v, &err);
+	if (view_render(v->view, ino, &all, &err) == 0) {
+		if (all.len != size)
+			abort();
+		got = ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
+		if (got != (ssize_t)(size < READ_MAX ? size : READ_MAX) || (got && memcmp(bytes, all.data, (size_t)got)))
+			abort();
+	}
+	buf_done(&all);
+}
+
 static int see(void *ctx, const struct ply_walk_entry *e)
 {
 	struct visit *v = ctx;
@@ -74,6 +106,7 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 	uint32_t origin[4];
 	const void *value;
 	const char *target;
+	struct view_file file;
 	struct ply_attr attr;
 	size_t len;
 
@@ -92,6 +125,8 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 		see_directory(v, ino);
 	if (S_ISLNK(e->attr.mode) && ply_view_readlink(v->view, ino, &target, &len, &err) == 0)
 		touch(target, len);
+	if (view_file(v->view, ino, &file, &err) == 0 && file.node.flags & PLY_NODE_SHARED)
+		see_shared(v, ino, e->attr.size);
 	if (S_ISREG(e->attr.mode)) {
 		if (v->read < READ_ALL) {
 			ssize_t got = ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
@@ -106,17 +141,21 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 	return 0;
 }
 
-static void see_image(struct ply_image *image, int only_first)
+static void see_image(struct ply_image *image, unsigned how)
 {
+	const char *names[6];
+	size_t nnames = 0;
 	struct visit v = { 0 };
 	struct ply_view_stat st;
 	struct ply_attr attr;
-	const char *first = ply_image_nsubs(image) ? ply_image_sub_info(image, 0)->name : "os";
 	uint64_t ino;
 
+	for (uint32_t i = 0; i < ply_image_nsubs(image) && i < 6; i++)
+		if (how & 2 ? !i : how >> (i + 2) & 1)
+			names[nnames++] = ply_image_sub_info(image, i)->name;
 	if (ply_view_open(image, (const char *[]){ "nothing" }, 1, 1 << 20, &v.view, &err) == 0)
 		v.view = ply_view_close(v.view);
-	if (ply_view_open(image, &first, only_first ? 1 : 0, 1 << 20, &v.view, &err) < 0)
+	if (ply_view_open(image, names, nnames, 1 << 20, &v.view, &err) < 0)
 		return;
 	ply_view_stat(v.view, &st);
 	ply_view_walk(v.view, 1, see, &v, &err);
@@ -127,7 +166,8 @@ static void see_image(struct ply_image *image, int only_first)
 	for (uint64_t n = 0; n < 4; n++) {
 		ply_view_attr(v.view, n << 48 | 2, &attr, &err);
 		ply_view_attr(v.view, n << 48 | 0xffffffffffff, &attr, &err);
-		ply_view_readdir(v.view, n << 48 | 1, n << 48 | 7, see_dirent, &v, &err);
+		v.cookie = n << 48 | 7;
+		ply_view_readdir(v.view, n << 48 | 1, v.cookie, see_dirent, &v, &err);
 	}
 	ply_view_close(v.view);
 }
@@ -147,7 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[0] & 1)
 		repair_image(copy, size - 1);
 	if (io_open_memory(copy, size - 1, &io, &err) == 0 && ply_image_open_io(io, 0, &image, &err) == 0)
-		see_image(image, data[0] & 2);
+		see_image(image, data[0]);
 	ply_image_close(image);
 	free(copy);
 	return 0;

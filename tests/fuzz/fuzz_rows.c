@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Fuzz target: one row of each kind against limits of any size, and its text. What is accepted must
- * lie within the limits, and is written back the same. First byte: the kind; 12 bytes: bits
+ * lie within the limits, and is written back the same. First byte: the kind; 15 bytes: bits
  * of each limit; then the row.
  */
 #include <sys/stat.h>
@@ -65,7 +65,7 @@ static void see_entry(struct input *in, const struct sub_limits *lim)
 		return;
 	entry_encode(&e, &again);
 	same(&d, &again, sizeof(d));
-	need(e.name_off <= lim->names && e.name_len <= lim->names - e.name_off);
+	need(e.name_off <= lim->names && e.name_len <= lim->names - e.name_off && e.condition <= lim->conditions);
 }
 
 static void see_extent(struct input *in, const struct sub_limits *lim)
@@ -106,7 +106,46 @@ static void see_owner(struct input *in, const struct sub_limits *lim)
 	row(in, &d, sizeof(d));
 	if (owner_decode(&d, lim, &o, &err) < 0)
 		return;
-	need(o.name_off <= lim->heap && o.name_len <= lim->heap - o.name_off);
+	need(o.name_off <= lim->heap && o.name_len <= lim->heap - o.name_off && o.condition <= lim->conditions);
+}
+
+static void see_condition(struct input *in, const struct sub_limits *lim)
+{
+	struct ply_disk_condition d;
+	struct ply_condition c;
+
+	row(in, &d, sizeof(d));
+	if (condition_decode(&d, lim, &c, &err) < 0)
+		return;
+	need(c.component && c.component < lim->components && (c.ends_clause || !c.ends));
+	condition_to_text(&text, 0, &c);
+}
+
+static void see_shared(struct input *in, const struct sub_limits *lim)
+{
+	struct ply_disk_shared d, again;
+	struct ply_shared s;
+
+	row(in, &d, sizeof(d));
+	if (shared_decode(&d, lim, &s, &err) < 0)
+		return;
+	shared_encode(&s, &again);
+	same(&d, &again, sizeof(d));
+	need(s.node > PLY_ROOT_INDEX && s.node < lim->nodes && s.first <= lim->records &&
+	     s.count <= lim->records - s.first);
+	shared_to_text(&text, 0, &s);
+}
+
+static void see_record(struct input *in, const struct sub_limits *lim)
+{
+	struct ply_disk_record d;
+	struct ply_record r;
+
+	row(in, &d, sizeof(d));
+	if (record_decode(&d, lim, &r, &err) < 0)
+		return;
+	need(r.condition <= lim->conditions);
+	record_to_text(&text, 0, &r);
 }
 
 static void see_name(struct input *in, int internal)
@@ -163,7 +202,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned kind = (unsigned)input_number(&in, 1);
 	struct sub_limits lim;
 	uint64_t *l[] = { &lim.nodes, &lim.entries, &lim.names, &lim.heap, &lim.extents, &lim.xattr_sets,
-			  &lim.xattrs, &lim.owners, &lim.owner_pairs, &lim.blocks, &lim.data, &lim.components };
+			  &lim.xattrs, &lim.owners, &lim.owner_pairs, &lim.blocks, &lim.data, &lim.components, &lim.conditions,
+			  &lim.shared, &lim.records };
 	struct buf out = { 0 };
 
 	for (size_t i = 0; i < sizeof(l) / sizeof(l[0]); i++) {
@@ -172,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		*l[i] = (1ULL << (bits & 63)) - (bits >> 6 & 1);
 	}
 	text = (struct text){ .out = &out, .json = kind & 0x80 };
-	switch (kind % 7) {
+	switch ((kind & 0x3f) % 10) {
 	case 0: see_node(&in, &lim); break;
 	case 1: see_entry(&in, &lim); break;
 	case 2: see_extent(&in, &lim); break;
@@ -180,6 +220,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 4: see_owner(&in, &lim); break;
 	case 5: see_name(&in, kind & 0x40); break;
 	case 6: see_texts(&in); break;
+	case 7: see_condition(&in, &lim); break;
+	case 8: see_shared(&in, &lim); break;
+	case 9: see_record(&in, &lim); break;
 	}
 	buf_done(&out);
 	return 0;

@@ -90,6 +90,35 @@ static void see_node(struct sub *s, struct cache *cache, uint64_t index)
 		abort();
 }
 
+static void see_records(struct sub *s)
+{
+	const struct sub_limits *lim = sub_limits(s);
+	struct ply_condition c;
+	struct ply_shared f;
+	struct ply_record r;
+	const char *name;
+	uint32_t len;
+	uint64_t at;
+
+	for (uint64_t i = 0; i < some(lim->components + 1); i++)
+		if (sub_component(s, (uint32_t)i, &name, &len, &err) == 0)
+			touch(name, len);
+	for (uint64_t i = 0; i < some(lim->conditions + 2); i++)
+		for (uint32_t k = 0; sub_condition(s, (uint32_t)i, k, &c, &err) == 0 && !c.ends; k++)
+			if (k > PLY_COND_LEN_MAX || !c.component || c.component >= lim->components)
+				abort();
+	for (uint64_t i = 0; i < some(lim->shared + 1); i++)
+		if (sub_shared(s, i, &f, &err) == 0 &&
+		    (f.first > lim->records || f.count > lim->records - f.first))
+			abort();
+	for (uint64_t i = 0; i < some(lim->records + 1); i++)
+		if (sub_record(s, i, &r, &err) == 0 && r.condition > lim->conditions)
+			abort();
+	for (uint64_t i = 0; i < some(lim->nodes); i++)
+		if (sub_shared_find(s, i, &at, &f, &err) == 0 && f.node != i)
+			abort();
+}
+
 static void see(struct sub *s, struct cache *cache)
 {
 	static uint8_t block[PLY_BLOCK_SIZE];
@@ -118,6 +147,7 @@ static void see(struct sub *s, struct cache *cache)
 		if (sub_mark(s, i, &mark, &err) == 0 && (!mark.index || mark.index >= lim->nodes))
 			abort();
 	sub_mark(s, sub_mark_count(s), &mark, &err);
+	see_records(s);
 	if (sub_heap(s, lim->heap / 2, lim->heap - lim->heap / 2, &p, &err) == 0)
 		touch(p, lim->heap - lim->heap / 2);
 	sub_readahead(s, 0, lim->blocks);

@@ -69,17 +69,18 @@ static void disassemble(const uint8_t *seg, const struct segment *s, const uint3
 /* A row of each table that the target knows, with limits of 2^16. */
 static void add_rows(const uint8_t *seg, const struct segment *s, unsigned at)
 {
-	static const uint32_t types[] = { PLY_S_NODES, PLY_S_ENTRIES, PLY_S_EXTENTS, PLY_S_BLOCKS, PLY_S_OWNERS };
+	static const uint32_t types[] = { PLY_S_NODES, PLY_S_ENTRIES, PLY_S_EXTENTS, PLY_S_BLOCKS, PLY_S_OWNERS, 0, 0,
+					  PLY_S_CONDITIONS, PLY_S_SHARED_FILES, PLY_S_RECORDS };
 
 	for (unsigned k = 0; k < sizeof(types) / sizeof(types[0]); k++) {
-		const struct section *c = segment_section(s, types[k]);
+		const struct section *c = types[k] ? segment_section(s, types[k]) : NULL;
 		size_t size = section_element_size(types[k]);
 
 		for (unsigned i = k == 0; c && i < c->count && i < 12; i++) {
 			struct buf b = { 0 };
 
 			add_number(&b, k, 1);
-			for (int l = 0; l < 12; l++)
+			for (int l = 0; l < 15; l++)
 				add_number(&b, 20, 1);
 			if (k == 0)
 				add_number(&b, i, 6);

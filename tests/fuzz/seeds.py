@@ -88,11 +88,14 @@ def tree_parts(root):
     write(f"{root}/opt/db/bin/dbd", "dbd" * 200)
     os.link(f"{root}/opt/web/bin/webd", f"{root}/opt/db/bin/shared")
     write(f"{root}/usr/lib/common", "common")
+    write(f"{root}/etc/shells", "# shells\n/bin/sh\n/opt/web/bin/webd\n/opt/db/bin/dbd\n/opt/db/bin/shared\n")
+    write(f"{root}/var/cache/apt/pkgcache.bin", "with all components only")
     os.symlink("../lib/common", f"{root}/usr/lib/l")
 
 
 def tree_packages(root):
-    """A machine: packages with alternatives, marks of what a new machine makes anew."""
+    """A machine: packages with alternatives, marks of what a new machine makes anew; users and groups of packages,
+    so that shared files and owners depend on the selection."""
     def package(name, *more, files=()):
         write(f"{root}/var/lib/dpkg/info/{name}.list", "/.\n" + "".join(f"/{f}\n" for f in files))
         for f in files:
@@ -106,6 +109,18 @@ def tree_packages(root):
           package("db", "Depends: lib", files=["opt/dbd"]) +
           package("lib", files=["opt/lib.so"]) +
           package("awk", "Provides: mawk", files=["opt/awk"]))
+    write(f"{root}/var/lib/dpkg/info/web.postinst", "#!/bin/sh\nadduser --system --group web\n")
+    write(f"{root}/var/lib/dpkg/info/db.postinst", "#!/bin/sh\nadduser --system --group db\nadduser web db\n")
+    write(f"{root}/etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:101:101::/:/bin/false\ndb:x:102:102::/:/bin/false\n")
+    write(f"{root}/etc/group", "root:x:0:\nssl:x:7:web,db\nweb:x:101:\ndb:x:102:web\n")
+    write(f"{root}/var/lib/dpkg/alternatives/daemon", "auto\n/usr/bin/daemon\n\n/opt/dbd\n20\n/opt/webd\n10\n\n")
+    os.makedirs(f"{root}/etc/alternatives")
+    os.makedirs(f"{root}/usr/bin")
+    os.symlink("/etc/alternatives/daemon", f"{root}/usr/bin/daemon")
+    os.symlink("/opt/dbd", f"{root}/etc/alternatives/daemon")
+    for name, uid, gid in (("webd", 101, 102), ("dbd", 102, 101)):
+        attempt(os.chown, f"{root}/opt/{name}", uid, gid)
+        attempt(os.chmod, f"{root}/opt/{name}", 0o6755)
     write(f"{root}/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
     write(f"{root}/etc/hostname", "seeds\n")
     write(f"{root}/var/log/syslog", "log\n")
@@ -152,6 +167,9 @@ def images(build, out, work):
         for t in IMAGE_TARGETS:
             put(out, t, name, b"\1", data)
         put(out, "image", f"{name}-first", b"\3", data)
+        if options:
+            put(out, "image", f"{name}-second", b"\x09", data)
+            put(out, "image", f"{name}-third", b"\x11", data)
         put(out, "dump", f"{name}-json", b"\3", data)
         put(out, "dump", f"{name}-node", b"\5", data)
 
@@ -272,9 +290,9 @@ def texts(out):
     for n in range(0, len(rules), 12):
         put(out, "manifest", f"table-{n}", b"\1version: 1\nrules:\n", "\n".join(rules[n:n + 6]), b"\n")
     put(out, "manifest", "identity", b"\1version: 1\nidentity:", lines.split("\nidentity:")[-1][:1500], b"\n")
-    put(out, "rows", "name", b"\5", b"\x14" * 12, b"etc")
-    put(out, "rows", "texts", b"\6", b"\x14" * 12, b"strings of it\0", bytes(range(256)) * 3)
-    put(out, "rows", "texts-json", b"\x86", b"\x14" * 12, b"strings of it\0", bytes(700))
+    put(out, "rows", "name", b"\5", b"\x14" * 15, b"etc")
+    put(out, "rows", "texts", b"\6", b"\x14" * 15, b"strings of it\0", bytes(range(256)) * 3)
+    put(out, "rows", "texts-json", b"\x86", b"\x14" * 15, b"strings of it\0", bytes(700))
 
 
 def main():

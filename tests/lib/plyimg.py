@@ -41,7 +41,8 @@ NONE, INLINE, RUN, EXTENTS = range(4)
 S_IFIFO, S_IFCHR, S_IFDIR, S_IFBLK, S_IFREG, S_IFLNK, S_IFSOCK = (
     0o010000, 0o020000, 0o040000, 0o060000, 0o100000, 0o120000, 0o140000)
 SECTION = dict(NODES=1, ENTRIES=2, NAMES=3, HEAP=4, EXTENTS=5, XATTR_SETS=6, XATTRS=7, OWNERS=8, OWNER_PAIRS=9,
-               BLOCKS=10, BLOCK_DIGESTS=11, DATA=12, PAGE_SUMS=13, COMPONENTS=14, MARKS=39, JOIN_ROWS=64,
+               BLOCKS=10, BLOCK_DIGESTS=11, DATA=12, PAGE_SUMS=13, COMPONENTS=14, CONDITIONS=32, SHARED_FILES=33,
+               RECORDS=34, MARKS=39, JOIN_ROWS=64,
                JOIN_MEMBERS=65, JOIN_INDEX=66, CATALOG_HEAD=96, SUBS=97, SEGMENTS=98, RELATIONS=99, STRINGS=100,
                MOUNTS=103, BLOBS=104)
 
@@ -129,6 +130,9 @@ Owner = Kind("name:8 id:4 component:2 kind:1 zero:1 condition:4 zero2:4")
 OwnerPair = Kind("user:4 group:4")
 Component = Kind("name:8 uuid:16x zero:8")
 Mark = Kind("ref:8 mark:4 zero:4")
+Condition = Kind("component:2 flags:2 zero:4")
+SharedFile = Kind("node:8 driver:2 version:2 flags:4 first:8 count:4 zero:4 digest:32x")
+Record = Kind("ordinal:4 condition:4 len:4 flags:4")
 Digest = Kind("digest:32x")
 JoinRow = Kind("first_member:8 nmembers:4 kind:1 zero:3x first_child:8 nchildren:8")
 JoinMember = Kind("ref:8 digest:32x")
@@ -145,6 +149,7 @@ Blob = Kind("name:8 bytes:8 sub:4 zero:4 zero2:8")
 assert (Super.size, Head.size, SectionRow.size, Node.size, Entry.size) == (4088, 128, 64, 64, 24)
 assert (Xattr.size, Owner.size, Component.size, JoinRow.size, CatalogHead.size, SubRow.size, SegmentRow.size,
         Relation.size, Mount.size, Blob.size) == (24, 24, 32, 32, 152, 96, 64, 24, 32, 32)
+assert (Condition.size, SharedFile.size, Record.size) == (8, 64, 16)
 
 
 # --- segments --------------------------------------------------------------------------------------
@@ -234,12 +239,18 @@ def table(name, rows, paged=True):
 # --- trees ------------------------------------------------------------------------------------------
 
 class Inode:
-    """What all kinds have. The same object under two names is a hard link."""
+    """What all kinds have. The same object under two names is a hard link.
+
+    What depends on the selection: a condition is a list of clauses ("any" or "none", component, ...), none of them: always.
+    @when is that of its names; a value in @xattrs may be a list of (value, condition); @user_of and
+    @group_of name the component that brings its user or group."""
     type = 0
 
-    def __init__(self, mode=0o644, uid=0, gid=0, mtime=(1700000000, 0), xattrs=None, user=b"", group=b"", mark=0):
+    def __init__(self, mode=0o644, uid=0, gid=0, mtime=(1700000000, 0), xattrs=None, user=b"", group=b"", mark=0,
+                 when=(), user_of=None, group_of=None):
         self.mode, self.uid, self.gid, self.user, self.group = mode, uid, gid, user, group
         self.mtime, self.xattrs, self.mark = mtime, dict(xattrs or {}), mark
+        self.when, self.user_of, self.group_of = when, user_of, group_of
         self.index = 0
 
 
@@ -272,6 +283,15 @@ class File(Inode):
         return bytes(out)
 
 
+class Shared(File):
+    """One sub-image's part of a shared file: records of (ordinal, bytes, condition, item). @whole: the captured file."""
+
+    def __init__(self, whole, records, driver=14, version=1, flags=0, **more):
+        super().__init__(b"".join(r[1] for r in records), **more)
+        self.whole, self.records = whole, [tuple(r) + ((), 0)[len(r) - 2:] for r in records]
+        self.driver, self.version, self.flags = driver, version, flags
+
+
 class Symlink(Inode):
     type = S_IFLNK
 
@@ -300,10 +320,12 @@ class Sub(Segment):
         self.names, self.heap, self.data = bytearray(), bytearray(), bytearray()
         self.xattr_sets, self.xattrs = [XattrSet()], []
         self.owners, self.owner_pairs = [], []
-        self.blocks, self.digests, self.components, self.marks = [], [], [Component()], []
+        self.blocks, self.digests, self.components, self.marks = [], [], [], []
+        self.conditions, self.shared, self.records = [], [], []
         self.paths = {}               # path -> node index
-        self._strings, self._sets, self._owners, self._pairs = {}, {}, {}, {}
+        self._strings, self._sets, self._owners, self._pairs, self._slots, self._conditions = {}, {}, {}, {}, {}, {}
         self._pack = bytearray()
+        self.slot(name)
         self._fill()
 
     # strings and small tables
@@ -328,13 +350,33 @@ class Sub(Segment):
         self.heap += data
         return off
 
-    def owner_pair(self, uid, gid, user=b"", group=b""):
+    def slot(self, name):
+        if name not in self._slots:
+            self._slots[name] = len(self.components)
+            self.components.append(Component(name=self.string(name.encode())))
+        return self._slots[name]
+
+    def condition(self, clauses):
+        """The number of a condition; 0: always."""
+        key = tuple(tuple(c) for c in clauses)
+        if key and key not in self._conditions:
+            self._conditions[key] = len(self.conditions) + 1
+            for kind, *names in key:
+                for name in names:
+                    self.conditions.append(Condition(component=self.slot(name), flags=int(kind == "none")))
+                self.conditions[-1].flags |= 2
+            self.conditions[-1].flags |= 4
+        return self._conditions.get(key, 0)
+
+    def owner_pair(self, uid, gid, user=b"", group=b"", user_of=None, group_of=None):
         rows = []
-        for ident, kind, name in ((uid, 1, user), (gid, 2, group)):
+        for ident, kind, name, of in ((uid, 1, user, user_of), (gid, 2, group, group_of)):
             key = (kind, ident, name)
             if key not in self._owners:
                 self._owners[key] = len(self.owners)
                 self.owners.append(Owner(name=self.string(name), id=ident, kind=kind))
+                if of:
+                    self.owners[-1].set(component=self.slot(of), condition=self.condition([("any", of)]))
             rows.append(self._owners[key])
         pair = tuple(rows)
         if pair not in self._pairs:
@@ -343,14 +385,16 @@ class Sub(Segment):
         return self._pairs[pair]
 
     def xattr_set(self, xattrs):
-        key = tuple(sorted(xattrs.items()))
+        key = tuple((name, value, when) for name, of in sorted(xattrs.items())
+                    for value, when in ([(of, ())] if isinstance(of, bytes) else [(v, tuple(w)) for v, w in of]))
         if not key:
             return 0
         if key not in self._sets:
             self._sets[key] = len(self.xattr_sets)
             self.xattr_sets.append(XattrSet(first=len(self.xattrs), count=len(key)))
-            for name, value in key:
-                self.xattrs.append(Xattr(name=self.string(name), value=self.heap_at(value), value_len=len(value)))
+            for name, value, when in key:
+                self.xattrs.append(Xattr(name=self.string(name), value=self.heap_at(value), value_len=len(value),
+                                         condition=self.condition(when)))
         return self._sets[key]
 
     # data
@@ -421,7 +465,8 @@ class Sub(Segment):
             else:
                 row.nlink += 1
             self.paths[path + name] = child.index
-            self.entries.append(Entry(ref=child.index, name=self.entry_name(name), type=child.type >> 12))
+            self.entries.append(Entry(ref=child.index, name=self.entry_name(name), type=child.type >> 12,
+                                      condition=self.condition(child.when)))
         for name, child in children:
             if child.type == S_IFDIR:
                 self._list(child, path + name + b"/")
@@ -449,11 +494,19 @@ class Sub(Segment):
         self.root.index = 1
         self._number(self.root)
         for inode in self._inodes[1:]:
-            node = Node(mode=inode.type | inode.mode, owner=self.owner_pair(inode.uid, inode.gid, inode.user, inode.group),
+            node = Node(mode=inode.type | inode.mode,
+                        owner=self.owner_pair(inode.uid, inode.gid, inode.user, inode.group, inode.user_of, inode.group_of),
                         mtime_sec=inode.mtime[0], mtime_nsec=inode.mtime[1], xattrs=self.xattr_set(inode.xattrs),
                         flags=int(getattr(inode, "implied", False)))
             self.nodes.append(node)
             self._content(node, inode)
+            if isinstance(inode, Shared):
+                node.flags |= 2
+                self.shared.append(SharedFile(node=inode.index, driver=inode.driver, version=inode.version,
+                                              flags=inode.flags, first=len(self.records), count=len(inode.records),
+                                              digest=sha256(inode.whole)))
+                for ordinal, data, when, item in inode.records:
+                    self.records.append(Record(ordinal=ordinal, condition=self.condition(when), len=len(data), flags=item))
             if inode.mark:
                 self.marks.append(Mark(ref=inode.index, mark=inode.mark))
         self._flush()
@@ -490,6 +543,9 @@ class Sub(Segment):
                Section("DATA", self.data, paged=False), table("COMPONENTS", self.components)]
         if self.marks:
             out.append(table("MARKS", self.marks))
+        for name, rows in (("CONDITIONS", self.conditions), ("SHARED_FILES", self.shared), ("RECORDS", self.records)):
+            if rows:
+                out.append(table(name, rows))
         return out
 
     def segment(self, at):
@@ -500,7 +556,7 @@ class Sub(Segment):
 
 class Join(Segment):
     """Directories of the same path in several sub-images, breadth first; then link groups, given as
-    lists of (sub, path)."""
+    lists of (sub, path); then shared files of the same path."""
 
     def __init__(self, subs, groups=()):
         super().__init__()
@@ -523,6 +579,10 @@ class Join(Segment):
             at += row.nchildren
         for group in groups:
             self._add(2, [(s, s.paths[p]) for s, p in group])
+        for path in sorted({p for s in subs for p, i in s.paths.items() if isinstance(s.inodes[i], Shared)}):
+            holders = [s for s in subs if isinstance(s.inodes[s.paths.get(path, 0)], Shared)]
+            if len(holders) > 1:
+                self._add(3, [(s, s.paths[path]) for s in holders])
         for i, row in enumerate(self.rows):
             for m in self.members[row.first_member:row.first_member + row.nmembers]:
                 self.index.append(JoinIndex(ref=m.ref, row=i))
@@ -541,7 +601,9 @@ class Join(Segment):
         for sub, index in members:
             inode = sub.inodes[index]
             digest = bytes(32)
-            if inode.type == S_IFREG:
+            if isinstance(inode, Shared):
+                digest = sha256(inode.whole)
+            elif inode.type == S_IFREG:
                 digest = sha256(inode.bytes())
             elif inode.type == S_IFLNK:
                 digest = sha256(inode.target)

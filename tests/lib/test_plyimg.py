@@ -37,12 +37,31 @@ def tree():
                      b"fifo": Special(S_IFIFO, mode=0o600), b"socket": Special(S_IFSOCK)}),
         b"new\nline \xff": Dir(mode=0o1777, mtime=(-5, 999999999), uid=1234, gid=0xfffffffe),
         b"shared": shared[0], b"suid": File(b"#!\n" * 100, mode=0o6755, xattrs={b"trusted.note": b"\0\xff"})})
+    # what depends on the selection: all of it is here, where both are selected
+    passwd = b"root:x:0:0::/:/bin/sh\napp:x:77:77::/:/bin/false\n"
+    group = b"root:x:0:root,app\napp:x:77:\n"
+    os_tree.children[b"etc"].children.update({
+        b"passwd": Shared(passwd, [(0, passwd[:22])], driver=1),
+        b"group": Shared(group, [(0, b"root:x:0:"), (1, b"root", (), 1), (3, b"\n")], driver=3),
+        b"shells": Shared(b"/bin/sh\n" + b"#" * 200, [(0, b"/bin/sh\n"), (1, b"/bin/nologin\n", [("none", "app")]),
+                                                      (2, b"#" * 200)], driver=14),
+        b"tool": Symlink(b"os", when=[("none", "app")]), b"late": File(b"late", when=[("any", "app"), ("any", "other", "app")]),
+        b"of app": File(b"x", mode=0o6711, uid=77, gid=77, user=b"app", group=b"app", user_of="app", group_of="app",
+                        xattrs={b"user.v": [(b"never", [("any", "other")]), (b"now", [("any", "app")]), (b"else", ())]})})
     app_tree = Dir({
         b"opt": Dir({b"app": Dir({b"%06d" % i + b"n" * 249: File(b"%d" % i) for i in range(9000)}, mtime=(7, 8))}, implied=True),
-        b"etc": Dir({b"app.conf": File(b"conf")}, implied=True), b"shared too": shared[1]}, implied=True)
+        b"etc": Dir({b"app.conf": File(b"conf"), b"tool": Symlink(b"app"),
+                     b"passwd": Shared(passwd, [(1, passwd[22:])], driver=1),
+                     b"group": Shared(group, [(2, b"app", (), 1), (4, b"app:x:77:\n")], driver=3)}, implied=True),
+        b"shared too": shared[1]}, implied=True)
     im = Image([Sub("os", os_tree), Sub("app", app_tree)])
     im.groups = [[(im.subs[0], b"shared"), (im.subs[1], b"shared too")]]
     return im
+
+
+def holds(when):
+    """Where os and app are selected."""
+    return all((kind == "any") == bool({"os", "app"} & set(names)) for kind, *names in when)
 
 
 def apply(path, inode):
@@ -50,6 +69,8 @@ def apply(path, inode):
     if inode.type != S_IFLNK:
         os.chmod(path, inode.mode)
     for name, value in inode.xattrs.items():
+        if not isinstance(value, bytes):
+            value = next(v for v, when in value if holds(when))
         os.setxattr(path, name, value, follow_symlinks=False)
     sec, nsec = inode.mtime
     os.utime(path, ns=(0, sec * 10 ** 9 + nsec), follow_symlinks=False)
@@ -59,6 +80,8 @@ def build(path, inode, made, same):
     """The same tree by the kernel's means. @same: nodes that are one with another's."""
     if id(inode) in made or id(inode) in same and id(same[id(inode)]) in made:
         os.link(made.get(id(inode)) or made[id(same[id(inode)])], path, follow_symlinks=False)
+        return
+    if not holds(inode.when) or isinstance(inode, Shared) and os.path.exists(path):
         return
     made[id(inode)] = path
     if inode.type == S_IFDIR:
@@ -72,10 +95,10 @@ def build(path, inode, made, same):
         os.symlink(inode.target, path)
     elif inode.type == S_IFREG:
         with open(path, "wb") as f:
-            for off, data in inode.parts:
+            for off, data in inode.parts if not isinstance(inode, Shared) else [(0, inode.whole)]:
                 f.seek(off)
                 f.write(data)
-            f.truncate(inode.size)
+            f.truncate(len(inode.whole) if isinstance(inode, Shared) else inode.size)
     elif inode.type == S_IFSOCK:
         socket.socket(socket.AF_UNIX).bind(os.fsdecode(path))
     else:

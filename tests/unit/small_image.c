@@ -65,7 +65,7 @@ static struct subw *begin(struct imagew *iw, struct pool *pool, unsigned threads
 static uint64_t os(struct imagew *iw, struct pool *pool, unsigned threads, uint64_t *etc, uint64_t *usr)
 {
 	struct subw *w = begin(iw, pool, threads, "os");
-	const struct subw_xattr xattrs[] = { { "user.b", "2", 1 }, { "user.a", "", 0 } };
+	const struct subw_xattr xattrs[] = { { "user.b", "2", 1, 0 }, { "user.a", "", 0, 0 } };
 	uint64_t root, big, dev, lnk, shared, hosts, lib;
 	struct subw_result seg;
 	uint8_t *p;

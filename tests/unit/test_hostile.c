@@ -372,7 +372,7 @@ static void add_set(unsigned n, uint32_t *ret)
 
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(names[i], sizeof(names[i]), "user.%06u", i);
-		x[i] = (struct subw_xattr){ names[i], "v", 1 };
+		x[i] = (struct subw_xattr){ names[i], "v", 1, 0 };
 	}
 	OK(subw_xattrs(w, x, n, ret));
 	free(names);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "choice_image.h"
 #include "base/buf.h"
 #include "base/util.h"
 #include "format/format.h"
@@ -25,19 +26,27 @@ static int fd;
 static uint8_t *bytes;
 static size_t size;
 
-static void load(void)
+static void make(bool choice)
 {
 	struct stat st;
 	int made = mkstemp(path);
 
 	ck_assert_int_ge(made, 0);
 	close(made);
-	small_image(path, 2);
+	if (choice)
+		choice_image(path);
+	else
+		small_image(path, 2);
 	fd = open(path, O_RDWR);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	size = (size_t)st.st_size;
 	bytes = malloc(size);
 	ck_assert_int_eq(pread_full(fd, bytes, size, 0), 0);
+}
+
+static void load(void)
+{
+	make(false);
 }
 
 static void unload(void)
@@ -255,13 +264,141 @@ static const struct change {
 	  NULL },
 };
 
+/*
+ * The same in the image whose tree depends on the selection. Its segments: 0 os, 1 db, 2 web.
+ * CONDITIONS of os: 0 any db, 1 any web (both); 2, 3 none of db, web; 4 none of db.
+ * RECORDS of os: 0 group, 1 passwd, 2 and 3 shells.
+ */
+#define OF_CONDITION FIELD(ply_disk_condition, component)
+#define OF_FLAGS     FIELD(ply_disk_condition, flags)
+static const struct change choices[] = {
+	{ "component that is not there", PLY_S_CONDITIONS, 0, 0, OF_CONDITION, 9, PLY_R_CONDITION_FIELD, NULL },
+	{ "a component that is itself", PLY_S_CONDITIONS, 0, 0, OF_CONDITION, (uint64_t)-1,
+	  PLY_R_CONDITION_FIELD, NULL },
+	{ "an unknown flag", PLY_S_CONDITIONS, 0, 0, OF_FLAGS, 8, PLY_R_CONDITION_FIELD, NULL },
+	{ "a condition that ends within a clause", PLY_S_CONDITIONS, 0, 1, OF_FLAGS,
+	  (uint64_t)-PLY_COND_CLAUSE_END, PLY_R_CONDITION_FIELD, NULL },
+	{ "a clause of both kinds", PLY_S_CONDITIONS, 0, 2, OF_FLAGS, (uint64_t)-PLY_COND_NONE,
+	  PLY_R_CONDITION_FIELD, NULL },
+	{ "a condition that does not end", PLY_S_CONDITIONS, 0, 4, OF_FLAGS, (uint64_t)-PLY_COND_END,
+	  PLY_R_CONDITION_FIELD, NULL },
+	{ "row's zero", PLY_S_CONDITIONS, 0, 0, FIELD(ply_disk_condition, zero), 1, PLY_R_CONDITION_FIELD, NULL },
+	{ "entry's condition within another", PLY_S_ENTRIES, 0, 2, FIELD(ply_disk_entry, condition), 1,
+	  PLY_R_CONDITION_FIELD, "/etc/cache" },
+	{ "entry's condition out of range", PLY_S_ENTRIES, 0, 2, FIELD(ply_disk_entry, condition), 100,
+	  PLY_R_ENTRY_RANGE, "/etc" },
+	{ "directory under a condition", PLY_S_ENTRIES, 0, 0, FIELD(ply_disk_entry, condition), 1,
+	  PLY_R_ENTRY_RANGE, "/" },
+	{ "one name in os and in others", PLY_S_ENTRIES, 0, 6, FIELD(ply_disk_entry, condition), (uint64_t)-3,
+	  PLY_R_TREE_SHAPE, "/etc/tool" },
+	{ "one name in two components", PLY_S_ENTRIES, 2, 4, FIELD(ply_disk_entry, condition), (uint64_t)-1,
+	  PLY_R_TREE_SHAPE, "/etc/tool" },
+	{ "one name where a clause says less", PLY_S_CONDITIONS, 0, 2, OF_CONDITION, 1, PLY_R_TREE_SHAPE,
+	  "/etc/tool" },
+	{ "owner's condition", PLY_S_OWNERS, 1, 2, FIELD(ply_disk_owner, condition), 50, PLY_R_OWNER_FIELD, NULL },
+	{ "xattr's condition", PLY_S_XATTRS, 1, 1, FIELD(ply_disk_xattr, condition), 50, PLY_R_XATTR_FIELD, NULL },
+	{ "xattr that hides another", PLY_S_XATTRS, 1, 1, FIELD(ply_disk_xattr, condition), (uint64_t)-1,
+	  PLY_R_XATTR_FIELD, NULL },
+	{ "a component's name", PLY_S_COMPONENTS, 0, 1, FIELD(ply_disk_component, name),
+	  (uint64_t)-(2ULL << 56), PLY_R_SEGMENT_HEADER, NULL },
+	{ "two components of one name", PLY_S_COMPONENTS, 0, 2, FIELD(ply_disk_component, name),
+	  (uint64_t)-(1ULL << 56) - 2, PLY_R_SEGMENT_HEADER, NULL },
+	{ "its own name", PLY_S_COMPONENTS, 0, 0, FIELD(ply_disk_component, name), 1, PLY_R_SEGMENT_HEADER, NULL },
+	{ "a shared file's node", PLY_S_SHARED_FILES, 0, 0, FIELD(ply_disk_shared, node), (uint64_t)-1,
+	  PLY_R_RECORD_FIELD, "/etc/group" },
+	{ "shared files out of order", PLY_S_SHARED_FILES, 0, 0, FIELD(ply_disk_shared, node), 2,
+	  PLY_R_RECORD_FIELD, NULL },
+	{ "node's flag", PLY_S_NODES, 0, 7, FIELD(ply_disk_node, flags), (uint64_t)-PLY_NODE_SHARED,
+	  PLY_R_RECORD_FIELD, "/etc/shells" },
+	{ "flag without a row", PLY_S_NODES, 0, 4, FIELD(ply_disk_node, flags), PLY_NODE_SHARED,
+	  PLY_R_RECORD_FIELD, "/etc/cache" },
+	{ "driver", PLY_S_SHARED_FILES, 0, 0, FIELD(ply_disk_shared, driver), 60000, PLY_R_RECORD_FIELD,
+	  "/etc/group" },
+	{ "driver's version", PLY_S_SHARED_FILES, 0, 0, FIELD(ply_disk_shared, version), 1, PLY_R_RECORD_FIELD,
+	  "/etc/group" },
+	{ "version 0", PLY_S_SHARED_FILES, 0, 0, FIELD(ply_disk_shared, version), (uint64_t)-1,
+	  PLY_R_RECORD_FIELD, "/etc/group" },
+	{ "parts of two drivers", PLY_S_SHARED_FILES, 1, 1, FIELD(ply_disk_shared, driver), 1,
+	  PLY_R_RECORD_FIELD, "/etc/passwd" },
+	{ "parts of two files", PLY_S_SHARED_FILES, 1, 1, FIELD(ply_disk_shared, digest[3]), 1,
+	  PLY_R_RECORD_FIELD, "/etc/passwd" },
+	{ "digest of a file of one part", PLY_S_SHARED_FILES, 0, 2, FIELD(ply_disk_shared, digest[3]), 1,
+	  PLY_R_RECORD_DIGEST, "/etc/shells" },
+	{ "whole, of two records", PLY_S_SHARED_FILES, 0, 2, FIELD(ply_disk_shared, flags), 1, PLY_R_RECORD_FIELD,
+	  "/etc/shells" },
+	{ "records of others", PLY_S_SHARED_FILES, 0, 1, FIELD(ply_disk_shared, first), (uint64_t)-1,
+	  PLY_R_RECORD_FIELD, "/etc/passwd" },
+	{ "records that nobody has", PLY_S_SHARED_FILES, 0, 2, FIELD(ply_disk_shared, count), (uint64_t)-1,
+	  PLY_R_RECORD_FIELD, "/etc/shells" },
+	{ "records out of order", PLY_S_RECORDS, 0, 2, FIELD(ply_disk_record, ordinal), 1, PLY_R_RECORD_FIELD,
+	  "/etc/shells" },
+	{ "record beyond its file", PLY_S_RECORDS, 0, 3, FIELD(ply_disk_record, len), 1, PLY_R_RECORD_FIELD,
+	  "/etc/shells" },
+	{ "record before its file's end", PLY_S_RECORDS, 0, 3, FIELD(ply_disk_record, len), (uint64_t)-1,
+	  PLY_R_RECORD_FIELD, "/etc/shells" },
+	{ "record's flags", PLY_S_RECORDS, 0, 3, FIELD(ply_disk_record, flags), 2, PLY_R_RECORD_FIELD,
+	  "/etc/shells" },
+	{ "record's condition", PLY_S_RECORDS, 0, 3, FIELD(ply_disk_record, condition), 1, PLY_R_RECORD_FIELD,
+	  "/etc/shells" },
+	{ "record's condition within another", PLY_S_RECORDS, 0, 3, FIELD(ply_disk_record, condition),
+	  (uint64_t)-1, PLY_R_CONDITION_FIELD, "/etc/shells" },
+	{ "record that is always there", PLY_S_RECORDS, 0, 3, FIELD(ply_disk_record, condition), (uint64_t)-5,
+	  PLY_R_RECORD_DIGEST, "/etc/shells" },
+	{ "another's record in os", PLY_S_RECORDS, 0, 1, FIELD(ply_disk_record, condition), 1,
+	  PLY_R_RECORD_FIELD, "/etc/passwd" },
+	{ "one record of two forms", PLY_S_RECORDS, 1, 0, FIELD(ply_disk_record, flags), 1, PLY_R_RECORD_FIELD,
+	  "/etc/group" },
+	{ "os's record in another", PLY_S_RECORDS, 1, 3, FIELD(ply_disk_record, ordinal), (uint64_t)-1,
+	  PLY_R_RECORD_FIELD, "/etc/passwd" },
+	{ "comma that was not there", PLY_S_RECORDS, 1, 1, FIELD(ply_disk_record, flags), (uint64_t)-1,
+	  PLY_R_RECORD_DIGEST, "/etc/group" },
+	{ "shared file as links", PLY_S_JOIN_ROWS, 0, 3, FIELD(ply_disk_join_row, kind), (uint64_t)-1,
+	  PLY_R_JOIN_FIELD, NULL },
+	{ "directory as a shared file", PLY_S_JOIN_ROWS, 0, 2, FIELD(ply_disk_join_row, kind), 2, PLY_R_JOIN_FIELD,
+	  NULL },
+	{ "shared files of two paths", PLY_S_JOIN_MEMBERS, 0, 9, FIELD(ply_disk_join_member, ref), (uint64_t)-1,
+	  PLY_R_JOIN_FIELD, NULL },
+	{ "captured digest in the row", PLY_S_JOIN_MEMBERS, 0, 9, FIELD(ply_disk_join_member, digest[0]), 1,
+	  PLY_R_JOIN_FIELD, "/etc/group" },
+};
+
+START_TEST(choice_is_sound)
+{
+	struct verify_result r;
+	char *text;
+
+	make(true);
+	ck_assert_uint_lt(size, 32768);
+	text = judge(true, 2, &r);
+	ck_assert_str_eq(text, "");
+	ck_assert_uint_eq(r.checked, size);
+	ck_assert_uint_eq(r.nodes, 8 + 7 + 6);
+	free(text);
+	unload();
+}
+END_TEST
+
+static void judge_change(const struct change *c);
+
+START_TEST(choice)
+{
+	make(true);
+	judge_change(&choices[_i]);
+}
+END_TEST
+
 START_TEST(structure)
 {
-	const struct change *c = &changes[_i];
+	load();
+	judge_change(&changes[_i]);
+}
+END_TEST
+
+static void judge_change(const struct change *c)
+{
 	char line[64], *text;
 	struct verify_result r;
 
-	load();
 	add(place(c->type, c->segment, c->row) + c->off, c->len, c->add);
 	repair_image(bytes, size);
 	store();
@@ -275,7 +412,6 @@ START_TEST(structure)
 	free(text);
 	unload();
 }
-END_TEST
 
 /* A damaged block names the files in it, a damaged page of nodes those that lie there. */
 START_TEST(names)
@@ -352,6 +488,8 @@ static Suite *suite(void)
 	tap_test(s, cuts);
 	tap_test(s, trailing);
 	tap_loop(s, structure, 0, (int)ARRAY_SIZE(changes));
+	tap_test(s, choice_is_sound);
+	tap_loop(s, choice, 0, (int)ARRAY_SIZE(choices));
 	tap_test(s, names);
 	tap_test(s, same_with_any_threads);
 	tap_test(s, digest);

@@ -310,23 +310,21 @@ int split_tree(struct scan *scan, const struct pkgdb *db, const struct manifest 
 {
 	_cleanup_free_ uint8_t *by_path = calloc(scan->n / 8 + 1, 1);
 	struct rules rules = { 0 };
-	struct split s = { 0 };
 	int r = by_path ? rules_read(NULL, &rules, err) : ply_fail_nomem(err);
 
+	*ret = (struct split){ 0 };    /* in its place: its facts refer to its closure */
 	if (r == 0)
-		r = compute_closure(&s, db, wanted, err);
+		r = compute_closure(ret, db, wanted, err);
 	if (r == 0)
-		r = owners_assign(scan, db, wanted, &rules, &s, by_path, err);
+		r = owners_assign(scan, db, wanted, &rules, ret, by_path, err);
 	if (r == 0)
-		r = owners_needs(scan, &s, by_path, require_program, &s, err);
-	if (r == 0 && (rank_components(&s, scan) < 0 || make_components(&s, db, wanted) < 0 ||
-		       count_nodes(&s, scan) < 0))
+		r = owners_needs(scan, ret, by_path, require_program, ret, err);
+	if (r == 0 && (rank_components(ret, scan) < 0 || make_components(ret, db, wanted) < 0 ||
+		       count_nodes(ret, scan) < 0))
 		r = ply_fail_nomem(err);
 	rules_done(&rules);
 	if (r < 0)
-		split_done(&s);
-	else
-		*ret = s;
+		split_done(ret);
 	return r;
 }
 
