@@ -67,8 +67,10 @@ static json_t *json_paths(char **v, size_t n)
 
 static int print_json(const struct capture_options *o, const struct capture_report *r, double seconds)
 {
-	json_t *subs = json_array(), *left_out = json_array();
+	json_t *subs = json_array(), *left_out = json_array(), *notes = json_array();
 
+	for (size_t i = 0; i < r->split.nnotes; i++)
+		json_array_append_new(notes, cli_json_name(r->split.notes[i], strlen(r->split.notes[i])));
 	for (size_t i = 0; i < r->nsubs; i++)
 		json_array_append_new(subs, json_pack("{s:s,s:I,s:I,s:I}", "name", r->subs[i].name, "inodes",
 						      (json_int_t)r->subs[i].files, "bytes",
@@ -83,14 +85,14 @@ static int print_json(const struct capture_options *o, const struct capture_repo
 						scan_why_text(n->why), "type",
 						cli_json_name(n->type, strlen(n->type))));
 	}
-	return cli_print_json(json_pack("{s:o,s:o,s:I,s:I,s:I,s:f,s:o,s:o,s:o,s:o,s:I}", "root",
+	return cli_print_json(json_pack("{s:o,s:o,s:I,s:I,s:I,s:f,s:o,s:o,s:o,s:o,s:I,s:o}", "root",
 					cli_json_name(o->root, strlen(o->root)), "image",
 					cli_json_name(o->image, strlen(o->image)), "inodes",
 					(json_int_t)r->files, "bytes", (json_int_t)r->bytes, "image_bytes",
 					(json_int_t)r->image_bytes, "seconds", seconds, "sub_images", subs,
 					"left_out", left_out, "changed", json_paths(r->changed, r->nchanged),
 					"vanished", json_paths(r->vanished, r->nvanished), "unreadable",
-					(json_int_t)r->skipped));
+					(json_int_t)r->skipped, "notes", notes));
 }
 
 static void print(const struct capture_options *o, const struct capture_report *r, double seconds)

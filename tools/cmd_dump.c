@@ -17,8 +17,11 @@
 #include "format/text.h"
 #include "image/catalog.h"
 #include "image/join.h"
+#include "merge/merge.h"
+#include "open.h"
 #include "plyfs/image.h"
 #include "show.h"
+#include "tree/view_internal.h"
 #include "verbs.h"
 
 struct dump {
@@ -548,6 +551,121 @@ static void dump_join(struct dump *d, const struct catalog_segment *s)
 	meta_close(m);
 }
 
+/* --- records ---------------------------------------------------------------------------- */
+
+struct record_list {
+	struct dump *d;
+	struct ply_view *all;
+	uint8_t *selected;         /* a bit for each ordinal of the selection; NULL: all are listed */
+	uint32_t n;                /* bits */
+};
+
+static int select_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
+			 struct ply_err *err)
+{
+	struct record_list *l = ctx;
+	uint32_t have = l->n;
+
+	(void)driver;
+	/* they ascend */
+	if (r->ordinal >= have) {
+		uint32_t want = (r->ordinal / 4096 + 1) * 4096;
+		uint8_t *bits = realloc(l->selected, want / 8);
+
+		if (!bits)
+			return ply_fail_nomem(err);
+		memset(bits + have / 8, 0, (want - have) / 8);
+		l->selected = bits;
+		l->n = want;
+	}
+	l->selected[r->ordinal / 8] |= (uint8_t)(1u << r->ordinal % 8);
+	return 0;
+}
+
+static bool is_selected(const struct record_list *l, uint32_t ordinal)
+{
+	return !l->selected || (ordinal < l->n && l->selected[ordinal / 8] >> ordinal % 8 & 1);
+}
+
+static int list_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
+			struct ply_err *err)
+{
+	_cleanup_buf_ struct buf words = { 0 }, what = { 0 };
+	const struct piece piece = { r->data, r->len, r->flags };
+	struct record_list *l = ctx;
+	struct text *t = &l->d->text;
+	int e;
+
+	if (!is_selected(l, r->ordinal))
+		return 0;
+	e = view_record_words(l->all, r, &words, err);
+	if (e == 0 && merge_describe(driver, &piece, &what) < 0)
+		e = ply_fail_nomem(err);
+	if (e < 0)
+		return e;
+	text_begin(t, "record", &(uint64_t){ r->ordinal });
+	text_name(t, "of", (const char *)words.data, words.len);
+	text_name(t, "what", (const char *)what.data, what.len);
+	text_u64(t, "length_bytes", r->len);
+	text_u64(t, "flags", r->flags);
+	text_word(t, "driver", driver->name);
+	text_end(t);
+	flush(l->d);
+	return 0;
+}
+
+static int find_shared(struct ply_view *view, const char *path, uint64_t *ret, struct ply_err *err)
+{
+	struct view_file f;
+	int r = show_resolve(view, path, true, ret, err);
+
+	if (r == 0)
+		r = view_file(view, *ret, &f, err);
+	if (r == 0 && !(f.node.flags & PLY_NODE_SHARED))
+		r = ply_fail(err, -EINVAL, PLY_R_NOT_SHARED,
+			     "%s: is not cut into records: it is the same in each selection that has it", path);
+	return r;
+}
+
+static int dump_records(struct dump *d, const char *image, const char *path, const struct cli_list *select)
+{
+	static const struct cli_list everything = { 0 };
+	struct opened all _cleanup_opened_ = { 0 };
+	struct record_list l = { .d = d };
+	uint64_t ino;
+	int r = open_view(image, &everything, &all, &d->err);
+
+	l.all = all.view;
+	if (r == 0 && select->n) {
+		struct ply_view *view;
+
+		l.n = 0;
+		l.selected = calloc(1, 1);     /* a file of no records has no bits */
+		r = l.selected ? ply_view_open(all.image, select->v, select->n, 0, &view, &d->err) :
+			ply_fail_nomem(&d->err);
+		if (r == 0) {
+			r = find_shared(view, path, &ino, &d->err);
+			if (r == 0)
+				r = view_records(view, ino, select_record, &l, &d->err);
+			ply_view_close(view);
+		}
+	}
+	if (r == 0)
+		r = find_shared(all.view, path, &ino, &d->err);
+	if (r == 0 && cli_json)
+		printf("{\"schema\": 1, \"structures\": [");
+	if (r == 0)
+		r = view_all_records(all.view, ino, list_record, &l, &d->err);
+	free(l.selected);
+	if (r < 0)
+		return cli_fail(&d->err);
+	if (cli_json)
+		printf("%s], \"damaged\": false}\n", d->any ? "\n" : "");
+	if (d->text.failed)
+		return cli_note("out of memory"), EXIT_FAILED;
+	return EXIT_DONE;
+}
+
 /* --- the verb --------------------------------------------------------------------------- */
 
 /* The generation that was asked for (0: the newest), with what can be said on the way. NULL: there
@@ -650,13 +768,16 @@ static int check_sections(const struct cli_list *names)
 
 int cmd_dump(int argc, char **argv)
 {
-	struct cli_list sections _cleanup_list_ = { 0 };
-	const char *node_text = NULL;
+	struct cli_list sections _cleanup_list_ = { 0 }, select _cleanup_list_ = { 0 };
+	const char *node_text = NULL, *records = NULL;
 	const struct cli_opt opts[] = {
 		{ "section", 0, "NAMES", "only these, with commas: NODES, ENTRIES, ... (see plyfs-dump(1))",
 		  CLI_NAMES, &sections },
 		{ "node", 0, "INDEX", "one node of SUB (default: os) and all that it refers to", CLI_TEXT,
 		  &node_text },
+		{ "records", 0, "PATH", "the records of the shared file PATH, and whose they are", CLI_TEXT, &records },
+		{ "select", 's', "NAMES", "with --records: only those of the selection of these sub-images",
+		  CLI_NAMES, &select },
 		CLI_JSON, CLI_END
 	};
 	const struct cli_spec spec = { "dump", "IMAGE [SUB]",
@@ -678,8 +799,17 @@ int cmd_dump(int argc, char **argv)
 		if (errno || *node_text < '0' || *node_text > '9' || *end)
 			return cli_usage("--node takes a number, not '%s'", node_text);
 	}
-	d.only_sub = args.n > 1 ? args.v[1] : node_text ? "os" : NULL;
+	if (select.n && !records)
+		return cli_usage("--select is for --records");
+	if (records && (node_text || sections.n || args.n > 1))
+		return cli_usage("--records lists the records of one file: without SUB, --node and --section");
 	d.text = (struct text){ .out = &d.buf, .json = cli_json };
+	if (records) {
+		code = dump_records(&d, args.v[0], records, &select);
+		buf_done(&d.buf);
+		return code;
+	}
+	d.only_sub = args.n > 1 ? args.v[1] : node_text ? "os" : NULL;
 	if (image_io_open(args.v[0], &d.io, &generation, &d.err) < 0)
 		return cli_fail(&d.err);
 	if (cli_json)

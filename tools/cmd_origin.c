@@ -5,6 +5,8 @@
  * lstat is asked of the mount. The image stands in mountinfo; the selection and the generation are told
  * by the daemon, to root and to the owner of the mount. Others are told about the whole image.
  *
+ * Of a shared file each record is told, with the components that bring it.
+ *
  * One mount at a time is kept open: paths of one mount usually come together.
  */
 #include <errno.h>
@@ -20,8 +22,10 @@
 #include "base/mnt.h"
 #include "base/util.h"
 #include "cli.h"
+#include "merge/merge.h"
 #include "open.h"
 #include "show.h"
+#include "tree/view_internal.h"
 #include "verbs.h"
 
 #define ANSWER_MS  2000            /* for the control socket */
@@ -192,30 +196,94 @@ static int holders(struct origin *o, uint64_t ino, uint32_t *ret, uint32_t max, 
 	return n;
 }
 
-static void print_text(const struct origin *o, const char *path, const uint32_t *subs, int n)
+/* Each record, as a line or a JSON object. */
+struct record_out {
+	struct ply_view *view;
+	json_t *list;              /* NULL: text */
+};
+
+static int tell_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
+		       struct ply_err *err)
+{
+	_cleanup_buf_ struct buf words = { 0 }, what = { 0 };
+	const struct piece piece = { r->data, r->len, r->flags };
+	struct record_out *out = ctx;
+	int e = view_record_words(out->view, r, &words, err);
+
+	if (e < 0)
+		return e;
+	if (merge_describe(driver, &piece, &what) < 0)
+		return ply_fail_nomem(err);
+	if (out->list) {
+		json_array_append_new(out->list, json_pack("{s:I,s:o,s:o}", "ordinal", (json_int_t)r->ordinal,
+							   "of", cli_json_name((char *)words.data, words.len),
+							   "what", cli_json_name((char *)what.data, what.len)));
+		return 0;
+	}
+	_cleanup_free_ char *of = escape_name((char *)words.data, words.len);
+	_cleanup_free_ char *is = escape_name((char *)what.data, what.len);
+
+	return of && is ? printf("  %s: %s\n", of, is), 0 : ply_fail_nomem(err);
+}
+
+/* *ret_list: of the records; NULL where it is no shared file. */
+static int tell_records(const struct origin *o, uint64_t ino, json_t **ret_list, struct ply_err *err)
+{
+	struct record_out out = { .view = o->opened.view };
+	struct view_file f;
+	int r = view_file(out.view, ino, &f, err);
+
+	*ret_list = NULL;
+	if (r == -ESTALE)          /* of what the mount does not select: see holders() */
+		return 0;
+	if (r < 0 || !(f.node.flags & PLY_NODE_SHARED))
+		return r;
+	if (cli_json)
+		out.list = json_array();
+	r = view_records(out.view, ino, tell_record, &out, err);
+	if (r < 0)
+		json_decref(out.list);
+	else
+		*ret_list = out.list;
+	return r;
+}
+
+static int print_text(const struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,
+		      struct ply_err *err)
 {
 	_cleanup_free_ char *shown = escape_name(path, strlen(path));
+	json_t *none;
 
 	printf("%s: ", shown ? shown : "?");
 	for (int i = 0; i < n; i++)
 		printf("%s%s", i ? ", " : "", ply_image_sub_info(o->opened.image, subs[i])->name);
 	printf(" (generation %llu)\n",
 	       (unsigned long long)ply_image_generation(o->opened.image)->generation);
+	return tell_records(o, ino, &none, err);
 }
 
-static json_t *path_json(const struct origin *o, const char *path, uint64_t ino, const uint32_t *subs,
-			 int n)
+static int print_json(struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,
+		      struct ply_err *err)
 {
 	const char *image = ply_image_path(o->opened.image);
-	json_t *names = json_array();
+	json_t *names = json_array(), *records, *item;
+	int r = tell_records(o, ino, &records, err);
 
+	if (r < 0) {
+		json_decref(names);
+		return r;
+	}
 	for (int i = 0; i < n; i++)
 		json_array_append_new(names,
 				      json_string(ply_image_sub_info(o->opened.image, subs[i])->name));
-	return json_pack("{s:o,s:o,s:I,s:I,s:o}", "path", cli_json_name(path, strlen(path)), "image",
+	item = json_pack("{s:o,s:o,s:I,s:I,s:o}", "path", cli_json_name(path, strlen(path)), "image",
 			 cli_json_name(image, strlen(image)), "generation",
 			 (json_int_t)ply_image_generation(o->opened.image)->generation, "ino",
 			 (json_int_t)ino, "sub_images", names);
+	if (item && records && json_object_set_new(item, "records", records) < 0)
+		return json_decref(item), ply_fail_nomem(err);
+	show_item(&o->json, item);
+	return 0;
 }
 
 static void tell(struct origin *o, const char *path, bool in_image)
@@ -233,16 +301,14 @@ static void tell(struct origin *o, const char *path, bool in_image)
 		subs = calloc(max, sizeof(*subs));
 		r = subs ? holders(o, ino, subs, max, &err) : ply_fail_nomem(&err);
 	}
+	if (r > 0)
+		r = cli_json ? print_json(o, path, ino, subs, r, &err) : print_text(o, path, ino, subs, r, &err);
 	if (r < 0) {
 		cli_note("%s", err.msg);
 		o->code = MAX(o->code, cli_exit_code(&err));
 		if (cli_json)
 			show_item(&o->json, json_pack("{s:o,s:o}", "path", cli_json_name(path, strlen(path)),
 						      "error", cli_json_error(&err)));
-	} else if (cli_json) {
-		show_item(&o->json, path_json(o, path, ino, subs, r));
-	} else {
-		print_text(o, path, subs, r);
 	}
 }
 

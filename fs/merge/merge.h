@@ -91,6 +91,9 @@ struct merge_driver {
 	const char *const *paths;
 	/* Where more is selected, no record goes: records(a) are among records(b) for a within b. */
 	bool monotone;
+	/* Where no record is there, neither is the file: its tool removes it. Else it is empty there, if it is the
+	 * operating system's. */
+	bool vanishes;
 	/*
 	 * Cut @text (@path says which of the driver's files). -ENOMEM; -EUCLEAN where it is not such
 	 * a file, with MERGE_SYNTAX and a message that names the line. Pure text: any bytes may come.

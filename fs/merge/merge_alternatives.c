@@ -489,5 +489,6 @@ static const char *const paths[] = { "/var/lib/dpkg/alternatives/*", NULL };
 
 const struct merge_driver merge_alternatives = {
 	.name = "alternatives", .number = 12, .version = 1, .paths = paths, .monotone = false,
+	.vanishes = true,
 	.split = split, .describe = describe,
 };

@@ -217,5 +217,6 @@ const struct merge_driver merge_trigger_file = {
 
 const struct merge_driver merge_trigger_name = {
 	.name = "trigger-name", .number = 11, .version = 1, .paths = triggers_paths, .monotone = true,
+	.vanishes = true,
 	.split = split_triggers, .describe = describe_trigger,
 };

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/util.h"
 #include "tree/view_impl.h"
 
@@ -125,6 +126,59 @@ int view_holds(struct ply_view *v, uint32_t i, uint32_t cond, struct ply_err *er
 	r = work_out(vs, cond, err);
 	if (r >= 0)
 		atomic_store_explicit(&vs->truth[cond - 1], r ? HOLDS : FAILS, memory_order_relaxed);
+	return r;
+}
+
+static int add_text(struct buf *out, const char *text)
+{
+	return buf_add(out, text, strlen(text));
+}
+
+/* Clause by clause; @k is the row that the clause begins with, and becomes that of the next. */
+static int clause_words(struct sub *sub, uint32_t cond, uint32_t *k, bool *ret_ends, struct buf *out,
+			struct ply_err *err)
+{
+	struct ply_condition c;
+	uint32_t first = *k, end = first, len;
+	const char *name;
+	int r;
+
+	do {
+		r = sub_condition(sub, cond, end++, &c, err);
+	} while (r == 0 && !c.ends_clause);
+	if (r == 0)
+		r = add_text(out, c.none ? end - first > 1 ? "not (" : "not " : end - first > 1 ? "(" : "");
+	for (uint32_t at = first; r == 0 && at < end; at++) {
+		r = sub_condition(sub, cond, at, &c, err);
+		if (r == 0)
+			r = sub_component(sub, c.component, &name, &len, err);
+		if (r == 0 && at > first)
+			r = add_text(out, " or ");
+		if (r == 0)
+			r = buf_add(out, name, len);
+	}
+	if (r == 0 && end - first > 1)
+		r = add_text(out, ")");
+	*k = end;
+	*ret_ends = c.ends;
+	return r;
+}
+
+int view_condition_words(struct ply_view *v, uint32_t i, uint32_t cond, struct buf *out, struct ply_err *err)
+{
+	struct vsub *vs = &v->subs[i];
+	bool ends = !cond;
+	int r = 0;
+
+	/* the operating system is always there */
+	if (!cond || vs->number)
+		r = add_text(out, ply_image_sub_info(v->image, vs->pos)->name);
+	for (uint32_t k = 0; r == 0 && !ends;) {
+		if (k || vs->number)
+			r = add_text(out, " and ");
+		if (r == 0)
+			r = clause_words(vs->sub, cond, &k, &ends, out, err);
+	}
 	return r;
 }
 

@@ -66,10 +66,17 @@ struct view_record {
 	uint32_t ordinal, len, flags;      /* PLY_RECORD_* */
 	const uint8_t *data;       /* valid during the call */
 	uint32_t sub;              /* of the selected sub-images that hold it the first */
+	uint32_t condition;        /* as that one has it */
+	uint32_t copies;           /* with it; the others are the array elements behind */
 };
 int view_render(struct ply_view *view, uint64_t ino, struct buf *out, struct ply_err *err);
 typedef int view_record_fn(void *ctx, const struct merge_driver *driver, const struct view_record *r,
 			   struct ply_err *err);
 int view_records(struct ply_view *view, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err);
+/* Those too whose condition does not hold. */
+int view_all_records(struct ply_view *view, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err);
+/* In words, for @r of those: "mysql", "apache or php", "mysql and not php"; as far as the selected sub-images
+ * tell. */
+int view_record_words(struct ply_view *view, const struct view_record *r, struct buf *out, struct ply_err *err);
 
 #endif

@@ -147,8 +147,11 @@ static int read_part(struct ply_view *v, struct sub *sub, const struct ply_node 
 	return 0;
 }
 
-/* The records of member @m; their bytes only with @data. Called with view_shared.lock. */
-static int add_part(struct ply_view *v, const struct member *m, struct gathered *g, bool data, struct ply_err *err)
+enum { SIZES = 0, BYTES = 1, ALL = 2 };    /* bits: with their bytes; also those that do not hold */
+
+/* The records of member @m. Called with view_shared.lock. */
+static int add_part(struct ply_view *v, const struct member *m, struct gathered *g, unsigned what,
+		    struct ply_err *err)
 {
 	struct sub *sub = v->subs[m->i].sub;
 	struct buf *part = &g->parts[g->nparts++];
@@ -177,7 +180,7 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 				"a shared file of more than %u records, or with parts of more than %zu MiB",
 				MERGE_RECORDS_MAX, MERGE_PARTS_MAX >> 20);
 	g->bytes += n.size;
-	if (data || d->size)
+	if (what & BYTES || d->size)
 		r = read_part(v, sub, &n, part, err);
 	for (uint32_t i = 0; r == 0 && i < s.count; i++) {
 		struct ply_record rec;
@@ -189,13 +192,16 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 			return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "records out of order, or behind their file");
 		last = rec.ordinal;
 		r = view_holds(v, m->i, rec.condition, err);
+		if (r == 0 && what & ALL)
+			r = 1;
 		if (r > 0 && array_grow(&g->v, &g->cap, g->n + 1, sizeof(*g->v)) < 0)
 			r = ply_fail_nomem(err);
 		else if (r > 0)
 			g->v[g->n++] = (struct view_record){
 				.ordinal = rec.ordinal, .len = rec.len,
 				.flags = rec.flags | (s.whole ? (uint32_t)RECORD_WHOLE : 0),
-				.data = part->data ? part->data + off : NULL, .sub = m->i };
+				.data = part->data ? part->data + off : NULL, .sub = m->i,
+				.condition = rec.condition };
 		off += rec.len;
 		r = r < 0 ? r : 0;
 	}
@@ -213,35 +219,37 @@ static int by_ordinal(const void *a, const void *b)
 	return x->sub < y->sub ? -1 : x->sub > y->sub;
 }
 
-static int gather(struct ply_view *v, const struct vnode *vn, bool data, struct gathered *g, struct ply_err *err)
+static int gather(struct ply_view *v, const struct vnode *vn, unsigned what, struct gathered *g, struct ply_err *err)
 {
-	size_t kept = 0;
 	int r = 0;
 
 	g->parts = calloc(vn->n, sizeof(*g->parts));
 	if (!g->parts)
 		return ply_fail_nomem(err);
 	for (uint32_t k = 0; r == 0 && k < vn->n; k++)
-		r = add_part(v, &vn->m[k], g, data, err);
+		r = add_part(v, &vn->m[k], g, what, err);
 	if (r == 0 && g->n)
 		qsort(g->v, g->n, sizeof(*g->v), by_ordinal);
 	/* a record that several components hold lies in each of them */
-	for (size_t i = 0; r == 0 && i < g->n; i++)
-		if (!kept || g->v[kept - 1].ordinal != g->v[i].ordinal)
-			g->v[kept++] = g->v[i];
-	g->n = kept;
+	for (size_t i = 0, end; r == 0 && i < g->n; i = end) {
+		for (end = i + 1; end < g->n && g->v[end].ordinal == g->v[i].ordinal; end++)
+			;
+		g->v[i].copies = (uint32_t)(end - i);
+	}
 	return r;
 }
 
-static int make_pieces(const struct gathered *g, struct piece **ret, struct ply_err *err)
+static int make_pieces(const struct gathered *g, struct piece **ret, size_t *ret_n, struct ply_err *err)
 {
 	struct piece *v = calloc(g->n + 1, sizeof(*v));
+	size_t n = 0;
 
 	if (!v)
 		return ply_fail_nomem(err);
-	for (size_t i = 0; i < g->n; i++)
-		v[i] = (struct piece){ g->v[i].data, g->v[i].len, g->v[i].flags };
+	for (size_t i = 0; i < g->n; i += g->v[i].copies)
+		v[n++] = (struct piece){ g->v[i].data, g->v[i].len, g->v[i].flags };
 	*ret = v;
+	*ret_n = n;
 	return 0;
 }
 
@@ -256,12 +264,13 @@ static int work_out_size(struct ply_view *v, const struct vnode *vn, uint64_t *r
 {
 	_cleanup_free_ struct piece *pieces = NULL;
 	struct gathered g = { 0 };
-	int r = gather(v, vn, false, &g, err);
+	size_t n;
+	int r = gather(v, vn, SIZES, &g, err);
 
 	if (r == 0)
-		r = make_pieces(&g, &pieces, err);
+		r = make_pieces(&g, &pieces, &n, err);
 	if (r == 0)
-		r = merge_size(g.driver, pieces, g.n, ret, err);
+		r = merge_size(g.driver, pieces, n, ret, err);
 	gathered_done(&g);
 	return too_large(r, err);
 }
@@ -270,12 +279,13 @@ static int render_bytes(struct ply_view *v, const struct vnode *vn, struct buf *
 {
 	_cleanup_free_ struct piece *pieces = NULL;
 	struct gathered g = { 0 };
-	int r = gather(v, vn, true, &g, err);
+	size_t n;
+	int r = gather(v, vn, BYTES, &g, err);
 
 	if (r == 0)
-		r = make_pieces(&g, &pieces, err);
+		r = make_pieces(&g, &pieces, &n, err);
 	if (r == 0)
-		r = merge_render(g.driver, pieces, g.n, out, err);
+		r = merge_render(g.driver, pieces, n, out, err);
 	gathered_done(&g);
 	return too_large(r, err);
 }
@@ -413,7 +423,8 @@ int view_render(struct ply_view *v, uint64_t ino, struct buf *out, struct ply_er
 	return r;
 }
 
-int view_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err)
+static int each_record(struct ply_view *v, uint64_t ino, unsigned what, view_record_fn *fn, void *ctx,
+		       struct ply_err *err)
 {
 	struct gathered g = { 0 };
 	struct vnode vn;
@@ -422,13 +433,41 @@ int view_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&v->shared->lock);
-	r = gather(v, &vn, true, &g, err);
+	r = gather(v, &vn, what, &g, err);
 	pthread_mutex_unlock(&v->shared->lock);
-	for (size_t i = 0; r == 0 && i < g.n; i++)
+	for (size_t i = 0; r == 0 && i < g.n; i += g.v[i].copies)
 		r = fn(ctx, g.driver, &g.v[i], err);
 	gathered_done(&g);
 	vnode_done(&vn);
 	return r;
+}
+
+int view_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err)
+{
+	return each_record(v, ino, BYTES, fn, ctx, err);
+}
+
+int view_all_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err)
+{
+	return each_record(v, ino, BYTES | ALL, fn, ctx, err);
+}
+
+/* A clause has left certainty out: what holds it must be selected. */
+int view_record_words(struct ply_view *v, const struct view_record *r, struct buf *out, struct ply_err *err)
+{
+	bool same = true;
+	int e = 0;
+
+	for (uint32_t i = 1; i < r->copies; i++)
+		same &= !r[i].condition;
+	same &= !r->condition;
+	for (uint32_t i = 0; e == 0 && i < r->copies; i++) {
+		if (i)
+			e = buf_add(out, same ? " or " : ", or ", same ? 4 : 5);
+		if (e == 0)
+			e = view_condition_words(v, r[i].sub, r[i].condition, out, err);
+	}
+	return e == -ENOMEM ? ply_fail_nomem(err) : e;
 }
 
 void view_shared_idle(struct view_shared *s)

@@ -76,6 +76,7 @@
 	X(NO_XATTR, 95) \
 	X(SYMLINK_LOOP, 96) \
 	X(NOT_A_FILE, 97) \
+	X(NOT_SHARED, 98)         /* no shared file: it has no records */ \
 	/* capture */ \
 	X(ROOT_NOT_FOUND, 110) \
 	X(ROOT_NOT_DIRECTORY, 111) \

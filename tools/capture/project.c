@@ -65,12 +65,21 @@ static int say_package(void *ctx, const char *name, size_t len, const char *arch
 	return pkg == PKG_NONE ? 0 : of_comp(j, (uint16_t)j->split->closure.pkgs[pkg].comp, ret);
 }
 
+/* A path that is not there goes with the directory that it was in. */
 static int say_path(void *ctx, const char *path, size_t len, uint32_t *ret)
 {
 	struct projector *j = ctx;
 	uint32_t node = scan_lookup(j->scan, path, len);
 
 	*ret = COND_ALWAYS;
+	while (node == SCAN_NONE && len > 1) {
+		const char *slash = memrchr(path, '/', len);
+
+		if (!slash)
+			return 0;
+		len = (size_t)(slash - path);
+		node = scan_lookup(j->scan, path, len);
+	}
 	return node == SCAN_NONE ? 0 : of_comp(j, j->scan->nodes[node].comp, ret);
 }
 
@@ -265,18 +274,48 @@ static int undivert_all(struct projector *j)
 
 /* --- alternatives ------------------------------------------------------------------------- */
 
-static uint16_t home(const struct projector *j, uint32_t cond)
+/* The components that hold what has @cond, in @ret[SPLIT_MAX]; how many: at least one. */
+static size_t homes(const struct projector *j, uint32_t cond, uint16_t *ret)
 {
 	size_t n;
 	const uint16_t *comps = conds_home(j->p->conds, cond, &n);
 
-	return n ? comps[0] : 0;
+	if (!n)
+		ret[n++] = 0;
+	else
+		memcpy(ret, comps, n * sizeof(*ret));
+	return n;
 }
 
 /* A slave's link is there only with the file that it finally reaches. */
 static bool is_there(const struct projector *j, const char *slave)
 {
 	return !slave || scan_lookup(j->scan, slave, strlen(slave)) != SCAN_NONE;
+}
+
+/*
+ * The link @v as an extra, in each of its components from the @from-th on: the first that is selected
+ * shows it, so that no two of them have one name.
+ */
+static int add_link(struct projector *j, const struct alternatives_link *v, uint32_t dir, const char *name,
+		    size_t name_len, uint32_t as, size_t from)
+{
+	uint16_t comps[SPLIT_MAX];
+	size_t n = homes(j, v->cond, comps);
+	int r = 0;
+
+	for (size_t k = from; r == 0 && k < n; k++) {
+		uint32_t cond = v->cond, others;
+
+		if (k) {
+			r = conds_none(j->p->conds, comps, k, &others);
+			if (r == 0)
+				r = conds_and(j->p->conds, cond, others, &cond);
+		}
+		if (r == 0)
+			r = add_extra(j, dir, name, name_len, as, v->target, strlen(v->target), comps[k], cond);
+	}
+	return r;
 }
 
 /* @v: all that the link @path can be, @n of them. The machine has one; the others are extras. */
@@ -288,6 +327,8 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 	uint32_t node = dir == SCAN_NONE ? SCAN_NONE : scan_child(j->scan, dir, name, name_len);
 	const char *is = node != SCAN_NONE && S_ISLNK(j->scan->nodes[node].mode) ?
 		scan_target(j->scan, node) : NULL;
+	uint32_t as = node == SCAN_NONE ? dir : node;
+	uint16_t comps[SPLIT_MAX];
 	size_t gold = n;
 	int r = 0;
 
@@ -299,13 +340,15 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 	if (is && gold == n)
 		return 0;          /* somebody's own link */
 	if (is) {
-		j->scan->nodes[node].comp = home(j, v[gold].cond);
+		homes(j, v[gold].cond, comps);
+		j->scan->nodes[node].comp = comps[0];
 		r = set_cond(j, node, v[gold].cond);
+		if (r == 0)
+			r = add_link(j, &v[gold], dir, name, name_len, as, 1);
 	}
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (i != gold && is_there(j, v[i].slave))
-			r = add_extra(j, dir, name, name_len, node == SCAN_NONE ? dir : node, v[i].target,
-				      strlen(v[i].target), home(j, v[i].cond), v[i].cond);
+			r = add_link(j, &v[i], dir, name, name_len, as, 0);
 	return r;
 }
 
@@ -361,10 +404,11 @@ static int place_all_links(struct projector *j, const struct merge_facts *facts)
 
 /* --- shared files --------------------------------------------------------------------------- */
 
-/* All components that hold a record of the file, and its own. */
+/* All components that hold a record of the file, and its own, where it is there without records. */
 static int spread(struct projector *j, struct shared_file *f)
 {
 	struct scan_node *n = &j->scan->nodes[f->node];
+	bool first = f->driver->vanishes;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < f->records.n; i++) {
@@ -376,6 +420,9 @@ static int spread(struct projector *j, struct shared_file *f)
 			comps = &os;
 			nhome = 1;
 		}
+		if (first)
+			n->comp = comps[0];
+		first = false;
 		for (size_t k = 0; r == 0 && k < nhome; k++)
 			if (!split_holds(j->split, n->comp, comps[k]))
 				r = split_join(j->split, n->comp, comps[k], &n->comp);
@@ -420,7 +467,7 @@ static int cut(struct projector *j, uint32_t node, const char *path, const struc
 	if (r < 0)
 		return r;
 	if (f.whole)
-		r = split_note(j->split, "%s stays whole with os: %s", path, why.msg);
+		r = split_note(j->split, "%s; it stays whole with os", why.msg);
 	if (r < 0 || f.whole || !is_shared(j, &f)) {
 		records_done(&f.records);
 		return r;

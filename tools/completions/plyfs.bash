@@ -45,6 +45,7 @@ _plyfs_argument()
 	--image | -m | --manifest) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
 	--why | -c | --component | -x | --exclude | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
 	--digest | --node) COMPREPLY=() ;;
+	--records) [[ -z $(_plyfs_image) ]] || _plyfs_inside "$2" ;;
 	*) return 1 ;;
 	esac
 }
