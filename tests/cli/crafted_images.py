@@ -43,7 +43,6 @@ class Case:
         self.compare = expect.pop("compare", True)
         self.select = expect.pop("select", None)
         self.victim = expect.pop("victim", "/victim")
-        self.waits_for = expect.pop("waits_for", None)
         self.full = name in FULL
         assert not expect, expect
 
