@@ -381,8 +381,8 @@ def work(number, cases, names):
                 worker.check(c, image_of(c), names or c.full)
             except Failure as e:
                 failure = str(e)
-                except Exception:
-                    failure = traceback.format_exc()
+            except Exception:
+                failure = traceback.format_exc()
             log = worker.log if c.name in names else worker.log[-3:] if failure else []
             out.write(json.dumps([i, failure, log, time.monotonic() - started]) + "\n")
 
