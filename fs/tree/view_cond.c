@@ -134,34 +134,40 @@ static int add_text(struct buf *out, const char *text)
 	return buf_add(out, text, strlen(text));
 }
 
-/* Clause by clause; @k is the row that the clause begins with, and becomes that of the next. */
+/* The clause that begins at row *@k, which becomes that of the next one. */
 static int clause_words(struct sub *sub, uint32_t cond, uint32_t *k, bool *ret_ends, struct buf *out,
 			struct ply_err *err)
 {
 	struct ply_condition c;
-	uint32_t first = *k, end = first, len;
-	const char *name;
-	int r;
+	bool one = false;
+	int r = 0;
 
-	do {
-		r = sub_condition(sub, cond, end++, &c, err);
-	} while (r == 0 && !c.ends_clause);
-	if (r == 0)
-		r = add_text(out, c.none ? end - first > 1 ? "not (" : "not " : end - first > 1 ? "(" : "");
-	for (uint32_t at = first; r == 0 && at < end; at++) {
-		r = sub_condition(sub, cond, at, &c, err);
+	for (uint32_t first = *k;; first = UINT32_MAX) {
+		const char *name;
+		uint32_t len;
+
+		r = sub_condition(sub, cond, (*k)++, &c, err);
 		if (r == 0)
 			r = sub_component(sub, c.component, &name, &len, err);
-		if (r == 0 && at > first)
+		if (r < 0)
+			return r;
+		if (first != UINT32_MAX) {
+			one = c.ends_clause;
+			r = add_text(out, c.none ? one ? "not " : "not (" : one ? "" : "(");
+		} else {
 			r = add_text(out, " or ");
+		}
 		if (r == 0)
 			r = buf_add(out, name, len);
+		*ret_ends = c.ends;
+		if (r < 0 || c.ends_clause)
+			break;
+		if (out->len > VIEW_WORDS_MAX) {
+			*ret_ends = true;
+			return 0;
+		}
 	}
-	if (r == 0 && end - first > 1)
-		r = add_text(out, ")");
-	*k = end;
-	*ret_ends = c.ends;
-	return r;
+	return r == 0 && !one ? add_text(out, ")") : r;
 }
 
 int view_condition_words(struct ply_view *v, uint32_t i, uint32_t cond, struct buf *out, struct ply_err *err)
@@ -173,7 +179,7 @@ int view_condition_words(struct ply_view *v, uint32_t i, uint32_t cond, struct b
 	/* the operating system is always there */
 	if (!cond || vs->number)
 		r = add_text(out, ply_image_sub_info(v->image, vs->pos)->name);
-	for (uint32_t k = 0; r == 0 && !ends;) {
+	for (uint32_t k = 0; r == 0 && !ends && out->len <= VIEW_WORDS_MAX;) {
 		if (k || vs->number)
 			r = add_text(out, " and ");
 		if (r == 0)

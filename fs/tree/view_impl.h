@@ -67,6 +67,7 @@ int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t
 int view_names_init(struct ply_view *v, struct ply_err *err);   /* before the next, and once */
 int view_cond_init(struct ply_view *v, struct vsub *vs, struct ply_err *err);
 void view_cond_done(struct vsub *vs);
+#define VIEW_WORDS_MAX 1024u       /* bytes, about: a hostile condition is cut there */
 /* Where what subs[@i] holds with condition @cond is: "mysql and (apache or php)". -ENOMEM without @err. */
 int view_condition_words(struct ply_view *v, uint32_t i, uint32_t cond, struct buf *out, struct ply_err *err);
 

@@ -461,12 +461,14 @@ int view_record_words(struct ply_view *v, const struct view_record *r, struct bu
 	for (uint32_t i = 1; i < r->copies; i++)
 		same &= !r[i].condition;
 	same &= !r->condition;
-	for (uint32_t i = 0; e == 0 && i < r->copies; i++) {
+	for (uint32_t i = 0; e == 0 && i < r->copies && out->len <= VIEW_WORDS_MAX; i++) {
 		if (i)
 			e = buf_add(out, same ? " or " : ", or ", same ? 4 : 5);
 		if (e == 0)
 			e = view_condition_words(v, r[i].sub, r[i].condition, out, err);
 	}
+	if (e == 0 && out->len > VIEW_WORDS_MAX)
+		e = buf_add(out, " ...", 4);
 	return e == -ENOMEM ? ply_fail_nomem(err) : e;
 }
 

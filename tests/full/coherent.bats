@@ -87,8 +87,11 @@ selection()
 	coherent mnt "$machine" "$@"
 	accepted "$PWD/out" "$machine" "$@"
 	accepted "$PWD/mnt" "$machine" "$@"
-	plyfs umount mnt
+	unmounted mnt
 }
+
+# Somebody else's mount namespace may still hold it, which `plyfs umount` tells with 1.
+unmounted() { plyfs umount "$1" || ! mountpoint -q "$1"; }
 
 everything() # MACHINE
 {
@@ -97,7 +100,7 @@ everything() # MACHINE
 	same "$gold/$1" out
 	mounted "$PWD/mnt" "$BATS_FILE_TMPDIR/$1.plyfs"
 	same "$gold/$1" mnt
-	plyfs umount mnt
+	unmounted mnt
 }
 
 @test "lamp: os" { selection lamp; }

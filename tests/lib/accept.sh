@@ -9,6 +9,7 @@
 # TREE is written to (services write): a layout, or an overlay of a mount. Not the gold root, which others read.
 # /proc, /dev and /run are mounted in it, and unmounted. Each check is a line, with its output where it failed; the exit code
 # is 1 then. `--quick` leaves out what takes long: dpkg -V, ldd, systemd-analyze and the services of a database.
+# shellcheck disable=SC2317  # checks are called by name
 set -uo pipefail
 
 quick=
@@ -116,32 +117,32 @@ dangling() { in_tree find / -xdev -type l -xtype l; }
 
 orphans() { in_tree find / -xdev \( -nouser -o -nogroup \); }
 
-alternatives()
+# Each path of standard input must be there; what is not is said.
+all_exist()
 {
-	local name mode path
-	in_tree update-alternatives --get-selections | while read -r name mode path; do
-		[ "$path" = none ] || in_tree test -e "$path" || { echo "$name ($mode): $path is not there"; exit 1; }
-	done
+	# shellcheck disable=SC2016  # the chroot's shell
+	in_tree sh -c 'missing=0
+		while IFS= read -r path; do [ -e "$path" ] || { echo "$path is not there"; missing=1; }; done
+		exit "$missing"'
 }
+
+alternatives() { in_tree update-alternatives --get-selections | awk '$3 != "none" { print $3 }' | all_exist; }
 
 # The links are what update-alternatives itself would make of its database.
 alternative_links()
 {
-	local name mode path link
-	in_tree update-alternatives --get-selections | while read -r name mode path; do
-		link=$(in_tree readlink "/etc/alternatives/$name")
-		[ "$link" = "$path" ] || { echo "$name ($mode): $path, but the link says $link"; exit 1; }
-	done
+	# shellcheck disable=SC2016
+	in_tree update-alternatives --get-selections | in_tree sh -c 'wrong=0
+		while read -r name mode path; do
+			link=$(readlink "/etc/alternatives/$name")
+			[ "$link" = "$path" ] || { echo "$name ($mode): $path, but the link says $link"; wrong=1; }
+		done
+		exit "$wrong"'
 }
 
 libraries() { in_tree ldconfig -p "$@" | sed -n 's/^\t//p' | sort; }
 
-cache_exists()
-{
-	libraries | sed 's/.* => //' | sort -u | while IFS= read -r file; do
-		in_tree test -e "$file" || { echo "$file"; exit 1; }
-	done
-}
+cache_exists() { libraries | sed 's/.* => //' | sort -u | all_exist; }
 
 cache_fresh()
 {

@@ -8,8 +8,9 @@ the product:
 
 records  each shared file, record by record, against what is left of the captured machine's when the records of
          others are taken out. No tool of the system notices a trigger or an override too many.
-leaks    no package, user, password or file of another component is named in any file of /etc and /var that no
-         selected package has shipped. What may differ is in EXCEPT, with the reason.
+leaks    no file that only packages of others have is in the tree; and no package, user, password or file of others is
+         named in any file of /etc and /var that no selected package has shipped. What may differ is in EXCEPT, with
+         the reason.
 """
 import glob
 import json
@@ -355,6 +356,11 @@ class Judge:
         longest = sorted((p for p in theirs if p.count("/") > 1), key=len, reverse=True)
         listed = {p.encode() for p in longest}
         as_path = re.compile(rb"/(?:[\w.+@:%-]+/)+[\w.+@:%-]+")
+        for folder, _, files in os.walk(os.path.join(self.tree, "usr")):
+            for name in files:
+                source = os.path.join(os.path.dirname(folder), name.split(".cpython-")[0] + ".py")
+                if folder.endswith("/__pycache__") and not os.path.exists(source):
+                    self.say(f"/{os.path.relpath(folder, self.tree)}/{name}: of a source that is not there")
         for top in ("etc", "var"):
             for folder, dirs, files in os.walk(os.path.join(self.tree, top)):
                 for name in files:
