@@ -556,35 +556,31 @@ static void dump_join(struct dump *d, const struct catalog_segment *s)
 struct record_list {
 	struct dump *d;
 	struct ply_view *all;
-	uint8_t *selected;         /* a bit for each ordinal of the selection; NULL: all are listed */
-	uint32_t n;                /* bits */
+	bool some;                 /* of a selection only: */
+	uint32_t *selected;        /* their ordinals, which ascend */
+	size_t n, cap, at;         /* @at: of the first that has not been listed */
 };
 
 static int select_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
 			 struct ply_err *err)
 {
 	struct record_list *l = ctx;
-	uint32_t have = l->n;
 
 	(void)driver;
-	/* they ascend */
-	if (r->ordinal >= have) {
-		uint32_t want = (r->ordinal / 4096 + 1) * 4096;
-		uint8_t *bits = realloc(l->selected, want / 8);
-
-		if (!bits)
-			return ply_fail_nomem(err);
-		memset(bits + have / 8, 0, (want - have) / 8);
-		l->selected = bits;
-		l->n = want;
-	}
-	l->selected[r->ordinal / 8] |= (uint8_t)(1u << r->ordinal % 8);
+	if (array_grow(&l->selected, &l->cap, l->n + 1, sizeof(*l->selected)) < 0)
+		return ply_fail_nomem(err);
+	l->selected[l->n++] = r->ordinal;
 	return 0;
 }
 
-static bool is_selected(const struct record_list *l, uint32_t ordinal)
+/* Asked of ordinals that ascend. */
+static bool is_selected(struct record_list *l, uint32_t ordinal)
 {
-	return !l->selected || (ordinal < l->n && l->selected[ordinal / 8] >> ordinal % 8 & 1);
+	if (!l->some)
+		return true;
+	while (l->at < l->n && l->selected[l->at] < ordinal)
+		l->at++;
+	return l->at < l->n && l->selected[l->at] == ordinal;
 }
 
 static int list_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
@@ -631,18 +627,15 @@ static int dump_records(struct dump *d, const char *image, const char *path, con
 {
 	static const struct cli_list everything = { 0 };
 	struct opened all _cleanup_opened_ = { 0 };
-	struct record_list l = { .d = d };
+	struct record_list l = { .d = d, .some = select->n };
 	uint64_t ino;
 	int r = open_view(image, &everything, &all, &d->err);
 
 	l.all = all.view;
-	if (r == 0 && select->n) {
+	if (r == 0 && l.some) {
 		struct ply_view *view;
 
-		l.n = 0;
-		l.selected = calloc(1, 1);     /* a file of no records has no bits */
-		r = l.selected ? ply_view_open(all.image, select->v, select->n, 0, &view, &d->err) :
-			ply_fail_nomem(&d->err);
+		r = ply_view_open(all.image, select->v, select->n, 0, &view, &d->err);
 		if (r == 0) {
 			r = find_shared(view, path, &ino, &d->err);
 			if (r == 0)

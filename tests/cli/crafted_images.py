@@ -10,6 +10,7 @@ group of verbs; 1 stands in it only with a reason:
     open     info
     read     ls, cat, origin: 0 or 4 where nothing is said (who does not touch it, does not see it)
     dump
+    records  dump --records of /etc/shells; None: the image has no such file
     layout   as root; a user gets 1 where files are not theirs to make, and `partial` besides with --allow-partial
     mount    the exit code of mount
 
@@ -38,6 +39,7 @@ class Case:
         self.read = expect.pop("read", self.open)
         self.dump = expect.pop("dump", rest | self.open)
         self.mount = expect.pop("mount", rest)
+        self.records = expect.pop("records", None)
         self.partial = expect.pop("partial", set())
         self.budget = expect.pop("budget", {})
         self.compare = expect.pop("compare", True)
@@ -57,7 +59,7 @@ FULL = set("""
     owner-largest mtime-extremes privileges device-huge mark-unknown join-valid join-cycle join-file
     join-index-unsorted join-links join-links-differ join-bomb catalog-name-path catalog-requires-cycle
     catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap section-optional
-    records-valid condition-endless condition-65536 components-many name-both shared-driver records-shared
+    records-valid records-far condition-endless condition-65536 components-many name-both shared-driver records-shared
     render-60 ldcache-offsets
     super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
     """.split())
@@ -1148,7 +1150,7 @@ def records_case(name, what, make=parts, **expect):
             im = make()
             alter(*im.subs)
             return im
-        CASES.append(Case(name, what, build, **expect))
+        CASES.append(Case(name, what, build, **{"records": {0, 1, 4}} | expect))
         return alter
     return add
 
@@ -1202,6 +1204,9 @@ records_case("record-flags", "a record's unknown flag")(lambda s, app: s.records
 records_case("record-condition", "a record's condition that is not there")(lambda s, app: s.records[0].set(condition=99999))
 records_case("records-equal", "two records of one ordinal")(lambda s, app: s.records[1].set(ordinal=0))
 records_case("records-descending", "records that descend")(lambda s, app: s.records[0].set(ordinal=9))
+records_case("records-far", "ordinals at the end of what 32 bits hold: valid", lambda: parts(
+    [(0, b"/bin/sh\n"), (0xffffffff, b"/bin/csh\n", [("none", "app")])], [(0xffffefff, b"/opt/app/sh\n")]),
+    deep=FINE, records=FINE)(lambda s, app: None)
 records_case("records-beyond", "records behind their table")(lambda s, app: s.shared[0].set(first=1, count=(1 << 32) - 1))
 records_case("records-foreign", "os has a record that is app's", layout=ANY)(lambda s, app: s.records[0].set(condition=2))
 records_case("records-copies", "a record of two parts that differ", layout=ANY)(lambda s, app: app.records[0].set(ordinal=0))
