@@ -176,6 +176,8 @@ int record_decode(const struct ply_disk_record *in, const struct sub_limits *lim
 
 /* A sub-image's name by DESIGN section 10; @internal allows '+'. */
 bool sub_name_ok(const char *name, size_t len, bool internal);
+/* <0, 0, >0 as strcmp(); @name has @len bytes, of whatever kind. */
+int sub_name_compare(const char *is, const char *name, size_t len);
 
 /* Pages of a metadata region (the last may be short), and bytes of its PAGE_SUMS. */
 uint64_t meta_pages(uint64_t meta_len);

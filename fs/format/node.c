@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/util.h"
 #include "format/format.h"
 
 #define NODE_BAD(what) \
@@ -301,4 +302,12 @@ bool sub_name_ok(const char *name, size_t len, bool internal)
 		return false;
 	}
 	return true;
+}
+
+int sub_name_compare(const char *is, const char *name, size_t len)
+{
+	size_t is_len = strlen(is);
+	int c = memcmp(is, name, MIN(is_len, len));
+
+	return c ? c : (is_len > len) - (is_len < len);
 }

@@ -125,12 +125,8 @@ static int32_t position(const struct selections *sel, const char *name, uint32_t
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
-		const char *is = sel->c->subs[sel->by_name[mid]].info.name;
-		size_t is_len = strlen(is);
-		int c = memcmp(is, name, MIN(is_len, len));
+		int c = sub_name_compare(sel->c->subs[sel->by_name[mid]].info.name, name, len);
 
-		if (!c)
-			c = (is_len > len) - (is_len < len);
 		if (!c)
 			return (int32_t)sel->by_name[mid];
 		if (c > 0)

@@ -41,8 +41,13 @@ int sub_component(struct sub *s, uint32_t slot, const char **ret, uint32_t *ret_
 	name = le64_get(d.name);
 	*ret_len = (uint32_t)(name >> 56);
 	r = sub_heap(s, name & ((1ULL << 56) - 1), *ret_len, &p, err);
+	if (r < 0)
+		return r;
 	*ret = p;
-	return r;
+	if (!sub_name_ok(*ret, *ret_len, true))
+		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
+				"component %u of the local table has a name that no sub-image can have", slot);
+	return 0;
 }
 
 int sub_shared(struct sub *s, uint64_t i, struct ply_shared *ret, struct ply_err *err)

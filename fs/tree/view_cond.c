@@ -44,12 +44,11 @@ static bool name_is_selected(const struct ply_view *v, const char *name, uint32_
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
-		const char *is = sub_name(v, v->by_name[mid]);
-		int c = strncmp(is, name, len);
+		int c = sub_name_compare(sub_name(v, v->by_name[mid]), name, len);
 
-		if (!c && !is[len])
+		if (!c)
 			return true;
-		if (c >= 0)
+		if (c > 0)
 			hi = mid;
 		else
 			lo = mid + 1;

@@ -1195,6 +1195,8 @@ def _(s, app):
 
 
 records_case("components-name-twice", "two slots of one name", layout=ANY)(lambda s, app: s.components.append(s.components[1].copy()))
+records_case("components-name-nul", "a component's name with NUL bytes, longer than that of a sub-image", read=BAD, mount=BAD)(
+    lambda s, app: s.components[1].set(name=s.string(b"app" + bytes(250))))
 records_case("components-name-outside", "a component's name behind the heap")(
     lambda s, app: s.components[1].set(name=9 << 56 | len(s.heap) - 1))
 records_case("name-both", "a name of both, and a selection has both", layout=ANY)(lambda s, app: s.entry(b"etc/tool").set(condition=0))
