@@ -64,12 +64,12 @@ static void listing_done(struct listing *l)
 	free(l->rows);
 }
 
-static int count_row(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err)
+static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err)
 {
 	struct ls *ls = ((struct listing *)ctx)->ls;
 
 	(void)e;
-	(void)hidden;
+	(void)state;
 	return ++ls->rows <= view_entries(ls->view) ? 0 : view_too_many(err);
 }
 

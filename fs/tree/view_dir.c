@@ -109,14 +109,14 @@ out:
 	return r;
 }
 
-/* Does @e not hold, or one of its name in the parts before @k do? 1 yes, 0 no. */
-static int is_hidden(struct ply_view *v, const struct vnode *vn, uint32_t k, const struct ply_entry *e,
+/* enum view_row: of @e, which is of part @k. */
+static int row_state(struct ply_view *v, const struct vnode *vn, uint32_t k, const struct ply_entry *e,
 		     struct ply_err *err)
 {
 	int holds = view_holds(v, vn->m[k].i, e->condition, err);
 
 	if (holds <= 0)
-		return holds < 0 ? holds : 1;
+		return holds < 0 ? holds : VIEW_ROW_FAILS;
 	for (uint32_t q = 0; q < k; q++) {
 		struct ply_entry other;
 		struct ply_node n;
@@ -128,11 +128,11 @@ static int is_hidden(struct ply_view *v, const struct vnode *vn, uint32_t k, con
 		if (r == 0)
 			r = view_holds(v, vn->m[q].i, other.condition, err);
 		if (r > 0)
-			return 1;
+			return VIEW_ROW_HIDDEN;
 		if (r < 0 && r != -ENOENT)
 			return ply_fail(err, r, PLY_R_ENTRY_RANGE, "damaged directory");
 	}
-	return 0;
+	return VIEW_ROW_SHOWN;
 }
 
 /* Where to begin: part *k, entry *at. */
@@ -207,18 +207,18 @@ static int read_part(struct ply_view *v, const struct vnode *vn, uint32_t k, uin
 		return r;
 	for (at = at ? at : n.data; at < n.data + n.size; at++, last = e) {
 		struct ply_dirent de;
-		int hidden = 0;
+		int state = VIEW_ROW_SHOWN;
 
 		r = sub_entry(s, at, &e, err);
 		if (r == 0)
 			r = check_order(&last, &e, at, err);
 		if (r == 0)
-			r = hidden = is_hidden(v, vn, k, &e, err);
+			r = state = row_state(v, vn, k, &e, err);
 		if (r >= 0 && l->row)
-			r = l->row(l->ctx, &e, hidden, err);
+			r = l->row(l->ctx, &e, (enum view_row)state, err);
 		if (r < 0)
 			return r;
-		if (hidden)
+		if (state != VIEW_ROW_SHOWN)
 			continue;
 		r = listed_child(v, vn, k, at, &e, &de.ino, err);
 		if (r < 0)
@@ -354,12 +354,12 @@ struct walk {
 	uint64_t rows;             /* of ENTRIES that were looked at */
 };
 
-static int count_row(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err)
+static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err)
 {
 	struct frame *f = ctx;
 
 	(void)e;
-	(void)hidden;
+	(void)state;
 	return ++f->walk->rows <= view_entries(f->walk->v) ? 0 : view_too_many(err);
 }
 

@@ -23,9 +23,15 @@ struct cache *view_cache(struct ply_view *view);
 uint64_t view_entries(const struct ply_view *view);
 int view_too_many(struct ply_err *err);   /* says so: -EUCLEAN */
 
-/* ply_view_readdir() that calls @row for each row that it looks at, before @fn; @hidden: an earlier
- * sub-image has the name, so @fn is not called. A negative errno ends the listing, and is returned. */
-typedef int (*view_row_fn)(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err);
+/* ply_view_readdir() that calls @row for each row that it looks at, before @fn, which is called for those that
+ * are shown. A negative errno ends the listing, and is returned. */
+enum view_row {
+	VIEW_ROW_SHOWN = 0,
+	VIEW_ROW_FAILS,            /* its condition does */
+	VIEW_ROW_HIDDEN,           /* an earlier sub-image has the name */
+};
+
+typedef int (*view_row_fn)(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err);
 int view_readdir(struct ply_view *view, uint64_t dir, uint64_t cookie, ply_dirent_fn fn, view_row_fn row,
 		 void *ctx, struct ply_err *err);
 

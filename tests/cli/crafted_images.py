@@ -1200,6 +1200,17 @@ records_case("components-name-nul", "a component's name with NUL bytes, longer t
 records_case("components-name-outside", "a component's name behind the heap")(
     lambda s, app: s.components[1].set(name=9 << 56 | len(s.heap) - 1))
 records_case("name-both", "a name of both, and a selection has both", layout=ANY)(lambda s, app: s.entry(b"etc/tool").set(condition=0))
+
+
+@case("links-conditions", "a file of two names, one of them under a condition", deep=ANY, select="os", read=FINE, mount=FINE)
+def _():
+    f = File(b"two names")
+    im = parts(os_extra={b"one": f, b"other": f})
+    late = im.subs[0].entry(b"etc/late")
+    im.subs[0].entry(b"etc/other").set(condition=late.condition)
+    return im
+
+
 records_case("record-long", "a record of 2^32 - 1 bytes")(lambda s, app: s.records[0].set(len=(1 << 32) - 1))
 records_case("record-short", "records that do not fill their file")(lambda s, app: s.records[0].set(len=3))
 records_case("record-flags", "a record's unknown flag")(lambda s, app: s.records[0].set(flags=2))

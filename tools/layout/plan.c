@@ -199,11 +199,11 @@ static int list(void *ctx, const struct ply_dirent *de)
 	return s->result;
 }
 
-static int count_row(void *ctx, const struct ply_entry *e, bool hidden, struct ply_err *err)
+static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err)
 {
 	struct scan *s = ctx;
 
-	s->hides_files |= hidden && e->type != S_IFDIR >> 12;
+	s->hides_files |= state == VIEW_ROW_HIDDEN && e->type != S_IFDIR >> 12;
 	return ++s->listed <= view_entries(s->p->view) ? tick(s) : view_too_many(err);
 }
 
