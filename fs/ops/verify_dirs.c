@@ -54,6 +54,17 @@ static void first_name(struct dirs *d, uint64_t dir, uint64_t at, uint64_t index
 			    (unsigned long long)index);
 }
 
+/* A node is met again: all of its names are there, or none. */
+static void further_name(struct dirs *d, uint64_t at, const struct ply_entry *e, uint64_t index,
+			 const struct ply_node *n)
+{
+	struct ply_entry first;
+
+	if (sub_entry(d->s, n->entry, &first, NULL) == 0 && first.condition != e->condition)
+		DIR_FINDING(PLY_R_CONDITION_FIELD, index, "entry %llu: another condition than the first name of node %llu has",
+			    (unsigned long long)at, (unsigned long long)index);
+}
+
 static void check_entry(struct dirs *d, uint64_t dir, uint64_t at, const struct ply_entry *e,
 			uint64_t *children)
 {
@@ -75,6 +86,8 @@ static void check_entry(struct dirs *d, uint64_t dir, uint64_t at, const struct 
 	if (!seen)
 		first_name(d, dir, at, index, &n);
 	if (!S_ISDIR(n.mode)) {
+		if (seen)
+			further_name(d, at, e, index, &n);
 		if (d->names[index] < UINT32_MAX)
 			d->names[index]++;
 		return;

@@ -1202,7 +1202,7 @@ records_case("components-name-outside", "a component's name behind the heap")(
 records_case("name-both", "a name of both, and a selection has both", layout=ANY)(lambda s, app: s.entry(b"etc/tool").set(condition=0))
 
 
-@case("links-conditions", "a file of two names, one of them under a condition", deep=ANY, select="os", read=FINE, mount=FINE)
+@case("links-conditions", "a file of two names, one of them under a condition", select="os", read=FINE, mount=FINE)
 def _():
     f = File(b"two names")
     im = parts(os_extra={b"one": f, b"other": f})
