@@ -24,6 +24,8 @@
 /* Of a shared file in an image, all parts together: a reader takes no more. */
 #define MERGE_PARTS_MAX   ((size_t)64 << 20)   /* bytes */
 #define MERGE_RECORDS_MAX (1u << 20)
+/* Of all of them together: parts may share their data, so that a small image could have far more than that. */
+#define MERGE_IMAGE_MAX   (1ULL << 30)         /* bytes */
 
 /* --- cutting ------------------------------------------------------------------- */
 

@@ -19,8 +19,7 @@
 #include "merge/merge.h"
 #include "ops/verify_internal.h"
 
-#define BYTES_MAX (1ULL << 30)     /* of all parts of an image */
-#define CACHE     (1u << 20)
+#define CACHE (1u << 20)
 
 /* --- one sub-image ------------------------------------------------------------------------ */
 
@@ -248,7 +247,7 @@ static int add_part(struct whole *w, uint32_t pos, uint64_t index, struct ply_er
 		whole_finding(w, pos, index, PLY_R_LIMIT, "the parts of a shared file are larger than a view takes");
 		return -EUCLEAN;
 	}
-	if (n.size > BYTES_MAX - k->bytes) {
+	if (n.size > MERGE_IMAGE_MAX - k->bytes) {
 		if (!k->limit_told)
 			whole_finding(w, pos, index, PLY_R_LIMIT,
 				      "shared files of more than 1 GiB; this one and those behind it were not put together");

@@ -18,8 +18,8 @@ struct vsub {
 	/* Where it has conditions: by local slot, is that component selected; by row, enum truth. */
 	bool *slots;
 	_Atomic uint8_t *truth;
-	uint8_t *bad_shared;       /* by row of SHARED_FILES: its records are another's, too; NULL: not looked at yet;
-				    * view_shared.lock */
+	uint8_t *bad_shared;       /* by row of SHARED_FILES: what is wrong with it (view_shared.c); NULL: not looked
+				    * at yet; view_shared.lock */
 };
 
 struct ply_view {

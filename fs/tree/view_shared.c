@@ -9,8 +9,9 @@
  *
  * What a hostile image can make this hold is bounded: MERGE_FILE_MAX for a part and for a
  * rendered file, MERGE_PARTS_MAX and MERGE_RECORDS_MAX for all parts of one, KEPT_MAX files, BYTES_MAX of them (and
- * the last one). And what it can make this do: no two files share records, which is looked at once for each
- * sub-image, so that all files together cost no more than the records that are there.
+ * the last one). And what it can make this do: no two files share records, and all parts together have MERGE_IMAGE_MAX,
+ * both of which is looked at once; so all files together cost no more than the records that are there and
+ * those bytes. That a file cannot be is kept like a size; not what only a disk has said.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -27,8 +28,10 @@
 
 struct kept {
 	uint64_t ino, size;
+	bool sized;
 	struct buf bytes;
 	bool rendered;
+	struct ply_err *failed;    /* why it is not what of these two is next; NULL: not tried, or it may yet be */
 	uint64_t used;             /* of view_shared.clock */
 };
 
@@ -37,6 +40,7 @@ struct view_shared {
 	struct kept *v;
 	size_t n, cap, bytes;
 	uint64_t clock;
+	bool looked;               /* vsub.bad_shared are there */
 };
 
 struct view_shared *view_shared_new(void)
@@ -52,8 +56,10 @@ void view_shared_free(struct view_shared *s)
 {
 	if (!s)
 		return;
-	for (size_t i = 0; i < s->n; i++)
+	for (size_t i = 0; i < s->n; i++) {
 		buf_done(&s->v[i].bytes);
+		free(s->v[i].failed);
+	}
 	free(s->v);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -92,44 +98,76 @@ static int by_first(const void *a, const void *b)
 	return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* Which rows of @vs have records of another row? What cannot be read is nobody's: nor can it be used. */
-static int find_bad_locked(struct vsub *vs, struct ply_err *err)
+enum { ROW_GOOD = 0, ROW_RECORDS, ROW_BYTES };   /* of bad_shared */
+
+/*
+ * Which rows of @vs have records of another row, and which are beyond MERGE_IMAGE_MAX? @bytes: of all before
+ * them. What cannot be read is nobody's: nor can it be used.
+ */
+static int look_at_sub(struct vsub *vs, uint64_t *bytes, struct ply_err *err)
 {
 	uint64_t n = sub_limits(vs->sub)->shared, end = 0;
 	_cleanup_free_ struct span *spans = NULL;
 	_cleanup_free_ uint8_t *bad = NULL;
 	size_t k = 0;
 
-	if (vs->bad_shared)
+	if (!n)
 		return 0;
-	spans = calloc(n + 1, sizeof(*spans));
-	bad = calloc(n + 1, 1);
+	spans = calloc(n, sizeof(*spans));
+	bad = calloc(n, 1);
 	if (!spans || !bad)
 		return ply_fail_nomem(err);
 	for (uint64_t i = 0; i < n; i++) {
 		struct ply_shared s;
+		struct ply_node node;
 
-		if (sub_shared(vs->sub, i, &s, NULL) == 0 && s.count)
+		if (sub_shared(vs->sub, i, &s, NULL) < 0)
+			continue;
+		if (s.count)
 			spans[k++] = (struct span){ s.first, i, s.count };
+		if (sub_node(vs->sub, s.node, &node, NULL) < 0)
+			continue;
+		if (node.size > MERGE_IMAGE_MAX - *bytes)
+			bad[i] = ROW_BYTES;
+		else
+			*bytes += node.size;
 	}
-	qsort(spans, k, sizeof(*spans), by_first);
+	if (k)
+		qsort(spans, k, sizeof(*spans), by_first);
 	for (size_t i = 0; i < k; i++) {
-		bad[spans[i].row] = spans[i].first < end;
+		if (spans[i].first < end)
+			bad[spans[i].row] = ROW_RECORDS;
 		end = MAX(end, spans[i].first + spans[i].count);
 	}
+	free(vs->bad_shared);
 	vs->bad_shared = TAKE_PTR(bad);
 	return 0;
 }
 
-static int find_shared_locked(struct vsub *vs, uint64_t node, struct ply_shared *ret, struct ply_err *err)
+static int look_locked(struct ply_view *v, struct ply_err *err)
 {
+	uint64_t bytes = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && !v->shared->looked && i < v->nsubs; i++)
+		r = look_at_sub(&v->subs[i], &bytes, err);
+	v->shared->looked |= r == 0;
+	return r;
+}
+
+static int find_shared_locked(struct ply_view *v, uint32_t i, uint64_t node, struct ply_shared *ret, struct ply_err *err)
+{
+	struct vsub *vs = &v->subs[i];
 	uint64_t row;
-	int r = find_bad_locked(vs, err);
+	int r = look_locked(v, err);
 
 	if (r == 0)
 		r = sub_shared_find(vs->sub, node, &row, ret, err);
-	if (r == 0 && vs->bad_shared[row])
+	if (r == 0 && vs->bad_shared[row] == ROW_RECORDS)
 		r = ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "two shared files with the same records");
+	else if (r == 0 && vs->bad_shared[row])
+		r = ply_fail(err, -EUCLEAN, PLY_R_LIMIT, "shared files with parts of more than %llu MiB",
+			     MERGE_IMAGE_MAX >> 20);
 	return r;
 }
 
@@ -164,7 +202,7 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 	if (r == 0 && !(n.flags & PLY_NODE_SHARED))
 		r = ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "a shared file is joined with another file");
 	if (r == 0)
-		r = find_shared_locked(&v->subs[m->i], m->index, &s, err);
+		r = find_shared_locked(v, m->i, m->index, &s, err);
 	if (r < 0)
 		return r;
 	d = merge_driver_get(s.driver);
@@ -323,24 +361,36 @@ static void make_room_locked(struct view_shared *s, const struct kept *stays)
 	}
 }
 
-/* The file's row, with its size; in the place of the oldest where there are KEPT_MAX. */
-static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
+/* Is that so whenever it is asked? */
+static bool is_for_ever(int r)
 {
-	struct view_shared *s = v->shared;
-	struct kept *k = find_locked(s, vn->ino);
-	uint64_t size;
-	int r;
+	return r == -EUCLEAN || r == -EOPNOTSUPP;
+}
 
-	if (k) {
-		*ret = k;
-		return 0;
-	}
-	r = work_out_size(v, vn, &size, err);
-	if (r < 0)
-		return r;
+static struct ply_err *copy_error(const struct ply_err *e)
+{
+	struct ply_err *copy = e->code ? malloc(sizeof(*copy)) : NULL;
+
+	if (copy)
+		*copy = *e;
+	return copy;
+}
+
+static int tell(int r, const struct ply_err *e, struct ply_err *err)
+{
+	if (err)
+		*err = *e;
+	return r;
+}
+
+/* A row for a file that has none; in the place of the oldest where there are KEPT_MAX. */
+static struct kept *new_locked(struct view_shared *s, uint64_t ino)
+{
+	struct kept *k;
+
 	if (s->n < KEPT_MAX) {
 		if (array_grow(&s->v, &s->cap, s->n + 1, sizeof(*s->v)) < 0)
-			return ply_fail_nomem(err);
+			return NULL;
 		k = &s->v[s->n++];
 	} else {
 		k = &s->v[0];
@@ -348,8 +398,38 @@ static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept *
 			if (s->v[i].used < k->used)
 				k = &s->v[i];
 		drop_bytes(s, k);
+		free(k->failed);
 	}
-	*k = (struct kept){ .ino = vn->ino, .size = size, .used = ++s->clock };
+	*k = (struct kept){ .ino = ino, .used = ++s->clock };
+	return k;
+}
+
+/* The file's row, with its size. */
+static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
+{
+	struct view_shared *s = v->shared;
+	struct kept *k = find_locked(s, vn->ino);
+
+	if (!k) {
+		struct ply_err e = { 0 }, *failed = NULL;
+		uint64_t size = 0;
+		int r = work_out_size(v, vn, &size, &e);
+
+		if (r < 0 && is_for_ever(r))
+			failed = copy_error(&e);
+		if (r < 0 && !failed)
+			return tell(r, &e, err);
+		k = new_locked(s, vn->ino);
+		if (!k) {
+			free(failed);
+			return ply_fail_nomem(err);
+		}
+		k->size = size;
+		k->sized = r == 0;
+		k->failed = failed;
+	}
+	if (!k->sized)
+		return tell(k->failed->code, k->failed, err);
 	*ret = k;
 	return 0;
 }
@@ -370,26 +450,31 @@ int view_shared_size(struct ply_view *v, const struct vnode *vn, uint64_t *ret, 
 static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
 {
 	struct view_shared *s = v->shared;
+	struct ply_err e = { 0 };
 	struct buf out = { 0 };
-	struct kept *k;
+	struct kept *k = NULL;
 	int r = keep_locked(v, vn, &k, err);
 
-	if (r < 0 || k->rendered) {
-		*ret = k;
+	if (r < 0)
 		return r;
-	}
-	r = render_bytes(v, vn, &out, err);
+	*ret = k;
+	if (k->rendered)
+		return 0;
+	if (k->failed)
+		return tell(k->failed->code, k->failed, err);
+	r = render_bytes(v, vn, &out, &e);
 	if (r == 0 && out.len != k->size)
-		r = ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of another size than its records have");
+		r = ply_fail(&e, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of another size than its records have");
 	if (r < 0) {
 		buf_done(&out);
-		return r;
+		if (is_for_ever(r))
+			k->failed = copy_error(&e);
+		return tell(r, &e, err);
 	}
 	k->bytes = out;
 	k->rendered = true;
 	s->bytes += out.len;
 	make_room_locked(s, k);
-	*ret = k;
 	return 0;
 }
 

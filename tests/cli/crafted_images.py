@@ -1323,6 +1323,30 @@ for _name, _records in (
     case(f"ldcache-{_name}", "records of ld.so.cache that are none")(_ldcache(*_records))
 
 
+def _large(image, block, size):
+    """Content of that many bytes for the caches of @image, all of one block."""
+    s = image.subs[0]
+    i = s.add_block(zstd(block.ljust(BLOCK, b"\0")), BLOCK)
+    first = len(s.extents)
+    s.extents += [Extent(off=off, len=BLOCK, addr=i << 17) for off in range(0, size, BLOCK)]
+    for row in s.shared:
+        s.nodes[row.node].set(kind=EXTENTS, size=size, data=first, ndata=size // BLOCK)
+        s.records[row.first].len = 14
+        s.records[row.first + 1].len = size - 14
+    return image
+
+
+case("ldcache-large", "4,000 caches of 31 MiB, all of one block")(lambda: _large(
+    one({b"c%04d" % i: Shared(b"", [(0, b"H"), (1, b"S")], driver=15) for i in range(4000)}),
+    b"H" + bytes(13) + b"S", 31 << 20))
+
+
+@case("ldcache-links", "a cache of 31 MiB that is none, under 4,000 names")
+def _():
+    cache = Shared(b"", [(0, b"H"), (1, b"Z")], driver=15)
+    return _large(one({b"c%04d" % i: cache for i in range(4000)}), b"H" + bytes(13) + b"Z", 31 << 20)
+
+
 def super_case(name, what, **expect):
     if expect.get("deep", BAD) == BAD:
         # found when the image is opened
