@@ -71,11 +71,14 @@ bool condition_begins(const struct sub *s, const uint8_t *starts, uint32_t cond)
 
 /* --- over all selections ------------------------------------------------------------------ */
 
+enum known { UNKNOWN = 0, HOLDS, FAILS };
+
 struct selections {
 	const struct catalog *c;
 	struct sub *const *subs;
 	uint32_t *by_name;         /* positions */
 	int32_t **slots;           /* by position: local slot -> position, -1: not in the image; NULL: not asked yet */
+	uint8_t **all;             /* by position, then by row: enum known of "holds with all"; NULL: not asked yet */
 	uint32_t *taken;           /* by position: the question that took it away */
 	uint32_t question;
 };
@@ -98,7 +101,8 @@ struct selections *selections_new(const struct catalog *c, struct sub *const *su
 	sel->by_name = calloc(c->nsubs, sizeof(*sel->by_name));
 	sel->slots = calloc(c->nsubs, sizeof(*sel->slots));
 	sel->taken = calloc(c->nsubs, sizeof(*sel->taken));
-	if (!sel->by_name || !sel->slots || !sel->taken)
+	sel->all = calloc(c->nsubs, sizeof(*sel->all));
+	if (!sel->by_name || !sel->slots || !sel->taken || !sel->all)
 		return selections_free(sel);
 	for (uint32_t i = 0; i < c->nsubs; i++)
 		sel->by_name[i] = i;
@@ -111,6 +115,9 @@ struct selections *selections_free(struct selections *sel)
 	if (sel) {
 		for (uint32_t i = 0; sel->slots && i < sel->c->nsubs; i++)
 			free(sel->slots[i]);
+		for (uint32_t i = 0; sel->all && i < sel->c->nsubs; i++)
+			free(sel->all[i]);
+		free(sel->all);
 		free(sel->by_name);
 		free(sel->slots);
 		free(sel->taken);
@@ -227,7 +234,7 @@ int selections_can_have_both(struct selections *sel, uint32_t a, uint32_t a_cond
 	return r > 0 ? can_hold(sel, b, b_cond) : r;
 }
 
-int selections_all_hold(struct selections *sel, uint32_t pos, uint32_t cond)
+static int work_out_all(struct selections *sel, uint32_t pos, uint32_t cond)
 {
 	const int32_t *slots = slots_of(sel, pos);
 	struct ply_condition c = { 0 };
@@ -235,7 +242,7 @@ int selections_all_hold(struct selections *sel, uint32_t pos, uint32_t cond)
 
 	if (!slots)
 		return -ENOMEM;
-	for (uint32_t k = 0; cond && !c.ends; k++) {
+	for (uint32_t k = 0; !c.ends; k++) {
 		int r = sub_condition(sel->subs[pos], cond, k, &c, NULL);
 
 		if (r < 0)
@@ -247,4 +254,26 @@ int selections_all_hold(struct selections *sel, uint32_t pos, uint32_t cond)
 			any = false;
 	}
 	return 1;
+}
+
+/* A million records may have one condition of a thousand rows: each is worked out once. */
+int selections_all_hold(struct selections *sel, uint32_t pos, uint32_t cond)
+{
+	uint64_t n = sub_limits(sel->subs[pos])->conditions;
+	int r;
+
+	if (!cond)
+		return 1;
+	if (cond > n)
+		return -EUCLEAN;
+	if (!sel->all[pos])
+		sel->all[pos] = calloc(n, sizeof(*sel->all[pos]));
+	if (!sel->all[pos])
+		return -ENOMEM;
+	if (sel->all[pos][cond - 1] != UNKNOWN)
+		return sel->all[pos][cond - 1] == HOLDS;
+	r = work_out_all(sel, pos, cond);
+	if (r >= 0)
+		sel->all[pos][cond - 1] = r ? HOLDS : FAILS;
+	return r;
 }

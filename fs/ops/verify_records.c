@@ -29,23 +29,31 @@ struct rows {
 	struct sub *s;
 	const uint8_t *starts;     /* of conditions */
 	bool is_os;
+	uint8_t *homes;            /* by row of CONDITIONS: 0 not asked; 1 names a home, 2 does not */
 	uint8_t *seen;             /* a bit for each row of RECORDS: it belongs to a file */
 	uint64_t nseen;
 };
 
 #define ROW_FINDING(reason, index, ...) NODE_FINDING(t->v, reason, t->name, t->s, index, __VA_ARGS__)
 
-/* A record that one component must be selected for lies with it, so that os tells about nobody. */
-static bool names_a_home(struct sub *s, uint32_t cond)
+static bool find_home(struct sub *s, uint32_t cond)
 {
 	struct ply_condition c = { 0 };
 
-	for (uint32_t k = 0; cond && !c.ends; k++)
+	for (uint32_t k = 0; !c.ends; k++)
 		if (sub_condition(s, cond, k, &c, NULL) < 0)
 			return false;      /* told with the conditions */
 		else if (!c.none)
 			return true;
 	return false;
+}
+
+/* A record that one component must be selected for lies with it, so that os tells about nobody. @cond begins there. */
+static bool names_a_home(struct rows *t, uint32_t cond)
+{
+	if (cond && !t->homes[cond - 1])
+		t->homes[cond - 1] = find_home(t->s, cond) ? 1 : 2;
+	return cond && t->homes[cond - 1] == 1;
 }
 
 static void check_records(struct rows *t, const struct ply_shared *f, const struct ply_node *n)
@@ -81,7 +89,7 @@ static void check_records(struct rows *t, const struct ply_shared *f, const stru
 				    (unsigned long long)at, rec.condition);
 			return;
 		}
-		if (t->is_os && names_a_home(t->s, rec.condition)) {
+		if (t->is_os && names_a_home(t, rec.condition)) {
 			ROW_FINDING(PLY_R_RECORD_FIELD, f->node,
 				    "row %llu of RECORDS: a record of others lies in os",
 				    (unsigned long long)at);
@@ -156,8 +164,12 @@ int verify_shared_rows(struct verify *v, const struct ply_sub_info *info, struct
 	int r = 0;
 
 	t->seen = calloc(sub_limits(s)->records / 8 + 1, 1);
-	if (!t->seen)
+	t->homes = calloc(sub_limits(s)->conditions + 1, 1);
+	if (!t->seen || !t->homes) {
+		free(t->seen);
+		free(t->homes);
 		return ply_fail_nomem(err);
+	}
 	for (uint64_t i = 0; r == 0 && i < sub_limits(s)->shared; i++) {
 		struct ply_shared f;
 		struct ply_err e;
@@ -179,6 +191,7 @@ int verify_shared_rows(struct verify *v, const struct ply_sub_info *info, struct
 		findings_add(&v->list, PLY_R_RECORD_FIELD, t->name, 0, 0, "%llu records belong to no file",
 			     (unsigned long long)(sub_limits(s)->records - t->nseen));
 	free(t->seen);
+	free(t->homes);
 	return r < 0 ? r : check_flags(t, flagged, err);
 }
 

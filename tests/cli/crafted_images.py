@@ -1255,6 +1255,17 @@ case("records-million", "a million records: valid", deep=FINE, budget=dict(outpu
 case("records-2-20", "more records than a file may have", budget=dict(output=16 << 20))(lambda: _million((1 << 20) + 1))
 
 
+@case("records-condition", "a million records that have one condition of 1,024 rows: valid", deep=FINE,
+      budget=dict(output=16 << 20))
+def _():
+    im = _million(1000000)
+    s = im.subs[0]
+    slot, first = s.slot("x"), len(s.conditions)
+    s.conditions += [Condition(component=slot, flags=7 if i == 1023 else 3) for i in range(1024)]
+    s.records = [struct.pack("<IIII", i, first + 1, 1, 0) for i in range(1000000)]
+    return im
+
+
 def _million(n):
     whole = b"x" * n
     im = two({b"etc": Dir({b"shells": Shared(whole, [(0, whole)])})})
