@@ -119,7 +119,7 @@ static int walk_extension(uint8_t *ext, size_t len, uint32_t base, uint32_t new_
 			  void *ctx, struct ply_err *err)
 {
 	struct disk_section s;
-	size_t head;
+	size_t head, left;
 	uint32_t count;
 	int r = 0;
 
@@ -129,6 +129,7 @@ static int walk_extension(uint8_t *ext, size_t len, uint32_t base, uint32_t new_
 	head = sizeof(struct disk_ext) + (size_t)count * sizeof(s);
 	if (count > EXT_MAX || head > len)
 		return bad(err, "an extension of too many sections");
+	left = len - head;
 	for (uint32_t i = 0; r == 0 && i < count; i++) {
 		uint8_t *at = ext + sizeof(struct disk_ext) + i * sizeof(s);
 		uint32_t off, size;
@@ -138,6 +139,9 @@ static int walk_extension(uint8_t *ext, size_t len, uint32_t base, uint32_t new_
 		size = le32_get(s.size);
 		if (le32_get(s.offset) < base || off < head || off > len || size > len - off)
 			return bad(err, "a section of the extension that is not in it");
+		if (size > left)           /* sixteen of them must not be the same 32 MiB */
+			return bad(err, "sections of the extension that overlap");
+		left -= size;
 		if (le32_get(s.tag) > EXT_HWCAP || le32_get(s.flags) ||
 		    (le32_get(s.tag) == EXT_HWCAP && (size % 4 || off % 4)))
 			return bad(err, "an unknown section of the extension");

@@ -658,6 +658,9 @@ START_TEST(lies_of_a_cache)
 	const uint8_t one[25] = { 'E', [17] = 4, [21] = 4 };
 	const uint8_t path[] = "S\4\0\0\0/lib/", name[] = "S\11\0\0\0liba.so", ext[] =
 		"X\x74\x21\xa4\xea\1\0\0\0\0\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
+	/* two sections of text that are one place */
+	const uint8_t twice[] = "X\x74\x21\xa4\xea\2\0\0\0" "\0\0\0\0\0\0\0\0\x28\0\0\0\3\0\0\0"
+		"\0\0\0\0\0\0\0\0\x28\0\0\0\3\0\0\0abc";
 	const uint8_t ended[] = "S\4\0\0\0/lib/", unknown[] = "X\x74\x21\xa4\xea\1\0\0\0\2\0\0\0\0\0\0\0\x18\0\0\0\3\0\0\0abc";
 	const struct piece good[] = { { head, 14, 0 }, { entry, 25, 0 }, { path, sizeof(path) - 1, 0 },
 				      { name, sizeof(name), 0 }, { ext, sizeof(ext) - 1, 0 } };
@@ -673,6 +676,7 @@ START_TEST(lies_of_a_cache)
 		{ good[0], good[1], good[1], good[2], good[4] },        /* a name that is not there */
 		{ good[0], good[1], good[2], good[3], { ext, 1, 0 } },
 		{ good[0], good[1], good[2], good[3], { unknown, sizeof(unknown) - 1, 0 } },
+		{ good[0], good[1], good[2], good[3], { twice, sizeof(twice) - 1, 0 } },
 		{ good[0], good[1], good[2], good[3], { ext, 10, 0 } }, /* cut */
 		{ good[0], good[1], good[2], good[3], { ext, sizeof(ext) - 2, 0 } },
 		{ good[0], { entry, 24, 0 }, good[2], good[3], good[4] },
