@@ -71,6 +71,16 @@ bool condition_begins(const struct sub *s, const uint8_t *starts, uint32_t cond)
 
 /* --- over all selections ------------------------------------------------------------------ */
 
+/* Of questions about two names: rows of conditions that are looked at, in an image. Seconds; conditions of a real
+ * image have a few rows, and names that exclude each other are few. */
+#define ROWS_MAX (1ULL << 28)
+#define ASKED    4096u             /* answers that are kept */
+
+struct asked {
+	uint32_t a, a_cond, b, b_cond;
+	bool is, both;
+};
+
 enum known { UNKNOWN = 0, HOLDS, FAILS };
 
 struct selections {
@@ -81,6 +91,8 @@ struct selections {
 	uint8_t **all;             /* by position, then by row: enum known of "holds with all"; NULL: not asked yet */
 	uint32_t *taken;           /* by position: the question that took it away */
 	uint32_t question;
+	uint64_t rows;             /* that may still be looked at */
+	struct asked asked[ASKED]; /* by hash */
 };
 
 static int by_sub_name(const void *a, const void *b, void *ctx)
@@ -98,6 +110,7 @@ struct selections *selections_new(const struct catalog *c, struct sub *const *su
 		return NULL;
 	sel->c = c;
 	sel->subs = subs;
+	sel->rows = ROWS_MAX;
 	sel->by_name = calloc(c->nsubs, sizeof(*sel->by_name));
 	sel->slots = calloc(c->nsubs, sizeof(*sel->slots));
 	sel->taken = calloc(c->nsubs, sizeof(*sel->taken));
@@ -176,10 +189,11 @@ static int take_away(struct selections *sel, uint32_t pos, uint32_t cond)
 	if (!slots)
 		return -ENOMEM;
 	for (uint32_t k = 0; cond && !c.ends; k++) {
-		int r = sub_condition(sel->subs[pos], cond, k, &c, NULL);
+		int r = sel->rows ? sub_condition(sel->subs[pos], cond, k, &c, NULL) : -E2BIG;
 
 		if (r < 0)
 			return r;
+		sel->rows--;
 		if (c.none && slots[c.component] >= 0)
 			sel->taken[slots[c.component]] = sel->question;
 	}
@@ -201,10 +215,11 @@ static int can_hold(struct selections *sel, uint32_t pos, uint32_t cond)
 	if (!slots)
 		return -ENOMEM;
 	for (uint32_t k = 0; cond && !c.ends; k++) {
-		int r = sub_condition(sel->subs[pos], cond, k, &c, NULL);
+		int r = sel->rows ? sub_condition(sel->subs[pos], cond, k, &c, NULL) : -E2BIG;
 
 		if (r < 0)
 			return r;
+		sel->rows--;
 		any |= c.none || is_left(sel, slots[c.component]);
 		if (c.ends_clause && !any)
 			return 0;
@@ -214,7 +229,7 @@ static int can_hold(struct selections *sel, uint32_t pos, uint32_t cond)
 	return 1;
 }
 
-int selections_can_have_both(struct selections *sel, uint32_t a, uint32_t a_cond, uint32_t b, uint32_t b_cond)
+static int find_both(struct selections *sel, uint32_t a, uint32_t a_cond, uint32_t b, uint32_t b_cond)
 {
 	int r;
 
@@ -232,6 +247,20 @@ int selections_can_have_both(struct selections *sel, uint32_t a, uint32_t a_cond
 		return 0;
 	r = can_hold(sel, a, a_cond);
 	return r > 0 ? can_hold(sel, b, b_cond) : r;
+}
+
+int selections_can_have_both(struct selections *sel, uint32_t a, uint32_t a_cond, uint32_t b, uint32_t b_cond)
+{
+	uint32_t hash = ((a * 31 + a_cond) * 31 + b) * 31 + b_cond;
+	struct asked *k = &sel->asked[hash % ASKED];
+	int r;
+
+	if (k->is && k->a == a && k->a_cond == a_cond && k->b == b && k->b_cond == b_cond)
+		return k->both;
+	r = find_both(sel, a, a_cond, b, b_cond);
+	if (r >= 0)
+		*k = (struct asked){ a, a_cond, b, b_cond, true, r };
+	return r;
 }
 
 static int work_out_all(struct selections *sel, uint32_t pos, uint32_t cond)

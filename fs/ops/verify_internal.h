@@ -53,7 +53,7 @@ int verify_shared_rows(struct verify *v, const struct ply_sub_info *info, struct
 struct selections;
 struct selections *selections_new(const struct catalog *c, struct sub *const *subs);   /* NULL: no memory */
 struct selections *selections_free(struct selections *sel);
-/* Is there a selection with both sub-images in which both conditions hold? */
+/* Is there a selection with both sub-images in which both conditions hold? -E2BIG: that has been asked too often. */
 int selections_can_have_both(struct selections *sel, uint32_t a, uint32_t a_cond, uint32_t b, uint32_t b_cond);
 /* Does it hold where everything is selected? */
 int selections_all_hold(struct selections *sel, uint32_t pos, uint32_t cond);

@@ -29,6 +29,7 @@ struct joins {
 	uint64_t nmembers;         /* in the rows so far */
 	uint64_t looked;           /* members of the rows so far, shared ones each time */
 	bool in_files;             /* rows of directories are over */
+	bool limit_told;
 	struct selections *sel;
 	struct cache *cache;
 	uint8_t *buf;
@@ -150,6 +151,11 @@ static void check_name(struct joins *jn, uint32_t pos, const struct join_member 
 	both = selections_can_have_both(jn->sel, pos, e->condition, other_pos, oe.condition);
 	if (both == -ENOMEM)
 		jn->v->list.failed = true;
+	if (both == -E2BIG && !jn->limit_told) {
+		jn->limit_told = true;
+		findings_add(&jn->v->list, PLY_R_LIMIT, jn->c->subs[pos].info.name, 0, 0,
+			     "conditions that are too long for so many names; these were not all compared");
+	}
 	if (both <= 0)             /* a condition that cannot be read was told */
 		return;
 	h = findings_add(&jn->v->list, PLY_R_TREE_SHAPE, jn->c->subs[pos].info.name, 0, 0,
