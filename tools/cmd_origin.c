@@ -196,10 +196,16 @@ static int holders(struct origin *o, uint64_t ino, uint32_t *ret, uint32_t max, 
 	return n;
 }
 
-/* Each record, as a line or a JSON object. */
+static void complain(struct origin *o, const struct ply_err *err)
+{
+	cli_note("%s", err->msg);
+	o->code = MAX(o->code, cli_exit_code(err));
+}
+
+/* Each record, as a line or a JSON object; there may be a million, so none is kept. */
 struct record_out {
 	struct ply_view *view;
-	json_t *list;              /* NULL: text */
+	struct show_array *json;   /* NULL: text */
 };
 
 static int tell_record(void *ctx, const struct merge_driver *driver, const struct view_record *r,
@@ -214,10 +220,10 @@ static int tell_record(void *ctx, const struct merge_driver *driver, const struc
 		return e;
 	if (merge_describe(driver, &piece, &what) < 0)
 		return ply_fail_nomem(err);
-	if (out->list) {
-		json_array_append_new(out->list, json_pack("{s:I,s:o,s:o}", "ordinal", (json_int_t)r->ordinal,
-							   "of", cli_json_name((char *)words.data, words.len),
-							   "what", cli_json_name((char *)what.data, what.len)));
+	if (out->json) {
+		show_part(out->json, json_pack("{s:I,s:o,s:o}", "ordinal", (json_int_t)r->ordinal,
+					       "of", cli_json_name((char *)words.data, words.len),
+					       "what", cli_json_name((char *)what.data, what.len)));
 		return 0;
 	}
 	_cleanup_free_ char *of = escape_name((char *)words.data, words.len);
@@ -226,53 +232,44 @@ static int tell_record(void *ctx, const struct merge_driver *driver, const struc
 	return of && is ? printf("  %s: %s\n", of, is), 0 : ply_fail_nomem(err);
 }
 
-/* *ret_list: of the records; NULL where it is no shared file. */
-static int tell_records(const struct origin *o, uint64_t ino, json_t **ret_list, struct ply_err *err)
+/* Has it records? 0: no. */
+static int has_records(const struct origin *o, uint64_t ino, struct ply_err *err)
 {
-	struct record_out out = { .view = o->opened.view };
 	struct view_file f;
-	int r = view_file(out.view, ino, &f, err);
+	int r = view_file(o->opened.view, ino, &f, err);
 
-	*ret_list = NULL;
 	if (r == -ESTALE)          /* of what the mount does not select: see holders() */
 		return 0;
-	if (r < 0 || !(f.node.flags & PLY_NODE_SHARED))
-		return r;
-	if (cli_json)
-		out.list = json_array();
-	r = view_records(out.view, ino, tell_record, &out, err);
-	if (r < 0)
-		json_decref(out.list);
-	else
-		*ret_list = out.list;
-	return r;
+	return r < 0 ? r : (f.node.flags & PLY_NODE_SHARED) != 0;
 }
 
 static int print_text(const struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,
 		      struct ply_err *err)
 {
 	_cleanup_free_ char *shown = escape_name(path, strlen(path));
-	json_t *none;
+	struct record_out out = { .view = o->opened.view };
+	int r;
 
 	printf("%s: ", shown ? shown : "?");
 	for (int i = 0; i < n; i++)
 		printf("%s%s", i ? ", " : "", ply_image_sub_info(o->opened.image, subs[i])->name);
 	printf(" (generation %llu)\n",
 	       (unsigned long long)ply_image_generation(o->opened.image)->generation);
-	return tell_records(o, ino, &none, err);
+	r = has_records(o, ino, err);
+	return r > 0 ? view_records(out.view, ino, tell_record, &out, err) : r;
 }
 
 static int print_json(struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,
 		      struct ply_err *err)
 {
+	struct record_out out = { .view = o->opened.view, .json = &o->json };
 	const char *image = ply_image_path(o->opened.image);
-	json_t *names = json_array(), *records, *item;
-	int r = tell_records(o, ino, &records, err);
+	json_t *names, *item;
+	int r = has_records(o, ino, err);
 
-	if (r < 0) {
-		json_decref(names);
+	if (r < 0)
 		return r;
-	}
+	names = json_array();
 	for (int i = 0; i < n; i++)
 		json_array_append_new(names,
 				      json_string(ply_image_sub_info(o->opened.image, subs[i])->name));
@@ -280,9 +277,15 @@ static int print_json(struct origin *o, const char *path, uint64_t ino, const ui
 			 cli_json_name(image, strlen(image)), "generation",
 			 (json_int_t)ply_image_generation(o->opened.image)->generation, "ino",
 			 (json_int_t)ino, "sub_images", names);
-	if (item && records && json_object_set_new(item, "records", records) < 0)
-		return json_decref(item), ply_fail_nomem(err);
-	show_item(&o->json, item);
+	if (!r) {
+		show_item(&o->json, item);
+		return 0;
+	}
+	show_item_begin(&o->json, item, "records");
+	r = view_records(out.view, ino, tell_record, &out, err);
+	if (r < 0)
+		complain(o, err);
+	show_item_end(&o->json, r < 0 ? json_pack("{s:o}", "error", cli_json_error(err)) : json_object());
 	return 0;
 }
 
@@ -304,8 +307,7 @@ static void tell(struct origin *o, const char *path, bool in_image)
 	if (r > 0)
 		r = cli_json ? print_json(o, path, ino, subs, r, &err) : print_text(o, path, ino, subs, r, &err);
 	if (r < 0) {
-		cli_note("%s", err.msg);
-		o->code = MAX(o->code, cli_exit_code(&err));
+		complain(o, &err);
 		if (cli_json)
 			show_item(&o->json, json_pack("{s:o,s:o}", "path", cli_json_name(path, strlen(path)),
 						      "error", cli_json_error(&err)));

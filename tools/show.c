@@ -166,6 +166,42 @@ void show_item(struct show_array *a, json_t *item)
 	a->any = true;
 }
 
+void show_item_begin(struct show_array *a, json_t *item, const char *name)
+{
+	char *text = item ? json_dumps(item, JSON_COMPACT) : NULL;
+
+	if (!text)
+		a->failed = true;
+	printf("%s{", a->any ? ",\n" : "\n");
+	if (text)
+		printf("%.*s,", (int)strlen(text) - 2, text + 1);
+	printf("\"%s\":[", name);
+	a->any = true;
+	a->any_part = false;
+	free(text);
+	json_decref(item);
+}
+
+void show_part(struct show_array *a, json_t *part)
+{
+	if (!part) {
+		a->failed = true;
+		return;
+	}
+	if (a->any_part)
+		putchar(',');
+	json_dumpf(part, stdout, JSON_COMPACT);
+	json_decref(part);
+	a->any_part = true;
+}
+
+void show_item_end(struct show_array *a, json_t *tail)
+{
+	putchar(']');
+	print_members(a, tail);
+	putchar('}');
+}
+
 int show_end(struct show_array *a, json_t *tail)
 {
 	fputs(a->any ? "\n]" : "]", stdout);

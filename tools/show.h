@@ -35,9 +35,14 @@ json_t *show_origin(struct ply_view *view, uint64_t ino);   /* names of sub-imag
  */
 struct show_array {
 	bool any, failed;
+	bool any_part;
 };
 void show_begin(struct show_array *a, json_t *head, const char *name);
 void show_item(struct show_array *a, json_t *item);
+/* An item with an array @name of parts that are printed while they come, and @tail behind it. All consumed. */
+void show_item_begin(struct show_array *a, json_t *item, const char *name);
+void show_part(struct show_array *a, json_t *part);
+void show_item_end(struct show_array *a, json_t *tail);
 /* Members of @tail follow the array; EXIT_DONE or EXIT_FAILED. */
 int show_end(struct show_array *a, json_t *tail);
 

@@ -174,10 +174,12 @@ class Worker:
             self.verb(["origin", f"--image={image}", case.victim, *select], case.read)
             self.verb(["dump", image], case.dump, output=8 * limit["output"])
             self.verb(["dump", "--json", image], case.dump, output=16 * limit["output"])
-            if case.records:
-                for selection in (["-s", "os"], []):
-                    self.verb(["dump", "--records", "/etc/shells", image, *selection], case.records, output=16 * limit["output"])
             self.verb(["verify", image], case.verify)
+        if case.records:
+            more = {"output": 16 * limit["output"]}
+            for selection in (["-s", "os"], []):
+                self.verb(["dump", "--records", "/etc/shells", image, *selection], case.records, **more)
+            self.verb(["origin", "--json", f"--image={image}", "/etc/shells"], case.records, **more)
         self.mounted(image, select)
         if full:
             self.laid_out(image, select, user=True)
