@@ -155,6 +155,42 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 	[ ! -e "$out/os,db/var/cache/man/index.db" ]
 }
 
+@test "links of alternatives that somebody took away, or made another, are as they are everywhere" {
+	cp -a "$machine" m
+	rm m/etc/alternatives/editor.1 m/usr/bin/either
+	ln -sf /usr/bin/ed m/etc/alternatives/either
+	ln -sf /usr/bin/webd m/etc/alternatives/lang
+	ln m/etc/alternatives/viewer m/root/viewer
+	plyfs capture m odd.plyfs "${components[@]}" --json >odd.json
+	[ "$(json 'sum("/etc/alternatives/viewer has several names" in n for n in d["notes"])' <odd.json)" = 1 ]
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+	mkdir o
+	plyfs layout odd.plyfs o -s os --no-sync
+	[ ! -L o/etc/alternatives/editor.1 ] && [ ! -L o/usr/bin/either ]
+	[ "$(readlink o/etc/alternatives/viewer)" = /usr/bin/dbsh ]
+	plyfs verify odd.plyfs --deep
+}
+
+@test "a cache with another name stays, and its number of links is true" {
+	local s
+	cp -a "$machine" m
+	ln m/var/cache/man/index.db m/root/index
+	ln m/var/cache/ldconfig/aux-cache m/var/cache/ldconfig/second
+	plyfs capture m odd.plyfs "${components[@]}"
+	for s in os os,db,web,lang; do
+		mkdir o
+		plyfs layout odd.plyfs o -s "$s" --no-sync
+		mounted "$PWD/mnt" odd.plyfs -s "$s"
+		same mnt o
+		inodes links mnt
+		[ "$(stat -c %h o/root/index mnt/var/cache/man/index.db)" = $'2\n2' ]
+		plyfs umount mnt
+		rm -rf --one-file-system o
+	done
+}
+
 # --- reading -------------------------------------------------------------------------------------
 
 @test "cat, ls and dump render a selection as layout does" {

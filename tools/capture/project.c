@@ -159,12 +159,24 @@ static int set_cond(struct projector *j, uint32_t node, uint32_t cond)
 	return 0;
 }
 
-/* A cache tells of everything that is installed: only the whole machine has it. */
+static bool is_dropped(const struct projector *j, uint32_t node)
+{
+	return (j->split->marks[node] & PLY_MARK_SUBSET) == PLY_MARK_DROP && !S_ISDIR(j->scan->nodes[node].mode);
+}
+
+/*
+ * A cache tells of everything that is installed: only the whole machine has it. A file with a name that is none stays under
+ * all its names: its number of links would not be true in a selection.
+ */
 static int drop_caches(struct projector *j)
 {
+	_cleanup_free_ bool *stays = calloc(j->scan->ngroups + 1, sizeof(*stays));
 	uint32_t all = COND_ALWAYS;
-	int r = 0;
+	int r = stays ? 0 : -ENOMEM;
 
+	for (uint32_t i = 0; r == 0 && i < j->scan->n; i++)
+		if (j->scan->nodes[i].group && !is_dropped(j, i))
+			stays[j->scan->nodes[i].group] = true;
 	for (uint16_t c = 1; r == 0 && c < j->split->ncomps; c++) {
 		uint32_t one;
 
@@ -173,7 +185,7 @@ static int drop_caches(struct projector *j)
 			r = conds_and(j->p->conds, all, one, &all);
 	}
 	for (uint32_t i = 0; r == 0 && i < j->scan->n; i++)
-		if ((j->split->marks[i] & PLY_MARK_SUBSET) == PLY_MARK_DROP && !S_ISDIR(j->scan->nodes[i].mode))
+		if (is_dropped(j, i) && !stays[j->scan->nodes[i].group])
 			r = set_cond(j, i, all);
 	return r;
 }
@@ -318,7 +330,23 @@ static int add_link(struct projector *j, const struct alternatives_link *v, uint
 	return r;
 }
 
-/* @v: all that the link @path can be, @n of them. The machine has one; the others are extras. */
+static bool is_selected(const void *ctx, uint16_t comp)
+{
+	(void)ctx;
+	(void)comp;
+	return true;
+}
+
+/* On the whole machine? Of the entries of one path at most one. */
+static bool holds_with_all(const struct projector *j, const struct alternatives_link *v)
+{
+	return conds_hold(j->p->conds, v->cond, is_selected, NULL);
+}
+
+/*
+ * @v: all that the link @path can be, @n of them. The machine has the one that holds with all components, and the others are
+ * extras. Where the machine has something else, or nothing, somebody has seen to it, and no selection knows better.
+ */
 static int place_link(struct projector *j, const struct alternatives_link *v, size_t n)
 {
 	const char *name;
@@ -335,10 +363,12 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 	if (dir == SCAN_NONE || (node != SCAN_NONE && !is))
 		return 0;          /* somebody has put a file there */
 	for (size_t i = 0; i < n && gold == n; i++)
-		if (is && !strcmp(is, v[i].target))
+		if (holds_with_all(j, &v[i]) && (is ? !strcmp(is, v[i].target) : is_there(j, v[i].slave)))
 			gold = i;
-	if (is && gold == n)
-		return 0;          /* somebody's own link */
+	if (!is != (gold == n))
+		return 0;          /* somebody's own link, or one that somebody took away */
+	if (is && j->scan->nodes[node].group)
+		return split_note(j->split, "%s has several names: it stays as it is in every selection", v->path);
 	if (is) {
 		homes(j, v[gold].cond, comps);
 		j->scan->nodes[node].comp = comps[0];
@@ -347,7 +377,7 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 			r = add_link(j, &v[gold], dir, name, name_len, as, 1);
 	}
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (i != gold && is_there(j, v[i].slave))
+		if (!holds_with_all(j, &v[i]) && is_there(j, v[i].slave))
 			r = add_link(j, &v[i], dir, name, name_len, as, 0);
 	return r;
 }
@@ -357,7 +387,8 @@ static int by_link_path(const void *a, const void *b)
 	const struct alternatives_link *x = a, *y = b;
 	int c = strcmp(x->path, y->path);
 
-	return c ? c : strcmp(x->target, y->target);
+	c = c ? c : strcmp(x->target, y->target);
+	return c ? c : (x->cond > y->cond) - (x->cond < y->cond);
 }
 
 static int place_links(struct projector *j, uint32_t node, const struct buf *text,
