@@ -305,6 +305,36 @@ broken()
 	plyfs umount mnt
 }
 
+@test "shared files with several names, or that are links, stay whole, and are told" {
+	cp -a "$machine" m
+	ln m/etc/shadow m/root/s
+	mv m/etc/shells m/etc/shells.real
+	ln -s shells.real m/etc/shells
+	ln m/usr/bin/dbtool.distrib m/root/distrib
+	printf 'half' >>m/var/lib/dpkg/triggers/only-db
+	run -0 --separate-stderr plyfs capture m odd.plyfs "${components[@]}" --json
+	[ "$(json 'sorted(n.split()[0] for n in d["notes"] if "stays" in n or "every selection" in n)' <<<"$output")" = \
+		"['/etc/shadow', '/etc/shells', '/usr/bin/dbtool.distrib', '/var/lib/dpkg/triggers/only-db:']" ]
+	mkdir o
+	plyfs layout odd.plyfs o -s os --no-sync
+	cmp m/etc/shadow o/etc/shadow
+	cmp m/var/lib/dpkg/triggers/only-db o/var/lib/dpkg/triggers/only-db
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+}
+
+@test "as an ordinary user: what cannot be read is left out, and says nothing of others" {
+	cp -a "$machine" m
+	chmod 777 .
+	run -0 --separate-stderr setpriv --reuid=65534 --regid=65534 --clear-groups \
+		plyfs capture m partial.plyfs "${components[@]}" --allow-partial --json
+	grep -qF '/var/cache/debconf/passwords.dat cannot be read' <<<"$stderr"
+	run -1 plyfs cat partial.plyfs /etc/shadow
+	plyfs cat partial.plyfs /etc/passwd -s web | grep -q ^web:
+	plyfs verify partial.plyfs --deep
+}
+
 @test "where those that say whose files are whose are malformed, nothing is captured" {
 	local path
 	for path in /var/lib/dpkg/status /var/lib/dpkg/diversions /var/lib/apt/extended_states; do

@@ -83,14 +83,14 @@ static int say_path(void *ctx, const char *path, size_t len, uint32_t *ret)
 	return node == SCAN_NONE ? 0 : of_comp(j, j->scan->nodes[node].comp, ret);
 }
 
-/* "#106" */
+/* "#106"; what is no number of a user is nobody's. */
 static uint32_t number_of(const char *name, size_t len)
 {
-	uint32_t n = 0;
+	uint64_t n = 0;
 
-	for (size_t i = 1; i < len && name[i] >= '0' && name[i] <= '9'; i++)
-		n = n * 10 + (uint32_t)(name[i] - '0');
-	return n;
+	for (size_t i = 1; i < len && name[i] >= '0' && name[i] <= '9' && n <= UINT32_MAX; i++)
+		n = n * 10 + (uint64_t)(name[i] - '0');
+	return (uint32_t)MIN(n, (uint64_t)UINT32_MAX);
 }
 
 static int say_user(void *ctx, const char *name, size_t len, uint32_t *ret)
@@ -122,14 +122,22 @@ static int say_group(void *ctx, const char *name, size_t len, uint32_t *ret)
 	return 0;
 }
 
+/* One that is left out of the image, or is too large, tells nothing of the others. */
 static int say_file(void *ctx, const char *path, struct buf *out)
 {
 	struct projector *j = ctx;
 	uint32_t node = scan_lookup(j->scan, path, strlen(path));
+	int r;
 
 	if (node == SCAN_NONE || !S_ISREG(j->scan->nodes[node].mode))
 		return -ENOENT;
-	return facts_read(j->scan, node, MERGE_FILE_MAX, out);
+	r = j->scan->nodes[node].flags & SCAN_UNREADABLE ? -EACCES : facts_read(j->scan, node, MERGE_FILE_MAX, out);
+	if (r != -EACCES && r != -EFBIG)
+		return r;
+	out->len = 0;
+	r = split_note(j->split, "%s %s: what only it tells of other files is not known", path,
+		       r == -EFBIG ? "is too large to be cut" : "cannot be read");
+	return r < 0 ? r : -ENOENT;
 }
 
 static int say_link(void *ctx, const char *path, struct buf *out)
@@ -190,6 +198,19 @@ static int drop_caches(struct projector *j)
 	return r;
 }
 
+/* Does @cond say that @comp is not selected? Then what lies in it is never there. */
+static bool excludes(const struct conds *conds, uint32_t cond, uint16_t comp)
+{
+	for (uint32_t i = 0; i < conds_nclauses(conds, cond); i++) {
+		struct clause c = conds_clause(conds, cond, i);
+
+		for (uint16_t k = 0; c.none && k < c.n; k++)
+			if (c.comps[k] == comp)
+				return true;
+	}
+	return false;
+}
+
 static int add_extra(struct projector *j, uint32_t dir, const char *name, size_t len, uint32_t node,
 		     const char *target, size_t target_len, uint16_t comp, uint32_t cond)
 {
@@ -197,7 +218,7 @@ static int add_extra(struct projector *j, uint32_t dir, const char *name, size_t
 	struct extra_name e = { .dir = dir, .node = node, .name = (uint32_t)p->text.len,
 				.name_len = (uint32_t)len, .target = UINT32_MAX, .cond = cond, .comp = comp };
 
-	if (!len || len > PLY_NAME_MAX)
+	if (!len || len > PLY_NAME_MAX || excludes(p->conds, cond, comp))
 		return 0;
 	if (buf_add(&p->text, name, len) < 0 || buf_add(&p->text, "", 1) < 0)
 		return -ENOMEM;
@@ -250,13 +271,15 @@ static int undivert(struct projector *j, const struct diversion *d)
 	pkg = pkgdb_find(j->db, package);      /* the administrator's own, ":", is nobody's */
 	to = scan_lookup(j->scan, (const char *)d->to.s, d->to.len);
 	dir = split_path(j, (const char *)d->from.s, d->from.len, &name, &name_len);
-	if (pkg == PKG_NONE || to == SCAN_NONE || dir == SCAN_NONE || S_ISDIR(j->scan->nodes[to].mode) ||
-	    j->scan->nodes[to].group)
+	if (pkg == PKG_NONE || to == SCAN_NONE || dir == SCAN_NONE || S_ISDIR(j->scan->nodes[to].mode))
 		return 0;
 	diverter = (uint16_t)j->split->closure.pkgs[pkg].comp;
 	owner = j->scan->nodes[to].comp;
-	if (diverter == CLOSURE_OS || diverter == owner || owner & SPLIT_SET)
+	if (diverter == CLOSURE_OS || diverter == owner)
 		return 0;
+	if (j->scan->nodes[to].group || owner & SPLIT_SET)
+		return split_note(j->split, "%.*s has %s: it stays diverted in every selection", (int)d->to.len,
+				  (const char *)d->to.s, owner & SPLIT_SET ? "several components" : "several names");
 	r = conds_any(j->p->conds, &diverter, 1, &with);
 	if (r == 0)
 		r = conds_none(j->p->conds, &diverter, 1, &without);
@@ -482,6 +505,22 @@ static bool is_shared(const struct projector *j, const struct shared_file *f)
 	return false;
 }
 
+/* A shared file that is not cut is everybody's. */
+static int stays_whole(struct projector *j, uint32_t node, const char *path, const char *why)
+{
+	j->scan->nodes[node].comp = 0;
+	return split_note(j->split, "%s %s; it stays whole with os", path, why);
+}
+
+/* What cannot be read now might be at its turn, whole: it is left out, or nothing is captured. */
+static int unreadable(struct projector *j, uint32_t node, const char *path, int code)
+{
+	if (code != -ENOENT && code != -ELOOP)
+		return ply_fail_sys(j->err, code, "%s: cannot be read", path);
+	j->scan->nodes[node].flags |= SCAN_UNREADABLE;
+	return split_note(j->split, "%s has gone while it was read, and is left out", path);
+}
+
 static int cut(struct projector *j, uint32_t node, const char *path, const struct merge_driver *d,
 	       const struct merge_facts *facts)
 {
@@ -490,15 +529,16 @@ static int cut(struct projector *j, uint32_t node, const char *path, const struc
 	struct ply_err why = { 0 };
 	int r = facts_read(j->scan, node, MERGE_FILE_MAX, &text);
 
-	if (r < 0)                 /* unreadable: said where it is written; too large: it stays whole */
-		return r == -ENOMEM ? r :
-			r == -EFBIG ? split_note(j->split, "%s is larger than %zu MiB, and stays whole with os", path,
-						 MERGE_FILE_MAX >> 20) : 0;
+	if (r < 0)
+		return r == -ENOMEM ? r : r == -EFBIG ? stays_whole(j, node, path, "is too large to be cut") :
+			unreadable(j, node, path, r);
 	r = merge_split(d, path, text.data, text.len, facts, &f.records, &f.whole, &why);
 	if (r < 0)
 		return r;
-	if (f.whole)
+	if (f.whole) {
+		j->scan->nodes[node].comp = 0;
 		r = split_note(j->split, "%s; it stays whole with os", why.msg);
+	}
 	if (r < 0 || f.whole || !is_shared(j, &f)) {
 		records_done(&f.records);
 		return r;
@@ -527,12 +567,19 @@ static int cut_directory(struct projector *j, const struct merge_driver *d, uint
 		const struct scan_node *f = &j->scan->nodes[i];
 		_cleanup_free_ char *path = NULL;
 
-		if (!S_ISREG(f->mode) || f->group || f->flags & SCAN_UNREADABLE ||
-		    project_cond(j->p, i) != COND_ALWAYS || fnmatch(pattern, scan_name(j->scan, i), 0))
+		if (S_ISDIR(f->mode) || f->flags & SCAN_UNREADABLE || project_cond(j->p, i) != COND_ALWAYS ||
+		    fnmatch(pattern, scan_name(j->scan, i), 0))
 			continue;
 		if (asprintf(&path, "%s/%s", dir_path, scan_name(j->scan, i)) < 0)
 			return -ENOMEM;
-		if (merge_driver_for(path) == d && !project_shared(j->p, i))
+		if (merge_driver_for(path) != d || project_shared(j->p, i))
+			continue;
+		if (!S_ISREG(f->mode))
+			r = split_note(j->split, "%s is no regular file, and is not cut: what it leads to is the same in every selection",
+				       path);
+		else if (f->group)
+			r = stays_whole(j, i, path, "has several names");
+		else
 			r = cut(j, i, path, d, facts);
 	}
 	return r;
@@ -618,7 +665,9 @@ int project(struct scan *scan, const struct pkgdb *db, struct split *split, stru
 	idnames_done(&j.groups);
 	if (r < 0) {
 		projection_done(&p);
-		return r == -ENOMEM ? ply_fail_nomem(err) : ply_fail_sys(err, r, "the machine's shared files");
+		if (r == -ENOMEM)
+			return ply_fail_nomem(err);
+		return err && err->reason != PLY_R_NONE ? r : ply_fail_sys(err, r, "the machine's shared files");
 	}
 	settle_extras(&p);
 	*ret = p;
