@@ -145,13 +145,15 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 	[ "$(links web either)" = '/usr/bin/webd /etc/alternatives/either' ]
 	[ "$(links db,web either)" = '/usr/bin/webd /etc/alternatives/either' ]
 	[ -z "$(links '' either)$(links web lang)" ]
-	[ ! -e "$out/os,/var/lib/dpkg/alternatives/either" ] && [ ! -e "$out/os,web/var/lib/dpkg/alternatives/lang" ]
+	[ ! -e "$out/os,/var/lib/dpkg/alternatives/either" ]
+	[ ! -e "$out/os,web/var/lib/dpkg/alternatives/lang" ]
 	[ ! -L "$out/os,web/usr/share/man/viewer.1" ]
 }
 
 @test "caches are there with all, and with less they are not; directories stay" {
 	[ -s "$out/os,db,web,lang/var/cache/ldconfig/aux-cache" ]
-	[ -d "$out/os,db,web/var/cache/ldconfig" ] && [ ! -e "$out/os,db,web/var/cache/ldconfig/aux-cache" ]
+	[ -d "$out/os,db,web/var/cache/ldconfig" ]
+	[ ! -e "$out/os,db,web/var/cache/ldconfig/aux-cache" ]
 	[ ! -e "$out/os,db/var/cache/man/index.db" ]
 }
 
@@ -168,7 +170,8 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 	plyfs umount mnt
 	mkdir o
 	plyfs layout odd.plyfs o -s os --no-sync
-	[ ! -L o/etc/alternatives/editor.1 ] && [ ! -L o/usr/bin/either ]
+	[ ! -L o/etc/alternatives/editor.1 ]
+	[ ! -L o/usr/bin/either ]
 	[ "$(readlink o/etc/alternatives/viewer)" = /usr/bin/dbsh ]
 	plyfs verify odd.plyfs --deep
 }
@@ -189,6 +192,63 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 		plyfs umount mnt
 		rm -rf --one-file-system o
 	done
+}
+
+@test "special cases: owners that are not installed, ids that are nobody's, a diverted path, packed backups" {
+	cp -a "$machine" m
+	printf 'Name: db/gone\nTemplate: db/gone\nValue: secret1\nOwners: db, db-1.0\n\n' >>m/var/cache/debconf/config.dat
+	printf 'Name: none/gone\nTemplate: none/gone\nValue: kept\nOwners: db-1.0\n\n' >>m/var/cache/debconf/config.dat
+	# a user of a person's number that a component's sysusers names; a user and a group of one name, each somebody else's
+	mkdir -p m/usr/lib/sysusers.d
+	mv m/etc/web/web.conf m/usr/share/web/people.conf
+	printf 'people:x:1001:1001::/:/bin/sh\npair:x:150:5::/:/bin/sh\n' >>m/etc/passwd
+	printf 'pair:x:151:\n' >>m/etc/group
+	printf '#!/bin/sh\nadduser --system --group people\n' >m/var/lib/dpkg/info/lang.postinst
+	printf 'u people -\ng pair -\n' >m/usr/lib/sysusers.d/web.conf
+	sed -i 's,^/etc/web/web.conf$,/usr/lib/sysusers.d/web.conf,' m/var/lib/dpkg/info/web.list
+	echo /usr/bin/dbtool >>m/etc/shells
+	mkdir m/var/backups
+	for f in alternatives.tar.0 alternatives.tar.1.gz dpkg.status.1.gz apt.extended_states.2.gz; do echo db >"m/var/backups/$f"; done
+	cp m/var/lib/dpkg/status m/var/backups/dpkg.status.0
+	plyfs capture m odd.plyfs "${components[@]}"
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+	for s in os db web web,lang; do
+		mkdir "o$s"
+		plyfs layout odd.plyfs "o$s" -s "$s" --no-sync
+	done
+	run -1 grep -F secret1 oweb/var/cache/debconf/config.dat
+	grep -qF secret1 odb/var/cache/debconf/config.dat
+	grep -qF kept oos/var/cache/debconf/config.dat
+	grep -q ^people: oos/etc/passwd
+	grep -q ^pair: oos/etc/passwd
+	run -1 grep ^pair: oos/etc/group
+	grep -qx /usr/bin/dbtool odb/etc/shells
+	grep -qx /usr/bin/dbtool oweb,lang/etc/shells
+	run -1 grep -x /usr/bin/dbtool oweb/etc/shells
+	[ "$(ls odb/var/backups)" = dpkg.status.0 ]
+	grep -q '^Package: db$' odb/var/backups/dpkg.status.0
+	run -1 grep '^Package: db$' oos/var/backups/dpkg.status.0
+}
+
+@test "the link of a slave whose file is another component's is there with both" {
+	cp -a "$machine" m
+	sed -i 's,/usr/share/man/dbed.1,/usr/share/web/man.1,' m/var/lib/dpkg/alternatives/editor
+	mkdir -p m/usr/share/web
+	echo manual >m/usr/share/web/man.1
+	echo /usr/share/web/man.1 >>m/var/lib/dpkg/info/web.list
+	ln -sf /usr/share/web/man.1 m/etc/alternatives/editor.1
+	plyfs capture m odd.plyfs "${components[@]}"
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+	mkdir odb odbweb
+	plyfs layout odd.plyfs odb -s db --no-sync
+	plyfs layout odd.plyfs odbweb -s db,web --no-sync
+	[ ! -L odb/etc/alternatives/editor.1 ]
+	[ ! -L odb/usr/share/man/editor.1 ]
+	[ "$(readlink odbweb/etc/alternatives/editor.1)" = /usr/share/web/man.1 ]
 }
 
 # --- reading -------------------------------------------------------------------------------------

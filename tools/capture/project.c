@@ -24,6 +24,10 @@ struct projector {
 	struct split *split;
 	struct projection *p;
 	struct idnames groups;     /* by name: which number */
+	struct diverted {          /* a path that another component's file has without that of @node */
+		uint32_t node, cond;
+	} *diverted;
+	size_t ndiverted, diverted_cap;
 	struct ply_err *err;
 };
 
@@ -62,7 +66,8 @@ static int say_package(void *ctx, const char *name, size_t len, const char *arch
 		text[len] = '\0';
 		pkg = pkgdb_find(j->db, text);
 	}
-	return pkg == PKG_NONE ? 0 : of_comp(j, (uint16_t)j->split->closure.pkgs[pkg].comp, ret);
+	return pkg == PKG_NONE || !pkgdb_get(j->db, pkg)->installed ? 1 :
+		of_comp(j, (uint16_t)j->split->closure.pkgs[pkg].comp, ret);
 }
 
 /* A path that is not there goes with the directory that it was in. */
@@ -80,6 +85,11 @@ static int say_path(void *ctx, const char *path, size_t len, uint32_t *ret)
 		len = (size_t)(slash - path);
 		node = scan_lookup(j->scan, path, len);
 	}
+	for (size_t i = 0; i < j->ndiverted; i++)
+		if (j->diverted[i].node == node) {
+			*ret = j->diverted[i].cond;
+			return 0;
+		}
 	return node == SCAN_NONE ? 0 : of_comp(j, j->scan->nodes[node].comp, ret);
 }
 
@@ -254,6 +264,26 @@ static uint32_t split_path(const struct projector *j, const char *path, size_t l
 
 /* --- diversions -------------------------------------------------------------------------- */
 
+/* The path of @node is there with component @owner too. */
+static int note_diverted(struct projector *j, uint32_t node, uint16_t owner)
+{
+	uint32_t its, others, cond;
+	int r;
+
+	if (node == SCAN_NONE)
+		return 0;
+	r = of_comp(j, j->scan->nodes[node].comp, &its);
+	if (r == 0)
+		r = of_comp(j, owner, &others);
+	if (r == 0)
+		r = conds_or(j->p->conds, its, others, &cond);
+	if (r == 0 && array_grow(&j->diverted, &j->diverted_cap, j->ndiverted + 1, sizeof(*j->diverted)) < 0)
+		r = -ENOMEM;
+	if (r == 0)
+		j->diverted[j->ndiverted++] = (struct diverted){ node, cond };
+	return r;
+}
+
 /*
  * Package D has moved V's file away from its name and has put its own there. Without D, V's file has
  * its own name.
@@ -280,7 +310,9 @@ static int undivert(struct projector *j, const struct diversion *d)
 	if (j->scan->nodes[to].group || owner & SPLIT_SET)
 		return split_note(j->split, "%.*s has %s: it stays diverted in every selection", (int)d->to.len,
 				  (const char *)d->to.s, owner & SPLIT_SET ? "several components" : "several names");
-	r = conds_any(j->p->conds, &diverter, 1, &with);
+	r = note_diverted(j, scan_child(j->scan, dir, name, name_len), owner);
+	if (r == 0)
+		r = conds_any(j->p->conds, &diverter, 1, &with);
 	if (r == 0)
 		r = conds_none(j->p->conds, &diverter, 1, &without);
 	if (r == 0)
@@ -663,6 +695,7 @@ int project(struct scan *scan, const struct pkgdb *db, struct split *split, stru
 			r = cut_all(&j, &facts);
 	}
 	idnames_done(&j.groups);
+	free(j.diverted);
 	if (r < 0) {
 		projection_done(&p);
 		if (r == -ENOMEM)
