@@ -251,6 +251,23 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 	[ "$(readlink odbweb/etc/alternatives/editor.1)" = /usr/share/web/man.1 ]
 }
 
+@test "what only subsets show has the xattrs and owners of the machine's own" {
+	cp -a "$machine" m
+	setfattr -n trusted.label -v tool m/usr/bin/dbtool.distrib
+	setfattr -h -n trusted.label -v link m/etc/alternatives/editor
+	chown -h 1000:1000 m/etc/alternatives/editor
+	plyfs capture m odd.plyfs "${components[@]}"
+	mkdir o
+	plyfs layout odd.plyfs o -s db --no-sync
+	[ "$(getfattr --only-values -n trusted.label o/usr/bin/dbtool)" = tool ]
+	rm -rf --one-file-system o
+	mkdir o
+	plyfs layout odd.plyfs o -s os --no-sync
+	[ "$(readlink o/etc/alternatives/editor)" = /usr/bin/ed ]
+	[ "$(getfattr -h --only-values -n trusted.label o/etc/alternatives/editor)" = link ]
+	[ "$(stat -c %u:%g o/etc/alternatives/editor)" = 1000:1000 ]
+}
+
 # --- reading -------------------------------------------------------------------------------------
 
 @test "cat, ls and dump render a selection as layout does" {
