@@ -30,7 +30,7 @@ void alternatives_links_done(struct alternatives_links *l);
  * Of @path, a file of the driver "alternatives" with @text. In each selection at most one of the
  * entries with equal paths holds: the captured machine's current choice if it is selected, else
  * that of the highest priority, and of equal ones the first. A slave that the winning choice
- * lacks has no link. -EUCLEAN as split(), -ENOMEM.
+ * lacks, or whose file is not in the selection, has no link. -EUCLEAN as split(), -ENOMEM.
  */
 int alternatives_links(const char *path, const uint8_t *text, size_t len, const struct merge_facts *f,
 		       struct alternatives_links *ret, struct ply_err *err);

@@ -38,7 +38,7 @@
 struct merge_facts {
 	void *ctx;
 	struct conds *conds;
-	/* @arch may be empty: any. */
+	/* @arch may be empty: any. 1: it is not installed, and *ret is ALWAYS. */
 	int (*package)(void *ctx, const char *name, size_t len, const char *arch, size_t arch_len,
 		       uint32_t *ret);
 	/* Where that path of the captured tree goes; directories of several: any of them. */

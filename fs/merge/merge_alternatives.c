@@ -402,19 +402,26 @@ static const struct line *cells_of(const struct alternative *a, const struct cho
 
 /* The links of a selection in which @target (@cells: its slaves; NULL: none) is what is chosen. */
 static int add_winner(const struct alternative *a, struct span target, const struct line *cells, uint32_t cond,
-		      struct alternatives_links *ret)
+		      const struct merge_facts *f, struct alternatives_links *ret)
 {
 	const struct span none = { NULL, 0 };
 	int r = add_link(ret, below_links(a->name), span_dup(target), cond, none);
 
 	for (size_t k = 0; r == 0 && cells && k < a->nslaves; k++) {
 		struct span to = cells[k].text;
+		uint32_t with;
 
 		if (!to.len)
 			continue;
-		r = add_link(ret, below_links(a->slaves[k].name), span_dup(to), cond, to);
+		r = fact_path(f, to, &with);
+		if (r == 0 && !conds_implies(f->conds, cond, with))
+			r = conds_and(f->conds, cond, with, &with);
+		else
+			with = cond;
 		if (r == 0)
-			r = add_link(ret, span_dup(a->slaves[k].link), below_links(a->slaves[k].name), cond, to);
+			r = add_link(ret, below_links(a->slaves[k].name), span_dup(to), with, to);
+		if (r == 0)
+			r = add_link(ret, span_dup(a->slaves[k].link), below_links(a->slaves[k].name), with, to);
 	}
 	return r;
 }
@@ -428,8 +435,9 @@ static int compare_priority(const void *pa, const void *pb)
 	return (*a > *b) - (*a < *b);
 }
 
-static int make_links(const struct alternative *a, struct conds *conds, struct alternatives_links *ret)
+static int make_links(const struct alternative *a, const struct merge_facts *f, struct alternatives_links *ret)
 {
+	struct conds *conds = f->conds;
 	_cleanup_free_ const struct choice **order = calloc(a->nchoices + 1, sizeof(*order));
 	uint32_t before = COND_NEVER, cond;      /* before: those that are preferred to the next one */
 	size_t n = 0;
@@ -447,7 +455,7 @@ static int make_links(const struct alternative *a, struct conds *conds, struct a
 		r = conds_and(conds, a->chosen_cond, a->chosen ? COND_ALWAYS : a->header, &cond);
 		if (r == 0)
 			r = add_winner(a, (struct span){ a->current.data, a->current.len },
-				       a->chosen ? cells_of(a, a->chosen) : NULL, cond, ret);
+				       a->chosen ? cells_of(a, a->chosen) : NULL, cond, f, ret);
 		before = a->chosen_cond;
 	}
 	for (size_t i = 0; r == 0 && i < n && before != COND_ALWAYS; i++) {
@@ -457,7 +465,7 @@ static int make_links(const struct alternative *a, struct conds *conds, struct a
 		if (r == 0)
 			r = conds_and(conds, order[i]->cond, cond, &cond);
 		if (r == 0)
-			r = add_winner(a, order[i]->path, cells_of(a, order[i]), cond, ret);
+			r = add_winner(a, order[i]->path, cells_of(a, order[i]), cond, f, ret);
 		if (r == 0)
 			r = conds_or(conds, before, order[i]->cond, &before);
 	}
@@ -472,7 +480,7 @@ int alternatives_links(const char *path, const uint8_t *text, size_t len, const 
 	int r = alternative_read(&a, path, text, len, f, err);
 
 	if (r == 0)
-		r = make_links(&a, f->conds, &links);
+		r = make_links(&a, f, &links);
 	alternative_done(&a);
 	if (r == 0)
 		*ret = links;

@@ -22,7 +22,7 @@
 #include "merge/drivers.h"
 #include "merge/parse.h"
 
-/* Any of the packages in @owners. */
+/* Any of the packages in @owners that are installed; where none is, the operating system keeps it. */
 static int owners_condition(const struct merge_facts *f, struct span owners, uint32_t *ret)
 {
 	uint32_t any = COND_NEVER;
@@ -35,9 +35,10 @@ static int owners_condition(const struct merge_facts *f, struct span owners, uin
 		item = span_trim(item);
 		if (!item.len)
 			continue;
-		r = fact_package(f, item, &one);
+		r = fact_owner(f, item, &one);
 		if (r == 0)
 			r = conds_or(f->conds, any, one, &any);
+		r = MIN(r, 0);
 	}
 	if (r == 0)
 		*ret = any == COND_NEVER ? COND_ALWAYS : any;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <strings.h>
 
+#include "base/util.h"
 #include "codec/codec.h"
 
 static bool is_blank(uint8_t c)
@@ -156,7 +157,7 @@ int stanza_field(const struct stanza *s, const char *name, struct span *ret, str
 
 /* --- facts ------------------------------------------------------------------- */
 
-int fact_package(const struct merge_facts *f, struct span spec, uint32_t *ret)
+int fact_owner(const struct merge_facts *f, struct span spec, uint32_t *ret)
 {
 	struct span rest = span_trim(spec), name, arch;
 
@@ -165,6 +166,13 @@ int fact_package(const struct merge_facts *f, struct span spec, uint32_t *ret)
 	*ret = COND_ALWAYS;
 	return !name.len ? 0 : f->package(f->ctx, (const char *)name.s, name.len,
 					  arch.s ? (const char *)arch.s : "", arch.len, ret);
+}
+
+int fact_package(const struct merge_facts *f, struct span spec, uint32_t *ret)
+{
+	int r = fact_owner(f, spec, ret);
+
+	return MIN(r, 0);
 }
 
 int fact_path(const struct merge_facts *f, struct span path, uint32_t *ret)

@@ -79,6 +79,7 @@ int stanza_field(const struct stanza *s, const char *name, struct span *ret, str
 
 /* A package as dpkg and its triggers write it: `name`, `name:arch`, `name/option`; without a name: ALWAYS. */
 int fact_package(const struct merge_facts *f, struct span spec, uint32_t *ret);
+int fact_owner(const struct merge_facts *f, struct span spec, uint32_t *ret);     /* and 1: it is not installed */
 int fact_path(const struct merge_facts *f, struct span path, uint32_t *ret);
 int fact_user(const struct merge_facts *f, struct span name, uint32_t *ret);
 int fact_group(const struct merge_facts *f, struct span name, uint32_t *ret);

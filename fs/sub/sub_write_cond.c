@@ -82,7 +82,8 @@ static int write_condition(struct subw *w, uint32_t cond, uint32_t *ret)
 
 	for (uint32_t i = 0; i < conds_nclauses(w->opt.conds, cond); i++) {
 		struct clause c = conds_clause(w->opt.conds, cond, i);
-		int r = holds_self(w, &c) ? 0 : write_clause(w, &c);
+		bool self = holds_self(w, &c);
+		int r = self && c.none ? -EINVAL : self ? 0 : write_clause(w, &c);   /* never: not to be written */
 
 		if (r < 0)
 			return r;

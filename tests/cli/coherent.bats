@@ -145,14 +145,127 @@ is() { stat -c "$3" "$out/os,$1$2"; }
 	[ "$(links web either)" = '/usr/bin/webd /etc/alternatives/either' ]
 	[ "$(links db,web either)" = '/usr/bin/webd /etc/alternatives/either' ]
 	[ -z "$(links '' either)$(links web lang)" ]
-	[ ! -e "$out/os,/var/lib/dpkg/alternatives/either" ] && [ ! -e "$out/os,web/var/lib/dpkg/alternatives/lang" ]
+	[ ! -e "$out/os,/var/lib/dpkg/alternatives/either" ]
+	[ ! -e "$out/os,web/var/lib/dpkg/alternatives/lang" ]
 	[ ! -L "$out/os,web/usr/share/man/viewer.1" ]
 }
 
 @test "caches are there with all, and with less they are not; directories stay" {
 	[ -s "$out/os,db,web,lang/var/cache/ldconfig/aux-cache" ]
-	[ -d "$out/os,db,web/var/cache/ldconfig" ] && [ ! -e "$out/os,db,web/var/cache/ldconfig/aux-cache" ]
+	[ -d "$out/os,db,web/var/cache/ldconfig" ]
+	[ ! -e "$out/os,db,web/var/cache/ldconfig/aux-cache" ]
 	[ ! -e "$out/os,db/var/cache/man/index.db" ]
+}
+
+@test "links of alternatives that somebody took away, or made another, are as they are everywhere" {
+	cp -a "$machine" m
+	rm m/etc/alternatives/editor.1 m/usr/bin/either
+	ln -sf /usr/bin/ed m/etc/alternatives/either
+	ln -sf /usr/bin/webd m/etc/alternatives/lang
+	ln m/etc/alternatives/viewer m/root/viewer
+	plyfs capture m odd.plyfs "${components[@]}" --json >odd.json
+	[ "$(json 'sum("/etc/alternatives/viewer has several names" in n for n in d["notes"])' <odd.json)" = 1 ]
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+	mkdir o
+	plyfs layout odd.plyfs o -s os --no-sync
+	[ ! -L o/etc/alternatives/editor.1 ]
+	[ ! -L o/usr/bin/either ]
+	[ "$(readlink o/etc/alternatives/viewer)" = /usr/bin/dbsh ]
+	plyfs verify odd.plyfs --deep
+}
+
+@test "a cache with another name stays, and its number of links is true" {
+	local s
+	cp -a "$machine" m
+	ln m/var/cache/man/index.db m/root/index
+	ln m/var/cache/ldconfig/aux-cache m/var/cache/ldconfig/second
+	plyfs capture m odd.plyfs "${components[@]}"
+	for s in os os,db,web,lang; do
+		mkdir o
+		plyfs layout odd.plyfs o -s "$s" --no-sync
+		mounted "$PWD/mnt" odd.plyfs -s "$s"
+		same mnt o
+		inodes links mnt
+		[ "$(stat -c %h o/root/index mnt/var/cache/man/index.db)" = $'2\n2' ]
+		plyfs umount mnt
+		rm -rf --one-file-system o
+	done
+}
+
+@test "special cases: owners that are not installed, ids that are nobody's, a diverted path, packed backups" {
+	cp -a "$machine" m
+	printf 'Name: db/gone\nTemplate: db/gone\nValue: secret1\nOwners: db, db-1.0\n\n' >>m/var/cache/debconf/config.dat
+	printf 'Name: none/gone\nTemplate: none/gone\nValue: kept\nOwners: db-1.0\n\n' >>m/var/cache/debconf/config.dat
+	# a user of a person's number that a component's sysusers names; a user and a group of one name, each somebody else's
+	mkdir -p m/usr/lib/sysusers.d
+	mv m/etc/web/web.conf m/usr/share/web/people.conf
+	printf 'people:x:1001:1001::/:/bin/sh\npair:x:150:5::/:/bin/sh\n' >>m/etc/passwd
+	printf 'pair:x:151:\n' >>m/etc/group
+	printf '#!/bin/sh\nadduser --system --group people\n' >m/var/lib/dpkg/info/lang.postinst
+	printf 'u people -\ng pair -\n' >m/usr/lib/sysusers.d/web.conf
+	sed -i 's,^/etc/web/web.conf$,/usr/lib/sysusers.d/web.conf,' m/var/lib/dpkg/info/web.list
+	echo /usr/bin/dbtool >>m/etc/shells
+	mkdir m/var/backups
+	for f in alternatives.tar.0 alternatives.tar.1.gz dpkg.status.1.gz apt.extended_states.2.gz; do echo db >"m/var/backups/$f"; done
+	cp m/var/lib/dpkg/status m/var/backups/dpkg.status.0
+	plyfs capture m odd.plyfs "${components[@]}"
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+	for s in os db web web,lang; do
+		mkdir "o$s"
+		plyfs layout odd.plyfs "o$s" -s "$s" --no-sync
+	done
+	run -1 grep -F secret1 oweb/var/cache/debconf/config.dat
+	grep -qF secret1 odb/var/cache/debconf/config.dat
+	grep -qF kept oos/var/cache/debconf/config.dat
+	grep -q ^people: oos/etc/passwd
+	grep -q ^pair: oos/etc/passwd
+	run -1 grep ^pair: oos/etc/group
+	grep -qx /usr/bin/dbtool odb/etc/shells
+	grep -qx /usr/bin/dbtool oweb,lang/etc/shells
+	run -1 grep -x /usr/bin/dbtool oweb/etc/shells
+	[ "$(ls odb/var/backups)" = dpkg.status.0 ]
+	grep -q '^Package: db$' odb/var/backups/dpkg.status.0
+	run -1 grep '^Package: db$' oos/var/backups/dpkg.status.0
+}
+
+@test "the link of a slave whose file is another component's is there with both" {
+	cp -a "$machine" m
+	sed -i 's,/usr/share/man/dbed.1,/usr/share/web/man.1,' m/var/lib/dpkg/alternatives/editor
+	mkdir -p m/usr/share/web
+	echo manual >m/usr/share/web/man.1
+	echo /usr/share/web/man.1 >>m/var/lib/dpkg/info/web.list
+	ln -sf /usr/share/web/man.1 m/etc/alternatives/editor.1
+	plyfs capture m odd.plyfs "${components[@]}"
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+	mkdir odb odbweb
+	plyfs layout odd.plyfs odb -s db --no-sync
+	plyfs layout odd.plyfs odbweb -s db,web --no-sync
+	[ ! -L odb/etc/alternatives/editor.1 ]
+	[ ! -L odb/usr/share/man/editor.1 ]
+	[ "$(readlink odbweb/etc/alternatives/editor.1)" = /usr/share/web/man.1 ]
+}
+
+@test "what only subsets show has the xattrs and owners of the machine's own" {
+	cp -a "$machine" m
+	setfattr -n trusted.label -v tool m/usr/bin/dbtool.distrib
+	setfattr -h -n trusted.label -v link m/etc/alternatives/editor
+	chown -h 1000:1000 m/etc/alternatives/editor
+	plyfs capture m odd.plyfs "${components[@]}"
+	mkdir o
+	plyfs layout odd.plyfs o -s db --no-sync
+	[ "$(getfattr --only-values -n trusted.label o/usr/bin/dbtool)" = tool ]
+	rm -rf --one-file-system o
+	mkdir o
+	plyfs layout odd.plyfs o -s os --no-sync
+	[ "$(readlink o/etc/alternatives/editor)" = /usr/bin/ed ]
+	[ "$(getfattr -h --only-values -n trusted.label o/etc/alternatives/editor)" = link ]
+	[ "$(stat -c %u:%g o/etc/alternatives/editor)" = 1000:1000 ]
 }
 
 # --- reading -------------------------------------------------------------------------------------
@@ -267,6 +380,36 @@ broken()
 	mounted "$PWD/mnt" bad.plyfs
 	same m mnt
 	plyfs umount mnt
+}
+
+@test "shared files with several names, or that are links, stay whole, and are told" {
+	cp -a "$machine" m
+	ln m/etc/shadow m/root/s
+	mv m/etc/shells m/etc/shells.real
+	ln -s shells.real m/etc/shells
+	ln m/usr/bin/dbtool.distrib m/root/distrib
+	printf 'half' >>m/var/lib/dpkg/triggers/only-db
+	run -0 --separate-stderr plyfs capture m odd.plyfs "${components[@]}" --json
+	[ "$(json 'sorted(n.split()[0] for n in d["notes"] if "stays" in n or "every selection" in n)' <<<"$output")" = \
+		"['/etc/shadow', '/etc/shells', '/usr/bin/dbtool.distrib', '/var/lib/dpkg/triggers/only-db:']" ]
+	mkdir o
+	plyfs layout odd.plyfs o -s os --no-sync
+	cmp m/etc/shadow o/etc/shadow
+	cmp m/var/lib/dpkg/triggers/only-db o/var/lib/dpkg/triggers/only-db
+	mounted "$PWD/mnt" odd.plyfs
+	same m mnt
+	plyfs umount mnt
+}
+
+@test "as an ordinary user: what cannot be read is left out, and says nothing of others" {
+	cp -a "$machine" m
+	chmod 777 .
+	run -0 --separate-stderr setpriv --reuid=65534 --regid=65534 --clear-groups \
+		plyfs capture m partial.plyfs "${components[@]}" --allow-partial --json
+	grep -qF '/var/cache/debconf/passwords.dat cannot be read' <<<"$stderr"
+	run -1 plyfs cat partial.plyfs /etc/shadow
+	plyfs cat partial.plyfs /etc/passwd -s web | grep -q ^web:
+	plyfs verify partial.plyfs --deep
 }
 
 @test "where those that say whose files are whose are malformed, nothing is captured" {

@@ -522,7 +522,7 @@ static void want_alternative(struct gen *g, unsigned s, bool manual, const struc
 		best = &v[chosen];
 	buf_printf(b, "/etc/alternatives/thing %s\n", best->path.text);
 	for (unsigned k = 0; k < nslaves; k++)
-		if (*best->slaves[k])
+		if (*best->slaves[k] && shows(gen_mask(best->slaves[k], strlen(best->slaves[k])), s))
 			buf_printf(b, "/etc/alternatives/slave%u~4 %s\n/usr/share/slave%u /etc/alternatives/slave%u~4\n", k,
 				   best->slaves[k], k, k);
 	sort_lines(b);

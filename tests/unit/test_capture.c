@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The walk, globs, names of users, the loaders: on small trees in a directory of their own. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +8,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "capture/acls.h"
 #include "capture/capture.h"
+#include "capture/facts.h"
 #include "capture/idnames.h"
 #include "capture/load.h"
 #include "plyfs/view.h"
@@ -225,6 +228,160 @@ START_TEST(link_over_two_components)
 }
 END_TEST
 
+/* --- shared files that change between being cut and being written ---------------------- */
+
+/* What happens to /etc/shells once it has been cut, and what reading it fails with before. */
+static enum { STAYS, CHANGES, GOES } then;
+static int read_fails;
+
+int __real_project(struct scan *scan, const struct pkgdb *db, struct split *split, struct projection *ret, struct ply_err *err);
+int __wrap_project(struct scan *scan, const struct pkgdb *db, struct split *split, struct projection *ret, struct ply_err *err);
+int __wrap_project(struct scan *scan, const struct pkgdb *db, struct split *split, struct projection *ret, struct ply_err *err)
+{
+	int r = __real_project(scan, db, split, ret, err);
+
+	if (then == CHANGES) {
+		put("t/etc/shells", "/a/x\n/other\n/of/another/time\n");
+		ck_assert_int_eq(chmod("t/etc/shells", 0600), 0);
+	} else if (then == GOES) {
+		ck_assert_int_eq(unlink("t/etc/shells"), 0);
+	}
+	return r;
+}
+
+int __real_facts_read(const struct scan *scan, uint32_t node, size_t max, struct buf *out);
+int __wrap_facts_read(const struct scan *scan, uint32_t node, size_t max, struct buf *out);
+int __wrap_facts_read(const struct scan *scan, uint32_t node, size_t max, struct buf *out)
+{
+	return read_fails && !strcmp(scan_name(scan, node), "shells") ? read_fails : __real_facts_read(scan, node, max, out);
+}
+
+/* Captures t with component a=/a. */
+static int capture_shells(struct capture_report *report, struct ply_err *err)
+{
+	_cleanup_list_ struct cli_list exclude = { 0 };
+	struct manifest wanted = { 0 };
+	struct capture_options o = { .root = "t", .image = "i.plyfs", .wanted = &wanted,
+				     .exclude = &exclude, .level = 1, .jobs = 2, .force = true };
+	int r;
+
+	put("t/etc/shells", "/bin/sh\n/a/x\n");
+	ck_assert_int_eq(chmod("t/etc/shells", 0644), 0);
+	ck_assert_int_eq(manifest_add(&wanted, "a=/a", err), 0);
+	r = capture_run(&o, report, err);
+	manifest_done(&wanted);
+	return r;
+}
+
+/* /etc/shells in a selection; NULL: it is not there. */
+static void shells_are(const char *const *names, size_t n, const char *want)
+{
+	struct ply_image *image;
+	struct ply_attr attr;
+	struct ply_view *v;
+	struct ply_err err;
+	char text[64];
+	uint64_t ino;
+	ssize_t got;
+
+	ck_assert_int_eq(ply_image_open("i.plyfs", &image, &err), 0);
+	ck_assert_int_eq(ply_view_open(image, names, n, 0, &v, &err), 0);
+	if (!want) {
+		ck_assert_int_eq(ply_view_resolve(v, "/etc/shells", false, &ino, &err), -ENOENT);
+	} else {
+		ck_assert_int_eq(ply_view_resolve(v, "/etc/shells", false, &ino, &err), 0);
+		ck_assert_int_eq(ply_view_attr(v, ino, &attr, &err), 0);
+		ck_assert_uint_eq(attr.mode, S_IFREG | 0644);
+		got = ply_view_read(v, ino, 0, sizeof(text) - 1, text, &err);
+		ck_assert_int_eq(got, (ssize_t)strlen(want));
+		text[got] = '\0';
+		ck_assert_str_eq(text, want);
+	}
+	ply_view_close(v);
+	ply_image_close(image);
+}
+
+START_TEST(shared_file_that_changes)
+{
+	static const char *const a[] = { "a" }, *const os[] = { "os" };
+	struct capture_report report;
+	struct ply_err err;
+
+	in_dir();
+	mkdir("t", 0755);
+	mkdir("t/a", 0755);
+	mkdir("t/etc", 0755);
+	put("t/a/x", "shell");
+	for (then = STAYS; then <= GOES; then++) {
+		ck_assert_msg(capture_shells(&report, &err) == 0, "%s", err.msg);
+		ck_assert_uint_eq(report.nvanished, 0);
+		ck_assert_int_eq(report.nchanged > 0, then != STAYS);
+		capture_report_done(&report);
+		shells_are(NULL, 0, "/bin/sh\n/a/x\n");
+		shells_are(a, 1, "/bin/sh\n/a/x\n");
+		shells_are(os, 1, "/bin/sh\n");
+	}
+	then = STAYS;
+	read_fails = -EIO;         /* it is not to lie whole in os because it could not be cut */
+	ck_assert_int_eq(capture_shells(&report, &err), -EIO);
+	capture_report_done(&report);
+	read_fails = -ENOENT;
+	ck_assert_int_eq(capture_shells(&report, &err), 0);
+	ck_assert_uint_eq(report.split.nnotes, 1);
+	capture_report_done(&report);
+	shells_are(NULL, 0, NULL);
+	gone();
+}
+END_TEST
+
+/* --- ACLs ------------------------------------------------------------------------------- */
+
+static uint16_t component_of(void *ctx, uint32_t id)
+{
+	(void)ctx;
+	return id < 1000 ? (uint16_t)(id - 100) : 0;
+}
+
+static bool in_set(const void *ctx, uint16_t comp)
+{
+	return !comp || *(const unsigned *)ctx >> (comp - 1) & 1;
+}
+
+/* Users of 8 components: of each selection one variant holds, and that of all is the ACL itself. */
+START_TEST(acl_of_many_components)
+{
+	enum { N = 8 };
+	const struct subw_owner_facts facts = { NULL, component_of, component_of };
+	struct conds *conds = conds_new();
+	struct acl_variants v = { 0 };
+	uint32_t acl[1 + 2 * (N + 1)] = { 2 };
+	struct subw_xattr x = { .name = "system.posix_acl_access", .value = acl, .value_len = sizeof(acl) };
+
+	for (uint32_t i = 0; i <= N; i++) {
+		acl[1 + 2 * i] = 2 | 7 << 16;
+		acl[2 + 2 * i] = i < N ? 101 + i : 1000;
+	}
+	ck_assert_int_eq(acls_expand(&x, 1, &facts, conds, &v), 0);
+	ck_assert(v.together);
+	for (unsigned set = 0; set < 1u << N; set++) {
+		unsigned first = set & 0x3f, shown = first == 0x3f && set == 0xff ? set : first;
+		const struct subw_xattr *found = NULL;
+
+		for (size_t i = 0; i < v.n; i++)
+			if (conds_hold(conds, v.v[i].cond, in_set, &set)) {
+				ck_assert_ptr_null(found);
+				found = &v.v[i];
+			}
+		ck_assert_ptr_nonnull(found);
+		ck_assert_uint_eq(found->value_len, 4 + 8 * (size_t)(1 + __builtin_popcount(shown)));
+		if (set == 0xff)
+			ck_assert_mem_eq(found->value, acl, sizeof(acl));
+	}
+	acl_variants_done(&v);
+	conds_free(conds);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("capture");
@@ -234,6 +391,8 @@ static Suite *suite(void)
 	tap_test(s, walk_is_sorted_and_ties_links);
 	tap_test(s, loads_in_order);
 	tap_test(s, link_over_two_components);
+	tap_test(s, shared_file_that_changes);
+	tap_test(s, acl_of_many_components);
 	return s;
 }
 TAP_MAIN(suite)

@@ -7,12 +7,14 @@
 #include "merge/cond.h"
 #include "sub/sub_write.h"
 
-#define ACLS_COMPONENTS_MAX 6u     /* of one ACL; entries of others are left out of every variant */
+/* Of one ACL: each subset of these is a variant. Entries of further components are there only where all of them are. */
+#define ACLS_COMPONENTS_MAX 6u
 
 struct acl_variants {
 	struct subw_xattr *v;      /* values lie in text */
 	size_t n, cap;
 	struct buf text;
+	bool together;             /* an ACL has further components */
 };
 
 /*

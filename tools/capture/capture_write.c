@@ -201,7 +201,8 @@ static int by_size(const void *a, const void *b)
 	return x->size < y->size ? -1 : x->size > y->size;
 }
 
-/* Files that another one may equal: only those of a size that occurs twice are hashed. */
+/* Files that another one may equal: only those of a size that occurs twice are hashed; of a shared file
+ * it is asked whether it is what was cut. */
 static int choose_digests(struct writer *w)
 {
 	struct sized *v = malloc((w->norder + 1) * sizeof(*v));
@@ -216,7 +217,7 @@ static int choose_digests(struct writer *w)
 
 		if (S_ISREG(f->mode) && f->size > PLY_INLINE_MAX)
 			v[n++] = (struct sized){ f->size, w->order[i] };
-		if (is_crossing(w, f->group))
+		if (is_crossing(w, f->group) || project_shared(&w->cap->projection, w->order[i]))
 			digest[w->order[i]] = LOAD_DIGEST_ALWAYS;
 	}
 	if (n)
@@ -390,9 +391,29 @@ static int write_small(struct writer *w, struct loaded *l, uint32_t index, struc
 
 /* --- nodes ----------------------------------------------------------------------- */
 
+static int note_together(struct writer *w, uint32_t node)
+{
+	_cleanup_buf_ struct buf path = { 0 };
+	int r = scan_path(w->cap->scan, node, &path);
+
+	return r < 0 ? r : split_note(w->cap->split, "/%s: its ACL names users or groups of more than %u components; those "
+				      "behind the first %u are there only with all of them", (const char *)path.data,
+				      ACLS_COMPONENTS_MAX, ACLS_COMPONENTS_MAX);
+}
+
+/* What the segment's writer failed with. */
+static int fail_write(const struct writer *w, int code, struct ply_err *err)
+{
+	if (code == -ENOMEM)
+		return ply_fail_nomem(err);
+	return ply_fail(err, code, PLY_R_LIMIT, "component %s: more conditions, or shared files, than an image can hold",
+			w->cap->split->comps[w->c].name);
+}
+
 static int make_node(struct writer *w, const struct loaded *l, struct ply_node *ret)
 {
 	const struct capture *cap = w->cap;
+	int r;
 
 	*ret = (struct ply_node){
 		.mode = l->mode,
@@ -403,8 +424,11 @@ static int make_node(struct writer *w, const struct loaded *l, struct ply_node *
 		ret->flags |= PLY_NODE_IMPLIED;
 	if (S_ISCHR(l->mode) || S_ISBLK(l->mode))
 		ret->size = l->stamp.size;
-	if (acls_expand(l->xattrs, l->nxattrs, &cap->owners, cap->projection.conds, &w->acls) < 0)
-		return -ENOMEM;
+	r = acls_expand(l->xattrs, l->nxattrs, &cap->owners, cap->projection.conds, &w->acls);
+	if (r == 0 && w->acls.together)
+		r = note_together(w, l->node);
+	if (r < 0)
+		return r;
 	if (subw_owner(w->subw, l->uid, l->gid, idnames_find(cap->users, l->uid),
 		       idnames_find(cap->groups, l->gid), &ret->owner) < 0)
 		return -ENOMEM;
@@ -449,8 +473,9 @@ static int start_again(struct writer *w, uint32_t index, const struct loaded *l,
 
 	if (r < 0)
 		return r;
-	if (make_node(w, l, &fresh) < 0)
-		return ply_fail_nomem(err);
+	r = make_node(w, l, &fresh);
+	if (r < 0)
+		return fail_write(w, r, err);
 	n = subw_node_at(w->subw, index);
 	n->mode = fresh.mode;
 	n->owner = fresh.owner;
@@ -532,10 +557,10 @@ static int write_records(struct writer *w, const struct shared_file *f, uint32_t
 		r = subw_data(w->subw, 0, part.data, part.len, err);
 	if (r == 0)
 		r = subw_file_end(w->subw, err);
-	if (r == 0 && subw_shared(w->subw, index, f->driver->number, f->driver->version, f->whole, f->digest,
-				  rows, n) < 0)
-		r = ply_fail_nomem(err);
-	return r;
+	if (r < 0)
+		return r;
+	r = subw_shared(w->subw, index, f->driver->number, f->driver->version, f->whole, f->digest, rows, n);
+	return r < 0 ? fail_write(w, r, err) : 0;
 }
 
 /* What could not be read: 0 where the capture goes on, without it or, a directory, with it. */
@@ -552,6 +577,25 @@ static int unreadable(struct writer *w, struct loaded *l, bool *ret_gone, struct
 	l->nxattrs = 0;
 	*ret_gone = !is_dir;
 	return 0;
+}
+
+/*
+ * The records are as of when they were cut, and all components' have to go together: where the file is another now, or has
+ * gone, what the scan saw of it is what they belong to.
+ */
+static int as_projected(struct writer *w, struct loaded *l, const struct shared_file *f, struct ply_err *err)
+{
+	const struct scan_node *n = at(w, l->node);
+
+	if (!l->vanished && l->has_digest && !memcmp(l->digest, f->digest, sizeof(l->digest)))
+		return 0;
+	l->vanished = false;
+	l->mode = n->mode;
+	l->uid = n->uid;
+	l->gid = n->gid;
+	l->stamp.mtime_sec = n->mtime_sec;
+	l->stamp.mtime_nsec = n->mtime_nsec;
+	return note_changed(w, l->node, err);
 }
 
 /* Node and content of @l; *ret_index 0: it has gone. */
@@ -571,13 +615,21 @@ static int write_file(struct writer *w, struct loaded *l, uint32_t *ret_index, s
 		if (r < 0 || gone)
 			return r;
 	}
+	if (shared) {
+		r = as_projected(w, l, shared, err);
+		if (r < 0)
+			return r;
+	}
 	if (l->vanished && !S_ISDIR(l->mode))
 		return capture_note(&report->vanished, &report->nvanished, &report->vanished_cap, s,
 				    l->node) < 0 ? ply_fail_nomem(err) : 0;
-	if (make_node(w, l, &n) < 0 || subw_node(w->subw, &n, &index) < 0)
-		return ply_fail_nomem(err);
+	r = make_node(w, l, &n);
+	if (r == 0)
+		r = subw_node(w->subw, &n, &index);
+	if (r < 0)
+		return fail_write(w, r, err);
 	/* of a larger one that changes it is known when its last block has been read */
-	if (l->replaced || (l->changed && l->stamp.size < PLY_BLOCK_SIZE))
+	if (l->replaced || (l->changed && !shared && l->stamp.size < PLY_BLOCK_SIZE))
 		r = note_changed(w, l->node, err);
 	if (r == 0 && S_ISREG(l->mode) && shared)
 		r = write_records(w, shared, (uint32_t)index, err);
@@ -633,39 +685,58 @@ static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 	if (r < 0)
 		return r;
 	w->cap->index[node] = index;
-	if (index && subw_entry_if(w->subw, scan_name(w->cap->scan, node), n->name_len, index,
-				   project_cond(&w->cap->projection, node)) < 0)
-		return ply_fail_nomem(err);
-	return 0;
+	if (index)
+		r = subw_entry_if(w->subw, scan_name(w->cap->scan, node), n->name_len, index,
+				  project_cond(&w->cap->projection, node));
+	return r < 0 ? fail_write(w, r, err) : 0;
+}
+
+/* A link of an alternative, with the metadata of the machine's own link, where it has one. */
+static int write_extra_link(struct writer *w, const struct extra_name *e, uint32_t *ret_index, struct ply_err *err)
+{
+	const char *target = (const char *)w->cap->projection.text.data + e->target;
+	const struct scan_node *as = at(w, e->node);
+	struct loaded l = { .node = e->node, .fd = -1, .stamp = { .mtime_sec = as->mtime_sec,
+								  .mtime_nsec = as->mtime_nsec } };
+	bool gone = false;
+	struct ply_node n;
+	uint64_t index;
+	int r = S_ISLNK(as->mode) ? load_again(w->cap->scan, e->node, LOAD_DIGEST_NO, &l) : 0;
+
+	if (r < 0)
+		r = unreadable(w, &l, &gone, err);
+	l.mode = S_IFLNK | 0777;
+	l.stamp.size = strlen(target);
+	if (r == 0) {
+		r = make_node(w, &l, &n);
+		if (r == 0)
+			r = subw_node(w->subw, &n, &index);
+		if (r == 0)
+			r = subw_symlink(w->subw, index, target, l.stamp.size);
+		if (r < 0)
+			fail_write(w, r, err);
+	}
+	loaded_done(&l);
+	if (r == 0)
+		*ret_index = (uint32_t)index;
+	return r;
 }
 
 /* A name that only subsets show: another file's content, or a link of an alternative. */
 static int write_extra(struct writer *w, const struct extra_name *e, struct ply_err *err)
 {
-	const struct projection *p = &w->cap->projection;
+	const struct capture *cap = w->cap;
+	uint8_t mark = S_ISDIR(at(w, e->node)->mode) ? 0 : cap->split->marks[e->node];
 	uint32_t index = 0;
-	int r = 0;
+	int r = e->target == UINT32_MAX ? write_file(w, loader_next(w->loader), &index, err) :
+					  write_extra_link(w, e, &index, err);
 
-	if (e->target == UINT32_MAX) {
-		r = write_file(w, loader_next(w->loader), &index, err);
-	} else {
-		const char *target = (const char *)p->text.data + e->target;
-		const struct scan_node *as = at(w, e->node);
-		struct loaded l = { .node = e->node, .mode = S_IFLNK | 0777,
-				    .stamp = { .size = strlen(target), .mtime_sec = as->mtime_sec,
-					       .mtime_nsec = as->mtime_nsec } };
-		struct ply_node n;
-		uint64_t at_index;
-
-		if (make_node(w, &l, &n) < 0 || subw_node(w->subw, &n, &at_index) < 0 ||
-		    subw_symlink(w->subw, at_index, target, l.stamp.size) < 0)
-			return ply_fail_nomem(err);
-		index = (uint32_t)at_index;
-	}
-	if (r == 0 && index && subw_entry_if(w->subw, (const char *)p->text.data + e->name, e->name_len, index,
-					     e->cond) < 0)
-		r = ply_fail_nomem(err);
-	return r;
+	if (r < 0 || !index)
+		return r;
+	r = subw_entry_if(w->subw, (const char *)cap->projection.text.data + e->name, e->name_len, index, e->cond);
+	if (r == 0 && mark)
+		r = subw_mark(w->subw, index, mark);
+	return r < 0 ? fail_write(w, r, err) : 0;
 }
 
 /* What the rules said of the nodes that were written. */

@@ -27,7 +27,7 @@
 #define ID_FIRST  100u             /* below: given by Debian, the same on every machine */
 #define ID_END    1000u            /* from here on: people */
 
-enum kind { WORD_SCRIPT = 's', WORD_UCF = 'u', WORD_ALTERNATIVE = 'a', WORD_USER = 'n', WORD_PACKAGE = 'p' };
+enum kind { WORD_SCRIPT = 's', WORD_UCF = 'u', WORD_ALTERNATIVE = 'a', WORD_USER = 'n', WORD_GROUP = 'g', WORD_PACKAGE = 'p' };
 
 struct said {
 	uint16_t comp;
@@ -337,13 +337,15 @@ static bool is_system_id(uint32_t id)
 	return id >= ID_FIRST && id < ID_END;
 }
 
-static int say_users(struct facts *f, const struct idnames *t, const char *text, size_t len, uint16_t comp)
+/* The users or, @kind, groups @t that @text names. */
+static int say_users(struct facts *f, enum kind kind, const struct idnames *t, const char *text, size_t len,
+		     uint16_t comp)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < t->n; i++)
 		if (is_system_id(t->v[i].id) && has_word(text, len, t->v[i].name))
-			r = say(f, WORD_USER, t->v[i].name, strlen(t->v[i].name), comp);
+			r = say(f, kind, t->v[i].name, strlen(t->v[i].name), comp);
 	return r;
 }
 
@@ -363,8 +365,8 @@ static int read_script(void *ctx, const char *name, const char *text, size_t len
 	/* what goes away with a package was not made by it there */
 	if (r < 0 || !makes_users || strstr(name, ".prerm") || strstr(name, ".postrm"))
 		return r;
-	r = say_users(s->f, &s->f->users, text, len, s->comp);
-	return r < 0 ? r : say_users(s->f, &s->f->groups, text, len, s->comp);
+	r = say_users(s->f, WORD_USER, &s->f->users, text, len, s->comp);
+	return r < 0 ? r : say_users(s->f, WORD_GROUP, &s->f->groups, text, len, s->comp);
 }
 
 static int read_scripts(struct facts *f)
@@ -386,7 +388,7 @@ uint16_t facts_script(const struct facts *f, const char *path, size_t len)
 
 /* --- users ------------------------------------------------------------------------------- */
 
-/* "u NAME ...", "g NAME ..." */
+/* "u NAME ...", which makes a group of that name too, "g NAME ..." */
 static int read_sysusers(struct facts *f, uint32_t node, char *text, size_t len)
 {
 	uint16_t comp = f->scan->nodes[node].comp;
@@ -401,7 +403,8 @@ static int read_sysusers(struct facts *f, uint32_t node, char *text, size_t len)
 		name = line + strcspn(line, " \t");
 		name += strspn(name, " \t\"");
 		n = strcspn(name, " \t\"");
-		if (n && say(f, WORD_USER, name, n, comp) < 0)
+		if (n && ((line[0] == 'u' && say(f, WORD_USER, name, n, comp) < 0) ||
+			  say(f, WORD_GROUP, name, n, comp) < 0))
 			return -ENOMEM;
 	}
 	return 0;
@@ -422,10 +425,11 @@ static int read_owners(struct facts *f, const uint8_t *by_path)
 		names[0] = is_system_id(n->uid) ? idnames_find(&f->users, n->uid) : NULL;
 		names[1] = is_system_id(n->gid) ? idnames_find(&f->groups, n->gid) : NULL;
 		for (int k = 0; k < 2; k++) {
-			const struct word *w = names[k] ? find_word(f, WORD_USER, names[k], strlen(names[k])) : NULL;
+			enum kind kind = k ? WORD_GROUP : WORD_USER;
+			const struct word *w = names[k] ? find_word(f, kind, names[k], strlen(names[k])) : NULL;
 
 			if (names[k] && (!w || (size_t)(w - f->words) >= before) &&
-			    say(f, WORD_USER, names[k], strlen(names[k]), n->comp) < 0)
+			    say(f, kind, names[k], strlen(names[k]), n->comp) < 0)
 				return -ENOMEM;
 		}
 	}
@@ -434,25 +438,31 @@ static int read_owners(struct facts *f, const uint8_t *by_path)
 
 uint16_t facts_user_named(const struct facts *f, const char *name, size_t len)
 {
+	for (size_t i = 0; i < f->users.n; i++) {
+		const struct idname *u = &f->users.v[i];
+
+		if (!is_system_id(u->id) && strlen(u->name) == len && !memcmp(u->name, name, len))
+			return 0;
+	}
 	return common_of_word(f, find_word(f, WORD_USER, name, len));
 }
 
-static uint16_t of_id(const struct facts *f, const struct idnames *t, uint32_t id)
+static uint16_t of_id(const struct facts *f, enum kind kind, const struct idnames *t, uint32_t id)
 {
 	const char *name = is_system_id(id) ? idnames_find(t, id) : NULL;
-	uint16_t comp = name ? facts_user_named(f, name, strlen(name)) : FACT_NONE;
+	uint16_t comp = name ? common_of_word(f, find_word(f, kind, name, strlen(name))) : FACT_NONE;
 
 	return comp == FACT_NONE ? 0 : comp;
 }
 
 uint16_t facts_user(const struct facts *f, uint32_t uid)
 {
-	return of_id(f, &f->users, uid);
+	return of_id(f, WORD_USER, &f->users, uid);
 }
 
 uint16_t facts_group(const struct facts *f, uint32_t gid)
 {
-	return of_id(f, &f->groups, gid);
+	return of_id(f, WORD_GROUP, &f->groups, gid);
 }
 
 /* --- all --------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ void facts_renumber(struct facts *f, const uint32_t *place);
 /* Who brings the user or group: 0 below 100 and from 1000 on, and where nobody tells. */
 uint16_t facts_user(const struct facts *f, uint32_t uid);
 uint16_t facts_group(const struct facts *f, uint32_t gid);
+/* As by its number; a name that no user has now, one of a backup: as the sources tell. */
 uint16_t facts_user_named(const struct facts *f, const char *name, size_t len);
 
 /* @path has no leading slash. */

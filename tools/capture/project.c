@@ -24,6 +24,10 @@ struct projector {
 	struct split *split;
 	struct projection *p;
 	struct idnames groups;     /* by name: which number */
+	struct diverted {          /* a path that another component's file has without that of @node */
+		uint32_t node, cond;
+	} *diverted;
+	size_t ndiverted, diverted_cap;
 	struct ply_err *err;
 };
 
@@ -62,7 +66,8 @@ static int say_package(void *ctx, const char *name, size_t len, const char *arch
 		text[len] = '\0';
 		pkg = pkgdb_find(j->db, text);
 	}
-	return pkg == PKG_NONE ? 0 : of_comp(j, (uint16_t)j->split->closure.pkgs[pkg].comp, ret);
+	return pkg == PKG_NONE || !pkgdb_get(j->db, pkg)->installed ? 1 :
+		of_comp(j, (uint16_t)j->split->closure.pkgs[pkg].comp, ret);
 }
 
 /* A path that is not there goes with the directory that it was in. */
@@ -80,17 +85,22 @@ static int say_path(void *ctx, const char *path, size_t len, uint32_t *ret)
 		len = (size_t)(slash - path);
 		node = scan_lookup(j->scan, path, len);
 	}
+	for (size_t i = 0; i < j->ndiverted; i++)
+		if (j->diverted[i].node == node) {
+			*ret = j->diverted[i].cond;
+			return 0;
+		}
 	return node == SCAN_NONE ? 0 : of_comp(j, j->scan->nodes[node].comp, ret);
 }
 
-/* "#106" */
+/* "#106"; what is no number of a user is nobody's. */
 static uint32_t number_of(const char *name, size_t len)
 {
-	uint32_t n = 0;
+	uint64_t n = 0;
 
-	for (size_t i = 1; i < len && name[i] >= '0' && name[i] <= '9'; i++)
-		n = n * 10 + (uint32_t)(name[i] - '0');
-	return n;
+	for (size_t i = 1; i < len && name[i] >= '0' && name[i] <= '9' && n <= UINT32_MAX; i++)
+		n = n * 10 + (uint64_t)(name[i] - '0');
+	return (uint32_t)MIN(n, (uint64_t)UINT32_MAX);
 }
 
 static int say_user(void *ctx, const char *name, size_t len, uint32_t *ret)
@@ -122,14 +132,22 @@ static int say_group(void *ctx, const char *name, size_t len, uint32_t *ret)
 	return 0;
 }
 
+/* One that is left out of the image, or is too large, tells nothing of the others. */
 static int say_file(void *ctx, const char *path, struct buf *out)
 {
 	struct projector *j = ctx;
 	uint32_t node = scan_lookup(j->scan, path, strlen(path));
+	int r;
 
 	if (node == SCAN_NONE || !S_ISREG(j->scan->nodes[node].mode))
 		return -ENOENT;
-	return facts_read(j->scan, node, MERGE_FILE_MAX, out);
+	r = j->scan->nodes[node].flags & SCAN_UNREADABLE ? -EACCES : facts_read(j->scan, node, MERGE_FILE_MAX, out);
+	if (r != -EACCES && r != -EFBIG)
+		return r;
+	out->len = 0;
+	r = split_note(j->split, "%s %s: what only it tells of other files is not known", path,
+		       r == -EFBIG ? "is too large to be cut" : "cannot be read");
+	return r < 0 ? r : -ENOENT;
 }
 
 static int say_link(void *ctx, const char *path, struct buf *out)
@@ -159,12 +177,24 @@ static int set_cond(struct projector *j, uint32_t node, uint32_t cond)
 	return 0;
 }
 
-/* A cache tells of everything that is installed: only the whole machine has it. */
+static bool is_dropped(const struct projector *j, uint32_t node)
+{
+	return (j->split->marks[node] & PLY_MARK_SUBSET) == PLY_MARK_DROP && !S_ISDIR(j->scan->nodes[node].mode);
+}
+
+/*
+ * A cache tells of everything that is installed: only the whole machine has it. A file with a name that is none stays under
+ * all its names: its number of links would not be true in a selection.
+ */
 static int drop_caches(struct projector *j)
 {
+	_cleanup_free_ bool *stays = calloc(j->scan->ngroups + 1, sizeof(*stays));
 	uint32_t all = COND_ALWAYS;
-	int r = 0;
+	int r = stays ? 0 : -ENOMEM;
 
+	for (uint32_t i = 0; r == 0 && i < j->scan->n; i++)
+		if (j->scan->nodes[i].group && !is_dropped(j, i))
+			stays[j->scan->nodes[i].group] = true;
 	for (uint16_t c = 1; r == 0 && c < j->split->ncomps; c++) {
 		uint32_t one;
 
@@ -173,9 +203,22 @@ static int drop_caches(struct projector *j)
 			r = conds_and(j->p->conds, all, one, &all);
 	}
 	for (uint32_t i = 0; r == 0 && i < j->scan->n; i++)
-		if ((j->split->marks[i] & PLY_MARK_SUBSET) == PLY_MARK_DROP && !S_ISDIR(j->scan->nodes[i].mode))
+		if (is_dropped(j, i) && !stays[j->scan->nodes[i].group])
 			r = set_cond(j, i, all);
 	return r;
+}
+
+/* Does @cond say that @comp is not selected? Then what lies in it is never there. */
+static bool excludes(const struct conds *conds, uint32_t cond, uint16_t comp)
+{
+	for (uint32_t i = 0; i < conds_nclauses(conds, cond); i++) {
+		struct clause c = conds_clause(conds, cond, i);
+
+		for (uint16_t k = 0; c.none && k < c.n; k++)
+			if (c.comps[k] == comp)
+				return true;
+	}
+	return false;
 }
 
 static int add_extra(struct projector *j, uint32_t dir, const char *name, size_t len, uint32_t node,
@@ -185,7 +228,7 @@ static int add_extra(struct projector *j, uint32_t dir, const char *name, size_t
 	struct extra_name e = { .dir = dir, .node = node, .name = (uint32_t)p->text.len,
 				.name_len = (uint32_t)len, .target = UINT32_MAX, .cond = cond, .comp = comp };
 
-	if (!len || len > PLY_NAME_MAX)
+	if (!len || len > PLY_NAME_MAX || excludes(p->conds, cond, comp))
 		return 0;
 	if (buf_add(&p->text, name, len) < 0 || buf_add(&p->text, "", 1) < 0)
 		return -ENOMEM;
@@ -221,6 +264,26 @@ static uint32_t split_path(const struct projector *j, const char *path, size_t l
 
 /* --- diversions -------------------------------------------------------------------------- */
 
+/* The path of @node is there with component @owner too. */
+static int note_diverted(struct projector *j, uint32_t node, uint16_t owner)
+{
+	uint32_t its, others, cond;
+	int r;
+
+	if (node == SCAN_NONE)
+		return 0;
+	r = of_comp(j, j->scan->nodes[node].comp, &its);
+	if (r == 0)
+		r = of_comp(j, owner, &others);
+	if (r == 0)
+		r = conds_or(j->p->conds, its, others, &cond);
+	if (r == 0 && array_grow(&j->diverted, &j->diverted_cap, j->ndiverted + 1, sizeof(*j->diverted)) < 0)
+		r = -ENOMEM;
+	if (r == 0)
+		j->diverted[j->ndiverted++] = (struct diverted){ node, cond };
+	return r;
+}
+
 /*
  * Package D has moved V's file away from its name and has put its own there. Without D, V's file has
  * its own name.
@@ -238,14 +301,18 @@ static int undivert(struct projector *j, const struct diversion *d)
 	pkg = pkgdb_find(j->db, package);      /* the administrator's own, ":", is nobody's */
 	to = scan_lookup(j->scan, (const char *)d->to.s, d->to.len);
 	dir = split_path(j, (const char *)d->from.s, d->from.len, &name, &name_len);
-	if (pkg == PKG_NONE || to == SCAN_NONE || dir == SCAN_NONE || S_ISDIR(j->scan->nodes[to].mode) ||
-	    j->scan->nodes[to].group)
+	if (pkg == PKG_NONE || to == SCAN_NONE || dir == SCAN_NONE || S_ISDIR(j->scan->nodes[to].mode))
 		return 0;
 	diverter = (uint16_t)j->split->closure.pkgs[pkg].comp;
 	owner = j->scan->nodes[to].comp;
-	if (diverter == CLOSURE_OS || diverter == owner || owner & SPLIT_SET)
+	if (diverter == CLOSURE_OS || diverter == owner)
 		return 0;
-	r = conds_any(j->p->conds, &diverter, 1, &with);
+	if (j->scan->nodes[to].group || owner & SPLIT_SET)
+		return split_note(j->split, "%.*s has %s: it stays diverted in every selection", (int)d->to.len,
+				  (const char *)d->to.s, owner & SPLIT_SET ? "several components" : "several names");
+	r = note_diverted(j, scan_child(j->scan, dir, name, name_len), owner);
+	if (r == 0)
+		r = conds_any(j->p->conds, &diverter, 1, &with);
 	if (r == 0)
 		r = conds_none(j->p->conds, &diverter, 1, &without);
 	if (r == 0)
@@ -318,7 +385,23 @@ static int add_link(struct projector *j, const struct alternatives_link *v, uint
 	return r;
 }
 
-/* @v: all that the link @path can be, @n of them. The machine has one; the others are extras. */
+static bool is_selected(const void *ctx, uint16_t comp)
+{
+	(void)ctx;
+	(void)comp;
+	return true;
+}
+
+/* On the whole machine? Of the entries of one path at most one. */
+static bool holds_with_all(const struct projector *j, const struct alternatives_link *v)
+{
+	return conds_hold(j->p->conds, v->cond, is_selected, NULL);
+}
+
+/*
+ * @v: all that the link @path can be, @n of them. The machine has the one that holds with all components, and the others are
+ * extras. Where the machine has something else, or nothing, somebody has seen to it, and no selection knows better.
+ */
 static int place_link(struct projector *j, const struct alternatives_link *v, size_t n)
 {
 	const char *name;
@@ -335,10 +418,12 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 	if (dir == SCAN_NONE || (node != SCAN_NONE && !is))
 		return 0;          /* somebody has put a file there */
 	for (size_t i = 0; i < n && gold == n; i++)
-		if (is && !strcmp(is, v[i].target))
+		if (holds_with_all(j, &v[i]) && (is ? !strcmp(is, v[i].target) : is_there(j, v[i].slave)))
 			gold = i;
-	if (is && gold == n)
-		return 0;          /* somebody's own link */
+	if (!is != (gold == n))
+		return 0;          /* somebody's own link, or one that somebody took away */
+	if (is && j->scan->nodes[node].group)
+		return split_note(j->split, "%s has several names: it stays as it is in every selection", v->path);
 	if (is) {
 		homes(j, v[gold].cond, comps);
 		j->scan->nodes[node].comp = comps[0];
@@ -347,7 +432,7 @@ static int place_link(struct projector *j, const struct alternatives_link *v, si
 			r = add_link(j, &v[gold], dir, name, name_len, as, 1);
 	}
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (i != gold && is_there(j, v[i].slave))
+		if (!holds_with_all(j, &v[i]) && is_there(j, v[i].slave))
 			r = add_link(j, &v[i], dir, name, name_len, as, 0);
 	return r;
 }
@@ -357,7 +442,8 @@ static int by_link_path(const void *a, const void *b)
 	const struct alternatives_link *x = a, *y = b;
 	int c = strcmp(x->path, y->path);
 
-	return c ? c : strcmp(x->target, y->target);
+	c = c ? c : strcmp(x->target, y->target);
+	return c ? c : (x->cond > y->cond) - (x->cond < y->cond);
 }
 
 static int place_links(struct projector *j, uint32_t node, const struct buf *text,
@@ -451,6 +537,22 @@ static bool is_shared(const struct projector *j, const struct shared_file *f)
 	return false;
 }
 
+/* A shared file that is not cut is everybody's. */
+static int stays_whole(struct projector *j, uint32_t node, const char *path, const char *why)
+{
+	j->scan->nodes[node].comp = 0;
+	return split_note(j->split, "%s %s; it stays whole with os", path, why);
+}
+
+/* What cannot be read now might be at its turn, whole: it is left out, or nothing is captured. */
+static int unreadable(struct projector *j, uint32_t node, const char *path, int code)
+{
+	if (code != -ENOENT && code != -ELOOP)
+		return ply_fail_sys(j->err, code, "%s: cannot be read", path);
+	j->scan->nodes[node].flags |= SCAN_UNREADABLE;
+	return split_note(j->split, "%s has gone while it was read, and is left out", path);
+}
+
 static int cut(struct projector *j, uint32_t node, const char *path, const struct merge_driver *d,
 	       const struct merge_facts *facts)
 {
@@ -459,15 +561,16 @@ static int cut(struct projector *j, uint32_t node, const char *path, const struc
 	struct ply_err why = { 0 };
 	int r = facts_read(j->scan, node, MERGE_FILE_MAX, &text);
 
-	if (r < 0)                 /* unreadable: said where it is written; too large: it stays whole */
-		return r == -ENOMEM ? r :
-			r == -EFBIG ? split_note(j->split, "%s is larger than %zu MiB, and stays whole with os", path,
-						 MERGE_FILE_MAX >> 20) : 0;
+	if (r < 0)
+		return r == -ENOMEM ? r : r == -EFBIG ? stays_whole(j, node, path, "is too large to be cut") :
+			unreadable(j, node, path, r);
 	r = merge_split(d, path, text.data, text.len, facts, &f.records, &f.whole, &why);
 	if (r < 0)
 		return r;
-	if (f.whole)
+	if (f.whole) {
+		j->scan->nodes[node].comp = 0;
 		r = split_note(j->split, "%s; it stays whole with os", why.msg);
+	}
 	if (r < 0 || f.whole || !is_shared(j, &f)) {
 		records_done(&f.records);
 		return r;
@@ -496,12 +599,19 @@ static int cut_directory(struct projector *j, const struct merge_driver *d, uint
 		const struct scan_node *f = &j->scan->nodes[i];
 		_cleanup_free_ char *path = NULL;
 
-		if (!S_ISREG(f->mode) || f->group || f->flags & SCAN_UNREADABLE ||
-		    project_cond(j->p, i) != COND_ALWAYS || fnmatch(pattern, scan_name(j->scan, i), 0))
+		if (S_ISDIR(f->mode) || f->flags & SCAN_UNREADABLE || project_cond(j->p, i) != COND_ALWAYS ||
+		    fnmatch(pattern, scan_name(j->scan, i), 0))
 			continue;
 		if (asprintf(&path, "%s/%s", dir_path, scan_name(j->scan, i)) < 0)
 			return -ENOMEM;
-		if (merge_driver_for(path) == d && !project_shared(j->p, i))
+		if (merge_driver_for(path) != d || project_shared(j->p, i))
+			continue;
+		if (!S_ISREG(f->mode))
+			r = split_note(j->split, "%s is no regular file, and is not cut: what it leads to is the same in every selection",
+				       path);
+		else if (f->group)
+			r = stays_whole(j, i, path, "has several names");
+		else
 			r = cut(j, i, path, d, facts);
 	}
 	return r;
@@ -585,9 +695,12 @@ int project(struct scan *scan, const struct pkgdb *db, struct split *split, stru
 			r = cut_all(&j, &facts);
 	}
 	idnames_done(&j.groups);
+	free(j.diverted);
 	if (r < 0) {
 		projection_done(&p);
-		return r == -ENOMEM ? ply_fail_nomem(err) : ply_fail_sys(err, r, "the machine's shared files");
+		if (r == -ENOMEM)
+			return ply_fail_nomem(err);
+		return err && err->reason != PLY_R_NONE ? r : ply_fail_sys(err, r, "the machine's shared files");
 	}
 	settle_extras(&p);
 	*ret = p;
