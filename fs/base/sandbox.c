@@ -29,6 +29,7 @@
  */
 #include "base/sandbox.h"
 
+#include <asm/termbits.h>   /* struct termios2 */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -129,7 +130,8 @@ static const struct row table[] = {
 	YES(0, ppoll),
 	IF(0, fcntl, 1, ~0u, F_GETFL),
 	IF(0, fcntl, 1, ~0u, F_GETFD),
-	IF(0, ioctl, 1, ~0u, TCGETS),          /* isatty */
+	IF(0, ioctl, 1, ~0u, TCGETS),          /* isatty, */
+	IF(0, ioctl, 1, ~0u, TCGETS2),         /* of newer libcs */
 	IF(0, ioctl, 1, ~0u, TIOCGWINSZ),
 	/* memory */
 	IF(0, mmap, 2, PROT_EXEC, 0),

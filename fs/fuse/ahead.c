@@ -10,10 +10,11 @@
  * only be right; a file that the kernel does not know ends it, and nothing is kept here.
  *
  * Storing waits for a page that somebody else is waiting to read. So that nobody waits in a circle:
- * a thread stores only when it has answered its own request, one thread at a time (`busy`), and
- * there is a second one to answer the rest, also while the daemon ends (serve.c).
+ * a thread stores only when it has answered its own request, one thread at a time, and there is a second
+ * one to answer the rest, also while the daemon ends (serve.c): `busy` is set before `state` is read,
+ * and a thread that leaves reads `busy` when `state` is STOPPED, so that one of the two sees the other.
  *
- * Locking: `busy` is taken for everything in struct ahead; who does not get it goes on.
+ * Locking: `taken` is for everything in struct ahead but the atomics; who does not get it goes on.
  */
 #include "ahead.h"
 
@@ -36,11 +37,14 @@ struct stream {
 	unsigned files;            /* stored last time */
 };
 
+enum { IDLE, RUNNING, STOPPED };
+
 struct ahead {
 	struct fuse_session *session;
 	struct ply_view *view;
 	atomic_flag taken;
 	atomic_bool busy;
+	_Atomic int state;         /* IDLE, RUNNING, STOPPED, in this order */
 	struct stream streams[STREAMS];
 	unsigned oldest;
 	uint8_t buf[FILE_MAX];
@@ -62,6 +66,20 @@ struct ahead *ahead_free(struct ahead *a)
 {
 	free(a);
 	return NULL;
+}
+
+void ahead_start(struct ahead *a)
+{
+	int idle = IDLE;
+
+	if (a)
+		atomic_compare_exchange_strong(&a->state, &idle, RUNNING);
+}
+
+void ahead_stop(struct ahead *a)
+{
+	if (a)
+		atomic_store(&a->state, STOPPED);
 }
 
 bool ahead_is_busy(const struct ahead *a)
@@ -122,7 +140,7 @@ void ahead_of(struct ahead *a, uint64_t ino)
 		atomic_store(&a->busy, true);
 		files = MIN(2 * s->files, (unsigned)FILES_MAX);
 		s->files = 2;
-		for (unsigned i = 0; i < files && bytes < BYTES_MAX; i++) {
+		for (unsigned i = 0; i < files && bytes < BYTES_MAX && atomic_load(&a->state) == RUNNING; i++) {
 			size_t len = 0;
 
 			if (store(a, s->next, &len) < 0)

@@ -7,11 +7,16 @@
 
 struct ahead;
 
-/* NULL where memory is short: then nothing is given ahead. @session is borrowed. */
+/* NULL where memory is short: then nothing is given ahead. @session is borrowed.
+ * The others take NULL. */
 struct ahead *ahead_new(struct fuse_session *session, struct ply_view *view);
 struct ahead *ahead_free(struct ahead *a);
-/* The whole of @ino was read, and that was answered. May be NULL. Not for a daemon of one thread. */
+/* The whole of @ino was read, and that was answered. */
 void ahead_of(struct ahead *a, uint64_t ino);
+/* From now on, since two threads or more answer requests; nothing where it was stopped before. */
+void ahead_start(struct ahead *a);
+/* For good: a thread may still be busy, but none begins. Before the first thread that answers leaves. */
+void ahead_stop(struct ahead *a);
 /* Is a thread giving files to the kernel? While it is, another one must answer requests. */
 bool ahead_is_busy(const struct ahead *a);
 

@@ -209,9 +209,11 @@ static int start(struct daemon *d, struct ply_err *err)
 	if (r < 0)
 		return r;
 	d->is_mounted = true;
-	r = serve_new(fd, &d->tree, &d->serve, err);
-	if (r == 0)
-		r = unmounter_tell(&d->unmounter, &d->place, err);
+	r = unmounter_tell(&d->unmounter, &d->place, err);   /* first: whatever fails, it is taken back */
+	if (r < 0)
+		close(fd);
+	else
+		r = serve_new(fd, &d->tree, &d->serve, err);
 	if (r < 0)
 		return r;
 	/* the name may be taken, by anybody: no reason to refuse the mount */

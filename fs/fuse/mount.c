@@ -137,6 +137,41 @@ static int mount_as_user(const char *path, const char *source, const struct opti
 	return mnt_fusermount(argv, ret_fd, err);
 }
 
+/* --- and back --------------------------------------------------------- */
+
+static int unmount_path(const char *path)
+{
+	const char *argv[] = { "fusermount3", "-u", "-z", "-q", "--", path, NULL };
+
+	if (geteuid() == 0)
+		return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+	return mnt_fusermount(argv, NULL, NULL);
+}
+
+struct top {
+	const char *path;
+	bool is_plyfs;
+};
+
+static int see_top(void *ctx, const struct mnt_line *line)
+{
+	struct top *t = ctx;
+
+	if (!strcmp(line->mountpoint, t->path))   /* the last one lies upon the others */
+		t->is_plyfs = !strcmp(line->type, MNT_TYPE);
+	return 0;
+}
+
+/* A mount that nobody will answer for. What others have put upon it meanwhile is not ours to take away. */
+static void take_back(const char *path)
+{
+	struct top t = { .path = path };
+
+	mnt_list(NULL, see_top, &t);
+	if (t.is_plyfs)
+		unmount_path(path);
+}
+
 int mount_begin(const char *dir, const char *source, const struct options *o, int *ret_fd,
 		struct mnt_place *ret, struct ply_err *err)
 {
@@ -158,14 +193,18 @@ int mount_begin(const char *dir, const char *source, const struct options *o, in
 	if (r < 0)
 		return r;
 	r = mnt_place_at(AT_FDCWD, path, ret);
-	if (r < 0)
+	if (r < 0) {
+		take_back(path);
 		return ply_fail(err, r, PLY_R_MOUNT_FAILED, "%s: the new mount cannot be found: %s",
 				dir, strerror(-r));
+	}
 	q.place = ret;
 	mnt_list(NULL, see_id, &q);
-	if (!q.is_plyfs)
+	if (!q.is_plyfs) {
+		take_back(path);
 		return ply_fail(err, -EBUSY, PLY_R_MOUNT_FAILED,
 				"%s: something else was mounted over it at the same moment", dir);
+	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -182,15 +221,6 @@ static int see_device(void *ctx, const struct mnt_line *line)
 		q->last = strdup(line->mountpoint);
 	}
 	return 0;
-}
-
-static int unmount_path(const char *path)
-{
-	const char *argv[] = { "fusermount3", "-u", "-z", "-q", "--", path, NULL };
-
-	if (geteuid() == 0)
-		return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-	return mnt_fusermount(argv, NULL, NULL);
 }
 
 void mount_end(const struct mnt_place *place)

@@ -155,16 +155,22 @@ static void *thread_main(void *arg)
 {
 	struct serve *s = arg;
 	struct fuse_buf buf = { .mem = NULL };
+	const struct timespec pause = { .tv_nsec = 10000000 };
 	uint64_t one = 1;
+	bool failed = false;
 
-	while (!atomic_load(&s->stopping) || ahead_is_busy(s->tree->ahead)) {
+	while ((!atomic_load(&s->stopping) && !failed) || ahead_is_busy(s->tree->ahead)) {
 		int r = one_request(s, &buf);
 
 		if (r > 0 || r == -EINTR || r == -EAGAIN)
 			continue;
-		if (r < 0)
+		if (r == 0)
+			break;
+		if (!failed)
 			log_error("cannot read requests: %s", strerror(-r));
-		break;
+		failed = true;
+		ahead_stop(s->tree->ahead);
+		nanosleep(&pause, NULL);   /* it may be needed until no other thread is storing */
 	}
 	free(buf.mem);
 	tree_thread_done();
@@ -195,6 +201,7 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 			return ply_fail_sys(err, -r, "cannot start thread %u of %u",
 					    s->nthreads + 1, nthreads);
 	}
+	ahead_start(s->tree->ahead);
 	return 0;
 }
 
@@ -233,6 +240,7 @@ struct serve *serve_free(struct serve *s)
 {
 	if (!s)
 		return NULL;
+	ahead_stop(s->tree->ahead);   /* before the first thread can leave */
 	atomic_store(&s->stopping, true);
 	for (unsigned i = 0; i < s->nthreads; i++)
 		end_thread(s->threads[i]);

@@ -12,9 +12,11 @@
  * all bits are cleared, and pages that are still there verify again. A page whose
  * check ran across a fault is checked once more.
  *
- * Everything but `seen`, `sums_seen` and `faults` is immutable after open.
+ * Locking: bits are set and cleared under `seen_lock`, where it is certain that no fault was counted since the
+ * page was read; they are tested without it. All else is immutable after open.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,7 @@ struct meta {
 	_Atomic uint64_t *seen;    /* a bit a page */
 	_Atomic uint64_t *sums_seen;
 	_Atomic unsigned faults;   /* sigbus_faults() when the bits were last good */
+	pthread_mutex_t seen_lock;
 };
 
 static bool bit_get(_Atomic uint64_t *bits, uint64_t i)
@@ -42,9 +45,17 @@ static bool bit_get(_Atomic uint64_t *bits, uint64_t i)
 	return atomic_load_explicit(&bits[i / 64], memory_order_acquire) >> (i % 64) & 1;
 }
 
-static void bit_set(_Atomic uint64_t *bits, uint64_t i)
+/* Unless a page was lost since @faults were counted: what was read then may be what others read as zeros now. */
+static bool remember(struct meta *m, _Atomic uint64_t *bits, uint64_t i, unsigned faults)
 {
-	atomic_fetch_or_explicit(&bits[i / 64], 1ULL << (i % 64), memory_order_release);
+	bool sound;
+
+	pthread_mutex_lock(&m->seen_lock);
+	sound = sigbus_faults() == faults;
+	if (sound)
+		atomic_fetch_or_explicit(&bits[i / 64], 1ULL << (i % 64), memory_order_release);
+	pthread_mutex_unlock(&m->seen_lock);
+	return sound;
 }
 
 int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
@@ -86,6 +97,7 @@ int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return ply_fail_nomem(err);
+	pthread_mutex_init(&m->seen_lock, NULL);
 	m->io = io;
 	m->off = off;
 	r = segment_decode(head, head_len, len, &m->seg, err);
@@ -124,6 +136,7 @@ struct meta *meta_close(struct meta *m)
 		io_unmap(m->io, m->sums_handle);
 		free((void *)m->seen);
 		free((void *)m->sums_seen);
+		pthread_mutex_destroy(&m->seen_lock);
 		free(m);
 	}
 	return NULL;
@@ -139,6 +152,7 @@ int meta_check_group(struct meta *m, uint64_t group, struct ply_err *err)
 	uint64_t first = group * PLY_SUMS_PER_GROUP;
 	uint64_t in = MIN(meta_pages(m->seg.meta_len) - first, (uint64_t)PLY_SUMS_PER_GROUP);
 	const uint8_t *s = m->sums + group * (PLY_SUMS_PER_GROUP + 1) * 8;
+	unsigned faults = sigbus_faults();
 	le64 want;
 
 	memcpy(&want, s + in * sizeof(want), sizeof(want));
@@ -146,20 +160,26 @@ int meta_check_group(struct meta *m, uint64_t group, struct ply_err *err)
 		return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
 				"group %llu of the page checksums of the segment at %llu is damaged",
 				(unsigned long long)group, (unsigned long long)m->off);
-	bit_set(m->sums_seen, group);
+	remember(m, m->sums_seen, group, faults);
 	return 0;
 }
 
 /* After a fault somewhere: nothing counts as verified. */
-static void forget_seen(struct meta *m, unsigned faults)
+static void forget_seen(struct meta *m)
 {
 	uint64_t pages = meta_pages(m->seg.meta_len);
+	unsigned faults;
 
-	for (uint64_t i = 0; i <= pages / 64; i++)
-		atomic_store(&m->seen[i], 0);
-	for (uint64_t i = 0; i <= pages / PLY_SUMS_PER_GROUP / 64; i++)
-		atomic_store(&m->sums_seen[i], 0);
-	atomic_store(&m->faults, faults);
+	pthread_mutex_lock(&m->seen_lock);
+	faults = sigbus_faults();
+	if (atomic_load(&m->faults) != faults) {
+		for (uint64_t i = 0; i <= pages / 64; i++)
+			atomic_store(&m->seen[i], 0);
+		for (uint64_t i = 0; i <= pages / PLY_SUMS_PER_GROUP / 64; i++)
+			atomic_store(&m->sums_seen[i], 0);
+		atomic_store(&m->faults, faults);
+	}
+	pthread_mutex_unlock(&m->seen_lock);
 }
 
 int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err)
@@ -180,8 +200,7 @@ int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err)
 		return ply_fail(err, -EBADMSG, PLY_R_PAGE_CHECKSUM,
 				"metadata page %llu of the segment at %llu is damaged",
 				(unsigned long long)page, (unsigned long long)m->off);
-	bit_set(m->seen, page);
-	if (sigbus_faults() != faults)
+	if (!remember(m, m->seen, page, faults))
 		return ply_fail(err, -EIO, PLY_R_IMAGE_IO,
 				"metadata page %llu of the segment at %llu: the image cannot be read, or was cut off",
 				(unsigned long long)page, (unsigned long long)m->off);
@@ -197,10 +216,9 @@ int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len
 	     const void **ret, struct ply_err *err)
 {
 	uint64_t start, first, last;
-	unsigned faults = sigbus_faults();
 
-	if (atomic_load_explicit(&m->faults, memory_order_relaxed) != faults)
-		forget_seen(m, faults);
+	if (atomic_load_explicit(&m->faults, memory_order_acquire) != sigbus_faults())
+		forget_seen(m);
 	if (off > s->len || len > s->len - off)
 		return ply_fail(err, -EUCLEAN, PLY_R_SECTION_GEOMETRY,
 				"a reference leads outside section %s", section_name(s->type));

@@ -15,6 +15,7 @@
     section IMAGE SECTION     where it is: offset and length
     end IMAGE                 where the first segment ends
     offset IMAGE FILE         where the first page of the file is in the image (not compressed)
+    terminate PID DIR N       SIGTERM to the daemon after N files, while eight processes read all of DIR: it must end
     agree TREE DIR            each name of TREE is in DIR, too, and the same, or gives EIO: prints how many of each
 """
 import ctypes
@@ -23,9 +24,13 @@ import hashlib
 import json
 import mmap
 import os
+import signal
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
+import time
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -170,6 +175,62 @@ def offset(image, path):
     print(at)
 
 
+def is_gone(pid):
+    """All of its threads: one that waits in the kernel outlives the first, and a SIGKILL."""
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat") as f:
+                if f.read().rpartition(")")[2].split()[0] not in "ZX":
+                    return False
+    except FileNotFoundError:
+        return not os.path.exists(f"/proc/{pid}/task") or is_gone(pid)
+    return True
+
+
+def abort(minor):
+    """End a connection that nobody answers any more: its readers could not be killed, either."""
+    with tempfile.TemporaryDirectory() as where:
+        subprocess.run(["mount", "-t", "fusectl", "none", where], check=True)
+        try:
+            with open(f"{where}/{minor}/abort", "w") as f:
+                f.write("1")
+        finally:
+            subprocess.run(["umount", where], check=True)
+
+
+def terminate(pid, top, files):
+    """Two readers in each of four places, in the order in which small files are given ahead; one of them
+    stops the daemon. They stand in the mount, so that they go on when it is taken out of the tree."""
+    device = os.minor(os.lstat(top).st_dev)
+    os.chdir(top)
+    paths = [os.path.join(where, name) for where, _, names in os.walk(".") for name in sorted(names)]
+    pid, files, readers = int(pid), int(files), []
+    for i in range(8):
+        child = os.fork()
+        if child == 0:
+            begin = (i // 2) * len(paths) // 4
+            for n, path in enumerate(paths[begin:] + paths[:begin]):
+                try:
+                    read(path)
+                except OSError:
+                    pass
+                if i == 7 and n == files:
+                    os.kill(pid, signal.SIGTERM)
+            os._exit(0)
+        readers.append(child)
+    os.chdir("/")
+    until = time.monotonic() + 30
+    while not is_gone(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    hangs = not is_gone(pid)
+    if hangs:
+        abort(device)
+    for child in readers:
+        os.waitpid(child, 0)
+    if hangs:
+        sys.exit("the daemon did not end")
+
+
 def facts(path):
     st = os.lstat(path)
     found = [st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, st.st_rdev]
@@ -209,6 +270,7 @@ COMMANDS = {
     "section": lambda *of: print(*section(*of)),
     "offset": offset,
     "end": end,
+    "terminate": terminate,
     "agree": agree,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -93,6 +93,15 @@ teardown()
 	kill %1
 }
 
+@test "SIGTERM while many read small files: the daemon ends" {
+	for n in $(seq 0 10 90); do
+		pid=$(plyfs mount --json gold.plyfs m | pid_of)
+		timeout 120 python3 "$TESTS/mount/probe.py" terminate "$pid" m "$n"
+		umount m 2>/dev/null || true
+		refute mountpoint -q m
+	done
+}
+
 @test "a symlink to the place will do; a directory in the mount will not" {
 	ln -sfn m link
 	plyfs mount gold.plyfs link
