@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sigbus.h"
 #include "base/util.h"
 #include "merge/merge.h"
 #include "tree/view_impl.h"
@@ -405,6 +406,13 @@ static struct kept *new_locked(struct view_shared *s, uint64_t ino)
 }
 
 /* The file's row, with its size. */
+/* What was worked out while a part of the image went may be made of zeros: nothing of it is kept. */
+static int undisturbed(unsigned faults, int r, struct ply_err *err)
+{
+	return sigbus_faults() == faults ? r :
+		ply_fail(err, -EIO, PLY_R_IMAGE_IO, "the image was cut off, or cannot be read");
+}
+
 static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
 {
 	struct view_shared *s = v->shared;
@@ -412,9 +420,11 @@ static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept *
 
 	if (!k) {
 		struct ply_err e = { 0 }, *failed = NULL;
+		unsigned faults = sigbus_faults();
 		uint64_t size = 0;
 		int r = work_out_size(v, vn, &size, &e);
 
+		r = undisturbed(faults, r, &e);
 		if (r < 0 && is_for_ever(r))
 			failed = copy_error(&e);
 		if (r < 0 && !failed)
@@ -452,6 +462,7 @@ static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept
 	struct view_shared *s = v->shared;
 	struct ply_err e = { 0 };
 	struct buf out = { 0 };
+	unsigned faults = sigbus_faults();
 	struct kept *k = NULL;
 	int r = keep_locked(v, vn, &k, err);
 
@@ -465,6 +476,7 @@ static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept
 	r = render_bytes(v, vn, &out, &e);
 	if (r == 0 && out.len != k->size)
 		r = ply_fail(&e, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of another size than its records have");
+	r = undisturbed(faults, r, &e);
 	if (r < 0) {
 		buf_done(&out);
 		if (is_for_ever(r))
