@@ -25,12 +25,15 @@
 
 #include "base/sigbus.h"
 #include "base/util.h"
+#include "cache/cache.h"
+#include "tree/view_internal.h"
 
 #define STREAMS   8                /* readers in different places */
 #define SKIP      8                /* numbers between one file and the next: links, directories */
 #define FILES_MAX 64
 #define FILE_MAX  (64u << 10)      /* bytes; for larger ones a request is cheap */
-#define BYTES_MAX (512u << 10)     /* at once */
+#define BYTES_MAX (512u << 10)     /* at once, */
+#define BLOCKS_MAX 16              /* and blocks decoded for it: an image may scatter small files */
 
 struct stream {
 	uint64_t next;             /* what comes behind the last file read or stored */
@@ -125,22 +128,46 @@ static int store(struct ahead *a, uint64_t ino, size_t *ret_len)
 	return r < 0 ? r : 1;
 }
 
-void ahead_of(struct ahead *a, uint64_t ino)
+/* Blocks decoded so far, for whomever. */
+static uint64_t decoded(const struct ahead *a)
 {
+	struct cache_stats stats;
+
+	cache_stats(view_cache(a->view), &stats);
+	return stats.misses;
+}
+
+static bool may_go_on(const struct ahead *a, size_t bytes, uint64_t first)
+{
+	return bytes < BYTES_MAX && atomic_load(&a->state) == RUNNING && decoded(a) - first < BLOCKS_MAX;
+}
+
+/* Was that all of it? A file of whole pages is asked for to its last byte, and no farther. */
+static bool is_whole(const struct ahead *a, uint64_t ino, size_t n, size_t asked)
+{
+	struct ply_attr attr;
+
+	return n < asked || (n <= FILE_MAX && ply_view_attr(a->view, ino, &attr, NULL) == 0 && attr.size == n);
+}
+
+void ahead_of(struct ahead *a, uint64_t ino, size_t n, size_t asked)
+{
+	uint64_t first;
 	size_t bytes = 0;
 	struct stream *s;
 	unsigned files;
 	bool is_new;
 
-	if (!a || atomic_flag_test_and_set(&a->taken))
+	if (!a || !is_whole(a, ino, n, asked) || atomic_flag_test_and_set(&a->taken))
 		return;
 	s = find_stream(a, ino, &is_new);
 	s->next = ino + 1;
 	if (!is_new) {
 		atomic_store(&a->busy, true);
+		first = decoded(a);
 		files = MIN(2 * s->files, (unsigned)FILES_MAX);
 		s->files = 2;
-		for (unsigned i = 0; i < files && bytes < BYTES_MAX && atomic_load(&a->state) == RUNNING; i++) {
+		for (unsigned i = 0; i < files && may_go_on(a, bytes, first); i++) {
 			size_t len = 0;
 
 			if (store(a, s->next, &len) < 0)

@@ -11,8 +11,8 @@ struct ahead;
  * The others take NULL. */
 struct ahead *ahead_new(struct fuse_session *session, struct ply_view *view);
 struct ahead *ahead_free(struct ahead *a);
-/* The whole of @ino was read, and that was answered. */
-void ahead_of(struct ahead *a, uint64_t ino);
+/* @n bytes from the beginning of @ino were given to who asked for @asked. */
+void ahead_of(struct ahead *a, uint64_t ino, size_t n, size_t asked);
 /* From now on, since two threads or more answer requests; nothing where it was stopped before. */
 void ahead_start(struct ahead *a);
 /* For good: a thread may still be busy, but none begins. Before the first thread that answers leaves. */

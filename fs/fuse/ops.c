@@ -435,8 +435,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fail(req, ino, &err);
 	} else if (is_sound(req)) {
 		fuse_reply_buf(req, buf, (size_t)n);
-		if (off == 0 && (size_t)n < size)
-			ahead_of(t->ahead, ino);
+		if (off == 0)
+			ahead_of(t->ahead, ino, (size_t)n, size);
 	}
 }
 

@@ -313,3 +313,19 @@ fails()   # STATUS REASON ARGUMENT...
 	wait
 	for i in 1 2 3 4; do [ "$(cat "out$i")" = "$(find gold | wc -l)" ]; done
 }
+
+@test "small files in order: most are there before they are asked for, also those of whole pages" {
+	need_root
+	for size in 4096 5000; do
+		rm -rf small small.plyfs
+		mkdir small
+		for i in $(seq 100 299); do head -c $size /dev/zero | tr '\0' "$((i % 10))" >small/$i; done
+		plyfs capture small small.plyfs --rules=none 2>/dev/null || plyfs capture small small.plyfs
+		plyfs mount small.plyfs m
+		cat m/* | cmp - <(cat small/*)
+		n=$(probe requests m READ)
+		echo "$size: $n"
+		[ "$n" -lt 100 ]
+		plyfs umount m
+	done
+}

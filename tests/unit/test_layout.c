@@ -583,6 +583,34 @@ START_TEST(files_of_others_stay)
 }
 END_TEST
 
+static void make_foreign_on_top(void)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/foreign", target);
+	ck_assert_int_ge(mknod(path, S_IFREG | 0600, 0), 0);
+	event = NULL;
+	atomic_store(&countdown, 0);
+}
+
+START_TEST(no_target_with_a_name_in_it_is_called_empty)
+{
+	struct layout_options o = options(1);
+	struct layout_report report;
+	struct opened im;
+
+	begin();
+	im = open_small(NULL);
+	event = make_foreign_on_top;
+	atomic_store(&countdown, 35);
+	ck_assert_int_eq(layout_run(im.view, target, &o, &report, &err), -EIO);
+	ck_assert_msg(strstr(err.msg, "; 1 names could not be taken out"), "%s", err.msg);
+	ck_assert_uint_eq(entries(target), 1);
+	close_small(&im);
+	end();
+}
+END_TEST
+
 /* Another process puts a symlink where a directory of the layout was. */
 static void swap_directory(void)
 {
@@ -815,6 +843,7 @@ static Suite *suite(void)
 	tap_test(s, any_call_that_fails_leaves_the_target_as_it_was);
 	tap_test(s, an_image_cut_off_leaves_nothing_behind);
 	tap_test(s, files_of_others_stay);
+	tap_test(s, no_target_with_a_name_in_it_is_called_empty);
 	tap_test(s, a_symlink_in_the_middle_leads_nowhere);
 	tap_test(s, cancelled_at_once);
 	tap_test(s, damage_is_found_and_nothing_is_left);

@@ -104,7 +104,7 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 			return fd;
 		r = set_example(fd, &p->need->xattr[f]);
 		if (r == -ENOMEM)
-			return r;
+			return ply_fail_nomem(err);
 		if (r < 0 && !limits_size_error(r))
 			lacks(p, f, NULL);
 	}
@@ -126,7 +126,9 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 			lacks(p, FIELD_XATTR_SIZE, NULL);
 			return 0;
 		}
-		if (r < 0 && r != -ENOMEM) {
+		if (r == -ENOMEM)
+			return ply_fail_nomem(err);
+		if (r < 0) {
 			lacks(p, plan_xattr_field(&x), NULL);
 			r = 0;
 		}

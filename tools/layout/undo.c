@@ -4,7 +4,8 @@
  * what has failed. Directories are known by the plan, which has their names; of each file that
  * was made there is a hash of its directory and name. So the directories are listed, a name whose
  * hash is there goes, then the directories from the leaves up. What another process has put there
- * meanwhile stays, and with it the directories above it.
+ * meanwhile stays, and with it the directories above it; so does a name that the target itself has
+ * changed. At the end the root is listed: only where it holds nothing is the target said to be empty.
  *
  * A hash has 64 bits, under a seed that nobody else knows: that a foreign name is taken for ours
  * has a chance of 2^-44 with a million files. Memory: 8 bytes a file. Rejected: keeping the
@@ -173,6 +174,26 @@ static void remove_directory(struct undo *u, const struct plan_dir *dir)
 		u->left++;
 }
 
+/* What is there now, whoever made it: a name that the target has changed is not known as ours.
+ * An empty file system has lost+found; one of the image that stays is counted where it was to go. */
+static uint64_t count_rest(const struct layout *l)
+{
+	int fd = openat(l->target->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+	uint64_t n = 0;
+
+	if (!d) {
+		cleanup_close(&fd);
+		return 1;              /* who cannot look cannot say that nothing is there */
+	}
+	while ((de = readdir(d)))
+		n += strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 &&
+		     strcmp(de->d_name, "lost+found") != 0;
+	closedir(d);
+	return n;
+}
+
 uint64_t undo(struct layout *l)
 {
 	struct undo u = { .l = l };
@@ -190,5 +211,5 @@ uint64_t undo(struct layout *l)
 		if (!plan->dirs[d].left_out)
 			remove_directory(&u, &plan->dirs[d]);
 	stream_done(&u.s);
-	return u.left;
+	return MAX(u.left, count_rest(l));
 }
