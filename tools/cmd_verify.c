@@ -6,6 +6,7 @@
  * An image to be verified is one that is not trusted: when it and DIR are open, and before a byte of it
  * is read, the process confines itself (base/sandbox.h).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -102,6 +103,23 @@ static int open_dir(const char *dir, int *ret_fd, struct ply_err *err)
 	return 0;
 }
 
+/* Descriptors that the caller left open: ours are all close-on-exec, so what came through exec is not. A
+ * confined process must not be able to write to what it did not ask for. */
+static void close_inherited(void)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	const struct dirent *de;
+
+	while (fds && (de = readdir(fds))) {
+		int fd = atoi(de->d_name), flags = fd > 2 ? fcntl(fd, F_GETFD) : -1;
+
+		if (flags >= 0 && !(flags & FD_CLOEXEC))
+			close(fd);
+	}
+	if (fds)
+		closedir(fds);
+}
+
 /* @dir is -1 where there is nothing to compare with. */
 static unsigned confine(int dir)
 {
@@ -115,6 +133,7 @@ static unsigned confine(int dir)
 	};
 	uint8_t digest[32];
 
+	close_inherited();
 	sha256_once("", 0, digest);   /* libcrypto reads its configuration at first use, */
 	json_object_seed(0);          /* and jansson /dev/urandom */
 	return sandbox_enter(&allow);

@@ -4,7 +4,8 @@
  *
  * The handler runs on the faulting thread and does what is allowed there: it
  * reads a fixed table of ranges (atomics) and calls mmap(2) with MAP_FIXED for
- * the one page. Slots are claimed by compare-and-swap on `start`; `len` is
+ * the one page; where that fails, for the whole range (one page splits a mapping, and their number is
+ * limited; the whole range does not). Slots are claimed by compare-and-swap on `start`; `len` is
  * published before it, so that the handler never sees half a range.
  *
  * Another thread may read the zero page before the fault that brought it is counted. So
@@ -18,6 +19,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,6 +40,13 @@ static _Atomic uint64_t count;     /* faults; below FAULT: handlers at work */
 static _Atomic int used_to;        /* slots at and above were never used */
 static size_t page;                /* immutable after install */
 
+static bool put_zeros(uintptr_t addr, size_t len)
+{
+	void *p = (void *)addr;
+
+	return mmap(p, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p;
+}
+
 static void on_sigbus(int sig, siginfo_t *si, void *ctx)
 {
 	uintptr_t addr = (uintptr_t)si->si_addr;
@@ -48,10 +57,11 @@ static void on_sigbus(int sig, siginfo_t *si, void *ctx)
 		uintptr_t start = atomic_load(&table[i].start);
 
 		if (start > 1 && addr >= start && addr - start < atomic_load(&table[i].len)) {
-			void *p = (void *)(addr & ~(uintptr_t)(page - 1));
+			uintptr_t first = start & ~(uintptr_t)(page - 1);
 
 			atomic_fetch_add(&count, 1);
-			if (mmap(p, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p) {
+			if (put_zeros(addr & ~(uintptr_t)(page - 1), page) ||
+			    put_zeros(first, start + atomic_load(&table[i].len) - first)) {
 				atomic_fetch_add(&table[i].hits, 1);
 				atomic_fetch_add(&count, FAULT - 1);
 				errno = saved;

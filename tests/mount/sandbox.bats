@@ -126,6 +126,24 @@ confined_by() { python3 -c 'import json, sys; print(*json.load(sys.stdin)["confi
 	run -2 plyfs verify --no-sandbox=1 gold.plyfs
 }
 
+@test "verify: no descriptor of the caller stays open" {
+	cp -a gold changed
+	find changed -exec chown -h 1:1 {} +
+	# 2,000 findings do not fit into a pipe: it waits, confined, and can be looked at
+	python3 - <<'END'
+import os, subprocess
+r, w = os.pipe()
+with subprocess.Popen(["plyfs", "verify", "gold.plyfs", "--against", "changed"], stdout=subprocess.PIPE,
+                      pass_fds=[w], bufsize=0) as p:
+    assert p.stdout.read(1)
+    found = [os.readlink(f"/proc/{p.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{p.pid}/fd")]
+    p.stdout.read()
+    p.wait()
+assert os.path.abspath("gold.plyfs") in found, found
+assert os.readlink(f"/proc/self/fd/{w}") not in found, found
+END
+}
+
 @test "verify: attributes that only root sees, access times that stay" {
 	mkdir -p x
 	echo text >x/file
