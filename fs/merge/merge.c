@@ -173,7 +173,7 @@ int merge_split(const struct merge_driver *d, const char *path, const uint8_t *t
 		ply_fail(err, -EFBIG, PLY_R_LIMIT, "more than %zu MiB", MERGE_FILE_MAX >> 20);
 	else
 		r = d->split(path, text, len, f, &records, err);
-	if (r == 0)
+	if (r >= 0)
 		r = check(d, &records, f->conds, text, len, err);
 	if (r == -EUCLEAN) {
 		*ret_whole = true;

@@ -10,6 +10,7 @@
  * the two fields twice, is no such file: it stays whole. Depends and the like are not looked into:
  * a package is with what it needs, and what it need not have may be missing.
  */
+#include "base/util.h"
 #include "merge/drivers.h"
 #include "merge/parse.h"
 
@@ -35,6 +36,7 @@ static int split(const char *path, const uint8_t *text, size_t len, const struct
 			if (r >= 0)
 				r = f->package(f->ctx, (const char *)name.s, name.len, (const char *)arch.s,
 					       arch.len, &cond);
+			r = MIN(r, 0);     /* what is not installed is everybody's */
 		}
 		if (r == 0)
 			r = add_span(ret, s.all, cond, 0);
