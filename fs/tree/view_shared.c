@@ -405,7 +405,6 @@ static struct kept *new_locked(struct view_shared *s, uint64_t ino)
 	return k;
 }
 
-/* The file's row, with its size. */
 /* What was worked out while a part of the image went may be made of zeros: nothing of it is kept. */
 static int undisturbed(unsigned faults, int r, struct ply_err *err)
 {
@@ -413,6 +412,7 @@ static int undisturbed(unsigned faults, int r, struct ply_err *err)
 		ply_fail(err, -EIO, PLY_R_IMAGE_IO, "the image was cut off, or cannot be read");
 }
 
+/* The file's row, with its size. */
 static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
 {
 	struct view_shared *s = v->shared;
