@@ -34,6 +34,8 @@
 #define ANSWER_MS 2000             /* for the control socket */
 #define LOOK_MS   500              /* then look whether another namespace keeps it */
 #define GONE_MS   30000            /* the daemon ends after the last use of the mount */
+#define BUSY_TRIES 25              /* where nobody is seen to use it: who did has just left */
+#define BUSY_MS   20
 
 struct target {
 	struct mnt_place place;
@@ -156,12 +158,12 @@ static int unmount(const struct target *t, bool lazily, struct ply_err *err)
 	return 0;
 }
 
+#define HOLDERS_SHOWN 8
+
 struct listing {
 	struct buf text;
 	unsigned n;
 };
-
-#define HOLDERS_SHOWN 8
 
 static void add_holder(void *ctx, const struct holder *h)
 {
@@ -172,14 +174,18 @@ static void add_holder(void *ctx, const struct holder *h)
 			   (long)h->pid, h->command, h->how);
 }
 
-static int busy(const struct target *t, struct ply_err *err)
+static void find_users(const struct target *t, struct listing *l)
 {
-	struct listing l = { 0 };
+	if (t->above)
+		buf_printf(&l->text, "a mount on %s", t->above);
+	holders_find(t->place.major, t->place.minor, add_holder, l);
+}
+
+/* @l is what find_users() says; released here. */
+static int busy(const struct target *t, struct listing l, struct ply_err *err)
+{
 	int r;
 
-	if (t->above)
-		buf_printf(&l.text, "a mount on %s", t->above);
-	holders_find(t->place.major, t->place.minor, add_holder, &l);
 	if (l.n > HOLDERS_SHOWN)
 		buf_printf(&l.text, " and %u more", l.n - HOLDERS_SHOWN);
 	r = ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY, "%s: in use by %.*s; it stays mounted",
@@ -235,6 +241,23 @@ static int wait_gone(const struct target *t, int pidfd, pid_t pid, struct ply_er
 			t->mountpoint, (long)pid, GONE_MS / 1000);
 }
 
+/* A mount that is in use, and by whom; those who leave it meanwhile are waited for. */
+static int unmount_unused(const struct target *t, struct ply_err *err)
+{
+	for (unsigned i = 0;; i++) {
+		struct listing users = { 0 };
+		int r = unmount(t, false, err);
+
+		if (r != -EBUSY)
+			return r;
+		find_users(t, &users);
+		if (users.text.len || i == BUSY_TRIES)
+			return busy(t, users, err);
+		buf_done(&users.text);
+		poll(NULL, 0, BUSY_MS);
+	}
+}
+
 static int end_mount(const char *dir, struct target *t, struct ply_err *err)
 {
 	_cleanup_close_ int pidfd = -1;
@@ -244,9 +267,9 @@ static int end_mount(const char *dir, struct target *t, struct ply_err *err)
 	if (r < 0)
 		return r;
 	pidfd = find_daemon(t, &pid);
-	r = unmount(t, false, err);
-	if (r == -EBUSY)
-		r = pidfd < 0 && is_dead(t) ? unmount(t, true, err) : busy(t, err);
+	r = unmount_unused(t, err);
+	if (r == -EBUSY && pidfd < 0 && is_dead(t))
+		r = unmount(t, true, err);
 	if (r == 0 && pidfd >= 0)
 		r = wait_gone(t, pidfd, pid, err);
 	return r;
