@@ -437,6 +437,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, buf, (size_t)n);
 		if (off == 0)
 			ahead_of(t->ahead, ino, (size_t)n, size);
+		else
+			ahead_around(t->ahead, ino, (uint64_t)off, (size_t)n);
 	}
 }
 

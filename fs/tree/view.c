@@ -272,6 +272,7 @@ struct ply_view *ply_view_close(struct ply_view *v)
 
 void ply_view_idle(struct ply_view *v)
 {
+	atomic_store_explicit(&v->listings, 0, memory_order_relaxed);
 	cache_shrink(v->cache);
 	view_shared_idle(v->shared);
 }
