@@ -330,6 +330,7 @@ int subw_whiteout(struct subw *w, const char *name, size_t len, uint64_t dir)
 	};
 
 	if (dir) {
+		w->nodes[w->dir].flags |= PLY_NODE_COVERS;
 		w->nodes[dir].parent = w->dir;
 		w->nodes[dir].entry = w->entries.len / sizeof(row);
 	}
