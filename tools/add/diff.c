@@ -186,8 +186,7 @@ static int path_of(struct work *w, uint32_t dir, const char *name, size_t len)
 	for (uint32_t i = dir; i != SCAN_ROOT; i = w->nodes[i].parent) {
 		w->path.data[--at] = '/';
 		at -= w->nodes[i].name_len;
-		memcpy(w->path.data + at, scan_name(w->d->scan, 0) - w->d->scan->nodes[0].name + w->nodes[i].name,
-		       w->nodes[i].name_len);
+		memcpy(w->path.data + at, w->d->scan->names.data + w->nodes[i].name, w->nodes[i].name_len);
 	}
 	w->path.len = room;
 	return 0;
@@ -261,9 +260,9 @@ static int add_both(struct work *w, uint32_t dir, uint32_t node, const struct na
 	if (r < 0)
 		return r;
 	d = &w->d->nodes[w->n - 1];
-	d->alone = is_mark_alone(marks[node], (const char *)w->path.data) ||
-		   is_mark_alone(mark, (const char *)w->path.data) ||
-		   (n->flags & (SCAN_LEFT_OUT | SCAN_UNREADABLE));
+	d->alone = (was_dir == S_ISDIR(n->mode) && (is_mark_alone(marks[node], (const char *)w->path.data) ||
+						    is_mark_alone(mark, (const char *)w->path.data))) ||
+		   n->flags & (SCAN_LEFT_OUT | SCAN_UNREADABLE);
 	if (!d->alone && was_dir != S_ISDIR(n->mode))
 		w->d->nodes[dir].covers = true;
 	return 0;
@@ -512,7 +511,7 @@ static int same_ids(struct work *w, const struct loaded *l, uint64_t ino, bool *
 		else if (r == 0)
 			*ret = theirs.len == text.len && (!text.len || !memcmp(theirs.data, text.data, text.len));
 	}
-	if (r < 0 || *ret || (text.len == l->stamp.size && (!text.len || !memcmp(text.data, is.data, text.len)))) {
+	if (r < 0 || (text.len == l->stamp.size && (!text.len || !memcmp(text.data, is.data, text.len)))) {
 		buf_done(&text);
 		return r;
 	}
@@ -700,7 +699,7 @@ static int compare_all(struct work *w)
 
 /*
  * One set for each inode of both sides that has several names, tied where a name is of both. A set is as it
- * was where it is one inode of each side, and no name of it is new, changed or gone; else all of its names are
+ * was where it is one inode of each side, and no name of it is new or gone; else all of its names are
  * stored.
  */
 struct link {
@@ -736,7 +735,7 @@ static int list_links(struct work *w, struct link **ret, size_t *ret_n)
 		uint64_t ino = d->nodes[i].ino;
 		struct ply_attr a = { .nlink = 1 };
 
-		if (ino && !S_ISDIR(s->mode)) {
+		if (ino) {
 			int r = ply_view_attr(w->o->parent, ino, &a, w->err);
 
 			if (r < 0) {
@@ -746,13 +745,13 @@ static int list_links(struct work *w, struct link **ret, size_t *ret_n)
 			if (S_ISDIR(a.mode) || a.nlink < 2)
 				ino = 0;
 		}
-		if (S_ISDIR(s->mode) || (!ino && !s->group))
+		if (!ino && (S_ISDIR(s->mode) || !s->group))
 			continue;
 		if (array_grow(&v, &cap, n + 1, sizeof(*v)) < 0) {
 			free(v);
 			return ply_fail_nomem(w->err);
 		}
-		v[n++] = (struct link){ ino, i, 0 };
+		v[n++] = (struct link){ ino, S_ISDIR(s->mode) ? SCAN_NONE : i, 0 };
 	}
 	for (size_t i = 0; i < w->nlost; i++) {
 		if (array_grow(&v, &cap, n + 1, sizeof(*v)) < 0) {
@@ -794,7 +793,9 @@ static int tie(struct work *w, struct link *v, size_t n, uint32_t *up, uint8_t *
 			first[group] = v[i].ino + 1;
 		else if (group && first[group] != v[i].ino + 1)
 			broken[base + i] = 1;
-		if (v[i].node != SCAN_NONE && w->d->nodes[v[i].node].how != DIFF_SAME)
+		/* what merely changed did so under all of its names */
+		if (v[i].node != SCAN_NONE &&
+		    (w->d->nodes[v[i].node].how == DIFF_NEW || w->d->nodes[v[i].node].how == DIFF_GONE))
 			broken[base + i] = 1;
 	}
 	free(first);
@@ -846,16 +847,20 @@ static void adopt(struct work *w)
 	s->n = w->n;
 	s->cap = w->cap;
 	w->nodes = NULL;
-	if (s->first_unreadable != SCAN_NONE || s->first_flagged)
-		for (uint32_t i = 0; i < s->n; i++) {
-			if (w->was[i] == SCAN_NONE)
-				continue;
-			if (s->nodes[i].flags & SCAN_UNREADABLE) {
-				s->first_unreadable = i;
-				break;
-			}
-		}
+	for (uint32_t i = (uint32_t)s->n; i-- > 0;) {
+		if (s->nodes[i].flags & SCAN_UNREADABLE)
+			s->first_unreadable = i;
+		if (s->nodes[i].flags & SCAN_FLAGGED)
+			s->first_flagged = i;
+	}
 	w->nodes = s->nodes;       /* for path_of() */
+}
+
+static int by_content_node(const void *a, const void *b)
+{
+	const struct diff_content *x = a, *y = b;
+
+	return x->node < y->node ? -1 : x->node > y->node;
 }
 
 int diff_tree(struct scan *scan, uint8_t *marks, const struct diff_options *o, struct diff *ret, struct ply_err *err)
@@ -878,12 +883,13 @@ int diff_tree(struct scan *scan, uint8_t *marks, const struct diff_options *o, s
 	}
 	if (r == 0)
 		r = map_new(&w);
+	if (r == 0 && ret->ncontents)
+		qsort(ret->contents, ret->ncontents, sizeof(*ret->contents), by_content_node);
 	if (r == 0)
 		r = settle_links(&w);
 	for (uint32_t i = 0; r == 0 && i < scan->n; i++) {
 		ret->nnew += ret->nodes[i].how == DIFF_NEW;
 		ret->nchanged += ret->nodes[i].how == DIFF_CHANGED;
-		ret->nalone += ret->nodes[i].alone;
 	}
 	buf_done(&w.marks);
 	buf_done(&w.path);

@@ -40,7 +40,6 @@ struct diff {
 	struct diff_content *contents;     /* ascending by node */
 	size_t ncontents, contents_cap;
 	uint64_t nnew, nchanged, ngone;
-	uint64_t nalone;           /* that differ, and are left alone */
 };
 
 struct diff_options {

@@ -247,16 +247,16 @@ static const struct id_file {
 	const char *path;
 	uint8_t fields[4];         /* by field */
 } files[] = {
-	{ "/etc/passwd", { 0, 0, OF_USER, OF_GROUP } },
-	{ "/etc/passwd-", { 0, 0, OF_USER, OF_GROUP } },
-	{ "/var/backups/passwd.bak", { 0, 0, OF_USER, OF_GROUP } },
-	{ "/etc/group", { 0, 0, OF_GROUP, 0 } },
-	{ "/etc/group-", { 0, 0, OF_GROUP, 0 } },
-	{ "/var/backups/group.bak", { 0, 0, OF_GROUP, 0 } },
-	{ "/etc/subuid", { OF_USER, 0, 0, 0 } },
-	{ "/etc/subuid-", { OF_USER, 0, 0, 0 } },
-	{ "/etc/subgid", { OF_USER, 0, 0, 0 } },
-	{ "/etc/subgid-", { OF_USER, 0, 0, 0 } },
+	{ "etc/passwd", { 0, 0, OF_USER, OF_GROUP } },
+	{ "etc/passwd-", { 0, 0, OF_USER, OF_GROUP } },
+	{ "var/backups/passwd.bak", { 0, 0, OF_USER, OF_GROUP } },
+	{ "etc/group", { 0, 0, OF_GROUP, 0 } },
+	{ "etc/group-", { 0, 0, OF_GROUP, 0 } },
+	{ "var/backups/group.bak", { 0, 0, OF_GROUP, 0 } },
+	{ "etc/subuid", { OF_USER, 0, 0, 0 } },
+	{ "etc/subuid-", { OF_USER, 0, 0, 0 } },
+	{ "etc/subgid", { OF_USER, 0, 0, 0 } },
+	{ "etc/subgid-", { OF_USER, 0, 0, 0 } },
 };
 
 static const struct id_file *file_of(const char *path)

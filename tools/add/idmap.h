@@ -67,7 +67,7 @@ static inline bool idmap_changes(const struct idmap *m)
 	return m->side[ID_USER].npairs || m->side[ID_GROUP].npairs;
 }
 
-/* Files with numbers in them: passwd, group, subuid, subgid, and their backups. @path is absolute. */
+/* Files with numbers in them: passwd, group, subuid, subgid, and their backups. @path has no leading slash. */
 bool idmap_has_ids(const char *path);
 /* Append @text with other numbers. -ENOMEM. */
 int idmap_text(const struct idmap *m, const char *path, const uint8_t *text, size_t len, struct buf *out);

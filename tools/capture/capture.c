@@ -258,7 +258,7 @@ static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *er
 	return r;
 }
 
-static int scan(struct capture *cap, struct ply_err *err)
+int capture_scan(struct capture *cap, struct ply_err *err)
 {
 	struct scan_options so = {
 		.exclude = cap->o->exclude->v,
@@ -309,7 +309,7 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 	if (r == 0)   /* first of all: is the place for the image good? */
 		r = imagew_new(o->image, o->force, &cap.image, err);
 	if (r == 0)
-		r = scan(&cap, err);
+		r = capture_scan(&cap, err);
 	if (r == 0)
 		r = capture_check_readable(&cap, err);
 	if (r == 0) {

@@ -57,7 +57,8 @@ struct capture_overlay {
 	/* Rewrite values; what is new is put into @text, which has no content before. -ENOMEM. */
 	int (*xattrs)(void *ctx, struct subw_xattr *x, size_t n, struct buf *text);
 	const struct buf *(*content)(void *ctx, uint32_t node);      /* NULL: as it is */
-	void (*gone)(void *ctx, uint32_t dir, struct ply_attr *ret); /* attributes of a directory that is gone */
+	/* Attributes of a directory that is gone. */
+	int (*gone)(void *ctx, uint32_t dir, struct ply_attr *ret, struct ply_err *err);
 	bool (*covers)(void *ctx, uint32_t dir);
 	bool (*hides)(void *ctx, uint32_t node);                     /* what it stands on has the name, too */
 	/* Node @index was made for @node, which is its first name. */
@@ -96,6 +97,8 @@ struct capture {
 int capture_read_time(struct capture *cap, struct ply_err *err);
 /* "debian-12" of etc/os-release, or usr/lib/os-release; "" where neither tells. */
 void capture_read_distro(int root, char *ret, size_t size);
+/* Of cap->o->root into cap->scan, without the image itself. */
+int capture_scan(struct capture *cap, struct ply_err *err);
 int capture_check_readable(const struct capture *cap, struct ply_err *err);
 /* /etc/passwd and /etc/group of the machine. */
 int capture_read_names(const struct capture *cap, struct idnames *users, struct idnames *groups,

@@ -711,7 +711,9 @@ static int write_gone(struct writer *w, uint32_t node, struct ply_err *err)
 	int r = 0;
 
 	if (S_ISDIR(n->mode)) {
-		o->gone(o->ctx, node, &a);
+		r = o->gone(o->ctx, node, &a, err);
+		if (r < 0)
+			return r;
 		dir = (struct ply_node){ .mode = (uint16_t)a.mode, .flags = PLY_NODE_IMPLIED,
 					 .mtime_sec = a.mtime_sec, .mtime_nsec = a.mtime_nsec };
 		if (o->covers(o->ctx, node))
@@ -735,7 +737,8 @@ static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 	int r = 0;
 
 	if (w->cap->o->cancelled && atomic_load(w->cap->o->cancelled))
-		return ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted; no image was written");
+		return ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted; %s",
+				o ? "the image is as it was" : "no image was written");
 
 	if (n->flags & SCAN_GONE)
 		return write_gone(w, node, err);
