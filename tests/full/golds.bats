@@ -6,6 +6,7 @@
 # shellcheck disable=SC2154  # gold: by setup_file; stderr: by run
 
 load ../lib/common
+load ../lib/over
 load ../lib/golds
 bats_require_minimum_version 1.5.0
 

@@ -234,6 +234,16 @@ class Maker:
                  if a.name not in self.below(b) and b.name not in self.below(a)]
         return self.random.choice(pairs) if pairs else None
 
+    def trio(self):
+        for a in self.random.sample(self.overlays, len(self.overlays)):
+            found = [a]
+            for m in self.overlays:
+                if all(m.name not in self.below(o) and o.name not in self.below(m) for o in found):
+                    found.append(m)
+            if len(found) > 2:
+                return sorted(found[:3], key=self.overlays.index)
+        return None
+
     def spread(self, m, path):
         """Who stands on @m has the same there, unless it is its own."""
         for o in self.overlays:
@@ -332,6 +342,22 @@ class Maker:
     def row_unknown(self, row):
         f = self.file("a text by {}, of a form that nobody knows\n")
         self.siblings(row, "/srv/app", f, f, ("first", "last", "append", "keep-both"))
+
+    def row_three(self, row):
+        """Three that are no conflict, two of them the same, or three that are one."""
+        def make(name):
+            three = self.trio()
+            if not three:
+                return
+            folder, text, rules = self.random.choice((("/etc/sysctl.d", "net.{} = 1\n", None), ("/srv/app", "a text by {}, of no known form\n",
+                                                                                               ("first", "last", "append", "keep-both"))))
+            path, same = f"{folder}/{name}.conf", not rules and self.chance(0.5)
+            for i, m in enumerate(three):
+                self.put(m.tree, path, data=text.replace("{}", three[1].name if same and i == 2 else m.name))
+                self.spread(m, path)
+            self.rows[row] += 1
+            self.fixed[path] = rules
+        self.later(row, make)
 
     def row_binary(self, row):
         self.siblings(row, "/srv/app", self.file(b"\0one" * 50), self.file(b"\0two" * 50), ("first", "last", "keep-both"))
@@ -620,7 +646,7 @@ class Maker:
 
 
 ROWS = [n[4:].replace("_", "-") for n in vars(Maker) if n.startswith("row_")]
-POLICIES = ("policy first", "policy last", "policy append", "policy keep-both", "policy by glob", "policy by set", "undecided", "--on-collision")
+POLICIES = ("policy first", "policy last", "policy append", "policy keep-both", "policy by glob", "policy by set", "undecided", "--on-collision", "removed")
 
 
 # --- the product, and what it makes of that ------------------------------------------------------------
@@ -639,7 +665,9 @@ def digest(node):
         return "directory"
     if node.kind == "l":
         return "symlink:" + node.data.decode()
-    return "sha256:" + hashlib.sha256(node.data).hexdigest() if node.kind == "f" else None
+    if node.kind in "cb":
+        return f"{'char' if node.kind == 'c' else 'block'}:{os.major(node.data)}:{os.minor(node.data)}"
+    return "fifo" if node.kind == "p" else "sha256:" + hashlib.sha256(node.data).hexdigest()
 
 
 class Case:
@@ -710,7 +738,7 @@ class Case:
             for what, rule, path in entries:
                 f.write(f"  - {what}\n")
                 of = self.contenders(path) if path else {}
-                if of and all(of.values()):
+                if of:
                     f.write("    of: {" + ", ".join(f'{n}: "{d}"' for n, d in of.items()) + "}\n")
                 f.write(f"    resolve: {rule}\n")
 
@@ -817,17 +845,15 @@ class Case:
         return ":".join(fields)
 
     def removed(self):
-        """What was added and removed is as if it had never been."""
-        last = self.composite.subs[-1]
-        if last.ground:
-            return
-        shutil.copy(self.image, f"{self.folder}/copy.plyfs")
-        plyfs("remove", self.image, last.name)
-        self.add(last)
-        plyfs("remove", self.image, last.name)
-        names = [m.name for m in self.composite.subs[:-1]]
-        self.equal(names, self.composite.view(names, self.rules), ["--policy", f"{self.folder}/policy-less.yaml"])
-        os.rename(f"{self.folder}/copy.plyfs", self.image)
+        """What is removed was never there."""
+        last = self.composite.subs.pop()
+        if not last.ground:
+            plyfs("remove", self.image, last.name)
+            hits = self.hits.copy()
+            self.decide()
+            self.check([m.name for m in self.composite.subs])
+            self.hits = hits
+            self.hits["removed"] += 1
 
     def run(self):
         self.make()
@@ -835,6 +861,8 @@ class Case:
         for names in self.selections():
             self.check(names)
         plyfs("verify", self.image, "--deep")
+        if self.random.random() < 0.6:
+            self.removed()
 
 
 def clean_up(folder):

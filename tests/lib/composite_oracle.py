@@ -36,7 +36,8 @@ class Sub:
     stands: tuple = ()                  # names; all that those stand on too
     ground: bool = False                # of the first capture: `tree` has its paths alone
     entries: dict = None                # path -> (Node, what of it is an override)
-    gone: set = None                    # paths
+    gone: set = field(default_factory=set)
+    implied: set = field(default_factory=set)
 
 
 def match(path, globs):
@@ -57,16 +58,8 @@ def differing(a, b, path):
     return out - {"data"} if path in DRIVEN and a.kind == "f" else out
 
 
-# --- ids -----------------------------------------------------------------------------------
-
 def accounts(tree, path):
     return [(r[0], int(r[2])) for r in (x.split(":") for x in tree[path].data.decode().splitlines()) if len(r) > 2]
-
-
-def lowest_free(number, used):
-    if number not in used:
-        return number
-    return next(i for i in range(100 if number < 1000 else 1000, 60000) if i not in used)
 
 
 class Ids:
@@ -80,8 +73,8 @@ class Ids:
         for known, path in zip(self.known, DRIVEN):
             out.append({})
             for name, number in accounts(tree, path):
-                if name not in known:
-                    known[name] = lowest_free(number, set(known.values()))
+                choices = [number, *range(100 if number < 1000 else 1000, 60000)]
+                known.setdefault(name, next(i for i in choices if i not in known.values()))
                 out[-1][number] = known[name]
         return out
 
@@ -91,11 +84,9 @@ class Ids:
                 for p, n in tree.items()}
 
 
-# --- one sub-image: what it has of its own ------------------------------------------------------
-
 def cut(sub, parent):
     """The difference of a machine to what it stands on."""
-    sub.entries, sub.gone = {}, set()
+    sub.entries = {}
     for path, node in sub.tree.items():
         below = parent.get(path)
         if below is None:
@@ -107,15 +98,9 @@ def cut(sub, parent):
             if mask:
                 sub.entries[path] = (node, mask)
     sub.gone = {p for p in parent if p not in sub.tree and not match(p, NO_DIFFERENCE)}
+    # directories that stand in it only for what is below them
+    sub.implied = {q for p in [*sub.entries, *sub.gone] for q in parents(p)} & (sub.tree.keys() - sub.entries.keys())
 
-
-def implied(sub):
-    """Directories that stand in it only for what is below them."""
-    out = {q for p in [*sub.entries, *sub.gone] for q in parents(p)}
-    return {q for q in out if q not in sub.entries and q not in sub.gone and q in sub.tree}
-
-
-# --- texts -----------------------------------------------------------------------------------
 
 def is_text(data):
     return b"\0" not in data and all(c >= 32 or c in b"\t\n\r\f" for c in data)
@@ -169,8 +154,6 @@ def three_way(base, a, b):
     return b"".join(rows[2][i] if i in changed[2] else line for i, line in enumerate(rows[1]))
 
 
-# --- several sub-images ------------------------------------------------------------------------
-
 class Composite:
     def __init__(self, subs, only_append=False):
         self.subs = subs                # in the order of their ranks
@@ -181,11 +164,10 @@ class Composite:
         self.ids = Ids(subs[0].tree)
         for s in subs:
             if s.ground:
-                s.entries, s.gone = {p: (n, set()) for p, n in s.tree.items()}, set()
+                s.entries = {p: (n, set()) for p, n in s.tree.items()}
             else:
                 s.tree = self.ids.apply(s.tree)
                 cut(s, self.plain(s.stands))
-            s.implied = implied(s) if not s.ground else set()
 
     def closure(self, names):
         out = {"os"}
