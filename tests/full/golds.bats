@@ -98,7 +98,7 @@ machine()
 	run -0 conflicts "$image"
 	[ -z "$output" ] || [ "$output" = "$cert $key" ]
 	# the key is that of the certificate, whoever made them
-	cmp <(openssl x509 -in "$all$cert" -noout -pubkey) <(openssl pkey -in "$all$key" -pubout)
+	cmp <(chroot "$all" openssl x509 -in "$cert" -noout -pubkey) <(chroot "$all" openssl pkey -in "$key" -pubout)
 	[ ! -e "$all/etc/apache2/mods-enabled/mpm_event.load" ]
 	[ -e "$all/etc/apache2/mods-enabled/mpm_prefork.load" ]
 }
