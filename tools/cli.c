@@ -74,6 +74,8 @@ int cli_exit_code(const struct ply_err *err)
 {
 	if (err->reason == PLY_R_USAGE)
 		return EXIT_USAGE;
+	if (err->reason == PLY_R_CONFLICT)
+		return EXIT_DECISION;
 	switch (err->code) {
 	case -EUCLEAN:
 	case -EBADMSG:

@@ -21,6 +21,7 @@ static json_t *sub_json(struct ply_image *im, uint32_t at, bool *damaged)
 {
 	const struct ply_sub_info *s = ply_image_sub_info(im, at);
 	json_t *o, *requires = json_array(), *provides = json_array(), *flags = json_array();
+	json_t *stands_on = json_array();
 	struct ply_err err = { 0 };
 	struct sub *sub;
 
@@ -28,15 +29,19 @@ static json_t *sub_json(struct ply_image *im, uint32_t at, bool *damaged)
 		json_array_append_new(provides, cli_json_name(s->provides[i], strlen(s->provides[i])));
 	for (uint32_t i = 0; i < s->nrequires; i++)
 		json_array_append_new(requires, json_string(s->requires[i]));
+	for (uint32_t i = 0; i < s->nstands_on; i++)
+		json_array_append_new(stands_on, json_string(s->stands_on[i]));
+	if (s->flags & PLY_SUB_OVERLAY)
+		json_array_append_new(flags, json_string("overlay"));
 	if (s->flags & PLY_SUB_OS)
 		json_array_append_new(flags, json_string("os"));
 	if (s->flags & PLY_SUB_INTERNAL)
 		json_array_append_new(flags, json_string("internal"));
-	o = json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
+	o = json_pack("{s:i,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 		      "number", s->number, "rank", s->rank, "name", s->name, "flags", flags,
 		      "uuid", show_uuid(s->uuid), "inodes", (json_int_t)(s->nodes - 1),
 		      "size_bytes", (json_int_t)s->bytes, "stored_bytes", (json_int_t)s->stored,
-		      "requires", requires, "provides", provides, "arch", cli_json_name(s->arch, strlen(s->arch)),
+		      "requires", requires, "stands_on", stands_on, "provides", provides, "arch", cli_json_name(s->arch, strlen(s->arch)),
 		      "distro", cli_json_name(s->distro, strlen(s->distro)),
 		      "summary", cli_json_name(s->summary, strlen(s->summary)),
 		      "digest", show_digest(s->digest));
@@ -94,11 +99,15 @@ static void print_text(const char *label, const char *text)
 		printf("%-8s%s\n", label, shown);
 }
 
-/* The requirements of @s but os, which every one has. */
+/* The requirements of @s but os, which every one has; an overlay requires what it stands on. */
 static void print_requires(const struct ply_sub_info *s)
 {
 	const char *comma = "  ";
 
+	for (uint32_t k = 0; k < s->nstands_on; k++)
+		printf("%s%s", k ? "," : "  on ", s->stands_on[k]);
+	if (s->nstands_on)
+		return;
 	for (uint32_t k = 0; k < s->nrequires; k++) {
 		if (!strcmp(s->requires[k], "os"))
 			continue;

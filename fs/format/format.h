@@ -96,7 +96,7 @@ struct ply_entry {
 	uint64_t name_off;
 	uint32_t name_len;
 	uint32_t condition;
-	uint8_t type;
+	uint8_t type;              /* PLY_T_WHITEOUT: ref is 0, or a directory of further whiteouts */
 };
 
 struct ply_extent {
@@ -148,6 +148,18 @@ struct ply_record {
 	uint32_t ordinal, condition, len, flags;
 };
 
+struct ply_override {
+	uint64_t node;
+	uint32_t mask;             /* PLY_OVER_* */
+	uint8_t digest[32];
+};
+
+struct ply_collision {
+	uint64_t a, b;             /* [number | index]; of a whiteout: row of ENTRIES plus 1 */
+	uint8_t cls, why;          /* enum ply_pair_class, enum ply_pair_why */
+	uint16_t flags;            /* PLY_PAIR_* */
+};
+
 void node_encode(const struct ply_node *n, struct ply_disk_node *out);
 int node_decode(const struct ply_disk_node *in, uint64_t index, const struct sub_limits *lim,
 		struct ply_node *ret, struct ply_err *err);
@@ -173,6 +185,14 @@ int shared_decode(const struct ply_disk_shared *in, const struct sub_limits *lim
 		  struct ply_err *err);
 int record_decode(const struct ply_disk_record *in, const struct sub_limits *lim, struct ply_record *ret,
 		  struct ply_err *err);
+void override_encode(const struct ply_override *o, struct ply_disk_override *out);
+int override_decode(const struct ply_disk_override *in, const struct sub_limits *lim, struct ply_override *ret,
+		    struct ply_err *err);
+
+/* Of the join table. Orders by b, then a. */
+int collision_compare(const struct ply_collision *x, const struct ply_collision *y);
+void collision_encode(const struct ply_collision *c, struct ply_disk_collision *out);
+int collision_decode(const struct ply_disk_collision *in, struct ply_collision *ret, struct ply_err *err);
 
 /* A sub-image's name by DESIGN section 10; @internal allows '+'. */
 bool sub_name_ok(const char *name, size_t len, bool internal);

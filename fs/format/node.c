@@ -101,8 +101,8 @@ int node_decode(const struct ply_disk_node *in, uint64_t index, const struct sub
 		.ndata = le32_get(d.ndata),
 		.xattrs = le32_get(d.xattrs),
 	};
-	if (n.flags & ~(PLY_NODE_IMPLIED | PLY_NODE_SHARED) ||
-	    (n.flags & PLY_NODE_IMPLIED && !S_ISDIR(n.mode)) ||
+	if (n.flags & ~(PLY_NODE_IMPLIED | PLY_NODE_SHARED | PLY_NODE_COVERS) ||
+	    (n.flags & (PLY_NODE_IMPLIED | PLY_NODE_COVERS) && !S_ISDIR(n.mode)) ||
 	    (n.flags & PLY_NODE_SHARED && !S_ISREG(n.mode)))
 		return NODE_BAD("unknown flags");
 	if (n.mtime_nsec >= 1000000000)
@@ -187,8 +187,11 @@ int entry_decode(const struct ply_disk_entry *in, const struct sub_limits *lim,
 	e.name_len = (uint32_t)(name >> 56);
 	e.condition = le32_get(d.condition);
 	e.type = d.type;
-	if (PLY_INO_NUMBER(e.ref) != 0 || PLY_INO_INDEX(e.ref) <= PLY_ROOT_INDEX ||
-	    PLY_INO_INDEX(e.ref) >= lim->nodes)
+	if (e.type == PLY_T_WHITEOUT && e.condition)
+		return ply_fail(err, -EUCLEAN, PLY_R_ENTRY_RANGE, "a whiteout with a condition");
+	if ((e.type != PLY_T_WHITEOUT || e.ref) &&
+	    (PLY_INO_NUMBER(e.ref) != 0 || PLY_INO_INDEX(e.ref) <= PLY_ROOT_INDEX ||
+	     PLY_INO_INDEX(e.ref) >= lim->nodes))
 		return ply_fail(err, -EUCLEAN, PLY_R_ENTRY_RANGE, "an entry refers to node %#llx",
 				(unsigned long long)e.ref);
 	if (!e.name_len || e.name_off > lim->names || e.name_len > lim->names - e.name_off)

@@ -95,6 +95,8 @@ size_t section_element_size(uint32_t type)
 	case PLY_S_CONDITIONS: return sizeof(struct ply_disk_condition);
 	case PLY_S_SHARED_FILES: return sizeof(struct ply_disk_shared);
 	case PLY_S_RECORDS: return sizeof(struct ply_disk_record);
+	case PLY_S_OVERRIDES: return sizeof(struct ply_disk_override);
+	case PLY_S_COLLISIONS: return sizeof(struct ply_disk_collision);
 	}
 	return 0;
 }

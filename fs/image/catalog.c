@@ -159,7 +159,7 @@ static int read_sub(struct reader *rd, uint64_t i, struct ply_err *err)
 	if (s->info.number >= c->next_number || s->info.number > PLY_NUMBER_MAX ||
 	    (i && s->info.number <= s[-1].info.number))
 		return BAD("catalog: sub-image number %u is out of order", s->info.number);
-	if (s->info.flags & ~(PLY_SUB_OS | PLY_SUB_INTERNAL) || le32_get(d.zero) || le64_get(d.zero2))
+	if (s->info.flags & ~(PLY_SUB_OS | PLY_SUB_INTERNAL | PLY_SUB_OVERLAY) || le32_get(d.zero) || le64_get(d.zero2))
 		return BAD("catalog: sub-image %u has unknown flags", s->info.number);
 	if (s->seg_first > c->nsegments || s->seg_count > c->nsegments - s->seg_first ||
 	    s->seg_count != 1)
@@ -230,27 +230,31 @@ static int read_subs(struct reader *rd, struct ply_err *err)
 	return check_names(c, err);
 }
 
+static int add_name(const char *const **names, size_t *cap, uint32_t *n, const char *name)
+{
+	if (array_grow(names, cap, *n + 1, sizeof(**names)) < 0)
+		return -ENOMEM;
+	((const char **)*names)[(*n)++] = name;
+	return 0;
+}
+
 /* Kinds that are not known here are passed over. */
 static int add_relation(struct catalog_sub *s, uint32_t kind, uint32_t group, const char *to)
 {
-	const char **names;
 	uint32_t *groups;
 
-	if (kind == PLY_REL_PROVIDES) {
-		if (array_grow(&s->info.provides, &s->provides_cap, s->info.nprovides + 1, sizeof(*names)) < 0)
+	switch (kind) {
+	case PLY_REL_PROVIDES:
+		return add_name(&s->info.provides, &s->provides_cap, &s->info.nprovides, to);
+	case PLY_REL_STANDS_ON:
+		return add_name(&s->info.stands_on, &s->stands_on_cap, &s->info.nstands_on, to);
+	case PLY_REL_REQUIRES:
+		if (array_grow(&s->info.require_groups, &s->groups_cap, s->info.nrequires + 1, sizeof(*groups)) < 0)
 			return -ENOMEM;
-		names = (const char **)s->info.provides;
-		names[s->info.nprovides++] = to;
+		groups = (uint32_t *)s->info.require_groups;
+		groups[s->info.nrequires] = group;
+		return add_name(&s->info.requires, &s->requires_cap, &s->info.nrequires, to);
 	}
-	if (kind != PLY_REL_REQUIRES)
-		return 0;
-	if (array_grow(&s->info.requires, &s->requires_cap, s->info.nrequires + 1, sizeof(*names)) < 0 ||
-	    array_grow(&s->info.require_groups, &s->groups_cap, s->info.nrequires + 1, sizeof(*groups)) < 0)
-		return -ENOMEM;
-	names = (const char **)s->info.requires;
-	groups = (uint32_t *)s->info.require_groups;
-	names[s->info.nrequires] = to;
-	groups[s->info.nrequires++] = group;
 	return 0;
 }
 
@@ -284,6 +288,64 @@ static int read_relations(struct reader *rd, struct ply_err *err)
 			return ply_fail_nomem(err);
 	}
 	return 0;
+}
+
+static int by_sub_name(const void *a, const void *b)
+{
+	return strcmp((*(const struct catalog_sub *const *)a)->info.name,
+		      (*(const struct catalog_sub *const *)b)->info.name);
+}
+
+static int sub_has_name(const void *name, const void *sub)
+{
+	return strcmp(name, (*(const struct catalog_sub *const *)sub)->info.name);
+}
+
+/* What @s stands on has a lower rank, so no chain of these leads in a circle; and it is required, so no
+ * selection is without it. */
+static int check_stands_on(const struct catalog *c, struct catalog_sub *const *by_names,
+			   const struct catalog_sub *s, struct ply_err *err)
+{
+	_cleanup_free_ const char **requires = NULL;
+
+	if (!!(s->info.flags & PLY_SUB_OVERLAY) != !!s->info.nstands_on)
+		return BAD("catalog: %s is an overlay and stands on nothing, or the other way", s->info.name);
+	if (!s->info.nstands_on)
+		return 0;
+	requires = malloc((s->info.nrequires + 1) * sizeof(*requires));
+	if (!requires)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < s->info.nrequires; i++)
+		requires[i] = s->info.requires[i];
+	qsort(requires, s->info.nrequires, sizeof(*requires), by_name);
+	for (uint32_t i = 0; i < s->info.nstands_on; i++) {
+		const char *name = s->info.stands_on[i];
+		struct catalog_sub *const *on = bsearch(name, by_names, c->nsubs, sizeof(*by_names), sub_has_name);
+
+		if (!on || (*on)->info.rank >= s->info.rank)
+			return ply_fail(err, -EUCLEAN, PLY_R_PARENT,
+					"catalog: %s stands on a sub-image that is not there, or not below it",
+					s->info.name);
+		if (!bsearch(&name, requires, s->info.nrequires, sizeof(*requires), by_name))
+			return ply_fail(err, -EUCLEAN, PLY_R_PARENT, "catalog: %s stands on %s and does not require it",
+					s->info.name, name);
+	}
+	return 0;
+}
+
+static int check_overlays(const struct catalog *c, struct ply_err *err)
+{
+	_cleanup_free_ struct catalog_sub **by_names = calloc(c->nsubs, sizeof(struct catalog_sub *));
+	int r = 0;
+
+	if (!by_names)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < c->nsubs; i++)
+		by_names[i] = &c->subs[i];
+	qsort(by_names, c->nsubs, sizeof(*by_names), by_sub_name);
+	for (uint32_t i = 0; r == 0 && i < c->nsubs; i++)
+		r = check_stands_on(c, by_names, &c->subs[i], err);
+	return r;
 }
 
 static int read_mounts(struct reader *rd, struct ply_err *err)
@@ -405,6 +467,8 @@ int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest
 	if (r == 0)
 		r = read_relations(&rd, err);
 	if (r == 0)
+		r = check_overlays(c, err);
+	if (r == 0)
 		r = read_mounts(&rd, err);
 	if (r == 0)
 		r = read_blobs(&rd, err);
@@ -429,6 +493,7 @@ struct catalog *catalog_close(struct catalog *c)
 		free((void *)c->subs[i].info.requires);
 		free((void *)c->subs[i].info.require_groups);
 		free((void *)c->subs[i].info.provides);
+		free((void *)c->subs[i].info.stands_on);
 	}
 	for (size_t i = 0; i < c->nstrings; i++)
 		free(c->strings[i]);

@@ -15,7 +15,7 @@ struct catalog_segment {
 struct catalog_sub {
 	struct ply_sub_info info;  /* strings belong to the catalog */
 	uint32_t seg_first, seg_count;
-	size_t requires_cap, groups_cap, provides_cap;
+	size_t requires_cap, groups_cap, provides_cap, stands_on_cap;
 };
 
 struct catalog {
@@ -46,5 +46,10 @@ struct catalog {
 int catalog_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest[32],
 		 struct catalog **ret, struct ply_err *err);
 struct catalog *catalog_close(struct catalog *c);
+
+/* Of the generation that @image was opened with; borrowed. */
+const struct catalog *image_catalog(const struct ply_image *image);
+/* The newest valid superblock slot, as it was when @image was opened. */
+const struct super *image_super(const struct ply_image *image);
 
 #endif

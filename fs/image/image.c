@@ -323,6 +323,16 @@ const struct join *image_join(const struct ply_image *im)
 	return im->join;
 }
 
+const struct catalog *image_catalog(const struct ply_image *im)
+{
+	return im->catalog;
+}
+
+const struct super *image_super(const struct ply_image *im)
+{
+	return &im->super;
+}
+
 struct io *image_io(const struct ply_image *im)
 {
 	return im->io;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A new composite image, generation 1: see image_write.h.
+ * What every generation is written from, and a new composite image, generation 1: see image_write.h. A further
+ * generation begins and ends in image_append.c.
  *
  * The file has no name (O_TMPFILE) until everything is written and synced, so
  * there is nothing to clean up after a crash. Where the file system has no
@@ -21,30 +22,8 @@
 #include "base/buf.h"
 #include "base/util.h"
 #include "codec/codec.h"
+#include "image/image_write_internal.h"
 #include "sub/seg_write.h"
-
-struct pending_sub {
-	struct ply_disk_sub row;
-};
-
-struct join_ref {
-	uint64_t ref, row;
-};
-
-struct imagew {
-	char *path;
-	char *dir, *base;          /* of path, for the *at calls */
-	char *hidden;              /* name in dir while there is one, else NULL */
-	bool force;
-	int dirfd, fd;
-	struct out out;
-	struct pending_sub *subs;
-	size_t nsubs, subs_cap;
-	struct buf strings, segments, relations, mounts, blobs;
-	struct buf join_rows, join_members;
-	struct join_ref *join_refs;
-	size_t njoin_refs, join_refs_cap;
-};
 
 static int hidden_name(struct imagew *w)
 {
@@ -111,6 +90,7 @@ int imagew_new(const char *path, bool force, struct imagew **ret, struct ply_err
 		return ply_fail_nomem(err);
 	}
 	w->fd = w->dirfd = -1;
+	w->generation = 1;
 	w->force = force;
 	w->path = strdup(path);
 	w->dir = strdup(dirname(copy));
@@ -156,6 +136,7 @@ struct imagew *imagew_free(struct imagew *w)
 		return NULL;
 	if (w->hidden)
 		unlinkat(w->dirfd, w->hidden, 0);
+	imagew_roll_back(w);
 	if (w->fd >= 0)
 		close(w->fd);
 	if (w->dirfd >= 0)
@@ -174,6 +155,8 @@ struct imagew *imagew_free(struct imagew *w)
 	buf_done(&w->blobs);
 	buf_done(&w->join_rows);
 	buf_done(&w->join_members);
+	free(w->collisions);
+	free(w->removed);
 	free(w);
 	return NULL;
 }
@@ -183,7 +166,7 @@ struct out *imagew_out(struct imagew *w)
 	return &w->out;
 }
 
-static int string(struct imagew *w, const char *text, struct ply_disk_string *ret)
+int imagew_string(struct imagew *w, const char *text, struct ply_disk_string *ret)
 {
 	size_t len = text ? strlen(text) : 0;
 
@@ -192,7 +175,7 @@ static int string(struct imagew *w, const char *text, struct ply_disk_string *re
 	return buf_add(&w->strings, text ? text : "", len);
 }
 
-static int relation(struct imagew *w, uint32_t kind, uint32_t from, uint32_t group, const char *to)
+int imagew_relation(struct imagew *w, uint32_t kind, uint32_t from, uint32_t group, const char *to)
 {
 	struct ply_disk_relation row = {
 		.kind = le32_put(kind),
@@ -200,13 +183,12 @@ static int relation(struct imagew *w, uint32_t kind, uint32_t from, uint32_t gro
 		.group = le32_put(group),
 	};
 
-	if (string(w, to, &row.to) < 0)
+	if (imagew_string(w, to, &row.to) < 0)
 		return -ENOMEM;
 	return buf_add(&w->relations, &row, sizeof(row));
 }
 
-static int segment_ref(struct imagew *w, uint32_t kind, uint64_t off, uint64_t len,
-		       const uint8_t digest[32])
+int imagew_segment(struct imagew *w, uint32_t kind, uint64_t off, uint64_t len, const uint8_t digest[32])
 {
 	struct ply_disk_segment_ref row = {
 		.kind = le32_put(kind),
@@ -221,7 +203,7 @@ static int segment_ref(struct imagew *w, uint32_t kind, uint64_t off, uint64_t l
 int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct subw_result *seg,
 		   uint32_t *ret_number, struct ply_err *err)
 {
-	uint32_t number = (uint32_t)w->nsubs;
+	uint32_t number = w->next_number;
 	struct ply_disk_sub row = {
 		.number = le32_put(number),
 		.rank = le32_put(s->rank),
@@ -235,18 +217,22 @@ int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct su
 	if (number > PLY_NUMBER_MAX)
 		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "more than %u sub-images", PLY_NUMBER_MAX + 1);
 	memcpy(row.uuid, seg->uuid, sizeof(row.uuid));
-	if (string(w, s->name, &row.name) < 0 || string(w, s->arch, &row.arch) < 0 ||
-	    string(w, s->distro, &row.distro) < 0 || string(w, s->summary, &row.summary) < 0 ||
-	    segment_ref(w, PLY_SEG_BASE, seg->off, seg->len, seg->digest) < 0 ||
+	if (imagew_string(w, s->name, &row.name) < 0 || imagew_string(w, s->arch, &row.arch) < 0 ||
+	    imagew_string(w, s->distro, &row.distro) < 0 || imagew_string(w, s->summary, &row.summary) < 0 ||
+	    imagew_segment(w, PLY_SEG_BASE, seg->off, seg->len, seg->digest) < 0 ||
 	    array_grow(&w->subs, &w->subs_cap, w->nsubs + 1, sizeof(*w->subs)) < 0)
 		return ply_fail_nomem(err);
 	for (uint32_t i = 0; i < s->nrequires; i++)
-		if (relation(w, PLY_REL_REQUIRES, number, s->groups ? s->groups[i] : i, s->requires[i]) < 0)
+		if (imagew_relation(w, PLY_REL_REQUIRES, number, s->groups ? s->groups[i] : i, s->requires[i]) < 0)
 			return ply_fail_nomem(err);
 	for (uint32_t i = 0; i < s->nprovides; i++)
-		if (relation(w, PLY_REL_PROVIDES, number, i, s->provides[i]) < 0)
+		if (imagew_relation(w, PLY_REL_PROVIDES, number, i, s->provides[i]) < 0)
+			return ply_fail_nomem(err);
+	for (uint32_t i = 0; i < s->nstands_on; i++)
+		if (imagew_relation(w, PLY_REL_STANDS_ON, number, i, s->stands_on[i]) < 0)
 			return ply_fail_nomem(err);
 	w->subs[w->nsubs++] = (struct pending_sub){ .row = row };
+	w->next_number++;
 	*ret_number = number;
 	return 0;
 }
@@ -287,13 +273,33 @@ int imagew_join_children(struct imagew *w, uint64_t row, uint64_t first, uint64_
 	return 0;
 }
 
+int imagew_collision(struct imagew *w, uint64_t a, uint64_t b, uint8_t cls, uint8_t why, uint16_t flags,
+		     struct ply_err *err)
+{
+	struct pending_collision c = {
+		.c = { .a = a, .b = b, .cls = cls, .why = cls == PLY_PAIR_CONFLICT ? why : 0, .flags = flags },
+		.order = w->ncollisions,
+	};
+	struct ply_disk_collision row;
+	int r;
+
+	collision_encode(&c.c, &row);
+	r = collision_decode(&row, &c.c, err);   /* what no reader would take is a mistake here */
+	if (r < 0)
+		return r;
+	if (array_grow(&w->collisions, &w->collisions_cap, w->ncollisions + 1, sizeof(*w->collisions)) < 0)
+		return ply_fail_nomem(err);
+	w->collisions[w->ncollisions++] = c;
+	return 0;
+}
+
 int imagew_add_mount(struct imagew *w, const char *path, const char *type, const char *subtree,
 		     struct ply_err *err)
 {
 	struct ply_disk_mount row = { 0 };
 
-	if (string(w, path, &row.path) < 0 || string(w, type, &row.type) < 0 ||
-	    string(w, subtree, &row.subtree) < 0 || buf_add(&w->mounts, &row, sizeof(row)) < 0)
+	if (imagew_string(w, path, &row.path) < 0 || imagew_string(w, type, &row.type) < 0 ||
+	    imagew_string(w, subtree, &row.subtree) < 0 || buf_add(&w->mounts, &row, sizeof(row)) < 0)
 		return ply_fail_nomem(err);
 	return 0;
 }
@@ -306,7 +312,7 @@ int imagew_add_blob(struct imagew *w, uint32_t number, const char *name, const v
 	if (len > UINT32_MAX || w->strings.len + len > PLY_CATALOG_MAX)
 		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "the catalog is larger than %u MiB",
 				PLY_CATALOG_MAX >> 20);
-	if (string(w, name, &row.name) < 0)
+	if (imagew_string(w, name, &row.name) < 0)
 		return ply_fail_nomem(err);
 	row.bytes.off = le32_put(len ? (uint32_t)w->strings.len : 0);
 	row.bytes.len = le32_put((uint32_t)len);
@@ -349,15 +355,45 @@ static int table(struct segw *s, uint32_t type, const struct buf *b, struct ply_
 	return segw_section(s, type, element ? b->len / element : 0, b->data, b->len, err);
 }
 
+static int by_pair(const void *a, const void *b)
+{
+	const struct pending_collision *x = a, *y = b;
+	int c = collision_compare(&x->c, &y->c);
+
+	return c ? c : (x->order > y->order) - (x->order < y->order);
+}
+
+/* In their order, of equal pairs the last. */
+static int sort_collisions(struct imagew *w, struct buf *out)
+{
+	if (w->ncollisions)
+		qsort(w->collisions, w->ncollisions, sizeof(*w->collisions), by_pair);
+	for (size_t i = 0; i < w->ncollisions; i++) {
+		struct ply_disk_collision row;
+
+		if (i + 1 < w->ncollisions && collision_compare(&w->collisions[i].c, &w->collisions[i + 1].c) == 0)
+			continue;
+		collision_encode(&w->collisions[i].c, &row);
+		if (buf_add(out, &row, sizeof(row)) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int write_join(struct imagew *w, struct ply_err *err)
 {
+	_cleanup_buf_ struct buf collisions = { 0 };
 	struct buf index = { 0 };
 	uint8_t digest[32];
 	struct segw *s;
 	uint64_t off, len;
 	int r;
 
-	qsort(w->join_refs, w->njoin_refs, sizeof(*w->join_refs), by_ref);
+	if (sort_collisions(w, &collisions) < 0)
+		return ply_fail_nomem(err);
+
+	if (w->njoin_refs)
+		qsort(w->join_refs, w->njoin_refs, sizeof(*w->join_refs), by_ref);
 	for (size_t i = 0; i < w->njoin_refs; i++) {
 		struct ply_disk_join_index row = {
 			.ref = le64_put(w->join_refs[i].ref),
@@ -369,25 +405,32 @@ static int write_join(struct imagew *w, struct ply_err *err)
 			return ply_fail_nomem(err);
 		}
 	}
-	r = begin(w, PLY_SEG_JOIN, 4, w->join_rows.len + w->join_members.len + index.len, &s, &off, err);
+	r = begin(w, PLY_SEG_JOIN, 4u + (collisions.len > 0),
+		  w->join_rows.len + w->join_members.len + index.len + collisions.len, &s, &off, err);
 	if (r == 0) {
 		r = table(s, PLY_S_JOIN_ROWS, &w->join_rows, err);
 		if (r == 0)
 			r = table(s, PLY_S_JOIN_MEMBERS, &w->join_members, err);
 		if (r == 0)
 			r = table(s, PLY_S_JOIN_INDEX, &index, err);
+		if (r == 0 && collisions.len)
+			r = table(s, PLY_S_COLLISIONS, &collisions, err);
 		if (r == 0)
 			r = segw_finish(s, NULL, NULL, digest, NULL, &len, err);
 		segw_free(s);
 	}
 	buf_done(&index);
-	if (r == 0 && segment_ref(w, PLY_SEG_JOIN, off, len, digest) < 0)
+	if (r == 0 && imagew_segment(w, PLY_SEG_JOIN, off, len, digest) < 0)
 		r = ply_fail_nomem(err);
 	return r;
 }
 
-static int image_uuid(const struct imagew *w, bool content, uint8_t ret[16])
+static int imagew_uuid(const struct imagew *w, bool content, uint8_t ret[16])
 {
+	if (w->from) {
+		ply_image_uuid(w->from, ret);
+		return 0;
+	}
 	if (!content) {
 		random_bytes(ret, 16);
 		ret[6] = (uint8_t)((ret[6] & 0x0f) | 0x40);
@@ -414,23 +457,26 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 			 struct ply_err *err)
 {
 	struct ply_disk_catalog_head head = {
-		.generation = le64_put(1),
+		.generation = le64_put(w->generation),
 		.time_sec = le64_put((uint64_t)o->time_sec),
 		.time_nsec = le32_put(o->time_nsec),
-		.next_number = le32_put((uint32_t)w->nsubs),
+		.next_number = le32_put(w->next_number),
 	};
 	struct segw *s;
-	int r;
+	int r = imagew_carry_join(w, err);
 
+	if (r < 0)
+		return r;
+	imagew_parent(w, &head);
 	head.join_first = le32_put((uint32_t)(w->segments.len / sizeof(struct ply_disk_segment_ref)));
-	if (w->join_rows.len) {
+	if (w->join_rows.len || w->ncollisions) {
 		r = write_join(w, err);
 		if (r < 0)
 			return r;
 		head.join_count = le32_put(1);
 	}
-	if (image_uuid(w, o->content_uuid, head.uuid) < 0 || string(w, o->message, &head.message) < 0 ||
-	    string(w, o->tool, &head.tool) < 0)
+	if (imagew_uuid(w, o->content_uuid, head.uuid) < 0 || imagew_string(w, o->message, &head.message) < 0 ||
+	    imagew_string(w, o->tool, &head.tool) < 0)
 		return ply_fail_nomem(err);
 	r = begin(w, PLY_SEG_CATALOG, 6u + (w->mounts.len > 0) + (w->blobs.len > 0), 0, &s, &ret->catalog_off, err);
 	if (r < 0)
@@ -454,8 +500,10 @@ static int write_catalog(struct imagew *w, const struct imagew_options *o, struc
 		r = segw_finish(s, NULL, NULL, ret->catalog_digest, NULL, &ret->catalog_len, err);
 	segw_free(s);
 	memcpy(ret->uuid, head.uuid, sizeof(ret->uuid));
-	ret->generation = 1;
+	ret->generation = w->generation;
 	ret->committed_end = w->out.end;
+	if (r == 0 && ret->catalog_len > PLY_CATALOG_MAX)
+		return ply_fail(err, -E2BIG, PLY_R_LIMIT, "the catalog is larger than %u MiB", PLY_CATALOG_MAX >> 20);
 	return r;
 }
 
@@ -530,6 +578,12 @@ int imagew_publish(struct imagew *w, const struct imagew_options *o, struct ply_
 	int r;
 
 	r = write_catalog(w, o, &super, err);
+	if (w->from) {
+		if (r == 0)
+			r = imagew_commit(w, &super, err);
+		imagew_roll_back(w);       /* nothing where it was committed */
+		return r;
+	}
 	for (uint32_t i = 0; r == 0 && i < PLY_SUPER_SLOTS; i++) {
 		super_encode(&super, i, slot);
 		r = out_rewrite(&w->out, (uint64_t)i * PLY_SUPER_SIZE, slot, sizeof(slot), err);

@@ -2,7 +2,9 @@
 /*
  * Writes generation 1 of a new composite image: an unnamed file (O_TMPFILE) in the
  * directory of the final name that gets its name when it is whole and synced,
- * so that kill -9 at any moment leaves nothing under that name.
+ * so that kill -9 at any moment leaves nothing under that name. Or a further generation of an
+ * image that there is, behind the bytes that it has: until one superblock slot is on the disk, the
+ * old generation is what opens.
  */
 #ifndef PLYFS_IMAGE_WRITE_H
 #define PLYFS_IMAGE_WRITE_H
@@ -12,12 +14,21 @@
 
 #include "plyfs/disk.h"
 #include "plyfs/error.h"
+#include "plyfs/image.h"
 #include "sub/sub_write.h"
 
 struct imagew;
 
 /* IMAGE_EXISTS unless @force; then the old file is replaced at the end by rename. */
 int imagew_new(const char *path, bool force, struct imagew **ret, struct ply_err *err);
+/*
+ * The next generation of the image at @path. @from is its newest one, opened from the same file, and lives until
+ * imagew_free(). All that it has is taken over: sub-images (their segments stay where they are), relations, mounts,
+ * blobs, collisions, and the join table, unless imagew_join() gives another. The file is locked (IMAGE_BUSY).
+ * Where anything fails until the end of imagew_publish(), the superblocks are what they were, and the file
+ * has its old length.
+ */
+int imagew_append(const char *path, struct ply_image *from, struct imagew **ret, struct ply_err *err);
 struct imagew *imagew_free(struct imagew *w);   /* drops what was not published */
 
 struct out *imagew_out(struct imagew *w);
@@ -31,8 +42,11 @@ struct imagew_sub {
 	uint32_t nrequires;
 	const char *const *provides;
 	uint32_t nprovides;
+	const char *const *stands_on;   /* with PLY_SUB_OVERLAY; @requires has each of them, too */
+	uint32_t nstands_on;
 };
-/* Add a finished segment; numbers are given in order of calls, os first (number 0). */
+/* Add a finished segment; numbers are given in order of calls, os first (number 0), in a further generation from
+ * the first that the image has never used. */
 int imagew_add_sub(struct imagew *w, const struct imagew_sub *s, const struct subw_result *seg,
 		   uint32_t *ret_number, struct ply_err *err);
 
@@ -45,6 +59,15 @@ int imagew_join(struct imagew *w, uint8_t kind, const uint64_t *refs, const uint
 		uint32_t n, uint64_t *ret_row, struct ply_err *err);
 /* Child rows of directory row @row: [first, first + n). */
 int imagew_join_children(struct imagew *w, uint64_t row, uint64_t first, uint64_t n);
+
+/* What sub-image @a and @b, of which neither stands on the other, have at one path; number(a) < number(b). @cls, @why:
+ * enum ply_pair_class, ply_pair_why; @flags: PLY_PAIR_*. In any order; of one pair the last counts. */
+int imagew_collision(struct imagew *w, uint64_t a, uint64_t b, uint8_t cls, uint8_t why, uint16_t flags,
+		     struct ply_err *err);
+
+/* A further generation only: leave out an overlay on which nothing stands (else PARENT), with its collisions and
+ * its members in the join table. */
+int imagew_remove_sub(struct imagew *w, uint32_t number, struct ply_err *err);
 
 /* Bytes with a name, of sub-image @number or of the image (PLY_BLOB_OF_IMAGE). */
 int imagew_add_blob(struct imagew *w, uint32_t number, const char *name, const void *bytes, size_t len,
@@ -60,7 +83,9 @@ struct imagew_options {
 	const char *message;
 	const char *tool;
 };
-/* Join table, catalog, superblocks, sync, name. Afterwards only imagew_free() is allowed. */
+/* Join table, catalog, superblocks, sync, name. Afterwards only imagew_free() is allowed. A further generation is
+ * there when its first slot is on the disk: where only the second cannot be written, that is no error, and who
+ * opens the image is warned. */
 int imagew_publish(struct imagew *w, const struct imagew_options *o, struct ply_err *err);
 
 #endif

@@ -11,6 +11,7 @@
 struct join {
 	struct meta *meta;
 	const struct section *rows, *members, *index;
+	const struct section *collisions;          /* NULL: there are none */
 };
 
 int join_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest[32],
@@ -29,6 +30,7 @@ int join_open(struct io *io, uint64_t off, uint64_t len, const uint8_t digest[32
 	j->rows = segment_section(seg, PLY_S_JOIN_ROWS);
 	j->members = segment_section(seg, PLY_S_JOIN_MEMBERS);
 	j->index = segment_section(seg, PLY_S_JOIN_INDEX);
+	j->collisions = segment_section(seg, PLY_S_COLLISIONS);
 	if (seg->kind != PLY_SEG_JOIN || !j->rows || !j->members || !j->index) {
 		r = ply_fail(err, -EUCLEAN, PLY_R_SECTION_MISSING, "the join table is not one");
 		goto fail;
@@ -142,4 +144,22 @@ int join_member(const struct join *j, const struct join_row *row, uint32_t i,
 		return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu names an impossible node",
 				(unsigned long long)row->row);
 	return 0;
+}
+
+uint64_t join_ncollisions(const struct join *j)
+{
+	return j->collisions ? j->collisions->count : 0;
+}
+
+int join_collision(const struct join *j, uint64_t i, struct ply_collision *ret, struct ply_err *err)
+{
+	const void *p;
+	int r;
+
+	if (i >= join_ncollisions(j))
+		return ply_fail(err, -EUCLEAN, PLY_R_COLLISION_FIELD, "collision %llu does not exist",
+				(unsigned long long)i);
+	r = meta_get(j->meta, j->collisions, i * sizeof(struct ply_disk_collision),
+		     sizeof(struct ply_disk_collision), &p, err);
+	return r < 0 ? r : collision_decode(p, ret, err);
 }

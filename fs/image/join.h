@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "format/format.h"
 #include "io/io.h"
 #include "plyfs/error.h"
 
@@ -36,5 +37,9 @@ int join_find(const struct join *j, uint64_t ref, struct join_row *ret, struct p
 int join_row(const struct join *j, uint64_t row, struct join_row *ret, struct ply_err *err);
 int join_member(const struct join *j, const struct join_row *row, uint32_t i,
 		struct join_member *ret, struct ply_err *err);
+
+/* Pairs of sub-images that have one path; sorted by b, then a. */
+uint64_t join_ncollisions(const struct join *j);
+int join_collision(const struct join *j, uint64_t i, struct ply_collision *ret, struct ply_err *err);
 
 #endif

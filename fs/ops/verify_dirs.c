@@ -22,6 +22,7 @@ struct dirs {
 	uint32_t *names;           /* of each node that is no directory: entries that name it */
 	uint8_t *seen;             /* a bit a node */
 	uint8_t *listed;           /* a bit an entry */
+	uint8_t *gone;             /* a bit a node: a directory of whiteouts; NULL: no overlay */
 	uint64_t nlisted;
 	uint64_t next;             /* number that the next new node should have */
 	bool order_told;
@@ -65,6 +66,54 @@ static void further_name(struct dirs *d, uint64_t at, const struct ply_entry *e,
 			    (unsigned long long)at, (unsigned long long)index);
 }
 
+static bool is_gone(const struct dirs *d, uint64_t index)
+{
+	return d->gone && d->gone[index / 8] >> index % 8 & 1;
+}
+
+static void push(struct dirs *d, uint64_t index)
+{
+	if (array_grow(&d->stack, &d->cap, d->n + 1, sizeof(*d->stack)) < 0)
+		d->v->list.failed = true;
+	else
+		d->stack[d->n++] = index;
+}
+
+/* A name that is gone; of a directory, with all that it held. */
+static void check_whiteout(struct dirs *d, uint64_t dir, uint64_t at, const struct ply_entry *e, uint8_t flags)
+{
+	uint64_t index = PLY_INO_INDEX(e->ref);
+	struct ply_node n;
+	bool seen;
+
+	if (!d->gone) {
+		DIR_FINDING(PLY_R_TREE_SHAPE, dir, "entry %llu is a whiteout; its sub-image is no overlay",
+			    (unsigned long long)at);
+		return;
+	}
+	if (!index)
+		return;
+	seen = test_and_set(d->seen, index);
+	if (sub_node(d->s, index, &n, NULL) < 0)     /* told with the nodes */
+		return;
+	if (seen) {
+		DIR_FINDING(PLY_R_TREE_SHAPE, dir, "entry %llu: a whiteout of node %llu, which has a name",
+			    (unsigned long long)at, (unsigned long long)index);
+		return;
+	}
+	first_name(d, dir, at, index, &n);
+	if (!S_ISDIR(n.mode) || !(n.flags & PLY_NODE_IMPLIED)) {
+		DIR_FINDING(PLY_R_TREE_SHAPE, index, "entry %llu: a whiteout of node %llu, which is no implied directory",
+			    (unsigned long long)at, (unsigned long long)index);
+		return;
+	}
+	if (!(flags & PLY_NODE_COVERS))
+		DIR_FINDING(PLY_R_NODE_FIELD, dir, "node %llu: a directory in it is gone, and its flags do not say so",
+			    (unsigned long long)dir);
+	test_and_set(d->gone, index);
+	push(d, index);
+}
+
 static void check_entry(struct dirs *d, uint64_t dir, uint64_t at, const struct ply_entry *e,
 			uint64_t *children)
 {
@@ -96,10 +145,8 @@ static void check_entry(struct dirs *d, uint64_t dir, uint64_t at, const struct 
 	if (seen)
 		DIR_FINDING(PLY_R_TREE_SHAPE, index, "node %llu is a directory of two names",
 			    (unsigned long long)index);
-	else if (array_grow(&d->stack, &d->cap, d->n + 1, sizeof(*d->stack)) < 0)
-		d->v->list.failed = true;
 	else
-		d->stack[d->n++] = index;
+		push(d, index);
 }
 
 static void check_dir(struct dirs *d, uint64_t dir)
@@ -134,6 +181,13 @@ static void check_dir(struct dirs *d, uint64_t dir)
 					    (unsigned long long)dir, (unsigned long long)at);
 		}
 		last = e;
+		if (e.type == PLY_T_WHITEOUT) {
+			check_whiteout(d, dir, at, &e, n.flags);
+			continue;
+		}
+		if (is_gone(d, dir))
+			DIR_FINDING(PLY_R_TREE_SHAPE, dir, "entry %llu: node %llu is gone, and has a name that is not",
+				    (unsigned long long)at, (unsigned long long)dir);
 		check_entry(d, dir, at, &e, &children);
 	}
 	if (children != n.nlink)
@@ -178,16 +232,20 @@ static int check_rest(struct dirs *d, struct ply_err *err)
 	return 0;
 }
 
-int verify_dirs(struct verify *v, const char *name, struct sub *s, const uint8_t *starts, struct ply_err *err)
+int verify_dirs(struct verify *v, const struct ply_sub_info *info, struct sub *s, const uint8_t *starts,
+		struct ply_err *err)
 {
-	struct dirs d = { .v = v, .name = name, .s = s, .starts = starts, .next = PLY_ROOT_INDEX + 1 };
+	bool overlay = info->flags & PLY_SUB_OVERLAY;
+	struct dirs d = { .v = v, .name = info->name, .s = s, .starts = starts, .next = PLY_ROOT_INDEX + 1 };
 	const struct sub_limits *lim = sub_limits(s);
 	int r = 0;
 
 	d.names = calloc(lim->nodes, sizeof(*d.names));
 	d.seen = calloc(lim->nodes / 8 + 1, 1);
 	d.listed = calloc(lim->entries / 8 + 1, 1);
-	if (!d.names || !d.seen || !d.listed ||
+	if (overlay)
+		d.gone = calloc(lim->nodes / 8 + 1, 1);
+	if (!d.names || !d.seen || !d.listed || (overlay && !d.gone) ||
 	    array_grow(&d.stack, &d.cap, 1, sizeof(*d.stack)) < 0) {
 		r = ply_fail_nomem(err);
 	} else {
@@ -204,6 +262,7 @@ int verify_dirs(struct verify *v, const char *name, struct sub *s, const uint8_t
 	free(d.names);
 	free(d.seen);
 	free(d.listed);
+	free(d.gone);
 	free(d.stack);
 	return r;
 }

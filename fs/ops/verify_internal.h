@@ -37,7 +37,8 @@ int verify_segment(struct verify *v, const char *name, uint64_t off, struct meta
 /* Every table of a sub-image against the others; its tables are known to be undamaged. */
 int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub *s,
 		  struct ply_err *err);
-int verify_dirs(struct verify *v, const char *name, struct sub *s, const uint8_t *starts, struct ply_err *err);
+int verify_dirs(struct verify *v, const struct ply_sub_info *info, struct sub *s, const uint8_t *starts,
+		struct ply_err *err);
 /* The rows of CONDITIONS; *ret_starts, to be freed: a bit for each at which a condition begins. */
 int verify_conditions(struct verify *v, const char *name, struct sub *s, uint8_t **ret_starts,
 		      struct ply_err *err);
@@ -65,6 +66,21 @@ int verify_join(struct verify *v, const struct catalog *c, struct sub *const *su
  * none. */
 int verify_shared_files(struct verify *v, const struct catalog *c, struct sub *const *subs, const struct join *j,
 			struct selections *sel, const int *by_number, struct ply_err *err);
+
+/* What each overlay of @c stands on, and what that requires. Positions. */
+struct overlays;
+struct overlays *overlays_new(const struct catalog *c);   /* NULL: no memory */
+struct overlays *overlays_free(struct overlays *ov);
+bool overlays_stands_on(const struct overlays *ov, uint32_t pos, uint32_t other);
+/* One is an overlay, and neither stands on the other. */
+bool overlays_apart(const struct overlays *ov, uint32_t a, uint32_t b);
+/* Two such have one name, at rows @a_at and @b_at of ENTRIES: does it differ, and no row of COLLISIONS tells? */
+bool overlays_differ_untold(const struct join *j, const struct catalog *c, struct sub *const *subs, uint32_t a,
+			    uint64_t a_at, const struct ply_entry *ae, uint32_t b, uint64_t b_at,
+			    const struct ply_entry *be);
+/* OVERRIDES, whiteouts and COLLISIONS. */
+int verify_overlays(struct verify *v, const struct catalog *c, struct sub *const *subs, const struct join *j,
+		    const struct overlays *ov, const int *by_number, struct ply_err *err);
 
 /* Path of a node, "/usr/lib/x", malloc-ed; what cannot be read is "?". NULL: no memory. */
 char *verify_node_path(struct sub *s, uint64_t index);

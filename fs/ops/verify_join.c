@@ -2,7 +2,7 @@
 /*
  * The join table against the sub-images whose nodes it joins (FORMAT.md, "Join table"): every row
  * is what it says, every directory and every shared file that stands at one path in several sub-images
- * is in one row, and no selection has another name in two of them.
+ * is in one row, and no selection has another name in two of them, unless one is an overlay.
  *
  * Cost: the rows, the entries of joined directories, and the content of link groups, which
  * is read for its SHA-256.
@@ -31,6 +31,7 @@ struct joins {
 	bool in_files;             /* rows of directories are over */
 	bool limit_told;
 	struct selections *sel;
+	struct overlays *ov;
 	struct cache *cache;
 	uint8_t *buf;
 	struct sha256 *sha;
@@ -131,38 +132,73 @@ static void check_digest(struct joins *jn, const struct join_row *row, uint32_t 
 
 /* --- directories ------------------------------------------------------------------------- */
 
-/* A name of a later member that an earlier one has, too: both are directories or parts of a shared file of one
- * row, or no selection has both. */
-static void check_name(struct joins *jn, uint32_t pos, const struct join_member *m,
-		       const struct ply_entry *e, uint64_t at, uint32_t other_pos,
-		       const struct ply_node *other)
+/* A name in two members. */
+struct both {
+	uint32_t pos, other_pos;
+	uint64_t dir, at, other_at;   /* the later one's directory, rows of ENTRIES */
+	struct ply_entry e, oe;
+	uint8_t flags, other_flags;   /* of the directories */
+};
+
+static void name_finding(struct joins *jn, const struct both *b, enum ply_reason reason, const char *what)
 {
-	struct sub *s = jn->subs[pos], *o = jn->subs[other_pos];
-	struct join_row a, b;
-	struct ply_entry oe;
-	struct held *h;
+	struct held *h = findings_add(&jn->v->list, reason, jn->c->subs[b->pos].info.name, 0, 0,
+				      "a name of sub-image %s, too; %s", jn->c->subs[b->other_pos].info.name, what);
+
+	if (h)
+		held_path(h, verify_entry_path(jn->subs[b->pos], b->dir, b->at));
+}
+
+static bool is_directory(const struct ply_entry *e)
+{
+	return e->type == S_IFDIR >> 12 || (e->type == PLY_T_WHITEOUT && e->ref);
+}
+
+/* One of them is an overlay. */
+static void check_overlay_name(struct joins *jn, const struct both *b)
+{
+	bool later = overlays_stands_on(jn->ov, b->pos, b->other_pos);
+
+	if (is_directory(&b->e) && is_directory(&b->oe)) {
+		name_finding(jn, b, PLY_R_TREE_SHAPE, "both are directories, and nothing joins them");
+	} else if (overlays_apart(jn->ov, b->pos, b->other_pos)) {
+		if (selections_can_have_both(jn->sel, b->pos, b->e.condition, b->other_pos, b->oe.condition) > 0 &&
+		    overlays_differ_untold(jn->j, jn->c, jn->subs, b->pos, b->at, &b->e, b->other_pos, b->other_at,
+					   &b->oe))
+			name_finding(jn, b, PLY_R_COLLISION_FIELD, "they differ, and are not among the collisions");
+	} else if (is_directory(&b->e) != is_directory(&b->oe) && b->e.type != PLY_T_WHITEOUT &&
+		   b->oe.type != PLY_T_WHITEOUT && !((later ? b->flags : b->other_flags) & PLY_NODE_COVERS)) {
+		name_finding(jn, b, PLY_R_NODE_FIELD,
+			     "one is a directory, and the flags of the overlay's directory do not say so");
+	}
+}
+
+/* A name of a later member that an earlier one has, too: both are directories or parts of a shared file of one
+ * row, or no selection has both, or one is an overlay. */
+static void check_name(struct joins *jn, const struct both *b)
+{
+	struct join_row row, other;
 	int both;
 
-	if (sub_find(o, other, e->name, e->name_len, NULL, &oe, NULL) < 0)
+	if (row_of(jn, b->pos, PLY_INO_INDEX(b->e.ref), &row) &&
+	    row_of(jn, b->other_pos, PLY_INO_INDEX(b->oe.ref), &other) && row.row == other.row &&
+	    row.kind != PLY_J_LINKS)
 		return;
-	if (row_of(jn, pos, PLY_INO_INDEX(e->ref), &a) && row_of(jn, other_pos, PLY_INO_INDEX(oe.ref), &b) &&
-	    a.row == b.row && a.kind != PLY_J_LINKS)
+	if (overlays_apart(jn->ov, b->pos, b->other_pos) || overlays_stands_on(jn->ov, b->pos, b->other_pos) ||
+	    overlays_stands_on(jn->ov, b->other_pos, b->pos)) {
+		check_overlay_name(jn, b);
 		return;
-	both = selections_can_have_both(jn->sel, pos, e->condition, other_pos, oe.condition);
+	}
+	both = selections_can_have_both(jn->sel, b->pos, b->e.condition, b->other_pos, b->oe.condition);
 	if (both == -ENOMEM)
 		jn->v->list.failed = true;
 	if (both == -E2BIG && !jn->limit_told) {
 		jn->limit_told = true;
-		findings_add(&jn->v->list, PLY_R_LIMIT, jn->c->subs[pos].info.name, 0, 0,
+		findings_add(&jn->v->list, PLY_R_LIMIT, jn->c->subs[b->pos].info.name, 0, 0,
 			     "conditions that are too long for so many names; these were not all compared");
 	}
-	if (both <= 0)             /* a condition that cannot be read was told */
-		return;
-	h = findings_add(&jn->v->list, PLY_R_TREE_SHAPE, jn->c->subs[pos].info.name, 0, 0,
-			 "a name of sub-image %s, too; nothing joins them, and a selection can have both",
-			 jn->c->subs[other_pos].info.name);
-	if (h)
-		held_path(h, verify_entry_path(s, PLY_INO_INDEX(m->ref), at));
+	if (both > 0)              /* a condition that cannot be read was told */
+		name_finding(jn, b, PLY_R_TREE_SHAPE, "nothing joins them, and a selection can have both");
 }
 
 /* The entries of the members of a joined directory, against those of the members before. */
@@ -180,10 +216,14 @@ static void check_names(struct joins *jn, const struct join_row *row)
 			    !S_ISDIR(n.mode))
 				continue;
 			for (uint64_t at = n.data; at < n.data + n.size; at++) {
-				struct ply_entry e;
+				struct both b = { .pos = pos, .other_pos = other_pos, .at = at,
+						  .dir = PLY_INO_INDEX(m.ref), .flags = n.flags,
+						  .other_flags = other.flags };
 
-				if (sub_entry(s, at, &e, NULL) == 0)
-					check_name(jn, pos, &m, &e, at, other_pos, &other);
+				if (sub_entry(s, at, &b.e, NULL) == 0 &&
+				    sub_find(jn->subs[other_pos], &other, b.e.name, b.e.name_len, &b.other_at, &b.oe,
+					     NULL) == 0)
+					check_name(jn, &b);
 			}
 		}
 	}
@@ -250,8 +290,8 @@ static void check_row(struct joins *jn, const struct join_row *row)
 
 		if (!s)
 			continue;
-		/* of one generation, so in order of rank: which also means once */
-		if (jn->c->generation.generation == 1 && k && jn->c->subs[pos].info.rank <= last_rank)
+		/* what is added has a rank above all others, so in order of rank: which also means once */
+		if (k && jn->c->subs[pos].info.rank <= last_rank)
 			JOIN_FINDING("join row %llu: members are not in order of joining", ROW(row));
 		last_rank = jn->c->subs[pos].info.rank;
 		if (join_find(jn->j, m.ref, &again, NULL) <= 0 || again.row != row->row) {
@@ -356,8 +396,9 @@ int verify_join(struct verify *v, const struct catalog *c, struct sub *const *su
 
 	jn.by_number = malloc((PLY_NUMBER_MAX + 1) * sizeof(*jn.by_number));
 	jn.buf = malloc(BUFFER);
+	jn.ov = overlays_new(c);
 	jn.sha = sha256_new();
-	if (!jn.by_number || !jn.buf || !jn.sha || cache_new(BUFFER, &jn.cache) < 0) {
+	if (!jn.by_number || !jn.buf || !jn.sha || !jn.ov || cache_new(BUFFER, &jn.cache) < 0) {
 		r = ply_fail_nomem(err);
 	} else {
 		for (uint32_t i = 0; i <= PLY_NUMBER_MAX; i++)
@@ -366,10 +407,13 @@ int verify_join(struct verify *v, const struct catalog *c, struct sub *const *su
 			jn.by_number[c->subs[i].info.number] = (int)i;
 		r = check_rows(&jn, err);
 		if (r == 0)
+			r = verify_overlays(v, c, subs, j, jn.ov, jn.by_number, err);
+		if (r == 0)
 			r = verify_shared_files(v, c, subs, j, sel, jn.by_number, err);
 	}
 	cache_free(jn.cache);
 	sha256_free(jn.sha);
+	overlays_free(jn.ov);
 	free(jn.buf);
 	free(jn.by_number);
 	return r;

@@ -285,7 +285,7 @@ static void find_orphans(struct names *nm)
 		struct ply_entry e;
 		struct waiting *w;
 
-		if (sub_entry(nm->s, at, &e, NULL) < 0)
+		if (sub_entry(nm->s, at, &e, NULL) < 0 || !e.ref)
 			continue;
 		w = find(nm, PLY_S_NODES, PLY_INO_INDEX(e.ref), PLY_INO_INDEX(e.ref) + 1);
 		if (!w)

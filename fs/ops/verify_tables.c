@@ -81,6 +81,30 @@ static void check_marks(struct tables *t)
 	}
 }
 
+static int check_overrides(struct tables *t, bool overlay, struct ply_err *err)
+{
+	struct ply_override o = { 0 };
+	uint64_t last = 0;
+	int r = 0;
+
+	if (sub_override_count(t->s) && !overlay) {
+		TABLE_FINDING(PLY_R_OVERRIDE_FIELD, "it is no overlay, and has overrides");
+		return 0;
+	}
+	for (uint64_t i = 0; r == 0 && i < sub_override_count(t->s); i++, last = o.node) {
+		struct ply_err e;
+
+		if (sub_override(t->s, i, &o, &e) < 0)
+			TABLE_FINDING(e.reason, "row %llu of OVERRIDES: %s", (unsigned long long)i, e.msg);
+		else if (o.node <= last)
+			TABLE_FINDING(PLY_R_OVERRIDE_FIELD, "row %llu of OVERRIDES is out of order",
+				      (unsigned long long)i);
+		if (t->v->list.n > 1024)
+			r = verify_flush(t->v, err);
+	}
+	return r;
+}
+
 static void check_xattr_set(struct tables *t, uint32_t set)
 {
 	struct sub_xattr last = { 0 }, x;
@@ -318,6 +342,9 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 		goto out;
 	check_owners(t);
 	check_marks(t);
+	r = check_overrides(t, info->flags & PLY_SUB_OVERLAY, err);
+	if (r < 0)
+		goto out;
 	for (uint64_t i = 0; i < sub_limits(s)->xattr_sets; i++)
 		check_xattr_set(t, (uint32_t)i);
 	for (uint64_t i = PLY_ROOT_INDEX; i < sub_limits(s)->nodes; i++) {
@@ -329,6 +356,10 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 		} else {
 			check_content(t, i, &n);
 			t->flagged += n.flags & PLY_NODE_SHARED ? 1 : 0;
+			if (n.flags & (info->flags & PLY_SUB_OVERLAY ? PLY_NODE_SHARED : PLY_NODE_COVERS))
+				NODE_FINDING(v, PLY_R_NODE_FIELD, info->name, s, i,
+					     "node %llu: a flag that %s", (unsigned long long)i,
+					     info->flags & PLY_SUB_OVERLAY ? "no overlay has" : "only an overlay has");
 		}
 		v->result.nodes++;
 		if (v->o->files)
@@ -342,7 +373,7 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 	if (t->bytes != info->bytes)
 		TABLE_FINDING(PLY_R_CATALOG_FIELD, "its files have %llu bytes, the catalog says %llu",
 			      (unsigned long long)t->bytes, (unsigned long long)info->bytes);
-	r = verify_dirs(v, info->name, s, t->starts, err);
+	r = verify_dirs(v, info, s, t->starts, err);
 	if (r == 0)
 		r = verify_shared_rows(v, info, s, t->starts, t->flagged, err);
 out:

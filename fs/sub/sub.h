@@ -53,7 +53,7 @@ const struct sub_limits *sub_limits(const struct sub *sub);
 struct meta *sub_meta(const struct sub *sub);
 
 int sub_node(struct sub *sub, uint64_t index, struct ply_node *ret, struct ply_err *err);
-/* Entry with its name, checked. */
+/* Entry with its name, checked. Whiteouts are entries, too (type PLY_T_WHITEOUT). */
 int sub_entry(struct sub *sub, uint64_t i, struct ply_entry *ret, struct ply_err *err);
 /* Binary search in the directory @dir; -ENOENT. */
 int sub_find(struct sub *sub, const struct ply_node *dir, const char *name, size_t len,
@@ -121,6 +121,12 @@ int sub_shared(struct sub *sub, uint64_t i, struct ply_shared *ret, struct ply_e
 int sub_shared_find(struct sub *sub, uint64_t node, uint64_t *ret_row, struct ply_shared *ret,
 		    struct ply_err *err);
 int sub_record(struct sub *sub, uint64_t i, struct ply_record *ret, struct ply_err *err);
+
+/* What an overlay's nodes override, ascending by node; no other sub-image has any. sub_override_find():
+ * -ENOENT where @node overrides nothing. */
+uint64_t sub_override_count(const struct sub *sub);
+int sub_override(struct sub *sub, uint64_t i, struct ply_override *ret, struct ply_err *err);
+int sub_override_find(struct sub *sub, uint64_t node, struct ply_override *ret, struct ply_err *err);
 
 /* Tell the kernel that blocks [@from, @to) are wanted soon. Best effort. */
 void sub_readahead(struct sub *sub, uint64_t from, uint64_t to);

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Conditions, shared files and their records: the rows of a segment that depend on a selection. */
+/* Conditions, shared files and their records, and overrides: the rows of a segment that depend on a selection. */
 #include <errno.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "sub/sub.h"
 
+static const struct section *section(const struct sub *s, uint32_t type)
+{
+	return segment_section(meta_segment(sub_meta(s)), type);
+}
+
 static int row(struct sub *s, uint32_t type, uint64_t i, size_t size, const void **ret, struct ply_err *err)
 {
-	const struct section *sec = segment_section(meta_segment(sub_meta(s)), type);
+	const struct section *sec = section(s, type);
 
 	if (!sec || i >= sec->count)
 		return ply_fail(err, -EUCLEAN, PLY_R_RECORD_FIELD, "row %llu of section %s does not exist",
@@ -87,4 +92,39 @@ int sub_record(struct sub *s, uint64_t i, struct ply_record *ret, struct ply_err
 	int r = row(s, PLY_S_RECORDS, i, sizeof(struct ply_disk_record), &p, err);
 
 	return r < 0 ? r : record_decode(p, sub_limits(s), ret, err);
+}
+
+uint64_t sub_override_count(const struct sub *s)
+{
+	const struct section *sec = section(s, PLY_S_OVERRIDES);
+
+	return sec ? sec->count : 0;
+}
+
+int sub_override(struct sub *s, uint64_t i, struct ply_override *ret, struct ply_err *err)
+{
+	const void *p;
+	int r = row(s, PLY_S_OVERRIDES, i, sizeof(struct ply_disk_override), &p, err);
+
+	return r < 0 ? r : override_decode(p, sub_limits(s), ret, err);
+}
+
+int sub_override_find(struct sub *s, uint64_t node, struct ply_override *ret, struct ply_err *err)
+{
+	uint64_t lo = 0, hi = sub_override_count(s);
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+		int r = sub_override(s, mid, ret, err);
+
+		if (r < 0)
+			return r;
+		if (ret->node == node)
+			return 0;
+		if (ret->node > node)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return ply_fail(err, -ENOENT, PLY_R_NO_ENTRY, "node %llu overrides nothing", (unsigned long long)node);
 }

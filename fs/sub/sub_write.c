@@ -15,6 +15,11 @@
 #include "sub/seg_write.h"
 #include "sub/sub_write_internal.h"
 
+uint32_t subw_sections(const struct subw *w)
+{
+	return SUBW_SECTIONS + w->opt.overlay;
+}
+
 int subw_new(struct out *out, const struct subw_options *o, struct subw **ret, struct ply_err *err)
 {
 	struct subw *w = calloc(1, sizeof(*w));
@@ -38,7 +43,7 @@ int subw_new(struct out *out, const struct subw_options *o, struct subw **ret, s
 	}
 	w->nodes[0] = (struct ply_node){ 0 };
 	w->nnodes = 1;
-	r = segw_reserve(out, SUBW_SECTIONS, err);
+	r = segw_reserve(out, subw_sections(w), err);
 	if (r < 0)
 		goto fail;
 	*ret = w;
@@ -71,6 +76,7 @@ struct subw *subw_free(struct subw *w)
 	buf_done(&w->shared);
 	buf_done(&w->records);
 	buf_done(&w->components);
+	buf_done(&w->overrides);
 	free(w->cond_rows);
 	free(w->slots);
 	map_done(&w->owner_map);
@@ -311,6 +317,41 @@ int subw_entry_if(struct subw *w, const char *name, size_t len, uint64_t child, 
 	if (buf_add(&w->names, name, len) < 0)
 		return -ENOMEM;
 	return buf_add(&w->entries, &row, sizeof(row));
+}
+
+int subw_whiteout(struct subw *w, const char *name, size_t len, uint64_t dir)
+{
+	struct ply_disk_entry row;
+	struct ply_entry e = {
+		.ref = dir,
+		.name_off = w->names.len,
+		.name_len = (uint32_t)len,
+		.type = PLY_T_WHITEOUT,
+	};
+
+	if (dir) {
+		w->nodes[w->dir].flags |= PLY_NODE_COVERS;
+		w->nodes[dir].parent = w->dir;
+		w->nodes[dir].entry = w->entries.len / sizeof(row);
+	}
+	w->nodes[w->dir].size++;
+	entry_encode(&e, &row);
+	if (buf_add(&w->names, name, len) < 0)
+		return -ENOMEM;
+	return buf_add(&w->entries, &row, sizeof(row));
+}
+
+int subw_override(struct subw *w, uint64_t index, uint32_t mask, const uint8_t digest[32])
+{
+	struct ply_disk_override row;
+	struct ply_override o = { .node = index, .mask = mask };
+
+	if (!w->opt.overlay)
+		return -EINVAL;
+	if (digest)
+		memcpy(o.digest, digest, sizeof(o.digest));
+	override_encode(&o, &row);
+	return buf_add(&w->overrides, &row, sizeof(row));
 }
 
 int subw_mark(struct subw *w, uint64_t index, uint32_t mark)

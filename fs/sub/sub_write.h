@@ -61,6 +61,7 @@ struct subw_options {
 	const char *const *names;
 	uint16_t self;
 	const struct subw_owner_facts *owners;     /* NULL: all are the operating system's */
+	bool overlay;              /* it may have overrides */
 };
 
 /* @out is borrowed and must stand at a multiple of 8 (out_align). */
@@ -91,6 +92,12 @@ int subw_dir(struct subw *w, uint64_t dir);
 int subw_entry(struct subw *w, const char *name, size_t len, uint64_t child);
 /* The same for an entry that is there under a condition; @child is no directory. */
 int subw_entry_if(struct subw *w, const char *name, size_t len, uint64_t child, uint32_t cond);
+/* The name of the directory begun is gone. @dir: the node of the directory that it was (implied, and with
+ * entries of its own that are whiteouts), or 0. */
+int subw_whiteout(struct subw *w, const char *name, size_t len, uint64_t dir);
+/* Node @index overrides what the overlay stands on: PLY_OVER_* and the SHA-256 there (NULL: zeros). For each node
+ * once, in any order. */
+int subw_override(struct subw *w, uint64_t index, uint32_t mask, const uint8_t digest[32]);
 /* PLY_MARK_* of a node; several are put together. */
 int subw_mark(struct subw *w, uint64_t index, uint32_t mark);
 /*

@@ -114,6 +114,26 @@ static void settle_shared(struct buf *b)
 		      by_shared_node);
 }
 
+static int by_override_node(const void *a, const void *b)
+{
+	uint64_t x = le64_get(((const struct ply_disk_override *)a)->node);
+	uint64_t y = le64_get(((const struct ply_disk_override *)b)->node);
+
+	return x < y ? -1 : x > y;
+}
+
+static int write_overrides(struct subw *w, struct segw *s, struct ply_err *err)
+{
+	struct buf *b = &w->overrides;
+
+	if (!w->opt.overlay)
+		return 0;
+	if (b->len)
+		qsort(b->data, b->len / sizeof(struct ply_disk_override), sizeof(struct ply_disk_override),
+		      by_override_node);
+	return write_table(s, PLY_S_OVERRIDES, b, err);
+}
+
 int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 {
 	const struct { uint32_t type; struct buf *buf; } tables[] = {
@@ -126,7 +146,7 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 		{ PLY_S_RECORDS, &w->records },
 	};
 	uint64_t size = w->nnodes * sizeof(struct ply_disk_node) +
-			w->nextents * sizeof(struct ply_disk_extent);
+			w->nextents * sizeof(struct ply_disk_extent) + w->overrides.len;
 	uint8_t uuid[16];
 	struct segw *s;
 	int r;
@@ -139,10 +159,10 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 	r = subw_blocks_end(w, err);
 	if (r < 0)
 		return r;
-	r = segw_new(w->out, w->off, PLY_SEG_BASE, SUBW_SECTIONS, &s, err);
+	r = segw_new(w->out, w->off, PLY_SEG_BASE, subw_sections(w), &s, err);
 	if (r < 0)
 		return r;
-	segw_data(s, w->off + segment_header_len(SUBW_SECTIONS), w->data_len);
+	segw_data(s, w->off + segment_header_len(subw_sections(w)), w->data_len);
 	r = segw_begin_meta(s, size, err);
 	if (r == 0)
 		r = write_nodes(w, s, err);
@@ -152,6 +172,8 @@ int subw_finish(struct subw *w, struct subw_result *ret, struct ply_err *err)
 		r = write_components(w, s, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tables); i++)
 		r = write_table(s, tables[i].type, tables[i].buf, err);
+	if (r == 0)
+		r = write_overrides(w, s, err);
 	if (r == 0) {
 		if (!w->opt.content_uuid) {
 			random_bytes(uuid, sizeof(uuid));

@@ -11,8 +11,8 @@
 #include "codec/codec.h"
 #include "sub/sub_write.h"
 
-/* Of a base segment: types 1 to 14, and MARKS, CONDITIONS, SHARED_FILES, RECORDS. */
-#define SUBW_SECTIONS 18
+/* Of a base segment: types 1 to 14, and MARKS, CONDITIONS, SHARED_FILES, RECORDS; an overlay has OVERRIDES. */
+#define SUBW_SECTIONS 18u
 
 /* An address whose block has no number yet: its pack block is still open. */
 #define PENDING (1ULL << 63)
@@ -53,6 +53,7 @@ struct subw {
 	struct buf entries, names, heap, xattr_sets, xattrs, owners, owner_pairs, blocks, digests;
 	struct buf marks;          /* rows, in order of calls until the end */
 	struct buf conditions, shared, records, components;
+	struct buf overrides;
 	uint32_t *cond_rows;       /* by number in opt.conds: its condition here; see sub_write_cond.c */
 	size_t ncond_rows, cond_rows_cap;
 	uint16_t *slots;           /* by component: its slot; 0: it has none yet */
@@ -92,6 +93,8 @@ struct subw {
 	struct ply_extent *cur;    /* extents of this file; addr may be PENDING | offset */
 	size_t ncur, cur_cap;
 };
+
+uint32_t subw_sections(const struct subw *w);
 
 /* The condition of this segment for one of opt.conds. -ENOMEM, -E2BIG. */
 int subw_cond(struct subw *w, uint32_t cond, uint32_t *ret);

@@ -176,6 +176,7 @@ enum ply_content {                 /* node.kind */
 /* flags */
 #define PLY_NODE_IMPLIED 1u        /* a directory that stands here for its children only */
 #define PLY_NODE_SHARED  2u        /* a regular file whose content is records: a row of SHARED_FILES */
+#define PLY_NODE_COVERS  4u        /* a directory of an overlay: it changes which of its names are directories */
 
 struct ply_disk_node {             /* 64 bytes; index 1 is the root, index 0 is nobody */
 	le16 mode;                 /* +0x00 st_mode */
@@ -195,13 +196,14 @@ struct ply_disk_node {             /* 64 bytes; index 1 is the root, index 0 is 
 _Static_assert(sizeof(struct ply_disk_node) == 64, "node");
 
 struct ply_disk_entry {            /* 24 bytes; of one directory: contiguous, sorted bytewise */
-	le64 ref;                  /* +0x00 [local slot 15 | index 48] */
+	le64 ref;                  /* +0x00 [local slot 15 | index 48]; a whiteout: 0, or of what is gone in it */
 	le64 name;                 /* +0x08 [length 8 | NAMES offset 56] */
 	le32 condition;            /* +0x10 of CONDITIONS; 0: always */
-	uint8_t type;              /* +0x14 DT_* = mode >> 12 */
+	uint8_t type;              /* +0x14 DT_* = mode >> 12, or PLY_T_WHITEOUT */
 	uint8_t zero[3];
 };
 _Static_assert(sizeof(struct ply_disk_entry) == 24, "entry");
+#define PLY_T_WHITEOUT 0u          /* this name of what the overlay stands on is gone */
 
 /*
  * Data address: [block 47 bits | offset 17 bits]. An extent that reaches the
@@ -339,6 +341,7 @@ struct ply_disk_sub {              /* 96 bytes; sorted by number */
 _Static_assert(sizeof(struct ply_disk_sub) == 96, "sub");
 #define PLY_SUB_OS       1u
 #define PLY_SUB_INTERNAL 2u        /* made by folding; selected with those that need it */
+#define PLY_SUB_OVERLAY  4u        /* the difference of a machine to a view of what it stands on */
 
 struct ply_disk_segment_ref {      /* 64 bytes */
 	le32 kind;                 /* +0x00 enum ply_segment_kind */
@@ -433,5 +436,70 @@ struct ply_disk_record {           /* 16 bytes; of a file: ascending by ordinal 
 };
 _Static_assert(sizeof(struct ply_disk_record) == 16, "record");
 #define PLY_RECORD_ITEM 1u         /* one of a list: a comma goes before it, behind another item */
+
+struct ply_disk_override {         /* 48 bytes; of an overlay, ascending by node */
+	le64 node;                 /* +0x00 reference, slot 0: its first name is in what the overlay stands on, too */
+	le32 mask;                 /* +0x08 PLY_OVER_*: what differs there; not 0 */
+	le32 zero;
+	uint8_t digest[32];        /* +0x10 SHA-256 of the content that is overridden; zero: no file, no symlink */
+};
+_Static_assert(sizeof(struct ply_disk_override) == 48, "override");
+#define PLY_OVER_CONTENT 1u
+#define PLY_OVER_TYPE    2u
+#define PLY_OVER_MODE    4u
+#define PLY_OVER_OWNER   8u
+#define PLY_OVER_XATTRS  16u
+#define PLY_OVER_LINKS   32u
+#define PLY_OVER_ALL     63u
+
+/*
+ * One path in two sub-images of which neither stands on the other. The references have the
+ * sub-image's number as their slot; the index of a whiteout is its row of ENTRIES plus 1.
+ */
+struct ply_disk_collision {        /* 24 bytes; sorted by b, then a */
+	le64 a;                    /* +0x00 of the lower number */
+	le64 b;                    /* +0x08 */
+	uint8_t cls;               /* +0x10 enum ply_pair_class */
+	uint8_t why;               /* +0x11 enum ply_pair_why */
+	le16 flags;                /* +0x12 PLY_PAIR_* */
+	le32 zero;
+};
+_Static_assert(sizeof(struct ply_disk_collision) == 24, "collision");
+
+enum ply_pair_class {
+	PLY_PAIR_TIMES = 1,
+	PLY_PAIR_DIRECTORY = 2,    /* both are directories */
+	PLY_PAIR_DRIVER = 3,       /* a merge driver joins them */
+	PLY_PAIR_THREE_WAY = 4,    /* both change one file, at different places */
+	PLY_PAIR_APPEND = 5,
+	PLY_PAIR_CONFLICT = 6,
+};
+
+/* Why a pair is a conflict. Permanent numbers. */
+#define PLY_PAIR_WHYS(X) \
+	X(NONE, 0) X(TYPE, 1) X(OWNER, 2) X(MODE, 3) X(XATTRS, 4) X(LINKS, 5) X(DEVICE, 6) \
+	X(BINARY, 7) X(UNKNOWN, 8) X(JSON, 9) X(XML, 10) X(YAML, 11) X(UNIT, 12) X(SSHD, 13) \
+	X(SCRIPT, 14) X(SECRET, 15) X(KEYS, 16) X(OVERLAP, 17) X(RECORD, 18) X(DELETED, 19) \
+	X(SET, 20) X(TARGET, 21) X(SIZE, 22) X(GRAMMAR, 23)
+#define PLY_PAIR_WHY_MAX 23u
+
+enum ply_pair_why {
+#define X(name, number) PLY_PAIR_WHY_##name = number,
+	PLY_PAIR_WHYS(X)
+#undef X
+};
+
+/* flags: what differs, */
+#define PLY_PAIR_F_CONTENT  1u
+#define PLY_PAIR_F_TYPE     2u
+#define PLY_PAIR_F_MODE     4u
+#define PLY_PAIR_F_OWNER    8u
+#define PLY_PAIR_F_XATTRS   16u
+#define PLY_PAIR_F_LINKS    32u
+#define PLY_PAIR_F_TIMES    64u
+#define PLY_PAIR_APPENDABLE 256u   /* one text behind the other is a way out, */
+#define PLY_PAIR_A_WHITEOUT 512u   /* and which of them is a whiteout */
+#define PLY_PAIR_B_WHITEOUT 1024u
+#define PLY_PAIR_FLAGS      (127u | PLY_PAIR_APPENDABLE | PLY_PAIR_A_WHITEOUT | PLY_PAIR_B_WHITEOUT)
 
 #endif

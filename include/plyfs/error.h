@@ -67,6 +67,8 @@
 	X(CONDITION_FIELD, 74) \
 	X(RECORD_FIELD, 75) \
 	X(RECORD_DIGEST, 76)      /* all records of a shared file do not give the captured file */ \
+	X(OVERRIDE_FIELD, 77) \
+	X(COLLISION_FIELD, 78) \
 	/* a view */ \
 	X(STALE, 90) \
 	X(NO_ENTRY, 91) \
@@ -117,7 +119,17 @@
 	X(TARGET_BUSY, 153) \
 	/* verify */ \
 	X(DIFFERENT, 170) \
-	X(DIGEST_MISMATCH, 171)
+	X(DIGEST_MISMATCH, 171) \
+	/* merging */ \
+	X(CONFLICT, 180)          /* sub-images collide, and nothing decides between them */ \
+	X(IMAGE_BUSY, 181) \
+	X(POLICY_SYNTAX, 182) \
+	X(POLICY_KEY, 183) \
+	X(POLICY_VALUE, 184) \
+	X(POLICY_STALE, 185) \
+	X(PARENT, 186)            /* what a sub-image stands on: circular, missing, or still needed */ \
+	X(MISMATCH, 187)          /* another distribution or architecture */ \
+	X(IDS_EXHAUSTED, 188)
 
 enum ply_reason {
 #define X(name, number) PLY_R_##name = number,

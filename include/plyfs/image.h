@@ -40,6 +40,8 @@ struct ply_sub_info {
 	const uint32_t *require_groups; /* with each: those of one group are alternatives */
 	uint32_t nprovides;
 	const char *const *provides; /* names of its packages */
+	uint32_t nstands_on;       /* of an overlay at least 1: each is of a lower rank */
+	const char *const *stands_on; /* names */
 };
 
 /* A file system of the captured machine that was mounted below its root and is in the image. */

@@ -40,7 +40,7 @@ readers() {
 	[ "$(json 'len(d["digest"]), len(d["uuid"]), all(len(s["digest"]) == 71 for s in d["sub_images"])' \
 		<<<"$output")" = "(71, 36, True)" ]
 	json 'sorted(d["sub_images"][0])' <<<"$output" >keys
-	diff keys - <<<"['arch', 'digest', 'distro', 'flags', 'inodes', 'name', 'number', 'provides', 'rank', 'records', 'requires', 'shared_files', 'size_bytes', 'stored_bytes', 'summary', 'uuid']"
+	diff keys - <<<"['arch', 'digest', 'distro', 'flags', 'inodes', 'name', 'number', 'provides', 'rank', 'records', 'requires', 'shared_files', 'size_bytes', 'stands_on', 'stored_bytes', 'summary', 'uuid']"
 }
 
 @test "the table fits 80 columns and has digest and sub-images" {
