@@ -404,6 +404,17 @@ static void print_record(struct dump *d, struct sub *s, uint64_t i)
 	flush(d);
 }
 
+static void print_override(struct dump *d, struct sub *s, uint64_t i)
+{
+	struct ply_override o;
+
+	if (sub_override(s, i, &o, &d->err) < 0)
+		damaged(d, "override", &i);
+	else
+		override_to_text(&d->text, i, &o);
+	flush(d);
+}
+
 static void each(struct dump *d, struct sub *s, const char *section, uint64_t from, uint64_t to,
 		 void (*print)(struct dump *d, struct sub *s, uint64_t i))
 {
@@ -431,6 +442,7 @@ static void dump_sub(struct dump *d, uint64_t off, struct sub *s)
 	each(d, s, "CONDITIONS", 0, lim->conditions, print_condition);
 	each(d, s, "SHARED_FILES", 0, lim->shared, print_shared);
 	each(d, s, "RECORDS", 0, lim->records, print_record);
+	each(d, s, "OVERRIDES", 0, sub_override_count(s), print_override);
 	page_sums(d, off, meta_segment(sub_meta(s)));
 }
 
@@ -447,6 +459,26 @@ static void print_shared_node(struct dump *d, struct sub *s, uint64_t index)
 	print_shared(d, s, at);
 	for (uint32_t i = 0; i < f.count; i++)
 		print_record(d, s, f.first + i);
+}
+
+/* What node @index overrides, if anything. */
+static void print_override_of(struct dump *d, struct sub *s, uint64_t index)
+{
+	uint64_t lo = 0, hi = sub_override_count(s);
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+		struct ply_override o;
+
+		if (sub_override(s, mid, &o, &d->err) < 0 || o.node == index) {
+			print_override(d, s, mid);
+			return;
+		}
+		if (o.node < index)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
 }
 
 /* One node and all that it refers to. */
@@ -489,6 +521,7 @@ static int dump_node(struct dump *d, struct sub *s, uint64_t index)
 			print_entry(d, s, n.data + i);
 	if (n.flags & PLY_NODE_SHARED)
 		print_shared_node(d, s, index);
+	print_override_of(d, s, index);
 	for (uint32_t i = 0; i < sub_extent_count(&n); i++) {
 		uint64_t last;
 
@@ -532,6 +565,15 @@ static void print_join_index(struct dump *d, uint64_t i, const void *row, const 
 	join_index_to_text(&d->text, i, &x);
 }
 
+static void print_collision(struct dump *d, uint64_t i, const void *row, const void *ctx)
+{
+	struct ply_disk_collision c;
+
+	(void)ctx;
+	memcpy(&c, row, sizeof(c));
+	collision_to_text(&d->text, i, &c);
+}
+
 static void dump_join(struct dump *d, const struct catalog_segment *s)
 {
 	struct meta *m;
@@ -547,6 +589,8 @@ static void dump_join(struct dump *d, const struct catalog_segment *s)
 	rows(d, m, PLY_S_JOIN_ROWS, "join-row", print_join_row, NULL);
 	rows(d, m, PLY_S_JOIN_MEMBERS, "join-member", print_join_member, NULL);
 	rows(d, m, PLY_S_JOIN_INDEX, "join-index", print_join_index, NULL);
+	if (segment_section(meta_segment(m), PLY_S_COLLISIONS))
+		rows(d, m, PLY_S_COLLISIONS, "collision", print_collision, NULL);
 	page_sums(d, s->off, meta_segment(m));
 	meta_close(m);
 }
@@ -739,8 +783,9 @@ static int check_sections(const struct cli_list *names)
 {
 	static const char *const known[] = {
 		SUPER, SEGMENT, "NODES", "ENTRIES", "EXTENTS", "BLOCKS", "OWNERS", "OWNER_PAIRS",
-		"XATTR_SETS", "COMPONENTS", "CONDITIONS", "SHARED_FILES", "RECORDS", "PAGE_SUMS", "CATALOG_HEAD",
+		"XATTR_SETS", "COMPONENTS", "CONDITIONS", "SHARED_FILES", "RECORDS", "OVERRIDES", "PAGE_SUMS", "CATALOG_HEAD",
 		"SUBS", "SEGMENTS", "RELATIONS", "MOUNTS", "BLOBS", "MARKS", "JOIN_ROWS", "JOIN_MEMBERS", "JOIN_INDEX",
+		"COLLISIONS",
 	};
 
 	for (size_t i = 0; i < names->n; i++) {

@@ -321,6 +321,15 @@ void record_to_text(struct text *t, uint64_t i, const struct ply_record *r)
 	text_end(t);
 }
 
+void override_to_text(struct text *t, uint64_t i, const struct ply_override *o)
+{
+	text_begin(t, "override", &i);
+	text_u64(t, "node", o->node);
+	text_u64(t, "mask", o->mask);
+	text_hex(t, "digest", o->digest, 32);
+	text_end(t);
+}
+
 void component_to_text(struct text *t, uint64_t i, const struct ply_disk_component *c,
 		       const char *name, size_t len)
 {
@@ -358,6 +367,23 @@ void join_index_to_text(struct text *t, uint64_t i, const struct ply_disk_join_i
 	text_begin(t, "join-index", &i);
 	text_ref(t, "ref", le64_get(x->ref));
 	text_u64(t, "row", le64_get(x->row));
+	text_end(t);
+}
+
+void collision_to_text(struct text *t, uint64_t i, const struct ply_disk_collision *d)
+{
+	static const char *const classes[] = { "unknown", "times", "directory", "driver", "three-way", "append",
+					       "conflict" };
+#define X(name, number) [number] = #name,
+	static const char *const whys[] = { PLY_PAIR_WHYS(X) };
+#undef X
+
+	text_begin(t, "collision", &i);
+	text_ref(t, "a", le64_get(d->a));
+	text_ref(t, "b", le64_get(d->b));
+	text_word(t, "class", classes[d->cls < ARRAY_SIZE(classes) ? d->cls : 0]);
+	text_word(t, "why", d->why < ARRAY_SIZE(whys) ? whys[d->why] : "unknown");
+	text_u64(t, "flags", le16_get(d->flags));
 	text_end(t);
 }
 

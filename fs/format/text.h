@@ -45,12 +45,14 @@ void xattr_to_text(struct text *t, uint64_t i, const char *name, size_t name_len
 void condition_to_text(struct text *t, uint64_t i, const struct ply_condition *c);
 void shared_to_text(struct text *t, uint64_t i, const struct ply_shared *s);
 void record_to_text(struct text *t, uint64_t i, const struct ply_record *r);
+void override_to_text(struct text *t, uint64_t i, const struct ply_override *o);
 void component_to_text(struct text *t, uint64_t i, const struct ply_disk_component *c,
 		       const char *name, size_t len);
 
 void join_row_to_text(struct text *t, uint64_t i, const struct ply_disk_join_row *r);
 void join_member_to_text(struct text *t, uint64_t i, const struct ply_disk_join_member *m);
 void join_index_to_text(struct text *t, uint64_t i, const struct ply_disk_join_index *x);
+void collision_to_text(struct text *t, uint64_t i, const struct ply_disk_collision *d);
 
 /* Strings and values of more bytes are cut there, and their length follows: many rows can share one. */
 #define TEXT_CUT 1024u
