@@ -25,37 +25,6 @@ static double now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* A mount point of the kernel's or a temporary one is as it should be; the rest is told. */
-static bool is_worth_telling(const struct scan_note *n)
-{
-	return n->why != SCAN_WHY_KERNEL && n->why != SCAN_WHY_TEMPORARY;
-}
-
-static void warn(const struct capture_report *r, bool allow_partial)
-{
-	for (size_t i = 0; i < r->scan.nleft_out; i++) {
-		const struct scan_note *n = &r->scan.left_out[i];
-		char shown[512];
-
-		if (!is_worth_telling(n))
-			continue;
-		escape_name_to(n->path, strlen(n->path), shown, sizeof(shown));
-		cli_note("left out: /%s: %s%s%s%s", shown, scan_why_text(n->why), *n->type ? " (" : "",
-			 n->type, *n->type ? ")" : "");
-	}
-	for (size_t i = 0; i < r->nvanished; i++)
-		cli_note("left out: /%s: disappeared while it was read", r->vanished[i]);
-	for (size_t i = 0; i < r->nchanged; i++)
-		cli_note("warning: /%s changed while it was read, several times; its content may be of no single moment",
-			 r->changed[i]);
-	if (r->scan.flagged)
-		cli_note("not captured: the inode flags (chattr) of %llu files%s%s",
-			 (unsigned long long)r->scan.flagged, r->first_flagged ? ", the first is /" : "",
-			 r->first_flagged ? r->first_flagged : "");
-	if (allow_partial && r->skipped)
-		cli_note("left out: %llu files that this user cannot read", (unsigned long long)r->skipped);
-}
-
 static json_t *json_paths(char **v, size_t n)
 {
 	json_t *a = json_array();
@@ -187,7 +156,7 @@ int cmd_capture(int argc, char **argv)
 	if (r < 0) {
 		code = cli_fail(&err);
 	} else if (!dry_run) {
-		warn(&report, allow_partial);
+		capture_tell_left_out(&report, allow_partial);
 		capture_tell_split(&report.scan, &report.split);
 		code = EXIT_DONE;
 		if (cli_json)

@@ -100,12 +100,15 @@ static int owner_of(struct ply_view *view, uint64_t ino, struct sub_owner *ret, 
 {
 	static const char root[] = "root";
 	struct view_file f;
+	struct sub *sub;
 	int user, group, r = view_file(view, ino, &f, err);
 
 	if (r == 0)
-		r = sub_owner(f.sub, f.node.owner, ret, err);
-	user = r < 0 ? r : view_holds(view, f.i, ret->user_condition, err);
-	group = user < 0 ? user : view_holds(view, f.i, ret->group_condition, err);
+		r = view_sub_at(view, f.owner_i, &sub, err);
+	if (r == 0)
+		r = sub_owner(sub, f.node.owner, ret, err);
+	user = r < 0 ? r : view_holds(view, f.owner_i, ret->user_condition, err);
+	group = user < 0 ? user : view_holds(view, f.owner_i, ret->group_condition, err);
 	if (group < 0)
 		return group;
 	if (!user) {
@@ -400,8 +403,10 @@ int cmd_ls(int argc, char **argv)
 {
 	struct ls ls = { 0 };
 	struct cli_list select _cleanup_list_ = { 0 };
+	struct choice choice _cleanup_choice_ = { 0 };
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&select),
+		CHOICE_OPTIONS(&choice),
 		{ "long", 'l', NULL, "mode, links, owner, group, size, time, name and target", CLI_FLAG,
 		  &ls.is_long },
 		{ "recursive", 'R', NULL, "list directories below, too", CLI_FLAG, &ls.recursive },
@@ -418,12 +423,14 @@ int cmd_ls(int argc, char **argv)
 	struct ply_err err;
 	int code = cli_parse(&spec, argc, argv, &args), r;
 
+	if (code < 0)
+		code = choice_check(&choice);
 	if (code >= 0)
 		return code;
 	ls.is_long |= ls.numeric;
 	if (ls.null && (ls.is_long || cli_json))
 		return cli_usage("--null prints names only: not with --long, --numeric or --json");
-	if (open_view(args.v[0], &select, &o, &err) < 0)
+	if (open_view(args.v[0], &select, &choice, &o, &err) < 0)
 		return cli_fail(&err);
 	ls.view = o.view;
 	if (cli_json) {

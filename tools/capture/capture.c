@@ -35,7 +35,7 @@ int capture_note(char ***list, size_t *n, size_t *cap, const struct scan *scan, 
 	return 0;
 }
 
-static int read_time(struct capture *cap, struct ply_err *err)
+int capture_read_time(struct capture *cap, struct ply_err *err)
 {
 	const char *text = getenv("SOURCE_DATE_EPOCH");
 	char *end;
@@ -53,8 +53,7 @@ static int read_time(struct capture *cap, struct ply_err *err)
 	return 0;
 }
 
-/* "debian-12" of etc/os-release, or usr/lib/os-release; "" where neither tells. */
-static void read_distro(int root, char *ret, size_t size)
+void capture_read_distro(int root, char *ret, size_t size)
 {
 	static const char *const files[] = { "etc/os-release", "usr/lib/os-release" };
 	char id[64] = "", version[64] = "";
@@ -82,7 +81,7 @@ static void read_distro(int root, char *ret, size_t size)
 		snprintf(ret, size, "%s%s%s", id, *version ? "-" : "", version);
 }
 
-static int check_readable(const struct capture *cap, struct ply_err *err)
+int capture_check_readable(const struct capture *cap, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf path = { 0 };
 	char shown[512];
@@ -122,8 +121,8 @@ static int find_crossing(struct capture *cap)
 	return 0;
 }
 
-static int read_names(const struct capture *cap, struct idnames *users, struct idnames *groups,
-		      struct ply_err *err)
+int capture_read_names(const struct capture *cap, struct idnames *users, struct idnames *groups,
+		       struct ply_err *err)
 {
 	int r = idnames_read(users, cap->scan->root, "etc/passwd");
 
@@ -232,7 +231,7 @@ static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *er
 	char distro[136];
 	int r = 0;
 
-	read_distro(cap->scan->root, distro, sizeof(distro));
+	capture_read_distro(cap->scan->root, distro, sizeof(distro));
 	for (size_t c = 0; r == 0 && c < cap->split->ncomps; c++) {
 		struct subw_result seg;
 
@@ -259,7 +258,7 @@ static int write_image(struct capture *cap, struct pkgdb *db, struct ply_err *er
 	return r;
 }
 
-static int scan(struct capture *cap, struct ply_err *err)
+int capture_scan(struct capture *cap, struct ply_err *err)
 {
 	struct scan_options so = {
 		.exclude = cap->o->exclude->v,
@@ -306,24 +305,19 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 	int r;
 
 	*ret = (struct capture_report){ .scan.root = -1 };
-	r = read_time(&cap, err);
+	r = capture_read_time(&cap, err);
 	if (r == 0)   /* first of all: is the place for the image good? */
 		r = imagew_new(o->image, o->force, &cap.image, err);
 	if (r == 0)
-		r = scan(&cap, err);
+		r = capture_scan(&cap, err);
 	if (r == 0)
-		r = check_readable(&cap, err);
-	if (r == 0) {
-		r = pkgdb_open(cap.scan->root, &db, err);
-		if (r == -ENOENT && (!err || err->reason == PLY_R_PKGDB_MISSING))
-			r = 0;
-	}
+		r = capture_check_readable(&cap, err);
 	if (r == 0)
-		r = split_tree(cap.scan, db, o->wanted, cap.split, err);
+		r = split_machine(cap.scan, o->wanted, &db, cap.split, err);
 	if (r == 0) {
 		ret->nsubs = cap.split->ncomps;
 		ret->subs = calloc(ret->nsubs, sizeof(*ret->subs));
-		r = ret->subs ? read_names(&cap, &users, &groups, err) : ply_fail_nomem(err);
+		r = ret->subs ? capture_read_names(&cap, &users, &groups, err) : ply_fail_nomem(err);
 	}
 	if (r == 0)
 		r = project(cap.scan, db, cap.split, &cap.projection, err);

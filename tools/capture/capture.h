@@ -10,6 +10,7 @@
 #include "capture/scan.h"
 #include "capture/split.h"
 #include "cli.h"
+#include "plyfs/view.h"
 #include "progress.h"
 #include "sub/sub_write.h"
 
@@ -46,6 +47,24 @@ struct capture_report {
 int capture_run(const struct capture_options *o, struct capture_report *ret, struct ply_err *err);
 void capture_report_done(struct capture_report *r);
 
+/*
+ * What makes a sub-image an overlay (tools/add): its nodes are the scanned ones with what is gone, its ids are
+ * other ones than the machine's, and so are some contents.
+ */
+struct capture_overlay {
+	void *ctx;
+	void (*ids)(void *ctx, uint32_t *uid, uint32_t *gid);
+	/* Rewrite values; what is new is put into @text, which has no content before. -ENOMEM. */
+	int (*xattrs)(void *ctx, struct subw_xattr *x, size_t n, struct buf *text);
+	const struct buf *(*content)(void *ctx, uint32_t node);      /* NULL: as it is */
+	/* Attributes of a directory that is gone. */
+	int (*gone)(void *ctx, uint32_t dir, struct ply_attr *ret, struct ply_err *err);
+	bool (*covers)(void *ctx, uint32_t dir);
+	bool (*hides)(void *ctx, uint32_t node);                     /* what it stands on has the name, too */
+	/* Node @index was made for @node, which is its first name. */
+	int (*written)(void *ctx, struct subw *w, uint32_t node, uint32_t index, struct ply_err *err);
+};
+
 /* What capture.c and capture_write.c share. */
 struct capture {
 	const struct capture_options *o;
@@ -57,6 +76,7 @@ struct capture {
 	struct projection projection;
 	struct subw_owner_facts owners;
 	struct idnames *users, *groups;
+	const struct capture_overlay *overlay;     /* NULL: the machine itself */
 	bool fixed_time;           /* SOURCE_DATE_EPOCH */
 	int64_t time_sec;
 
@@ -73,6 +93,16 @@ struct capture {
 	size_t nplaced, placed_cap;
 };
 
+/* SOURCE_DATE_EPOCH, or now. */
+int capture_read_time(struct capture *cap, struct ply_err *err);
+/* "debian-12" of etc/os-release, or usr/lib/os-release; "" where neither tells. */
+void capture_read_distro(int root, char *ret, size_t size);
+/* Of cap->o->root into cap->scan, without the image itself. */
+int capture_scan(struct capture *cap, struct ply_err *err);
+int capture_check_readable(const struct capture *cap, struct ply_err *err);
+/* /etc/passwd and /etc/group of the machine. */
+int capture_read_names(const struct capture *cap, struct idnames *users, struct idnames *groups,
+		       struct ply_err *err);
 /* Write component @c as a sub-image. */
 int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, struct ply_err *err);
 /* The join table, from cap->placed. */

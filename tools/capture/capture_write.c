@@ -54,6 +54,7 @@ struct writer {
 	uint8_t *tail;             /* PLY_BLOCK_SIZE */
 	struct sha256 *sha;        /* of files whose names lie in several components */
 	struct acl_variants acls;  /* of the file in hand */
+	struct buf xattr_text;     /* of an overlay: its values that are other ones */
 	pthread_mutex_t lock;      /* stale */
 	struct big *stale;         /* changed while their blocks were read */
 };
@@ -174,7 +175,7 @@ static int make_order(struct writer *w)
 
 			if (extra && extra->target == UINT32_MAX)
 				w->order[w->norder++] = extra->node;
-			if (extra || (n->group && w->group_index[n->group]))
+			if (extra || n->flags & SCAN_GONE || (n->group && w->group_index[n->group]))
 				continue;
 			w->order[w->norder++] = i;
 			if (n->group)
@@ -410,9 +411,22 @@ static int fail_write(const struct writer *w, int code, struct ply_err *err)
 			w->cap->split->comps[w->c].name);
 }
 
+/* Ids and xattrs as they are in the image. */
+static int edit(struct writer *w, const struct loaded *l, uint32_t *uid, uint32_t *gid)
+{
+	const struct capture_overlay *o = w->cap->overlay;
+
+	if (!o)
+		return 0;
+	o->ids(o->ctx, uid, gid);
+	w->xattr_text.len = 0;
+	return o->xattrs(o->ctx, l->xattrs, l->nxattrs, &w->xattr_text);
+}
+
 static int make_node(struct writer *w, const struct loaded *l, struct ply_node *ret)
 {
 	const struct capture *cap = w->cap;
+	uint32_t uid = l->uid, gid = l->gid;
 	int r;
 
 	*ret = (struct ply_node){
@@ -422,14 +436,19 @@ static int make_node(struct writer *w, const struct loaded *l, struct ply_node *
 	};
 	if (S_ISDIR(l->mode) && !split_holds(cap->split, at(w, l->node)->comp, w->c))
 		ret->flags |= PLY_NODE_IMPLIED;
+	if (cap->overlay && S_ISDIR(l->mode) && cap->overlay->covers(cap->overlay->ctx, l->node))
+		ret->flags |= PLY_NODE_COVERS;
 	if (S_ISCHR(l->mode) || S_ISBLK(l->mode))
 		ret->size = l->stamp.size;
+	r = edit(w, l, &uid, &gid);
+	if (r < 0)
+		return r;
 	r = acls_expand(l->xattrs, l->nxattrs, &cap->owners, cap->projection.conds, &w->acls);
 	if (r == 0 && w->acls.together)
 		r = note_together(w, l->node);
 	if (r < 0)
 		return r;
-	if (subw_owner(w->subw, l->uid, l->gid, idnames_find(cap->users, l->uid),
+	if (subw_owner(w->subw, uid, gid, idnames_find(cap->users, l->uid),
 		       idnames_find(cap->groups, l->gid), &ret->owner) < 0)
 		return -ENOMEM;
 	return subw_xattrs(w->subw, w->acls.v, w->acls.n, &ret->xattrs);
@@ -443,6 +462,8 @@ static int place(struct writer *w, const struct loaded *l, uint32_t index, const
 	struct placed p = { .node = SCAN_NONE, .group = n->group, .ref = PLY_INO(w->c, index),
 			    .name = l->node };
 
+	if (cap->overlay)          /* its joins follow from names (tools/add/join.c) */
+		return 0;
 	if (S_ISDIR(n->mode) || shared)
 		p.node = l->node;
 	else if (!is_crossing(w, n->group) || l->replaced)
@@ -511,8 +532,27 @@ static int write_crossing(struct writer *w, struct loaded *l, uint32_t index, st
 	return r == 0 && cut ? note_changed(w, l->node, err) : r;
 }
 
+/* Text whose ids are other ones: not what was loaded. */
+static int write_text(struct writer *w, const struct buf *text, uint32_t index, struct ply_err *err)
+{
+	int r;
+
+	count(w, text->len);
+	if (text->len && text->len < PLY_BLOCK_SIZE)
+		return subw_file_whole(w->subw, index, text->data, text->len, NULL, err);
+	r = subw_file(w->subw, index, text->len);
+	if (r == 0 && text->len)
+		r = subw_data(w->subw, 0, text->data, text->len, err);
+	return r < 0 ? r : subw_file_end(w->subw, err);
+}
+
 static int write_content(struct writer *w, struct loaded *l, uint32_t index, struct ply_err *err)
 {
+	const struct capture_overlay *o = w->cap->overlay;
+	const struct buf *text = o ? o->content(o->ctx, l->node) : NULL;
+
+	if (text)
+		return write_text(w, text, index, err);
 	if (l->stamp.size < PLY_BLOCK_SIZE)
 		return write_small(w, l, index, err);
 	return is_crossing(w, at(w, l->node)->group) ? write_crossing(w, l, index, err) :
@@ -640,6 +680,8 @@ static int write_file(struct writer *w, struct loaded *l, uint32_t *ret_index, s
 		r = ply_fail_nomem(err);
 	if (r == 0 && place(w, l, (uint32_t)index, shared) < 0)
 		r = ply_fail_nomem(err);
+	if (r == 0 && w->cap->overlay)
+		r = w->cap->overlay->written(w->cap->overlay->ctx, w->subw, l->node, (uint32_t)index, err);
 	*ret_index = (uint32_t)index;
 	return r;
 }
@@ -658,16 +700,48 @@ static int write_late(struct writer *w, uint32_t node, uint32_t *ret_index, bool
 	return r;
 }
 
+/* A name of what an overlay stands on that is gone; a directory stands here for what was in it. */
+static int write_gone(struct writer *w, uint32_t node, struct ply_err *err)
+{
+	const struct capture_overlay *o = w->cap->overlay;
+	const struct scan_node *n = at(w, node);
+	struct ply_attr a;
+	struct ply_node dir = { 0 };
+	uint64_t index = 0;
+	int r = 0;
+
+	if (S_ISDIR(n->mode)) {
+		r = o->gone(o->ctx, node, &a, err);
+		if (r < 0)
+			return r;
+		dir = (struct ply_node){ .mode = (uint16_t)a.mode, .flags = PLY_NODE_IMPLIED,
+					 .mtime_sec = a.mtime_sec, .mtime_nsec = a.mtime_nsec };
+		if (o->covers(o->ctx, node))
+			dir.flags |= PLY_NODE_COVERS;
+		r = subw_owner(w->subw, a.uid, a.gid, NULL, NULL, &dir.owner);
+		if (r == 0)
+			r = subw_node(w->subw, &dir, &index);
+	}
+	w->cap->index[node] = (uint32_t)index;
+	if (r == 0)
+		r = subw_whiteout(w->subw, scan_name(w->cap->scan, node), n->name_len, index);
+	return r < 0 ? fail_write(w, r, err) : 0;
+}
+
 static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 {
+	const struct capture_overlay *o = w->cap->overlay;
 	const struct scan_node *n = at(w, node);
 	uint32_t *tied = n->group ? &w->group_index[n->group] : NULL, index = 0;
 	bool replaced = false;
 	int r = 0;
 
 	if (w->cap->o->cancelled && atomic_load(w->cap->o->cancelled))
-		return ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted; no image was written");
+		return ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted; %s",
+				o ? "the image is as it was" : "no image was written");
 
+	if (n->flags & SCAN_GONE)
+		return write_gone(w, node, err);
 	if (tied && *tied && *tied != MARKED) {
 		index = *tied;
 	} else if (tied && *tied == MARKED) {
@@ -685,7 +759,9 @@ static int write_child(struct writer *w, uint32_t node, struct ply_err *err)
 	if (r < 0)
 		return r;
 	w->cap->index[node] = index;
-	if (index)
+	if (!index && o && o->hides(o->ctx, node))   /* it has gone meanwhile */
+		r = subw_whiteout(w->subw, scan_name(w->cap->scan, node), n->name_len, 0);
+	else if (index)
 		r = subw_entry_if(w->subw, scan_name(w->cap->scan, node), n->name_len, index,
 				  project_cond(&w->cap->projection, node));
 	return r < 0 ? fail_write(w, r, err) : 0;
@@ -826,6 +902,7 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 		.names = names,
 		.self = (uint16_t)c,
 		.owners = &cap->owners,
+		.overlay = cap->overlay != NULL,
 	};
 	struct writer w = { .cap = cap, .c = c, .tail = malloc(PLY_BLOCK_SIZE), .sha = sha256_new(),
 			    .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -859,6 +936,7 @@ int capture_write_sub(struct capture *cap, size_t c, struct subw_result *ret, st
 		free(b);
 	}
 	acl_variants_done(&w.acls);
+	buf_done(&w.xattr_text);
 	sha256_free(w.sha);
 	pthread_mutex_destroy(&w.lock);
 	free(w.order);

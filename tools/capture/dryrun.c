@@ -136,6 +136,37 @@ static int print_json(const struct scan *scan, const struct split *s, const stru
 	return cli_print_json(o);
 }
 
+/* A mount point of the kernel's or a temporary one is as it should be; the rest is told. */
+static bool is_worth_telling(const struct scan_note *n)
+{
+	return n->why != SCAN_WHY_KERNEL && n->why != SCAN_WHY_TEMPORARY;
+}
+
+void capture_tell_left_out(const struct capture_report *r, bool allow_partial)
+{
+	for (size_t i = 0; i < r->scan.nleft_out; i++) {
+		const struct scan_note *n = &r->scan.left_out[i];
+		char shown[512];
+
+		if (!is_worth_telling(n))
+			continue;
+		escape_name_to(n->path, strlen(n->path), shown, sizeof(shown));
+		cli_note("left out: /%s: %s%s%s%s", shown, scan_why_text(n->why), *n->type ? " (" : "",
+			 n->type, *n->type ? ")" : "");
+	}
+	for (size_t i = 0; i < r->nvanished; i++)
+		cli_note("left out: /%s: disappeared while it was read", r->vanished[i]);
+	for (size_t i = 0; i < r->nchanged; i++)
+		cli_note("warning: /%s changed while it was read, several times; its content may be of no single moment",
+			 r->changed[i]);
+	if (r->scan.flagged)
+		cli_note("not captured: the inode flags (chattr) of %llu files%s%s",
+			 (unsigned long long)r->scan.flagged, r->first_flagged ? ", the first is /" : "",
+			 r->first_flagged ? r->first_flagged : "");
+	if (allow_partial && r->skipped)
+		cli_note("left out: %llu files that this user cannot read", (unsigned long long)r->skipped);
+}
+
 int capture_dry_run(const struct capture_options *o, bool list)
 {
 	struct scan_options so = { .exclude = o->exclude->v, .nexclude = o->exclude->n,
@@ -146,13 +177,8 @@ int capture_dry_run(const struct capture_options *o, bool list)
 	struct ply_err err = { 0 };
 	int code = EXIT_DONE, r = scan_tree(o->root, &so, &scan, &err);
 
-	if (r == 0) {
-		r = pkgdb_open(scan.root, &db, &err);
-		if (r < 0 && err.reason == PLY_R_PKGDB_MISSING)
-			r = 0;
-	}
 	if (r == 0)
-		r = split_tree(&scan, db, o->wanted, &split, &err);
+		r = split_machine(&scan, o->wanted, &db, &split, &err);
 	if (r < 0) {
 		code = cli_fail(&err);
 	} else if (cli_json) {

@@ -9,6 +9,8 @@
  * component too. The exit code of the verb. */
 int capture_dry_run(const struct capture_options *o, bool list);
 
+/* What is not in the image though it is in the tree, on stderr. */
+void capture_tell_left_out(const struct capture_report *r, bool allow_partial);
 /* Notes of the split, and what no rule took, on stderr. */
 void capture_tell_split(const struct scan *scan, const struct split *split);
 

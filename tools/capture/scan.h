@@ -25,6 +25,7 @@ enum {
 	SCAN_LEFT_OUT = 1,         /* a directory whose content is not captured: a mount point */
 	SCAN_UNREADABLE = 2,
 	SCAN_FLAGGED = 4,          /* has inode flags (chattr) */
+	SCAN_GONE = 8,             /* not of the scan: a name that another machine has (tools/add) */
 };
 
 struct scan_node {

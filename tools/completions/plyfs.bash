@@ -38,12 +38,13 @@ _plyfs_sections="SUPER SEGMENT NODES ENTRIES EXTENTS BLOCKS OWNERS OWNER_PAIRS X
 _plyfs_argument()
 {
 	case $1 in
-	-s | --select) _plyfs_list "$(_plyfs_subs)" "$2" ;;
+	-s | --select | --on) _plyfs_list "$(_plyfs_subs)" "$2" ;;
 	--section) _plyfs_list "$_plyfs_sections" "$2" ;;
 	--progress) mapfile -t COMPREPLY < <(compgen -W 'auto never json' -- "$2") ;;
 	--against) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
-	--image | -m | --manifest) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
-	--why | -c | --component | -x | --exclude | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
+	-m) [[ ${COMP_WORDS[1]} == add ]] || mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--image | --manifest) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--why | -c | --component | -x | --exclude | --message | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
 	--digest | --node) COMPREPLY=() ;;
 	--records) [[ -z $(_plyfs_image) ]] || _plyfs_inside "$2" ;;
 	*) return 1 ;;
@@ -84,7 +85,7 @@ _plyfs()
 	fi
 	case $verb in
 	ls | cat) [[ -z $(_plyfs_image) ]] || { _plyfs_inside "$cur"; return; } ;;
-	dump) [[ -z $(_plyfs_image) ]] || { _plyfs_list "$(_plyfs_subs)" "$cur"; return; } ;;
+	dump | remove) [[ -z $(_plyfs_image) ]] || { _plyfs_list "$(_plyfs_subs)" "$cur"; return; } ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 	compopt -o filenames 2>/dev/null
