@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/util.h"
 #include "layout/layout.h"
-#include "overlay_image.h"
+#include "stack_image.h"
 #include "plyfs/view.h"
 #include "tap.h"
 #include "tree/view_internal.h"
@@ -34,7 +34,7 @@ static void make(const struct sub_table *subs, const struct pair *pairs)
 	char path[] = "/tmp/plyfs-overlay-XXXXXX";
 
 	close(mkstemp(path));
-	overlay_image(path, subs, pairs);
+	stack_image(path, subs, pairs);
 	OK(ply_image_open(path, &image, &err));
 	unlink(path);
 }
@@ -64,7 +64,7 @@ static void open_decided(const char *names, const char *path, const char *a, con
 {
 	struct ply_decision d = { .rule = rule };
 
-	overlay_pair(path, a, b, &d.a, &d.b);
+	stack_pair(path, a, b, &d.a, &d.b);
 	OK(try_open(names, &d, 1, false));
 }
 
@@ -437,7 +437,7 @@ START_TEST(shared_files_are_merged_with_overlays)
 	LISTS("/etc", "passwd");
 	open_view("mysql web app");
 	IS("/etc/passwd", ROOT MYSQL WEB APP);
-	overlay_pair("etc/passwd", "mysql", "web", &a, &b);
+	stack_pair("etc/passwd", "mysql", "web", &a, &b);
 	OK(view_contender(view, a, false, &c, &err));
 	ck_assert_str_eq(c.path, "/etc/passwd");
 	ck_assert_uint_eq(c.attr.size, strlen(ROOT MYSQL));
@@ -514,10 +514,10 @@ START_TEST(what_is_undecided_does_not_open)
 	ck_assert_int_eq(try_open("a b c", NULL, 0, true), -ENOTUNIQ);
 	ck_assert_ptr_nonnull(strstr(err.msg, "2 conflicts"));
 	open_view("a");
-	overlay_pair("etc/conf", "a", "b", &d[0].a, &d[0].b);
+	stack_pair("etc/conf", "a", "b", &d[0].a, &d[0].b);
 	d[0].rule = PLY_RULE_FIRST;
 	ck_assert_int_eq(try_open("a", d, 1, false), -EINVAL);
-	overlay_pair("etc/conf", "b", "c", &d[1].a, &d[1].b);
+	stack_pair("etc/conf", "b", "c", &d[1].a, &d[1].b);
 	d[1].rule = PLY_RULE_LAST;
 	ck_assert_int_eq(try_open("a b c", d, 2, false), -EINVAL);      /* one path */
 	d[0].rule = 9;
@@ -587,8 +587,8 @@ START_TEST(whiteouts_and_types_are_decided)
 	uint64_t deep;
 
 	make(clash_subs, clash_pairs);
-	overlay_pair("etc/conf", "a", "c", &d[0].a, &d[0].b);
-	overlay_pair("etc/new", "a", "c", &d[1].a, &d[1].b);
+	stack_pair("etc/conf", "a", "c", &d[0].a, &d[0].b);
+	stack_pair("etc/new", "a", "c", &d[1].a, &d[1].b);
 	OK(try_open("a c", d, 2, false));
 	IS("/etc/conf", "-");
 	IS("/etc/new", "new of a\n");
@@ -751,7 +751,7 @@ START_TEST(collisions_of_nothing)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		for (size_t k = 0; k < ARRAY_SIZE(flags); k++) {
-			overlay_add_raw(bad[i][0], bad[i][1], PLY_PAIR_TIMES, flags[k]);
+			stack_add_raw(bad[i][0], bad[i][1], PLY_PAIR_TIMES, flags[k]);
 			make(clash_subs, NULL);
 			refused += try_open("a b", NULL, 0, false) == -EUCLEAN;
 			done();
@@ -759,7 +759,7 @@ START_TEST(collisions_of_nothing)
 	}
 	ck_assert_uint_eq(refused, 6);
 	/* of nodes that are not where they should be: nobody asks for them */
-	overlay_add_raw(PLY_INO(1, 1), PLY_INO(2, 3), PLY_PAIR_TIMES, 0);
+	stack_add_raw(PLY_INO(1, 1), PLY_INO(2, 3), PLY_PAIR_TIMES, 0);
 	make(clash_subs, NULL);
 	OK(try_open("a b", NULL, 0, false));
 	IS("/etc/conf", "a\n");
