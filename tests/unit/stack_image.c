@@ -135,7 +135,7 @@ static int number_nodes(struct subw *w, struct tree *t, int *order)
 		for (int k = 0; k < count; k++) {
 			struct leaf *l = &t->v[kids[k]];
 
-			if (l->item && strchr("wh", l->item->type))
+			if (l->item && strchr("whx", l->item->type))
 				continue;
 			make_node(w, l);
 			if (is_dir(l))
@@ -159,7 +159,9 @@ static void write_entries(struct subw *w, struct tree *t, const int *order, int 
 			char type = l->item ? l->item->type : 'i';
 
 			l->row = row++;
-			if (type == 'w' || type == 'W')
+			if (type == 'x')
+				OK(subw_whiteout(w, l->name, strlen(l->name), find(t, l->item->text)->index));
+			else if (type == 'w' || type == 'W')
 				OK(subw_whiteout(w, l->name, strlen(l->name), l->index));
 			else
 				OK(subw_entry(w, l->name, strlen(l->name),
@@ -338,7 +340,7 @@ static uint64_t contender(const char *sub, const char *path, bool *ret_whiteout)
 
 		if (!l)
 			continue;
-		*ret_whiteout = l->item && (l->item->type == 'w' || l->item->type == 'W');
+		*ret_whiteout = l->item && strchr("wWx", l->item->type);
 		if (l->item && l->item->type == 'h')
 			return PLY_INO(i, find(&trees[i], l->item->text)->index);
 		return PLY_INO(i, *ret_whiteout ? l->row + 1 : l->index);

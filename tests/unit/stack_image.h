@@ -13,7 +13,8 @@
 struct item {
 	const char *path;          /* "etc/motd"; "" is the root */
 	/* d directory, i implied one, f file, l symlink, w whiteout, W whiteout of a directory (items
-	 * below it are in it), s part of a shared file (passwd: a record a line), h hard link */
+	 * below it are in it), s part of a shared file (passwd: a record a line), h hard link, x (hostile)
+	 * a whiteout that refers to @text, a file */
 	char type;
 	const char *text;          /* content, target; of h: the path of the first name */
 	uint32_t over;             /* PLY_OVER_*: a row of OVERRIDES */
