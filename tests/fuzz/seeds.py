@@ -14,8 +14,9 @@ import tempfile
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TESTS, "lib"))
 import small  # noqa: E402
+from overlay_tree import overlays  # noqa: E402
 
-IMAGE_TARGETS = ("image", "verify", "plan", "dump")
+IMAGE_TARGETS = ("image", "verify", "plan", "dump", "append")
 IMAGE_MAX = 40000                      # larger ones only slow a fuzzer down
 
 
@@ -157,28 +158,40 @@ def images(build, out, work):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             sys.exit(f"seeds.py: capture of {name}: exit code {done.returncode}\n{done.stdout}")
-        subprocess.run([f"{build}/tests/fuzz/seeds", image, out, name], check=True)
-        with open(image, "rb") as f:
-            data = f.read()
-        assert len(data) <= IMAGE_MAX, (name, len(data))
-        if name == "big":
-            put(out, "plan", name, b"\1", data)
-            continue
-        for t in IMAGE_TARGETS:
-            put(out, t, name, b"\1", data)
-        put(out, "image", f"{name}-first", b"\3", data)
-        if options:
-            put(out, "image", f"{name}-second", b"\x09", data)
-            put(out, "image", f"{name}-third", b"\x11", data)
-        put(out, "dump", f"{name}-json", b"\3", data)
-        for node in (1, 2, 4):
-            put(out, "dump", f"{name}-node-{node}", bytes([5 | node << 3]), data)
-        # damage that no repair hides: a byte of each page behind the superblocks
-        damaged = bytearray(data)
-        for at in range(8192 + 2000, len(damaged), 4096):
-            damaged[at] ^= 1
-        put(out, "verify", f"{name}-damaged", b"\0", damaged)
-        put(out, "dump", f"{name}-damaged", b"\0", damaged)
+        cut(build, out, name, image, bool(options))
+    with open(f"{work}/overlays.plyfs", "wb") as f:
+        f.write(overlays().bytes())
+    cut(build, out, "overlays", f.name, True)
+    with open(f.name, "rb") as f:      # beside "os": "one", "two", "one" and "top"
+        for selection in (0x0d, 0x15, 0x2d):
+            put(out, "image", f"overlays-{selection:x}", bytes([selection]), f.read())
+            f.seek(0)
+
+
+def cut(build, out, name, image, parts):
+    """The seeds that one image gives; @parts: it has several sub-images."""
+    subprocess.run([f"{build}/tests/fuzz/seeds", image, out, name], check=True)
+    with open(image, "rb") as f:
+        data = f.read()
+    assert len(data) <= IMAGE_MAX, (name, len(data))
+    if name == "big":
+        put(out, "plan", name, b"\1", data)
+        return
+    for t in IMAGE_TARGETS:
+        put(out, t, name, b"\1", data)
+    put(out, "image", f"{name}-first", b"\3", data)
+    if parts:
+        put(out, "image", f"{name}-second", b"\x09", data)
+        put(out, "image", f"{name}-third", b"\x11", data)
+    put(out, "dump", f"{name}-json", b"\3", data)
+    for node in (1, 2, 4):
+        put(out, "dump", f"{name}-node-{node}", bytes([5 | node << 3]), data)
+    # damage that no repair hides: a byte of each page behind the superblocks
+    damaged = bytearray(data)
+    for at in range(8192 + 2000, len(damaged), 4096):
+        damaged[at] ^= 1
+    put(out, "verify", f"{name}-damaged", b"\0", damaged)
+    put(out, "dump", f"{name}-damaged", b"\0", damaged)
 
 
 def catalog_with_mounts(out):
@@ -305,6 +318,7 @@ def texts(out):
     put(out, "policy", "glob", b"\0version: 1\nconflicts:\n  - {glob: '/etc/**/*', resolve: {driver: passwd}}\n")
     put(out, "policy", "decisions", b"\1" + b"2000000000005 4000000000009 1 0\nffff a 5 c\n")
     put(out, "rows", "name", b"\5", b"\x14" * 15, b"etc")
+    put(out, "rows", "collision", b"\x0b", b"\x14" * 15, struct.pack("<QQBBHI", 1 << 48 | 5, 2 << 48 | 4, 6, 19, 513, 0))
     put(out, "rows", "texts", b"\6", b"\x14" * 15, b"strings of it\0", bytes(range(256)) * 3)
     put(out, "rows", "texts-json", b"\x86", b"\x14" * 15, b"strings of it\0", bytes(700))
 
@@ -348,6 +362,43 @@ def shared(out):
             put(out, "merge", f"file-{driver}-{selection}", bytes((driver, 0, selection)), text)
         pieces = b"".join(bytes((len(p), n & 1)) + p for n, p in enumerate(text[i:i + 40] for i in range(0, len(text), 40)))
         put(out, "merge", f"records-{driver}", bytes((driver, 0, 0x80)), pieces)
+        # three-way: as it is, with its first half again, with its last line left out
+        other = ld_cache(["/lib/liba.so.2", "/lib/libz.so.1"]) if driver == 14 else text.replace(b"2", b"4")
+        less = ld_cache(["/lib/libz.so.1"]) if driver == 14 else text[:text.rstrip(b"\n").rfind(b"\n") + 1]
+        for how, v in enumerate(((text, other, less), (text, text, other), (less, text, other), (text, other, other))):
+            put(out, "compose", f"driver-{driver}-{how}", bytes((driver, how)), b"\xfe".join(v))
+
+
+# For paths that have no driver, in the order of fuzz_compose.c: two texts, and what both began with.
+APPENDED = (
+    ("/etc/crontab", "SHELL=/bin/sh\n1 * * * * root a\n", "SHELL=/bin/sh\n2 * * * * root b\n", "SHELL=/bin/sh\n"),
+    ("/etc/hosts", "127.0.0.1 localhost\n10.0.0.1 a\n", "::1 localhost\n10.0.0.2 b # c", "127.0.0.1 localhost\n"),
+    ("/etc/sysctl.d/a.conf", "vm.a = 1\n", "-vm.b=2\n; c\n", ""),
+    ("/etc/default/a", "A=1\nexport B='c d'\n", "C=\"$A\"\n", ""),
+    ("/etc/mysql/a.cnf", "[mysqld]\na-b = 1\n", "[client]\nport = 1\n!includedir /x\n", ""),
+    ("/etc/php/a.ini", "extension=a.so\n", "[a]\na.b = 1\n[HOST=x]\nx[]=1\n", ""),
+    ("/etc/logrotate.d/a", "/a /b {\n weekly\n postrotate\n  if x; then\n }\n fi\n endscript\n}\n", "/c\n{\n}\n", ""),
+    ("/etc/sudoers", "User_Alias A = a, \\\n b\nDefaults env_reset\n", "Defaults !x\n%a ALL=(ALL) ALL\n#includedir /a\n", ""),
+    ("/etc/fstab", "a /a ext4 defaults 0 0\n", "b /b ext4 defaults 0 0", ""),
+    ("/etc/aliases", "root: a\nb: c,\n d\n", "e: f\n", ""),
+    ("/etc/modprobe.d/a.conf", "install a b\noptions c d=1\n", "alias x y\n", ""),
+    ("/etc/apt/apt.conf", "A::B \"1\";\nC:: \"2\";\n", "// a\nA::D \"1\";\n", ""),
+    ("/etc/security/limits.conf", "* soft nofile 1\n", "@a hard nofile 2\n", ""),
+    ("/etc/foo", "{\"a\": [1]}\n", "<?xml version=\"1\"?>\n<a/>\n", "a:\n  - b\n"),
+    ("/etc/bar", "-----BEGIN PRIVATE KEY-----\n", "[Unit]\nA=1\n", "#!/bin/sh\nif [ a ]; then\nfi\n"),
+)
+
+
+def appended(out):
+    for n, (path, ours, theirs, base) in enumerate(APPENDED):
+        put(out, "sniff", f"two-{n}", path, "\n", ours.encode(), b"\xfe", theirs.encode())
+        put(out, "sniff", f"again-{n}", path, "\n", ours, theirs.encode(), b"\xfe", theirs.encode(), b"\xfe", base.encode())
+        for how in (1, 2, 3):
+            put(out, "compose", f"other-{n}-{how}", bytes((15 + n, how)), base.encode(), b"\xfe", ours.encode(), b"\xfe",
+                theirs.encode())
+    put(out, "diff3", "apart", b"\0" b"abcdef\0abxcdef\0abcdfx")
+    put(out, "diff3", "repeated", b"\2" b"aaabaa\0aaabaaa\0aabaa")
+    put(out, "diff3", "equal", b"\7" b"abc\0axc\0axc")
 
 
 def main():
@@ -362,7 +413,8 @@ def main():
         catalog_with_mounts(out)
         database(out, work)
         texts(out)
-        shared(out)
+    shared(out)
+    appended(out)
 
 
 if __name__ == "__main__":
