@@ -1502,6 +1502,9 @@ overlay_case("covers-not-type", "a file where a directory was, and the directory
 overlay_case("overlay-shared", "a part of a shared file in an overlay", lambda: gold(
     {b"shells": Shared(SHELLS, [(0, SHELLS)])}), select="one")(lambda *s: None)
 
+overlay_case("overlay-condition", "a file of an overlay under a condition", lambda: gold(
+    {b"some": File(b"x", when=[("any", "two")])}), select="one")(lambda *s: None)
+
 overlay_case("override-ground", "overrides of what is no overlay")(
     lambda s, *_: s.overrides.append(Override(node=2, mask=1)))
 for _name, _what, _values in (
