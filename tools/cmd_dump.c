@@ -661,7 +661,7 @@ static int find_shared(struct ply_view *view, const char *path, uint64_t *ret, s
 
 	if (r == 0)
 		r = view_file(view, *ret, &f, err);
-	if (r == 0 && !(f.node.flags & PLY_NODE_SHARED))
+	if (r == 0 && (!(f.node.flags & PLY_NODE_SHARED) || f.merged))
 		r = ply_fail(err, -EINVAL, PLY_R_NOT_SHARED,
 			     "%s: is not cut into records: it is the same in each selection that has it", path);
 	return r;

@@ -100,12 +100,15 @@ static int owner_of(struct ply_view *view, uint64_t ino, struct sub_owner *ret, 
 {
 	static const char root[] = "root";
 	struct view_file f;
+	struct sub *sub;
 	int user, group, r = view_file(view, ino, &f, err);
 
 	if (r == 0)
-		r = sub_owner(f.sub, f.node.owner, ret, err);
-	user = r < 0 ? r : view_holds(view, f.i, ret->user_condition, err);
-	group = user < 0 ? user : view_holds(view, f.i, ret->group_condition, err);
+		r = view_sub_at(view, f.owner_i, &sub, err);
+	if (r == 0)
+		r = sub_owner(sub, f.node.owner, ret, err);
+	user = r < 0 ? r : view_holds(view, f.owner_i, ret->user_condition, err);
+	group = user < 0 ? user : view_holds(view, f.owner_i, ret->group_condition, err);
 	if (group < 0)
 		return group;
 	if (!user) {

@@ -240,7 +240,7 @@ static int has_records(const struct origin *o, uint64_t ino, struct ply_err *err
 
 	if (r == -ESTALE)          /* of what the mount does not select: see holders() */
 		return 0;
-	return r < 0 ? r : (f.node.flags & PLY_NODE_SHARED) != 0;
+	return r < 0 ? r : f.node.flags & PLY_NODE_SHARED && !f.merged;
 }
 
 static int print_text(const struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,

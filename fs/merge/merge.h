@@ -85,6 +85,18 @@ struct piece {
 	uint32_t flags;
 };
 
+struct span;
+struct item;
+struct items;
+
+/* What becomes of a record that two have made different things of. */
+enum combined {
+	COMBINED_CLASH,            /* nobody but a person can say */
+	COMBINED_OURS,
+	COMBINED_THEIRS,
+	COMBINED_NEW,              /* what combine() has written */
+};
+
 struct merge_driver {
 	const char *name;
 	uint16_t number, version;
@@ -108,6 +120,22 @@ struct merge_driver {
 	/* Called through merge_describe(). What a record is, as far as its own bytes tell, for people and as
 	 * its key: "user mysql", "package apache2:amd64". Its bytes come as they are: the caller escapes. */
 	int (*describe)(const uint8_t *data, size_t len, uint32_t flags, struct buf *out);
+
+	/* --- three-way, for merge_compose(): see items.h --- */
+
+	/* The records with their keys; not those of split(), where a group's members stand alone. NULL: compose(). */
+	int (*items)(const char *path, struct span text, struct items *ret, struct ply_err *err);
+	/* Its tool keeps them sorted so; NULL: new ones stand behind the others. */
+	int (*order)(const struct item *a, const struct item *b);
+	/* The value of a record that both changed, each in its own way. NULL of @base: it is new; of one of the
+	 * others: that one deleted it. An enum combined, or -ENOMEM. NULL: always a clash. */
+	int (*combine)(const char *path, const struct item *base, const struct item *ours, const struct item *theirs,
+		       struct buf *out);
+	/* The file of the items that are left, @ours being the text that most of them are of. NULL: one after the other. */
+	int (*write)(const struct item *v, size_t n, struct span ours, struct buf *out, struct ply_err *err);
+	/* All of it at once: 0, -ENOTUNIQ a clash, -EUCLEAN not such a file, -ENOMEM. */
+	int (*compose)(const char *path, struct span base, struct span ours, struct span theirs, struct buf *out,
+		       struct ply_err *err);
 };
 
 /* The driver of a path (absolute), or of a number; NULL: none. */

@@ -151,12 +151,9 @@ static int read_choices(struct alternative *a, struct lines *l, struct ply_err *
 	return l->at == l->end ? 0 : merge_bad(err, l->no + 1, "more lines behind the choices");
 }
 
-static int compare_spans(const void *pa, const void *pb)
+static int compare_spans(const void *a, const void *b)
 {
-	const struct span *a = pa, *b = pb;
-	int r = memcmp(a->s, b->s, MIN(a->len, b->len));
-
-	return r ? r : (a->len > b->len) - (a->len < b->len);
+	return span_compare(*(const struct span *)a, *(const struct span *)b);
 }
 
 /* Names, links and choices stand there once: else the links would contradict one another. */

@@ -20,6 +20,7 @@
 #include "base/map.h"
 #include "base/util.h"
 #include "merge/drivers.h"
+#include "merge/items.h"
 #include "merge/parse.h"
 
 /* Any of the packages in @owners that are installed; where none is, the operating system keeps it. */
@@ -248,6 +249,163 @@ static int describe_template(const uint8_t *data, size_t len, uint32_t flags, st
 	return describe_name(data, len, "template", out);
 }
 
+/* --- three-way ------------------------------------------------------------------- */
+
+static int items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct span name, owners;
+	struct lines lines;
+	struct stanza s;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	(void)path;
+	ret->stanzas = true;
+	while (r == 0 && (r = next(&lines, &s, &name, &owners, err)) > 0)
+		r = items_add(ret, (struct item){ .key = name, .value = s.fields, .all = s.all });
+	return r;
+}
+
+#define FIELDS_MAX 256u            /* debconf writes fewer than twenty */
+
+struct field {
+	struct span name, value, all;      /* value: to the end of its last line */
+};
+
+struct fields {
+	struct field v[FIELDS_MAX];
+	size_t n;
+};
+
+static bool parse_fields(struct span stanza, struct fields *ret)
+{
+	struct lines l = { stanza.s, stanza.s + stanza.len, 0 };
+	struct line line;
+
+	for (ret->n = 0; lines_next(&l, &line);) {
+		struct span rest = line.text;
+		struct field *f;
+
+		if (line.text.s[0] == ' ' || line.text.s[0] == '\t') {
+			f = &ret->v[ret->n - 1];       /* stanza_next() has seen that there is one */
+			f->value = span_join(f->value, line.text);
+			f->all = span_join(f->all, line.all);
+			continue;
+		}
+		if (ret->n == FIELDS_MAX)
+			return false;
+		f = &ret->v[ret->n++];
+		span_cut(&rest, ':', &f->name);
+		f->value = span_trim(rest);
+		if (!f->value.len)
+			f->value = (struct span){ line.text.s + line.text.len, 0 };
+		f->all = line.all;
+	}
+	return true;
+}
+
+static const struct field *find_field(const struct fields *f, struct span name)
+{
+	for (size_t i = 0; f && i < f->n; i++)
+		if (span_is(f->v[i].name, name))
+			return &f->v[i];
+	return NULL;
+}
+
+/* As debconf writes them: the name, values by their names, then lists. */
+static int compare_fields(const void *pa, const void *pb)
+{
+	static const struct span last[] = { SPAN("Variables"), SPAN("Flags"), SPAN("Owners") };
+	const struct field *a = pa, *b = pb;
+
+	if (span_is(a->name, SPAN("Name")) || span_is(b->name, SPAN("Name")))
+		return span_is(b->name, SPAN("Name")) - span_is(a->name, SPAN("Name"));
+	for (size_t i = 0; i < ARRAY_SIZE(last); i++)
+		if (span_is(a->name, last[i]) || span_is(b->name, last[i]))
+			return span_is(a->name, last[i]) - span_is(b->name, last[i]);
+	return span_compare(a->name, b->name);
+}
+
+static int put_field(const struct field *f, struct buf *out)
+{
+	int r = buf_add(out, f->all.s, f->all.len);
+
+	return r == 0 && f->all.s[f->all.len - 1] != '\n' ? buf_add(out, "\n", 1) : r;
+}
+
+/* @f is a list of ours or theirs. Where nothing is left of it, there is no such field. */
+static int put_list(const struct field *f, const struct field *base, const struct field *ours,
+		    const struct field *theirs, struct buf *out)
+{
+	const struct span empty = { (const uint8_t *)"", 0 };
+	size_t begin = out->len, named;
+	int r = buf_add(out, f->name.s, f->name.len);
+
+	if (r == 0)
+		r = buf_add(out, ": ", 2);
+	named = out->len;
+	if (r == 0)
+		r = three_way_list(base ? &base->value : NULL, ours ? ours->value : empty, theirs ? theirs->value : empty,
+				   ',', ", ", true, out);
+	if (out->len == named)
+		out->len = begin;
+	else if (r == 0)
+		r = buf_add(out, "\n", 1);
+	return r;
+}
+
+/* Which of the two stands: theirs where only they changed it, else ours. NULL: it is gone. */
+static const struct field *choose_field(const struct field *base, const struct field *ours, const struct field *theirs)
+{
+	struct span result;
+
+	if (!ours)
+		return base ? NULL : theirs;
+	if (!theirs)
+		return base && span_is(base->value, ours->value) ? NULL : ours;
+	return three_way(base ? &base->value : NULL, ours->value, theirs->value, &result) && result.s == theirs->value.s ?
+	       theirs : ours;
+}
+
+/* Owners and flags of both; other fields three-way, and where both changed one, the first's. */
+static int combine(const char *path, const struct item *base, const struct item *ours, const struct item *theirs,
+		   struct buf *out)
+{
+	_cleanup_free_ struct fields *f = calloc(4, sizeof(*f));
+	struct fields *all = f + 3;
+	int r = 0;
+
+	(void)path;
+	if (!f)
+		return -ENOMEM;
+	if (!ours || !theirs || !parse_fields(ours->value, &f[1]) || !parse_fields(theirs->value, &f[2]) ||
+	    (base && !parse_fields(base->value, &f[0])))
+		return COMBINED_CLASH;
+	*all = f[1];
+	for (size_t i = 0; i < f[2].n; i++) {
+		if (find_field(&f[1], f[2].v[i].name))
+			continue;
+		if (all->n == FIELDS_MAX)
+			return COMBINED_CLASH;
+		all->v[all->n++] = f[2].v[i];
+	}
+	qsort(all->v, all->n, sizeof(*all->v), compare_fields);
+	for (size_t i = 0; r == 0 && i < all->n; i++) {
+		struct span name = all->v[i].name;
+		const struct field *b = find_field(base ? &f[0] : NULL, name), *o = find_field(&f[1], name),
+				   *t = find_field(&f[2], name), *chosen = choose_field(b, o, t);
+
+		if (span_is(name, SPAN("Owners")) || span_is(name, SPAN("Flags")))
+			r = put_list(&all->v[i], b, o, t, out);
+		else if (chosen)
+			r = put_field(chosen, out);
+	}
+	if (r == 0 && ours->all.len > ours->value.len)
+		r = buf_add(out, "\n", 1);
+	return r < 0 ? r : COMBINED_NEW;
+}
+
+/* --- the table ------------------------------------------------------------------- */
+
 static const char *const config_paths[] = {
 	"/var/cache/debconf/config.dat", "/var/cache/debconf/config.dat-old",
 	"/var/cache/debconf/passwords.dat", "/var/cache/debconf/passwords.dat-old", NULL };
@@ -256,10 +414,12 @@ static const char *const templates_paths[] = {
 
 const struct merge_driver merge_debconf = {
 	.name = "debconf", .number = 6, .version = 1, .paths = config_paths, .monotone = true,
-	.split = split_config, .describe = describe_question,
+	.split = split_config, .describe = describe_question, .items = items, .order = items_order_bytes,
+	.combine = combine,
 };
 
 const struct merge_driver merge_templates = {
 	.name = "templates", .number = 7, .version = 1, .paths = templates_paths, .monotone = true,
-	.split = split_templates, .describe = describe_template,
+	.split = split_templates, .describe = describe_template, .items = items, .order = items_order_bytes,
+	.combine = combine,
 };

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "merge/diversions.h"
 #include "merge/drivers.h"
+#include "merge/items.h"
 
 /* Split line by line: @condition says whose each is. */
 typedef int condition_fn(const struct line *line, const struct merge_facts *f, uint32_t *ret,
@@ -188,6 +189,80 @@ static int describe_trigger(const uint8_t *data, size_t len, uint32_t flags, str
 	return describe_as(out, "trigger", first_line(data, len));
 }
 
+/* --- three-way ------------------------------------------------------------------- */
+
+static int diversion_items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct diversion d;
+	struct lines lines;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	(void)path;
+	while (r == 0 && (r = diversion_next(&lines, &d, err)) > 0)
+		r = items_add(ret, (struct item){ .key = d.from, .value = d.all, .all = d.all });
+	return r;
+}
+
+/* The key of a line; false: not such a line. */
+typedef bool key_fn(struct span line, struct span *ret);
+
+static int line_items(struct span text, key_fn *key, const char *what, struct items *ret, struct ply_err *err)
+{
+	struct lines lines;
+	struct line line;
+	struct span k;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	while (r == 0 && (r = lines_next_whole(&lines, &line, err)) > 0) {
+		if (!key(line.text, &k))
+			return merge_bad(err, line.no, what);
+		r = items_add_line(ret, k, &line);
+	}
+	return r;
+}
+
+/* dpkg keeps them in a table by their path: their order means nothing. */
+static bool override_key(struct span line, struct span *ret)
+{
+	struct span user, group;
+
+	*ret = line;
+	return parse_override(ret, &user, &group);
+}
+
+static int override_items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	(void)path;
+	return line_items(text, override_key, "not `USER GROUP MODE PATH`", ret, err);
+}
+
+/* The whole line: what two say is said by both. */
+static bool file_trigger_key(struct span line, struct span *ret)
+{
+	struct span path, package;
+
+	*ret = line;
+	return parse_file_trigger(line, &path, &package);
+}
+
+static int file_trigger_items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	(void)path;
+	return line_items(text, file_trigger_key, "not `PATH PACKAGE`", ret, err);
+}
+
+static bool trigger_key(struct span line, struct span *ret)
+{
+	*ret = line;
+	return line.len && span_word(line).len == line.len;
+}
+
+static int trigger_items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	(void)path;
+	return line_items(text, trigger_key, "not a package", ret, err);
+}
+
 /* --- the table ------------------------------------------------------------------- */
 
 static const char *const diversions_paths[] = { "/var/lib/dpkg/diversions", "/var/lib/dpkg/diversions-old",
@@ -202,21 +277,21 @@ static const char *const triggers_paths[] = { "!/var/lib/dpkg/triggers/Lock", "!
 
 const struct merge_driver merge_diversions = {
 	.name = "diversions", .number = 8, .version = 1, .paths = diversions_paths, .monotone = true,
-	.split = split_diversions, .describe = describe_diversion,
+	.split = split_diversions, .describe = describe_diversion, .items = diversion_items,
 };
 
 const struct merge_driver merge_statoverride = {
 	.name = "statoverride", .number = 9, .version = 1, .paths = statoverride_paths, .monotone = true,
-	.split = split_statoverride, .describe = describe_override,
+	.split = split_statoverride, .describe = describe_override, .items = override_items,
 };
 
 const struct merge_driver merge_trigger_file = {
 	.name = "trigger-file", .number = 10, .version = 1, .paths = file_triggers_paths, .monotone = true,
-	.split = split_file_triggers, .describe = describe_trigger,
+	.split = split_file_triggers, .describe = describe_trigger, .items = file_trigger_items,
 };
 
 const struct merge_driver merge_trigger_name = {
 	.name = "trigger-name", .number = 11, .version = 1, .paths = triggers_paths, .monotone = true,
 	.vanishes = true,
-	.split = split_triggers, .describe = describe_trigger,
+	.split = split_triggers, .describe = describe_trigger, .items = trigger_items,
 };

@@ -16,7 +16,10 @@
  * are the group's and come back as they are. A line with fewer fields has no lists, one with more
  * has them in its last one. Without a colon: the file stays whole.
  */
+#include <errno.h>
+
 #include "merge/drivers.h"
+#include "merge/items.h"
 #include "merge/parse.h"
 
 static int add_members(struct span list, const struct merge_facts *f, uint32_t group, struct records *ret)
@@ -106,10 +109,75 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	return describe_as(out, "group", name);
 }
 
+/* --- three-way ------------------------------------------------------------------- */
+
+static int items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct lines lines;
+	struct line line;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	(void)path;
+	while (r == 0 && lines_next(&lines, &line)) {
+		struct span rest = span_trim(line.text), key = line.text;
+
+		if (rest.len && !strchr("+-#:", rest.s[0])) {
+			span_cut(&rest, ':', &key);
+			if (!rest.s)
+				return merge_bad(err, line.no, "no colon");
+			key = span_trim(key);
+		}
+		r = items_add_line(ret, key, &line);
+	}
+	return r;
+}
+
+#define FIELDS 4u
+
+/* False: not as many as there should be. */
+static bool cut_fields(struct span line, struct span ret[FIELDS])
+{
+	for (unsigned i = 0; i < FIELDS; i++)
+		if (!span_cut(&line, ':', &ret[i]))
+			return false;
+	return !line.s;
+}
+
+/* Field by field; of lists those that are in both, and those that are new in one. */
+static int combine(const char *path, const struct item *base, const struct item *ours, const struct item *theirs,
+		   struct buf *out)
+{
+	unsigned lists = strncmp(base_name(path), "gshadow", 7) ? 3 : 2;
+	struct span b[FIELDS], o[FIELDS], t[FIELDS], field;
+	size_t begin = out->len;
+	int r = 0;
+
+	if (!ours || !theirs || !cut_fields(ours->value, o) || !cut_fields(theirs->value, t) ||
+	    (base && !cut_fields(base->value, b)))
+		return COMBINED_CLASH;
+	for (unsigned i = 0; r == 0 && i < FIELDS; i++) {
+		if (i && buf_add(out, ":", 1) < 0)
+			r = -ENOMEM;
+		else if (three_way(base ? &b[i] : NULL, o[i], t[i], &field))
+			r = buf_add(out, field.s, field.len);
+		else if (i >= lists)
+			r = three_way_list(base ? &b[i] : NULL, o[i], t[i], ',', ",", false, out);
+		else if (i)
+			return out->len = begin, COMBINED_CLASH;
+		else
+			r = buf_add(out, o[i].s, o[i].len);    /* the name, with other spaces before it */
+	}
+	if (r == 0 && ours->all.len > ours->value.len)
+		r = buf_add(out, "\n", 1);
+	return r < 0 ? r : COMBINED_NEW;
+}
+
+/* --- the table ------------------------------------------------------------------- */
+
 static const char *const paths[] = { "/etc/group", "/etc/group-", "/etc/group.org", "/var/backups/group.bak",
 				     "/etc/gshadow", "/etc/gshadow-", "/var/backups/gshadow.bak", NULL };
 
 const struct merge_driver merge_group = {
 	.name = "group", .number = 3, .version = 1, .paths = paths, .monotone = true,
-	.split = split, .describe = describe,
+	.split = split, .describe = describe, .items = items, .combine = combine,
 };

@@ -12,6 +12,7 @@
  * whole; the other two are written by people, and have no wrong form.
  */
 #include "merge/drivers.h"
+#include "merge/items.h"
 #include "merge/parse.h"
 
 #define CERTIFICATES "/usr/share/ca-certificates/"
@@ -99,16 +100,65 @@ static int describe_pathline(const uint8_t *data, size_t len, uint32_t flags, st
 	return describe_as(out, line.len && !span_starts(line, '#') ? "path" : "line", line);
 }
 
+/* --- three-way ------------------------------------------------------------------- */
+
+static int ucf_items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct lines lines;
+	struct line line;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	(void)path;
+	while (r == 0 && lines_next(&lines, &line)) {
+		struct span word, key = line.text;
+
+		if (span_trim(line.text).len && !span_starts(line.text, '#') && !parse_ucf(line.text, &word, &key))
+			return merge_bad(err, line.no, "not `WORD PATH`");
+		r = items_add_line(ret, key, &line);
+	}
+	return r;
+}
+
+/* What ucf remembers of a file is a help for its next question: the first's will do. */
+static int combine_ucf(const char *path, const struct item *base, const struct item *ours, const struct item *theirs,
+		       struct buf *out)
+{
+	(void)path;
+	(void)base;
+	(void)out;
+	return ours && theirs ? COMBINED_OURS : COMBINED_CLASH;
+}
+
+/* A certificate's name is its key, with or without the mark that it is not wanted. */
+static int pathline_items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	bool certificates = !strncmp(base_name(path), "ca-certificates", 15);
+	struct lines lines;
+	struct line line;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	while (r == 0 && lines_next(&lines, &line)) {
+		struct span key = span_trim(line.text);
+
+		if (certificates && span_starts(key, '!'))
+			key = span_trim((struct span){ key.s + 1, key.len - 1 });
+		r = items_add_line(ret, key, &line);
+	}
+	return r;
+}
+
+/* --- the table ------------------------------------------------------------------- */
+
 static const char *const ucf_paths[] = { "/var/lib/ucf/hashfile*", "/var/lib/ucf/registry*", NULL };
 static const char *const pathlines_paths[] = { "/etc/shells", "/var/lib/shells.state", "/etc/ca-certificates.conf",
 					       "/etc/ca-certificates.conf.dpkg-old", NULL };
 
 const struct merge_driver merge_ucf = {
 	.name = "ucf", .number = 13, .version = 1, .paths = ucf_paths, .monotone = true,
-	.split = split_ucf, .describe = describe_ucf,
+	.split = split_ucf, .describe = describe_ucf, .items = ucf_items, .combine = combine_ucf,
 };
 
 const struct merge_driver merge_pathlines = {
 	.name = "pathlines", .number = 14, .version = 1, .paths = pathlines_paths, .monotone = true,
-	.split = split_pathlines, .describe = describe_pathline,
+	.split = split_pathlines, .describe = describe_pathline, .items = pathline_items,
 };

@@ -11,6 +11,7 @@
  * file, else it would tell a removed component's password hash.
  */
 #include "merge/drivers.h"
+#include "merge/items.h"
 #include "merge/parse.h"
 
 static bool all_digits(struct span a)
@@ -68,6 +69,78 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	return describe_as(out, "user", name);
 }
 
+/* --- three-way ------------------------------------------------------------------- */
+
+static int items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct lines lines;
+	struct line line;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	(void)path;
+	while (r == 0 && lines_next(&lines, &line)) {
+		struct span rest = span_trim(line.text), key = line.text;
+
+		if (rest.len && !strchr("+-#:", rest.s[0])) {
+			span_cut(&rest, ':', &key);
+			if (!rest.s)
+				return merge_bad(err, line.no, "no colon");
+			key = span_trim(key);
+		}
+		r = items_add_line(ret, key, &line);
+	}
+	return r;
+}
+
+#define LAST_CHANGE 2u             /* the field of the day on which the password was changed */
+
+/* Equal but for that day: two machines that were installed on different days differ in it. */
+static bool same_but_day(struct span a, struct span b)
+{
+	struct span x, y;
+
+	for (unsigned i = 0; a.s && b.s; i++) {
+		span_cut(&a, ':', &x);
+		span_cut(&b, ':', &y);
+		if (i != LAST_CHANGE && !span_is(x, y))
+			return false;
+	}
+	return a.s == b.s;         /* both at their end */
+}
+
+/* UINT64_MAX: it says none. */
+static uint64_t day_of(struct span line)
+{
+	struct span field = { NULL, 0 };
+	uint64_t day = 0;
+
+	for (unsigned i = 0; i <= LAST_CHANGE && span_cut(&line, ':', &field); i++)
+		;
+	if (!all_digits(field) || field.len > 9)
+		return UINT64_MAX;
+	for (size_t i = 0; i < field.len; i++)
+		day = day * 10 + (field.s[i] - '0');
+	return day;
+}
+
+/* The day alone is no change; of two days the older one stays. */
+static int combine_shadow(const char *path, const struct item *base, const struct item *ours, const struct item *theirs,
+			  struct buf *out)
+{
+	(void)out;
+	if (strncmp(base_name(path), "shadow", 6))     /* subuid: the third field is how many */
+		return COMBINED_CLASH;
+	if (ours && theirs && same_but_day(ours->value, theirs->value))
+		return day_of(theirs->value) < day_of(ours->value) ? COMBINED_THEIRS : COMBINED_OURS;
+	if (base && ours && same_but_day(ours->value, base->value))
+		return COMBINED_THEIRS;
+	if (base && theirs && same_but_day(theirs->value, base->value))
+		return COMBINED_OURS;
+	return COMBINED_CLASH;
+}
+
+/* --- the table ------------------------------------------------------------------- */
+
 static const char *const passwd_paths[] = { "/etc/passwd", "/etc/passwd-", "/etc/passwd.org",
 					    "/var/backups/passwd.bak", NULL };
 static const char *const shadow_paths[] = { "/etc/shadow", "/etc/shadow-", "/etc/shadow.org",
@@ -76,10 +149,10 @@ static const char *const shadow_paths[] = { "/etc/shadow", "/etc/shadow-", "/etc
 
 const struct merge_driver merge_passwd = {
 	.name = "passwd", .number = 1, .version = 1, .paths = passwd_paths, .monotone = true,
-	.split = split, .describe = describe,
+	.split = split, .describe = describe, .items = items,
 };
 
 const struct merge_driver merge_shadow = {
 	.name = "shadow", .number = 2, .version = 1, .paths = shadow_paths, .monotone = true,
-	.split = split, .describe = describe,
+	.split = split, .describe = describe, .items = items, .combine = combine_shadow,
 };

@@ -71,6 +71,11 @@ int merge_bad(struct ply_err *err, uint32_t line, const char *what)
 	return ply_fail(err, -EUCLEAN, PLY_R_MERGE_SYNTAX, "line %u: %s", line, what);
 }
 
+int merge_clash(struct ply_err *err, const char *what)
+{
+	return ply_fail(err, -ENOTUNIQ, PLY_R_MERGE_CLASH, "%s", what);
+}
+
 /* --- lines ------------------------------------------------------------------- */
 
 int lines_init(struct lines *l, const uint8_t *text, size_t len, struct ply_err *err)

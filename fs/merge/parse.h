@@ -13,24 +13,7 @@
 #include <string.h>
 
 #include "merge/merge.h"
-
-struct span {
-	const uint8_t *s;
-	size_t len;
-};
-
-#define SPAN(literal) ((struct span){ (const uint8_t *)(literal), sizeof(literal) - 1 })
-
-static inline bool span_is(struct span a, struct span b)
-{
-	return a.len == b.len && (!a.len || !memcmp(a.s, b.s, a.len));
-}
-
-/* What both cover, @b behind @a. */
-static inline struct span span_join(struct span a, struct span b)
-{
-	return (struct span){ a.s, (size_t)(b.s + b.len - a.s) };
-}
+#include "merge/span.h"
 
 struct span span_trim(struct span a);                      /* without spaces and tabs around it */
 /* Cut @a at its first @sep: what is before it is returned, *@a is what is behind. False: there is no more. */
@@ -42,6 +25,7 @@ uint64_t span_hash(struct span a);
 const char *base_name(const char *path);
 
 int merge_bad(struct ply_err *err, uint32_t line, const char *what);
+int merge_clash(struct ply_err *err, const char *what);    /* -ENOTUNIQ */
 
 /* --- lines ------------------------------------------------------------------- */
 

@@ -22,148 +22,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/buf.h"
-#include "base/map.h"
 #include "base/util.h"
-#include "codec/codec.h"
 #include "tree/view_impl.h"
 
 #define CACHE_DEFAULT (64u << 20)
 
-/* --- the selection --------------------------------------------------------- */
-
-static int unknown_name(struct ply_image *im, const char *name, struct ply_err *err)
-{
-	struct buf list = { 0 };
-	int r;
-
-	for (uint32_t i = 0; i < ply_image_nsubs(im); i++)
-		if (buf_printf(&list, "%s%s", i ? ", " : "", ply_image_sub_info(im, i)->name) < 0)
-			break;
-	r = ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN, "there is no sub-image %s; the image holds %.*s",
-		     name, (int)list.len, (const char *)list.data);
-	buf_done(&list);
-	return r;
-}
-
-struct choice {
-	struct ply_image *im;
-	bool *selected;
-	uint32_t *todo, ntodo;     /* selected, and what they certainly require not looked at */
-	uint32_t *open, nopen;     /* selected, in that order: their alternatives come later */
-	struct map names;          /* hash -> position */
-};
-
-static uint64_t name_hash(const char *name)
-{
-	return xxh3(name, strlen(name), 0);
-}
-
-static bool find_name(const struct choice *c, const char *name, uint32_t *ret)
-{
-	uint64_t h = name_hash(name);
-
-	for (size_t i = map_first(&c->names, h); i != MAP_END; i = map_next(&c->names, h, i)) {
-		*ret = (uint32_t)c->names.slots[i].value;
-		if (!strcmp(ply_image_sub_info(c->im, *ret)->name, name))
-			return true;
-	}
-	return false;
-}
-
-static void select_sub(struct choice *c, uint32_t pos)
-{
-	if (c->selected[pos])
-		return;
-	c->selected[pos] = true;
-	c->todo[c->ntodo++] = pos;
-	c->open[c->nopen++] = pos;
-}
-
-/* The group of requirements of @s that begins at @k: its end; how many of it are in the image, the
- * first of them, and whether one is selected. */
-static uint32_t look_at_group(const struct choice *c, const struct ply_sub_info *s, uint32_t k,
-			      uint32_t *ret_known, uint32_t *ret_first, bool *ret_met)
-{
-	uint32_t end = k, pos;
-
-	*ret_known = 0;
-	*ret_met = false;
-	for (; end < s->nrequires && s->require_groups[end] == s->require_groups[k]; end++) {
-		if (!find_name(c, s->requires[end], &pos))
-			continue;
-		if (!(*ret_known)++)
-			*ret_first = pos;
-		*ret_met |= c->selected[pos];
-	}
-	return end;
-}
-
-/* Of @pos what it requires without a choice, or, with @choose, one of each group of which none is
- * selected: the first. */
-static int follow(struct choice *c, uint32_t pos, bool choose, struct ply_err *err)
-{
-	const struct ply_sub_info *s = ply_image_sub_info(c->im, pos);
-
-	for (uint32_t k = 0, end; k < s->nrequires; k = end) {
-		uint32_t known, first;
-		bool met;
-
-		end = look_at_group(c, s, k, &known, &first, &met);
-		if (!known)
-			return ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN,
-					"sub-image %s requires %s, which the image does not hold", s->name,
-					s->requires[k]);
-		if (!met && (choose || end - k == 1))
-			select_sub(c, first);
-	}
-	return 0;
-}
-
-/* All that the selected ones require; what is certain before what is chosen. */
-static int close_choice(struct choice *c, struct ply_err *err)
-{
-	int r = 0;
-
-	for (uint32_t at = 0; r == 0 && (c->ntodo || at < c->nopen);)
-		r = c->ntodo ? follow(c, c->todo[--c->ntodo], false, err) : follow(c, c->open[at++], true, err);
-	return r;
-}
-
-static int choose(struct ply_image *im, const char *const *names, size_t n, bool *selected,
-		  struct ply_err *err)
-{
-	uint32_t nsubs = ply_image_nsubs(im), pos;
-	struct choice c = { .im = im, .selected = selected };
-	int r = 0;
-
-	if (!n) {
-		memset(selected, 1, nsubs);
-		return 0;
-	}
-	c.todo = malloc(nsubs * sizeof(*c.todo));
-	c.open = malloc(nsubs * sizeof(*c.open));
-	if (!c.todo || !c.open)
-		r = -ENOMEM;
-	for (uint32_t i = 0; r == 0 && i < nsubs; i++)
-		r = map_add(&c.names, name_hash(ply_image_sub_info(im, i)->name), i);
-	if (r < 0)
-		ply_fail_nomem(err);
-	else
-		select_sub(&c, 0);   /* os has rank 0 */
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (find_name(&c, names[i], &pos))
-			select_sub(&c, pos);
-		else
-			r = unknown_name(im, names[i], err);
-	}
-	if (r == 0)
-		r = close_choice(&c, err);
-	free(c.todo);
-	free(c.open);
-	map_done(&c.names);
-	return r;
-}
+/* --- opening ----------------------------------------------------------------- */
 
 /* Does a selected node have an ACL? Looks at some xattrs; where there are many: it may. */
 static bool may_have_acls(struct ply_view *v)
@@ -190,11 +54,72 @@ static bool may_have_acls(struct ply_view *v)
 	return false;
 }
 
-int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size_t cache_bytes,
-		  struct ply_view **ret, struct ply_err *err)
+static int add_sub(struct ply_view *v, uint32_t pos, struct ply_err *err)
 {
-	uint32_t nsubs = ply_image_nsubs(im);
-	_cleanup_free_ bool *selected = calloc(nsubs, sizeof(*selected));
+	const struct ply_sub_info *info = ply_image_sub_info(v->image, pos);
+	struct vsub *s = &v->subs[v->nsubs];
+	int r = image_sub(v->image, pos, &s->sub, err);
+
+	if (r < 0)
+		return r;
+	s->pos = pos;
+	s->number = info->number;
+	s->overlay = info->flags & PLY_SUB_OVERLAY;
+	v->noverlays += s->overlay;
+	v->by_number[info->number] = (uint16_t)++v->nsubs;
+	v->entries += sub_limits(s->sub)->entries;
+	v->stat.inodes += info->nodes - 1;
+	v->stat.bytes += info->bytes;
+	v->stat.stored += info->stored;
+	if (sub_limits(s->sub)->xattr_sets > 1)
+		v->stat.has_xattrs = true;
+	return 0;
+}
+
+/* What only a selection with overlays has. */
+static int open_overlays(struct ply_view *v, const struct ply_view_options *o, struct ply_err *err)
+{
+	int r;
+
+	if (!v->noverlays)
+		return o->ndecisions ? ply_fail(err, -EINVAL, PLY_R_USAGE, "decisions, where nothing collides") : 0;
+	v->shown = calloc(VIEW_SHOWN_SLOTS, sizeof(*v->shown));
+	if (!v->shown)
+		return ply_fail_nomem(err);
+	r = view_closures(v, err);
+	return r < 0 ? r : view_pairs_open(v, o, err);
+}
+
+static int open_selected(struct ply_view *v, const struct ply_view_options *o, const bool *selected, struct ply_err *err)
+{
+	uint32_t nsubs = ply_image_nsubs(v->image);
+	int r = 0;
+
+	v->subs = calloc(nsubs, sizeof(*v->subs));
+	v->by_number = calloc(PLY_NUMBER_MAX + 1, sizeof(*v->by_number));
+	v->shared = view_shared_new();
+	if (!v->subs || !v->by_number || !v->shared ||
+	    cache_new(o->cache_bytes ? o->cache_bytes : CACHE_DEFAULT, &v->cache) < 0)
+		return ply_fail_nomem(err);
+	for (uint32_t i = 0; r == 0 && i < nsubs; i++)
+		if (selected[i])
+			r = add_sub(v, i, err);
+	if (r == 0)
+		r = view_names_init(v, err);
+	for (uint32_t i = 0; r == 0 && i < v->nsubs; i++)
+		r = view_cond_init(v, &v->subs[i], err);
+	if (r < 0)
+		return r;
+	v->stat.nsubs = v->nsubs;
+	v->stat.has_acls = v->stat.has_xattrs && may_have_acls(v);
+	v->join = v->nsubs > 1 ? image_join(v->image) : NULL;
+	return open_overlays(v, o, err);
+}
+
+int ply_view_open_with(struct ply_image *im, const struct ply_view_options *o, struct ply_view **ret,
+		       struct ply_err *err)
+{
+	_cleanup_free_ bool *selected = calloc(ply_image_nsubs(im), sizeof(*selected));
 	struct ply_view *v = calloc(1, sizeof(*v));
 	int r;
 
@@ -203,56 +128,22 @@ int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size
 		return ply_fail_nomem(err);
 	}
 	v->image = im;
-	r = choose(im, names, n, selected, err);
-	if (r < 0)
-		goto fail;
-	v->subs = calloc(nsubs, sizeof(*v->subs));
-	v->by_number = calloc(PLY_NUMBER_MAX + 1, sizeof(*v->by_number));
-	if (!v->subs || !v->by_number ||
-	    cache_new(cache_bytes ? cache_bytes : CACHE_DEFAULT, &v->cache) < 0) {
-		r = ply_fail_nomem(err);
-		goto fail;
+	r = view_select(im, o->names, o->n, selected, err);
+	if (r == 0)
+		r = open_selected(v, o, selected, err);
+	if (r < 0) {
+		ply_view_close(v);
+		return r;
 	}
-	for (uint32_t i = 0; i < nsubs; i++) {
-		const struct ply_sub_info *info = ply_image_sub_info(im, i);
-		struct vsub *s = &v->subs[v->nsubs];
-
-		if (!selected[i])
-			continue;
-		r = image_sub(im, i, &s->sub, err);
-		if (r < 0)
-			goto fail;
-		s->pos = i;
-		s->number = info->number;
-		v->by_number[info->number] = (uint16_t)++v->nsubs;
-		v->entries += sub_limits(s->sub)->entries;
-		v->stat.inodes += info->nodes - 1;
-		v->stat.bytes += info->bytes;
-		v->stat.stored += info->stored;
-		if (sub_limits(s->sub)->xattr_sets > 1)
-			v->stat.has_xattrs = true;
-	}
-	r = view_names_init(v, err);
-	if (r < 0)
-		goto fail;
-	for (uint32_t i = 0; i < v->nsubs; i++) {
-		r = view_cond_init(v, &v->subs[i], err);
-		if (r < 0)
-			goto fail;
-	}
-	v->shared = view_shared_new();
-	if (!v->shared) {
-		r = ply_fail_nomem(err);
-		goto fail;
-	}
-	v->stat.nsubs = v->nsubs;
-	v->stat.has_acls = v->stat.has_xattrs && may_have_acls(v);
-	v->join = v->nsubs > 1 ? image_join(im) : NULL;
 	*ret = v;
 	return 0;
-fail:
-	ply_view_close(v);
-	return r;
+}
+
+int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size_t cache_bytes,
+		  struct ply_view **ret, struct ply_err *err)
+{
+	return ply_view_open_with(im, &(struct ply_view_options){ .names = names, .n = n, .cache_bytes = cache_bytes },
+				  ret, err);
 }
 
 struct ply_view *ply_view_close(struct ply_view *v)
@@ -262,6 +153,11 @@ struct ply_view *ply_view_close(struct ply_view *v)
 		view_shared_free(v->shared);
 		for (uint32_t i = 0; v->subs && i < v->nsubs; i++)
 			view_cond_done(&v->subs[i]);
+		view_pairs_free(v->pairs);
+		view_grounds_free(v->grounds);
+		free((void *)v->shown);
+		for (uint32_t i = 0; v->subs && i < v->nsubs; i++)
+			free(v->subs[i].closure);
 		free(v->subs);
 		free(v->by_number);
 		free(v->by_name);
@@ -274,6 +170,10 @@ void ply_view_idle(struct ply_view *v)
 {
 	cache_shrink(v->cache);
 	view_shared_idle(v->shared);
+	pthread_mutex_lock(view_shared_lock(v->shared));
+	view_grounds_free(v->grounds);
+	v->grounds = NULL;
+	pthread_mutex_unlock(view_shared_lock(v->shared));
 }
 
 struct ply_image *ply_view_image(const struct ply_view *v)
@@ -316,7 +216,7 @@ struct cache *view_cache(struct ply_view *v)
 
 /* --- inode numbers ----------------------------------------------------------- */
 
-static int stale(uint64_t ino, struct ply_err *err)
+int view_stale(uint64_t ino, struct ply_err *err)
 {
 	return ply_fail(err, -ESTALE, PLY_R_STALE, "inode %#llx is not in this selection",
 			(unsigned long long)ino);
@@ -345,9 +245,8 @@ static int first_member(struct ply_view *v, const struct join_row *row, uint64_t
 			(unsigned long long)row->row);
 }
 
-/* As view_node_ino(); 1: the node is joined, by *ret_row. */
-static int find_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *ret_ino,
-		    struct join_row *ret_row, struct ply_err *err)
+int view_find_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *ret_ino, struct join_row *ret_row,
+		  struct ply_err *err)
 {
 	uint64_t own = PLY_INO(v->subs[i].number, index);
 	int r = v->join ? join_find(v->join, own, ret_row, err) : 0;
@@ -363,7 +262,7 @@ static int find_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *re
 int view_node_ino(struct ply_view *v, uint32_t i, uint64_t index, uint64_t *ret_ino, struct ply_err *err)
 {
 	struct join_row row;
-	int r = find_ino(v, i, index, ret_ino, &row, err);
+	int r = view_find_ino(v, i, index, ret_ino, &row, err);
 
 	return MIN(r, 0);
 }
@@ -392,14 +291,15 @@ int vnode_get(struct ply_view *v, uint64_t ino, struct vnode *vn, struct ply_err
 	int r;
 
 	if (number > PLY_NUMBER_MAX || !v->by_number[number])
-		return stale(ino, err);
+		return view_stale(ino, err);
 	i = v->by_number[number] - 1u;
 	if (!index || index >= sub_limits(v->subs[i].sub)->nodes)
-		return stale(ino, err);
+		return view_stale(ino, err);
 	vn->ino = ino;
 	vn->m = vn->few;
 	vn->n = 0;
 	vn->joined = false;
+	vn->partial = false;
 	if (v->join) {
 		r = join_find(v->join, ino, &vn->row, err);
 		if (r < 0)
@@ -436,7 +336,7 @@ int vnode_get(struct ply_view *v, uint64_t ino, struct vnode *vn, struct ply_err
 	}
 	if (first == ino)
 		return 0;
-	r = ino != PLY_ROOT_INDEX ? stale(ino, err) :   /* that one is in every selection */
+	r = ino != PLY_ROOT_INDEX ? view_stale(ino, err) :   /* that one is in every selection */
 		ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "the root of os is joined behind another");
 fail:
 	vnode_done(vn);
@@ -449,35 +349,60 @@ void vnode_done(struct vnode *vn)
 		free(vn->m);
 }
 
+/* Of what kind is member @m as one that gives metadata? The lowest is the best. */
+enum { OWNS, OVERRIDES, IS_IMPLIED };
+
+static int standing(struct ply_view *v, const struct member *m, const struct ply_node *n, struct ply_err *err)
+{
+	struct ply_override o;
+	int r;
+
+	if (n->flags & PLY_NODE_IMPLIED)
+		return IS_IMPLIED;
+	if (!v->subs[m->i].overlay || !S_ISDIR(n->mode))
+		return OWNS;
+	r = sub_override_find(v->subs[m->i].sub, m->index, &o, NULL);
+	if (r < 0 && r != -ENOENT)
+		return sub_override_find(v->subs[m->i].sub, m->index, &o, err);
+	return r == 0 ? OVERRIDES : OWNS;
+}
+
 int vnode_node(struct ply_view *v, const struct vnode *vn, struct ply_node *ret, struct member *ret_m,
 	       struct ply_err *err)
 {
-	struct ply_node lowest;
+	struct ply_node best;
 	uint32_t at = 0;
-	int r;
+	int r, rank;
 
-	r = sub_node(v->subs[vn->m[0].i].sub, vn->m[0].index, &lowest, err);
+	r = sub_node(v->subs[vn->m[0].i].sub, vn->m[0].index, &best, err);
 	if (r < 0)
 		return r;
-	for (uint32_t k = 1; (lowest.flags & PLY_NODE_IMPLIED) && k < vn->n; k++) {
+	rank = standing(v, &vn->m[0], &best, err);
+	for (uint32_t k = 1; rank > OWNS && k < vn->n; k++) {
 		struct ply_node n;
 
 		r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, &n, err);
 		if (r < 0)
 			return r;
-		if ((n.mode ^ lowest.mode) & S_IFMT)
+		if ((n.mode ^ best.mode) & S_IFMT)
 			return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD,
 					"join row %llu joins different types",
 					(unsigned long long)vn->row.row);
-		if (!(n.flags & PLY_NODE_IMPLIED)) {
-			lowest = n;
+		r = standing(v, &vn->m[k], &n, err);
+		if (r < 0)
+			return r;
+		if (r < rank) {
+			best = n;
 			at = k;
+			rank = r;
 		}
 	}
-	if (vn->joined && !(lowest.flags & PLY_NODE_SHARED) != (vn->row.kind != PLY_J_FILE))
+	if (rank < 0)
+		return rank;
+	if (vn->joined && !(best.flags & PLY_NODE_SHARED) != (vn->row.kind != PLY_J_FILE))
 		return ply_fail(err, -EUCLEAN, PLY_R_JOIN_FIELD, "join row %llu: a shared file, or none, joined as the other",
 				(unsigned long long)vn->row.row);
-	*ret = lowest;
+	*ret = best;
 	if (ret_m)
 		*ret_m = vn->m[at];
 	return 0;
@@ -552,7 +477,7 @@ int view_child(struct ply_view *v, const struct vnode *dir, uint32_t i, uint64_t
 	if ((S_ISDIR(n.mode) || n.nlink == 1) &&
 	    (n.entry != at || PLY_INO_INDEX(n.parent) != dir_index))
 		return bad_shape(at, err);
-	r = find_ino(v, i, index, &ino, &row, err);
+	r = view_find_ino(v, i, index, &ino, &row, err);
 	if (r < 0)
 		return r;
 	if (r > 0 && S_ISDIR(n.mode) != (row.kind == PLY_J_DIRECTORY))

@@ -190,12 +190,12 @@ int view_condition_words(struct ply_view *v, uint32_t i, uint32_t cond, struct b
 int view_owner(struct ply_view *v, const struct view_file *f, struct view_owner *ret, struct ply_err *err)
 {
 	struct sub_owner o;
-	int user, group, r = sub_owner(f->sub, f->node.owner, &o, err);
+	int user, group, r = sub_owner(v->subs[f->owner_i].sub, f->node.owner, &o, err);
 
 	if (r < 0)
 		return r;
-	user = view_holds(v, f->i, o.user_condition, err);
-	group = user < 0 ? user : view_holds(v, f->i, o.group_condition, err);
+	user = view_holds(v, f->owner_i, o.user_condition, err);
+	group = user < 0 ? user : view_holds(v, f->owner_i, o.group_condition, err);
 	if (group < 0)
 		return group;
 	ret->uid = user ? o.uid : 0;
@@ -216,19 +216,20 @@ int view_file_xattrs(struct ply_view *v, const struct view_file *f, view_xattr_f
 {
 	struct sub_xattr shown = { 0 };
 	struct view_owner owner = { 0 };
+	struct sub *sub = v->subs[f->xattrs_i].sub;
 	uint32_t n;
-	int r = sub_xattr_count(f->sub, f->node.xattrs, &n, err);
+	int r = sub_xattr_count(sub, f->node.xattrs, &n, err);
 
 	if (r == 0 && n)
 		r = view_owner(v, f, &owner, err);
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		struct sub_xattr x;
 
-		r = sub_xattr(f->sub, f->node.xattrs, i, &x, err);
+		r = sub_xattr(sub, f->node.xattrs, i, &x, err);
 		if (r < 0)
 			break;
 		if (x.condition)
-			r = view_holds(v, f->i, x.condition, err);
+			r = view_holds(v, f->xattrs_i, x.condition, err);
 		else
 			r = 1;
 		if (r <= 0)

@@ -5,7 +5,8 @@
  * A directory's entries are those of its selected members, part after part by
  * rank; a name of an earlier part hides it in the later ones. So a cookie is
  * [sub-image's number | place in its table + 3], needs no memory, and stays good
- * across remounts; and no merged listing is ever built.
+ * across remounts; and no merged listing is ever built. Where overlays take part, view_overlay.c says which
+ * row of a name is shown.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,8 +17,7 @@
 #include "base/util.h"
 #include "tree/view_impl.h"
 
-static int dir_part(struct ply_view *v, const struct vnode *vn, uint32_t k, struct ply_node *ret,
-		    struct ply_err *err)
+int view_dir_part(struct ply_view *v, const struct vnode *vn, uint32_t k, struct ply_node *ret, struct ply_err *err)
 {
 	int r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, ret, err);
 
@@ -49,7 +49,7 @@ int ply_view_parent(struct ply_view *v, uint64_t ino, uint64_t *ret_ino, struct 
 {
 	struct ply_node n;
 	struct vnode vn;
-	int r = vnode_get(v, ino, &vn, err);
+	int r = view_dir_get(v, ino, &vn, err);
 
 	if (r < 0)
 		return r;
@@ -60,6 +60,75 @@ int ply_view_parent(struct ply_view *v, uint64_t ino, uint64_t *ret_ino, struct 
 	return r;
 }
 
+static int no_entry(struct ply_err *err)
+{
+	return ply_fail(err, -ENOENT, PLY_R_NO_ENTRY, "no such file or directory");
+}
+
+static int lookup_part(struct ply_view *v, const struct vnode *vn, uint32_t k, const char *name, size_t len,
+		       uint64_t *ret_ino, struct ply_err *err)
+{
+	struct sub *sub = v->subs[vn->m[k].i].sub;
+	struct ply_entry e;
+	struct ply_node n;
+	uint64_t at;
+	int r = view_dir_part(v, vn, k, &n, err);
+
+	if (r < 0)
+		return r;
+	r = sub_find(sub, &n, name, len, &at, &e, NULL);
+	if (r == 0 && e.condition) {
+		r = view_holds(v, vn->m[k].i, e.condition, err);
+		if (r < 0)
+			return r;
+		r = r ? 0 : -ENOENT;
+	}
+	if (r == 0)
+		return view_child(v, vn, vn->m[k].i, vn->m[k].index, at, &e, ret_ino, err);
+	if (r != -ENOENT)          /* once more, for the message */
+		r = sub_find(sub, &n, name, len, &at, &e, err);
+	return r;
+}
+
+static int lookup_overlaid(struct ply_view *v, const struct vnode *vn, const char *name, size_t len, uint64_t *ret_ino,
+			   struct ply_err *err)
+{
+	struct view_name n;
+	int r = view_name_get(v, vn, name, len, &n, err);
+
+	if (r < 0)
+		return r;
+	if (n.kind != NAME_NONE) {
+		const struct cand *c = &n.c[n.shown];
+		struct ply_entry e;
+
+		r = sub_entry(v->subs[c->i].sub, c->at, &e, err);
+		if (r == 0)
+			r = view_child(v, vn, c->i, c->dir, c->at, &e, ret_ino, err);
+	} else {
+		r = view_pairs_any(v, PLY_RULE_KEEP_BOTH) ? view_beside_find(v, vn, name, len, ret_ino, err) : 0;
+		r = r > 0 ? 0 : r < 0 ? r : no_entry(err);
+	}
+	view_name_done(&n);
+	return r;
+}
+
+static bool is_dots(const char *name, size_t len)
+{
+	return (len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.');
+}
+
+static int lookup_dots(struct ply_view *v, const struct vnode *vn, size_t len, uint64_t *ret_ino, struct ply_err *err)
+{
+	struct ply_node n;
+	int r = view_dir_part(v, vn, 0, &n, err);
+
+	if (r < 0)
+		return r;
+	*ret_ino = vn->ino;
+	return len == 1 ? 0 : view_node_ino(v, vn->m[0].i, PLY_INO_INDEX(n.parent), ret_ino, err);
+}
+
 int ply_view_lookup(struct ply_view *v, uint64_t dir, const char *name, size_t len,
 		    uint64_t *ret_ino, struct ply_err *err)
 {
@@ -68,43 +137,20 @@ int ply_view_lookup(struct ply_view *v, uint64_t dir, const char *name, size_t l
 
 	if (len > PLY_NAME_MAX)
 		return ply_fail(err, -ENAMETOOLONG, PLY_R_NAME_TOO_LONG, "a name of more than 255 bytes");
-	r = vnode_get(v, dir, &vn, err);
+	r = view_dir_get(v, dir, &vn, err);
 	if (r < 0)
 		return r;
-	for (uint32_t k = 0; k < vn.n; k++) {
-		struct ply_entry e;
-		struct ply_node n;
-		uint64_t at;
-
-		r = dir_part(v, &vn, k, &n, err);
-		if (r < 0)
-			goto out;
-		if (len == 1 && name[0] == '.') {
-			*ret_ino = dir;
-			goto out;
-		}
-		if (len == 2 && name[0] == '.' && name[1] == '.') {
-			r = view_node_ino(v, vn.m[k].i, PLY_INO_INDEX(n.parent), ret_ino, err);
-			goto out;
-		}
-		r = sub_find(v->subs[vn.m[k].i].sub, &n, name, len, &at, &e, NULL);
-		if (r == 0 && e.condition) {
-			r = view_holds(v, vn.m[k].i, e.condition, err);
-			if (r < 0)
-				goto out;
-			r = r ? 0 : -ENOENT;
-		}
-		if (r == 0) {
-			r = view_child(v, &vn, vn.m[k].i, vn.m[k].index, at, &e, ret_ino, err);
-			goto out;
-		}
-		if (r != -ENOENT) {   /* once more, for the message */
-			r = sub_find(v->subs[vn.m[k].i].sub, &n, name, len, &at, &e, err);
-			goto out;
-		}
+	if (is_dots(name, len)) {
+		r = lookup_dots(v, &vn, len, ret_ino, err);
+	} else if (vnode_has_overlay(v, &vn)) {
+		r = lookup_overlaid(v, &vn, name, len, ret_ino, err);
+	} else {
+		r = -ENOENT;
+		for (uint32_t k = 0; r == -ENOENT && k < vn.n; k++)
+			r = lookup_part(v, &vn, k, name, len, ret_ino, err);
+		if (r == -ENOENT)
+			r = no_entry(err);
 	}
-	r = ply_fail(err, -ENOENT, PLY_R_NO_ENTRY, "no such file or directory");
-out:
 	vnode_done(&vn);
 	return r;
 }
@@ -120,7 +166,7 @@ static int row_state(struct ply_view *v, const struct vnode *vn, uint32_t k, con
 	for (uint32_t q = 0; q < k; q++) {
 		struct ply_entry other;
 		struct ply_node n;
-		int r = dir_part(v, vn, q, &n, err);
+		int r = view_dir_part(v, vn, q, &n, err);
 
 		if (r < 0)
 			return r;
@@ -133,6 +179,57 @@ static int row_state(struct ply_view *v, const struct vnode *vn, uint32_t k, con
 			return ply_fail(err, r, PLY_R_ENTRY_RANGE, "damaged directory");
 	}
 	return VIEW_ROW_SHOWN;
+}
+
+/* Would the name of @c, which stands beside another, be that of a file that there is? 1: it has one of its own. */
+static int beside(struct ply_view *v, const struct vnode *vn, const struct cand *c, const struct ply_entry *e,
+		  char out[PLY_NAME_MAX], size_t *ret_len, struct ply_err *err)
+{
+	struct view_name n;
+	int r;
+
+	*ret_len = view_beside_name(v, e->name, e->name_len, c->i, out);
+	if (!*ret_len)
+		return 0;
+	r = view_name_get(v, vn, out, *ret_len, &n, err);
+	if (r < 0)
+		return r;
+	r = n.kind == NAME_NONE;
+	view_name_done(&n);
+	return r;
+}
+
+/* The same where overlays take part; with the name that it is shown under, and whose row stands for it. */
+static int overlaid_state(struct ply_view *v, const struct vnode *vn, uint32_t k, uint64_t at, struct ply_entry *e,
+			  char out[PLY_NAME_MAX], struct ply_err *err)
+{
+	int holds = view_holds(v, vn->m[k].i, e->condition, err), r, state = VIEW_ROW_HIDDEN;
+	struct view_name n;
+
+	if (holds <= 0)
+		return holds < 0 ? holds : VIEW_ROW_FAILS;
+	r = view_name_get(v, vn, e->name, e->name_len, &n, err);
+	if (r < 0)
+		return r;
+	for (uint32_t c = 0; n.kind != NAME_NONE && c < n.n; c++) {
+		size_t len;
+
+		if (n.c[c].i != vn->m[k].i || n.c[c].at != at)
+			continue;
+		if (c == n.shown) {
+			state = VIEW_ROW_SHOWN;
+		} else if (n.kind == NAME_BOTH && c > n.shown && cand_is_head(&n.c[c])) {
+			r = beside(v, vn, &n.c[c], e, out, &len, err);
+			if (r > 0) {
+				e->name = out;
+				e->name_len = (uint32_t)len;
+				state = VIEW_ROW_SHOWN;
+			}
+		}
+		break;
+	}
+	view_name_done(&n);
+	return r < 0 ? r : state;
 }
 
 /* Where to begin: part *k, entry *at. */
@@ -195,9 +292,11 @@ static int read_part(struct ply_view *v, const struct vnode *vn, uint32_t k, uin
 		     const struct lister *l, struct ply_err *err)
 {
 	struct sub *s = v->subs[vn->m[k].i].sub;
+	bool overlaid = vnode_has_overlay(v, vn);
 	struct ply_entry last = { 0 }, e;
+	char beside_name[PLY_NAME_MAX];
 	struct ply_node n;
-	int r = dir_part(v, vn, k, &n, err);
+	int r = view_dir_part(v, vn, k, &n, err);
 
 	if (r < 0)
 		return r;
@@ -206,14 +305,17 @@ static int read_part(struct ply_view *v, const struct vnode *vn, uint32_t k, uin
 	if (at && (r = sub_entry(s, at - 1, &last, err)) < 0)
 		return r;
 	for (at = at ? at : n.data; at < n.data + n.size; at++, last = e) {
+		struct ply_entry shown;
 		struct ply_dirent de;
 		int state = VIEW_ROW_SHOWN;
 
 		r = sub_entry(s, at, &e, err);
 		if (r == 0)
 			r = check_order(&last, &e, at, err);
+		shown = e;
 		if (r == 0)
-			r = state = row_state(v, vn, k, &e, err);
+			r = state = overlaid ? overlaid_state(v, vn, k, at, &shown, beside_name, err) :
+					       row_state(v, vn, k, &e, err);
 		if (r >= 0 && l->row)
 			r = l->row(l->ctx, &e, (enum view_row)state, err);
 		if (r < 0)
@@ -224,8 +326,8 @@ static int read_part(struct ply_view *v, const struct vnode *vn, uint32_t k, uin
 		if (r < 0)
 			return r;
 		de.cookie = PLY_INO(v->subs[vn->m[k].i].number, at + PLY_COOKIE_FIRST);
-		de.name = e.name;
-		de.len = e.name_len;
+		de.name = shown.name;
+		de.len = shown.name_len;
 		de.type = e.type;
 		if (l->fn(l->ctx, &de))
 			return 1;
@@ -240,7 +342,7 @@ int view_readdir(struct ply_view *v, uint64_t dir, uint64_t cookie, ply_dirent_f
 	struct vnode vn;
 	uint64_t at;
 	uint32_t k;
-	int r = vnode_get(v, dir, &vn, err);
+	int r = view_dir_get(v, dir, &vn, err);
 
 	if (r < 0)
 		return r;

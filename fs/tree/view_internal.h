@@ -28,7 +28,7 @@ int view_too_many(struct ply_err *err);   /* says so: -EUCLEAN */
 enum view_row {
 	VIEW_ROW_SHOWN = 0,
 	VIEW_ROW_FAILS,            /* its condition does */
-	VIEW_ROW_HIDDEN,           /* an earlier sub-image has the name */
+	VIEW_ROW_HIDDEN,           /* another sub-image has the name, or takes it away; or it is a whiteout */
 };
 
 typedef int (*view_row_fn)(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err);
@@ -39,13 +39,21 @@ int view_readdir(struct ply_view *view, uint64_t dir, uint64_t cookie, ply_diren
  * that it is of another type, is then not the caller's fault but damage. */
 int view_own(int r, struct ply_err *err);
 
-/* The node that gives metadata and content of inode @ino, and the sub-image that it lies in. */
+/*
+ * What gives metadata and content of inode @ino. A file of one sub-image has all from one node; of what
+ * overlays change, each attribute may be of another sub-image, and node is put together from them.
+ */
 struct view_file {
-	struct sub *sub;
-	uint32_t i;                /* of the sub-image, as in view_sub_at() */
+	struct sub *sub;           /* whose tables the node's content (data, size, kind) is of, */
+	uint32_t i;                /* as in view_sub_at() */
+	uint32_t name_i;           /* ... node.parent and node.entry, */
+	uint32_t owner_i;          /* ... node.owner, */
+	uint32_t xattrs_i;         /* ... node.xattrs */
 	bool joined;               /* other sub-images may hold further names of it */
+	bool rendered;             /* its content is not what the node says: see view_render() */
+	bool merged;               /* of several sub-images; it has no records */
 	struct ply_node node;      /* mode: as it is in this selection */
-	uint64_t size;             /* of a regular file: of its content, which for a shared one is not node.size */
+	uint64_t size;             /* of a regular file: of its content, which for a rendered one is not node.size */
 };
 int view_file(struct ply_view *view, uint64_t ino, struct view_file *ret, struct ply_err *err);
 
@@ -66,7 +74,49 @@ typedef int view_xattr_fn(void *ctx, const struct sub_xattr *x, struct ply_err *
 int view_file_xattrs(struct ply_view *view, const struct view_file *file, view_xattr_fn *fn, void *ctx,
 		     struct ply_err *err);
 
-/* A shared file (PLY_NODE_SHARED): all of its bytes, appended to @out; and its records. */
+/*
+ * The name that row @at of ENTRIES of the @i-th selected sub-image is shown under in directory @dir: into
+ * @out where it is not its own (*ret then is @out), which is so only with PLY_RULE_KEEP_BOTH.
+ */
+int view_entry_name(struct ply_view *view, uint64_t dir, uint32_t i, uint64_t at, const struct ply_entry *e,
+		    char out[PLY_NAME_MAX], const char **ret, size_t *ret_len, struct ply_err *err);
+
+/* --- what collides -------------------------------------------------------------------------- */
+
+/* A pair with both sub-images selected. */
+struct view_pair {
+	uint64_t a, b;
+	uint8_t cls, why;          /* enum ply_pair_class, ply_pair_why */
+	uint16_t flags;            /* PLY_PAIR_* */
+	uint8_t rule;              /* enum ply_rule, also by --on-collision; 0: nothing decides it */
+	uint16_t driver;
+	uint32_t path;             /* equal where one path is concerned */
+};
+size_t view_npairs(const struct ply_view *view);
+/* By b, then a. */
+const struct view_pair *view_pair_at(const struct ply_view *view, size_t i);
+
+/* What one sub-image (with what it stands on, or requires) has at a path. */
+struct view_contender {
+	char *path;                /* "/etc/motd"; malloc-ed */
+	bool deleted;              /* a whiteout: nothing but path and sub counts */
+	uint32_t sub;              /* as in view_sub_at() */
+	struct ply_attr attr;      /* ino: of its own sub-image */
+	uint8_t xattrs[32];        /* SHA-256 of names and values; zero: none */
+	uint8_t digest[32];        /* SHA-256 of the content, or the target of a symlink; else zero */
+};
+/* @ref: a or b of a pair. */
+int view_contender(struct ply_view *view, uint64_t ref, bool whiteout, struct view_contender *ret,
+		   struct ply_err *err);
+void view_contender_done(struct view_contender *c);
+/* Its content, or target, appended; -EFBIG (reason LIMIT) beyond @max bytes. */
+int view_contender_text(struct ply_view *view, uint64_t ref, size_t max, struct buf *out, struct ply_err *err);
+
+/* Where the bytes of a merged file are from: runs, in order, line by line; the first sub-image that has the line. */
+typedef int view_block_fn(void *ctx, uint64_t len, uint32_t i, struct ply_err *err);
+int view_blocks(struct ply_view *view, uint64_t ino, view_block_fn *fn, void *ctx, struct ply_err *err);
+
+/* A shared (PLY_NODE_SHARED), or merged file: all of its bytes, appended to @out; and its records. */
 struct merge_driver;
 struct view_record {
 	uint32_t ordinal, len, flags;      /* PLY_RECORD_* */

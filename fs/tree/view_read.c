@@ -89,172 +89,383 @@ static int count_links(struct ply_view *v, const struct vnode *vn, bool is_dir, 
 	return 0;
 }
 
+static int count_directory(void *ctx, const struct ply_dirent *de)
+{
+	*(uint64_t *)ctx += de->type == S_IFDIR >> 12;
+	return 0;
+}
+
+/* Do overlays change which of its names are directories? Then what the nodes say does not add up. */
+static int is_covered(struct ply_view *v, const struct vnode *vn, struct ply_err *err)
+{
+	if (vn->partial)
+		return 1;
+	if (!vnode_has_overlay(v, vn))
+		return 0;
+	if (view_pairs_of_types(v))
+		return 1;
+	for (uint32_t k = 0; k < vn->n; k++) {
+		struct ply_node n;
+		int r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, &n, err);
+
+		if (r < 0)
+			return r;
+		if (n.flags & PLY_NODE_COVERS)
+			return 1;
+	}
+	return 0;
+}
+
+static int nlink_of(struct ply_view *v, const struct vnode *vn, const struct ply_node *n, uint64_t *ret,
+		    struct ply_err *err)
+{
+	bool is_dir = S_ISDIR(n->mode);
+	int r = is_dir ? is_covered(v, vn, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		*ret = 2;
+		return ply_view_readdir(v, vn->ino, 0, count_directory, ret, err);
+	}
+	if (vn->joined && vn->row.kind != PLY_J_FILE)
+		return count_links(v, vn, is_dir, ret, err);
+	*ret = is_dir ? 2 + (uint64_t)n->nlink : n->nlink;
+	return 0;
+}
+
+/* --- what overlays change ------------------------------------------------------------ */
+
+/* Which attributes the node overrides; 0 of a sub-image that is no overlay. *ret_new: it overrides nothing, for
+ * what it stands on has no such path. */
+static int mask_of(struct ply_view *v, uint32_t i, uint64_t index, uint32_t *ret, bool *ret_new, struct ply_err *err)
+{
+	struct ply_override o = { 0 };
+	int r = 0;
+
+	*ret_new = false;
+	if (v->subs[i].overlay) {
+		r = sub_override_find(v->subs[i].sub, index, &o, NULL);
+		if (r < 0 && r != -ENOENT)
+			return sub_override_find(v->subs[i].sub, index, &o, err);
+		*ret_new = r < 0;
+	}
+	*ret = o.mask;
+	return 0;
+}
+
+static void take_mode(struct view_file *f, uint32_t i, const struct ply_node *n)
+{
+	(void)i;
+	f->node.mode = (f->node.mode & S_IFMT) | (n->mode & 07777);
+}
+
+static void take_owner(struct view_file *f, uint32_t i, const struct ply_node *n)
+{
+	f->owner_i = i;
+	f->node.owner = n->owner;
+}
+
+static void take_xattrs(struct view_file *f, uint32_t i, const struct ply_node *n)
+{
+	f->xattrs_i = i;
+	f->node.xattrs = n->xattrs;
+}
+
+static const struct {
+	uint32_t bit;
+	void (*take)(struct view_file *f, uint32_t i, const struct ply_node *n);
+} attributes[] = {
+	{ PLY_OVER_MODE, take_mode },
+	{ PLY_OVER_OWNER, take_owner },
+	{ PLY_OVER_XATTRS, take_xattrs },
+};
+
+/* Was it decided that of the sub-images that collide at a directory the last one counts? */
+static bool last_counts(const struct ply_view *v, const struct vnode *vn)
+{
+	for (uint32_t k = 0; view_pairs_any(v, PLY_RULE_LAST) && k < vn->n; k++) {
+		const struct view_pair *p;
+		size_t n = view_pairs_with(v, PLY_INO(v->subs[vn->m[k].i].number, vn->m[k].index), &p);
+
+		for (; n; n--, p++)
+			if (p->rule == PLY_RULE_LAST && !(p->flags & PLY_PAIR_A_WHITEOUT))
+				return true;
+	}
+	return false;
+}
+
+/* Of overlays that change one attribute of a directory one that stands on another wins; of others the first, or
+ * as decided. */
+static int override_directory(struct ply_view *v, const struct vnode *vn, struct view_file *f, struct ply_err *err)
+{
+	int64_t by[ARRAY_SIZE(attributes)] = { -1, -1, -1 };
+	bool last = last_counts(v, vn);
+
+	for (uint32_t k = 0; k < vn->n; k++) {
+		uint32_t i = vn->m[k].i, mask;
+		struct ply_node n;
+		bool is_new;
+		int r = mask_of(v, i, vn->m[k].index, &mask, &is_new, err);
+
+		if (r == 0 && (mask || (is_new && last)))
+			r = sub_node(v->subs[i].sub, vn->m[k].index, &n, err);
+		if (r < 0)
+			return r;
+		if (is_new && last && !(n.flags & PLY_NODE_IMPLIED))
+			mask = PLY_OVER_ALL;
+		for (size_t a = 0; mask && a < ARRAY_SIZE(attributes); a++) {
+			if (!(mask & attributes[a].bit) ||
+			    (by[a] >= 0 && !last && !view_stands_on(v, i, (uint32_t)by[a])))
+				continue;
+			by[a] = i;
+			attributes[a].take(f, i, &n);
+		}
+	}
+	return 0;
+}
+
+static bool is_newer(const struct ply_node *a, const struct ply_node *b)
+{
+	return a->mtime_sec != b->mtime_sec ? a->mtime_sec > b->mtime_sec : a->mtime_nsec > b->mtime_nsec;
+}
+
+static void take_content(struct view_file *f, uint32_t i, const struct ply_node *n)
+{
+	f->i = i;
+	f->node.size = n->size;
+	f->node.kind = n->kind;
+	f->node.data = n->data;
+	f->node.ndata = n->ndata;
+	f->node.flags = n->flags;
+}
+
+/*
+ * A file of several heads: an attribute is of the first that changes it, or of the first of all. So is content; where
+ * several have to do with it, it is put together (view_merged.c), and is as new as the newest of them.
+ */
+static int override_file(struct ply_view *v, const struct place *p, struct view_file *f, struct ply_err *err)
+{
+	const struct view_name *name = &p->name;
+	bool differ = name->flags & PLY_PAIR_F_CONTENT;
+	bool by[ARRAY_SIZE(attributes)] = { 0 };
+	uint32_t authors = 0;
+	struct ply_node author = f->node;
+
+	for (uint32_t k = name->shown; k < name->n; k++) {
+		const struct cand *c = &name->c[k];
+		struct ply_node n;
+		uint32_t mask;
+		bool is_new;
+		int r;
+
+		if (!cand_is_head(c))
+			continue;
+		r = sub_node(v->subs[c->i].sub, c->index, &n, err);
+		if (r == 0)
+			r = mask_of(v, c->i, c->index, &mask, &is_new, err);
+		if (r < 0)
+			return r;
+		for (size_t a = 0; a < ARRAY_SIZE(attributes); a++) {
+			if (!(mask & attributes[a].bit) || by[a])
+				continue;
+			by[a] = true;
+			attributes[a].take(f, c->i, &n);
+		}
+		if (!differ || !(mask & PLY_OVER_CONTENT || is_new || !v->subs[c->i].overlay))
+			continue;
+		if (!authors++)
+			take_content(f, c->i, &n);
+		if (authors == 1 || is_newer(&n, &author))
+			author = n;
+	}
+	f->node.mtime_sec = author.mtime_sec;
+	f->node.mtime_nsec = author.mtime_nsec;
+	f->rendered = authors > 1 && S_ISREG(f->node.mode);
+	return 0;
+}
+
+int view_file_of(struct ply_view *v, const struct vnode *vn, const struct place *p, struct view_file *ret,
+		 struct ply_err *err)
+{
+	struct view_owner owner = { 0 };
+	struct member m;
+	int r = vnode_node(v, vn, &ret->node, &m, err);
+
+	if (r < 0)
+		return r;
+	ret->i = ret->name_i = ret->owner_i = ret->xattrs_i = m.i;
+	ret->joined = vn->joined && vn->row.kind != PLY_J_FILE;
+	ret->merged = view_place_is_merged(p);
+	ret->rendered = false;
+	if (ret->merged)
+		r = override_file(v, p, ret, err);
+	else if (S_ISDIR(ret->node.mode) && vnode_has_overlay(v, vn))
+		r = override_directory(v, vn, ret, err);
+	if (r < 0)
+		return r;
+	ret->sub = v->subs[ret->i].sub;
+	ret->rendered |= ret->node.flags & PLY_NODE_SHARED;
+	ret->size = ret->node.size;
+	if (ret->node.mode & (S_ISUID | S_ISGID))
+		r = view_owner(v, ret, &owner, err);
+	if (owner.lacks)
+		ret->node.mode &= (uint16_t)~(S_ISUID | S_ISGID);
+	return r;
+}
+
+/* An inode that is shown, and what gives its metadata and content. Release with inode_done(). */
+struct inode {
+	struct vnode vn;
+	struct place place;
+	struct view_file f;
+};
+
+static void inode_done(struct inode *in)
+{
+	view_place_done(&in->place);
+	vnode_done(&in->vn);
+}
+
+static int inode_get(struct ply_view *v, uint64_t ino, struct inode *ret, struct ply_err *err)
+{
+	struct ply_node n;
+	int r = view_dir_get(v, ino, &ret->vn, err);
+
+	if (r < 0)
+		return r;
+	ret->place.overlaid = false;
+	if (v->noverlays) {
+		r = sub_node(v->subs[ret->vn.m[0].i].sub, ret->vn.m[0].index, &n, err);
+		if (r == 0 && !S_ISDIR(n.mode))
+			r = view_place_get(v, &ret->vn, &ret->place, err);
+	}
+	if (r == 0)
+		r = view_file_of(v, &ret->vn, &ret->place, &ret->f, err);
+	if (r < 0)
+		inode_done(ret);
+	return r;
+}
+
+/* --- one inode -------------------------------------------------------------------------- */
+
 int ply_view_attr(struct ply_view *v, uint64_t ino, struct ply_attr *ret, struct ply_err *err)
 {
 	struct ply_attr a = { .ino = ino };
 	struct view_owner owner;
-	struct view_file f;
-	struct ply_node n;
-	struct member m;
-	struct vnode vn;
-	struct sub *s;
-	int r;
+	struct inode in;
+	const struct ply_node *n = &in.f.node;
+	int r = inode_get(v, ino, &in, err);
 
-	r = vnode_get(v, ino, &vn, err);
 	if (r < 0)
 		return r;
-	r = vnode_node(v, &vn, &n, &m, err);
+	r = view_owner(v, &in.f, &owner, err);
+	if (r == 0)
+		r = nlink_of(v, &in.vn, n, &a.nlink, err);
 	if (r < 0)
 		goto out;
-	s = v->subs[m.i].sub;
-	f = (struct view_file){ .sub = s, .i = m.i, .node = n };
-	r = view_owner(v, &f, &owner, err);
-	if (r < 0)
-		goto out;
-	a.mode = n.mode & ~(owner.lacks ? (uint32_t)(S_ISUID | S_ISGID) : 0);
+	a.mode = n->mode;
 	a.uid = owner.uid;
 	a.gid = owner.gid;
-	a.mtime_sec = n.mtime_sec;
-	a.mtime_nsec = n.mtime_nsec;
-	a.has_xattrs = n.xattrs != 0;
-	if (vn.joined && vn.row.kind != PLY_J_FILE)
-		r = count_links(v, &vn, S_ISDIR(n.mode), &a.nlink, err);
-	else
-		a.nlink = S_ISDIR(n.mode) ? 2 + (uint64_t)n.nlink : n.nlink;
-	if (r < 0)
-		goto out;
-	if (S_ISDIR(n.mode)) {
+	a.mtime_sec = n->mtime_sec;
+	a.mtime_nsec = n->mtime_nsec;
+	a.has_xattrs = n->xattrs != 0;
+	if (S_ISDIR(n->mode)) {
 		a.size = PLY_PAGE;
 		a.blocks = PLY_PAGE / 512;
-	} else if (S_ISBLK(n.mode) || S_ISCHR(n.mode)) {
-		a.rdev_major = (uint32_t)(n.size >> 32);
-		a.rdev_minor = (uint32_t)n.size;
-	} else if (n.flags & PLY_NODE_SHARED) {
-		r = view_shared_size(v, &vn, &a.size, err);
+	} else if (S_ISBLK(n->mode) || S_ISCHR(n->mode)) {
+		a.rdev_major = (uint32_t)(n->size >> 32);
+		a.rdev_minor = (uint32_t)n->size;
+	} else if (in.f.rendered) {
+		r = view_shared_size(v, &in.vn, &in.place, &a.size, err);
 		a.blocks = align_up(a.size, PLY_PAGE) / 512;
 	} else {
-		a.size = n.size;
-		r = sub_blocks512(s, &n, &a.blocks, err);
+		a.size = n->size;
+		r = sub_blocks512(in.f.sub, n, &a.blocks, err);
 	}
 	if (r == 0)
 		*ret = a;
 out:
-	vnode_done(&vn);
+	inode_done(&in);
 	return r;
 }
 
 int view_file(struct ply_view *v, uint64_t ino, struct view_file *ret, struct ply_err *err)
 {
-	struct view_owner owner = { 0 };
-	struct member m;
-	struct vnode vn;
-	int r = vnode_get(v, ino, &vn, err);
+	struct inode in;
+	int r = inode_get(v, ino, &in, err);
 
 	if (r < 0)
 		return r;
-	r = vnode_node(v, &vn, &ret->node, &m, err);
-	if (r < 0)
-		goto out;
-	ret->i = m.i;
-	ret->sub = v->subs[m.i].sub;
-	ret->joined = vn.joined && vn.row.kind != PLY_J_FILE;
-	ret->size = ret->node.size;
-	if (ret->node.flags & PLY_NODE_SHARED)
-		r = view_shared_size(v, &vn, &ret->size, err);
-	if (r == 0 && ret->node.mode & (S_ISUID | S_ISGID))
-		r = view_owner(v, ret, &owner, err);
-	if (owner.lacks)
-		ret->node.mode &= (uint16_t)~(S_ISUID | S_ISGID);
-out:
-	vnode_done(&vn);
+	*ret = in.f;
+	if (ret->rendered)
+		r = view_shared_size(v, &in.vn, &in.place, &ret->size, err);
+	inode_done(&in);
 	return r;
 }
 
-/* The node of a regular file or symlink and the sub-image that it lies in. */
-static int content_node(struct ply_view *v, uint64_t ino, mode_t type, struct sub **ret_sub,
-			struct ply_node *ret, struct ply_err *err)
+static int check_type(const struct ply_node *n, mode_t type, struct ply_err *err)
 {
-	struct view_file f;
-	int r = view_file(v, ino, &f, err);
-
-	if (r < 0)
-		return r;
-	*ret_sub = f.sub;
-	*ret = f.node;
-	if (type && (f.node.mode & S_IFMT) != type)
-		return S_ISDIR(f.node.mode) ?
-			ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
-			ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
-	return 0;
+	if ((n->mode & S_IFMT) == type)
+		return 0;
+	return S_ISDIR(n->mode) ? ply_fail(err, -EISDIR, PLY_R_IS_A_DIRECTORY, "is a directory") :
+				  ply_fail(err, -EINVAL, PLY_R_USAGE, "is a file of another type");
 }
 
 int ply_view_readlink(struct ply_view *v, uint64_t ino, const char **ret, size_t *ret_len,
 		      struct ply_err *err)
 {
-	struct ply_node n;
+	struct view_file f;
 	const void *p;
-	struct sub *s;
-	int r = content_node(v, ino, S_IFLNK, &s, &n, err);
+	int r = view_file(v, ino, &f, err);
 
+	if (r == 0)
+		r = check_type(&f.node, S_IFLNK, err);
+	if (r == 0)
+		r = sub_heap(f.sub, f.node.data, f.node.size, &p, err);
 	if (r < 0)
 		return r;
-	r = sub_heap(s, n.data, n.size, &p, err);
-	if (r < 0)
-		return r;
-	if (memchr(p, '\0', n.size))
+	if (memchr(p, '\0', f.node.size))
 		return ply_fail(err, -EUCLEAN, PLY_R_NODE_FIELD, "a symlink target with a NUL");
 	*ret = p;
-	*ret_len = n.size;
+	*ret_len = f.node.size;
 	return 0;
-}
-
-/* Of a shared file. */
-static ssize_t read_shared(struct ply_view *v, uint64_t ino, uint64_t off, size_t len, void *buf,
-			   struct ply_err *err)
-{
-	struct vnode vn;
-	ssize_t n = vnode_get(v, ino, &vn, err);
-
-	if (n < 0)
-		return n;
-	n = view_shared_read(v, &vn, off, len, buf, err);
-	vnode_done(&vn);
-	return n;
 }
 
 ssize_t ply_view_read(struct ply_view *v, uint64_t ino, uint64_t off, size_t len, void *buf,
 		      struct ply_err *err)
 {
-	struct ply_node n;
-	struct sub *s;
-	int r = content_node(v, ino, S_IFREG, &s, &n, err);
+	struct inode in;
+	ssize_t n = inode_get(v, ino, &in, err);
 
-	if (r < 0)
-		return r;
-	return n.flags & PLY_NODE_SHARED ? read_shared(v, ino, off, len, buf, err) :
-					   sub_read(s, v->cache, &n, off, len, buf, err);
+	if (n < 0)
+		return n;
+	n = check_type(&in.f.node, S_IFREG, err);
+	if (n == 0)
+		n = in.f.rendered ? view_shared_read(v, &in.vn, &in.place, off, len, buf, err) :
+				    sub_read(in.f.sub, v->cache, &in.f.node, off, len, buf, err);
+	inode_done(&in);
+	return n;
 }
 
 int ply_view_seek(struct ply_view *v, uint64_t ino, uint64_t off, int whence, uint64_t *ret_off,
 		  struct ply_err *err)
 {
 	struct ply_extent e;
+	struct view_file f;
 	struct ply_node n;
-	struct sub *s;
 	uint32_t i;
-	int r = content_node(v, ino, S_IFREG, &s, &n, err);
+	int r = view_file(v, ino, &f, err);
 
+	if (r == 0)
+		r = check_type(&f.node, S_IFREG, err);
 	if (r < 0)
 		return r;
+	n = f.node;
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return ply_fail(err, -EINVAL, PLY_R_USAGE, "neither SEEK_DATA nor SEEK_HOLE");
-	if (n.flags & PLY_NODE_SHARED) {
-		struct ply_attr a;
-
-		r = ply_view_attr(v, ino, &a, err);
-		if (r < 0)
-			return r;
-		n.size = a.size;
+	if (f.rendered) {
+		n.size = f.size;
 		n.kind = PLY_C_INLINE;     /* like one, it has no hole */
 	}
 	if (off >= n.size)
@@ -263,7 +474,7 @@ int ply_view_seek(struct ply_view *v, uint64_t ino, uint64_t off, int whence, ui
 		*ret_off = whence == SEEK_DATA ? off : n.size;
 		return 0;
 	}
-	r = sub_extent_at(s, &n, off, &e, &i, err);
+	r = sub_extent_at(f.sub, &n, off, &e, &i, err);
 	if (r < 0 && r != -ENXIO)
 		return r;
 	if (whence == SEEK_DATA) {
@@ -279,7 +490,7 @@ int ply_view_seek(struct ply_view *v, uint64_t ino, uint64_t off, int whence, ui
 	/* extents may adjoin: a file's full blocks and its tail lie in two places */
 	for (uint64_t end = e.off + e.len;; end = e.off + e.len) {
 		if (i + 1 < sub_extent_count(&n)) {
-			r = sub_node_extent(s, &n, ++i, &e, err);
+			r = sub_node_extent(f.sub, &n, ++i, &e, err);
 			if (r < 0)
 				return r;
 			if (e.off == end)
@@ -350,33 +561,54 @@ int ply_view_getxattr(struct ply_view *v, uint64_t ino, const char *name, const 
 	return 0;
 }
 
-int ply_view_origin(struct ply_view *v, uint64_t ino, uint32_t *ret, uint32_t max, struct ply_err *err)
+/* Who has a directory, or a file that is one node: implied directories count only where nobody else does. */
+static int owners_of(struct ply_view *v, const struct vnode *vn, uint32_t *ret, uint32_t max, struct ply_err *err)
 {
 	uint32_t owners = 0;
-	struct vnode vn;
-	int r = vnode_get(v, ino, &vn, err);
 
-	if (r < 0)
-		return r;
-	for (uint32_t k = 0; k < vn.n; k++) {
+	for (uint32_t k = 0; k < vn->n; k++) {
 		struct ply_node n;
+		int r = sub_node(v->subs[vn->m[k].i].sub, vn->m[k].index, &n, err);
 
-		r = sub_node(v->subs[vn.m[k].i].sub, vn.m[k].index, &n, err);
 		if (r < 0)
-			goto out;
+			return r;
 		if (n.flags & PLY_NODE_IMPLIED)
 			continue;
 		if (owners < max)
-			ret[owners] = v->subs[vn.m[k].i].pos;
+			ret[owners] = v->subs[vn->m[k].i].pos;
 		owners++;
 	}
 	if (!owners) {   /* only there for its children */
-		for (uint32_t k = 0; k < vn.n && k < max; k++)
-			ret[k] = v->subs[vn.m[k].i].pos;
-		owners = vn.n;
+		for (uint32_t k = 0; k < vn->n && k < max; k++)
+			ret[k] = v->subs[vn->m[k].i].pos;
+		owners = vn->n;
 	}
-	r = (int)owners;
-out:
-	vnode_done(&vn);
+	return (int)owners;
+}
+
+/* Of what a merged file is made: all that have it, also those that others changed. */
+static int authors_of(const struct ply_view *v, const struct view_name *name, uint32_t *ret, uint32_t max)
+{
+	uint32_t n = 0;
+
+	for (uint32_t k = 0; k < name->n; k++) {
+		if (name->c[k].type == PLY_T_WHITEOUT || (name->c[k].own_hidden && v->subs[name->c[k].i].overlay))
+			continue;
+		if (n < max)
+			ret[n] = v->subs[name->c[k].i].pos;
+		n++;
+	}
+	return (int)n;
+}
+
+int ply_view_origin(struct ply_view *v, uint64_t ino, uint32_t *ret, uint32_t max, struct ply_err *err)
+{
+	struct inode in;
+	int r = inode_get(v, ino, &in, err);
+
+	if (r < 0)
+		return r;
+	r = in.f.merged ? authors_of(v, &in.place.name, ret, max) : owners_of(v, &in.vn, ret, max, err);
+	inode_done(&in);
 	return r;
 }

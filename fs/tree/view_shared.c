@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shared files of a view: the records of all selected parts whose condition holds, in the order
- * of the captured file, rendered by their driver (merge/merge.h).
+ * Rendered files of a view. Shared ones: the records of all selected parts whose condition holds, in the order
+ * of the captured file, rendered by their driver (merge/merge.h). And merged ones: view_merged.c makes their bytes.
  *
- * A file's size is worked out from its records, its bytes when they are first read. Both are kept:
+ * A shared file's size is worked out from its records, its bytes when they are first read; a merged one has no
+ * size before it has its bytes. Both are kept:
  * sizes because every readdir asks for them, bytes because the kernel reads a file piece by piece; they
  * are few files of some hundred KiB, so one lock and a short list do.
  *
@@ -53,6 +54,11 @@ struct view_shared *view_shared_new(void)
 	return s;
 }
 
+pthread_mutex_t *view_shared_lock(struct view_shared *s)
+{
+	return &s->lock;
+}
+
 void view_shared_free(struct view_shared *s)
 {
 	if (!s)
@@ -85,14 +91,14 @@ static void gathered_done(struct gathered *g)
 	free(g->v);
 }
 
-struct span {
+struct rows {
 	uint64_t first, row;
 	uint32_t count;
 };
 
 static int by_first(const void *a, const void *b)
 {
-	const struct span *x = a, *y = b;
+	const struct rows *x = a, *y = b;
 
 	if (x->first != y->first)
 		return x->first < y->first ? -1 : 1;
@@ -108,7 +114,7 @@ enum { ROW_GOOD = 0, ROW_RECORDS, ROW_BYTES };   /* of bad_shared */
 static int look_at_sub(struct vsub *vs, uint64_t *bytes, struct ply_err *err)
 {
 	uint64_t n = sub_limits(vs->sub)->shared, end = 0;
-	_cleanup_free_ struct span *spans = NULL;
+	_cleanup_free_ struct rows *spans = NULL;
 	_cleanup_free_ uint8_t *bad = NULL;
 	size_t k = 0;
 
@@ -125,7 +131,7 @@ static int look_at_sub(struct vsub *vs, uint64_t *bytes, struct ply_err *err)
 		if (sub_shared(vs->sub, i, &s, NULL) < 0)
 			continue;
 		if (s.count)
-			spans[k++] = (struct span){ s.first, i, s.count };
+			spans[k++] = (struct rows){ s.first, i, s.count };
 		if (sub_node(vs->sub, s.node, &node, NULL) < 0)
 			continue;
 		if (node.size > MERGE_IMAGE_MAX - *bytes)
@@ -314,7 +320,7 @@ static int work_out_size(struct ply_view *v, const struct vnode *vn, uint64_t *r
 	return too_large(r, err);
 }
 
-static int render_bytes(struct ply_view *v, const struct vnode *vn, struct buf *out, struct ply_err *err)
+int view_render_locked(struct ply_view *v, const struct vnode *vn, struct buf *out, struct ply_err *err)
 {
 	_cleanup_free_ struct piece *pieces = NULL;
 	struct gathered g = { 0 };
@@ -412,19 +418,50 @@ static int undisturbed(unsigned faults, int r, struct ply_err *err)
 		ply_fail(err, -EIO, PLY_R_IMAGE_IO, "the image was cut off, or cannot be read");
 }
 
+static int render(struct ply_view *v, const struct vnode *vn, const struct place *p, struct buf *out,
+		  struct ply_err *err)
+{
+	return view_place_is_merged(p) ? view_merge_locked(v, vn, p, out, err) : view_render_locked(v, vn, out, err);
+}
+
+static void keep_bytes(struct view_shared *s, struct kept *k, struct buf *bytes)
+{
+	k->bytes = *bytes;
+	k->rendered = true;
+	s->bytes += bytes->len;
+	*bytes = (struct buf){ 0 };
+	make_room_locked(s, k);
+}
+
+/* The size of a file that has no row yet; of a merged one its bytes come with it. */
+static int measure(struct ply_view *v, const struct vnode *vn, const struct place *p, uint64_t *ret, struct buf *out,
+		   struct ply_err *err)
+{
+	unsigned faults = sigbus_faults();
+	int r;
+
+	if (!view_place_is_merged(p)) {
+		r = work_out_size(v, vn, ret, err);
+	} else {
+		r = render(v, vn, p, out, err);
+		*ret = out->len;
+	}
+	return undisturbed(faults, r, err);
+}
+
 /* The file's row, with its size. */
-static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
+static int keep_locked(struct ply_view *v, const struct vnode *vn, const struct place *p, struct kept **ret,
+		       struct ply_err *err)
 {
 	struct view_shared *s = v->shared;
 	struct kept *k = find_locked(s, vn->ino);
 
 	if (!k) {
 		struct ply_err e = { 0 }, *failed = NULL;
-		unsigned faults = sigbus_faults();
+		_cleanup_buf_ struct buf bytes = { 0 };
 		uint64_t size = 0;
-		int r = work_out_size(v, vn, &size, &e);
+		int r = measure(v, vn, p, &size, &bytes, &e);
 
-		r = undisturbed(faults, r, &e);
 		if (r < 0 && is_for_ever(r))
 			failed = copy_error(&e);
 		if (r < 0 && !failed)
@@ -437,6 +474,8 @@ static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept *
 		k->size = size;
 		k->sized = r == 0;
 		k->failed = failed;
+		if (k->sized && view_place_is_merged(p))
+			keep_bytes(s, k, &bytes);
 	}
 	if (!k->sized)
 		return tell(k->failed->code, k->failed, err);
@@ -444,27 +483,28 @@ static int keep_locked(struct ply_view *v, const struct vnode *vn, struct kept *
 	return 0;
 }
 
-int view_shared_size(struct ply_view *v, const struct vnode *vn, uint64_t *ret, struct ply_err *err)
+int view_shared_size(struct ply_view *v, const struct vnode *vn, const struct place *p, uint64_t *ret,
+		     struct ply_err *err)
 {
 	struct kept *k;
 	int r;
 
 	pthread_mutex_lock(&v->shared->lock);
-	r = keep_locked(v, vn, &k, err);
+	r = keep_locked(v, vn, p, &k, err);
 	if (r == 0)
 		*ret = k->size;
 	pthread_mutex_unlock(&v->shared->lock);
 	return r;
 }
 
-static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept **ret, struct ply_err *err)
+static int render_locked(struct ply_view *v, const struct vnode *vn, const struct place *p, struct kept **ret,
+			 struct ply_err *err)
 {
-	struct view_shared *s = v->shared;
+	_cleanup_buf_ struct buf out = { 0 };
 	struct ply_err e = { 0 };
-	struct buf out = { 0 };
-	unsigned faults = sigbus_faults();
 	struct kept *k = NULL;
-	int r = keep_locked(v, vn, &k, err);
+	unsigned faults;
+	int r = keep_locked(v, vn, p, &k, err);
 
 	if (r < 0)
 		return r;
@@ -473,31 +513,28 @@ static int render_locked(struct ply_view *v, const struct vnode *vn, struct kept
 		return 0;
 	if (k->failed)
 		return tell(k->failed->code, k->failed, err);
-	r = render_bytes(v, vn, &out, &e);
+	faults = sigbus_faults();
+	r = render(v, vn, p, &out, &e);
 	if (r == 0 && out.len != k->size)
 		r = ply_fail(&e, -EUCLEAN, PLY_R_RECORD_FIELD, "a shared file of another size than its records have");
 	r = undisturbed(faults, r, &e);
 	if (r < 0) {
-		buf_done(&out);
 		if (is_for_ever(r))
 			k->failed = copy_error(&e);
 		return tell(r, &e, err);
 	}
-	k->bytes = out;
-	k->rendered = true;
-	s->bytes += out.len;
-	make_room_locked(s, k);
+	keep_bytes(v->shared, k, &out);
 	return 0;
 }
 
-ssize_t view_shared_read(struct ply_view *v, const struct vnode *vn, uint64_t off, size_t len, void *buf,
-			 struct ply_err *err)
+ssize_t view_shared_read(struct ply_view *v, const struct vnode *vn, const struct place *p, uint64_t off, size_t len,
+			 void *buf, struct ply_err *err)
 {
 	struct kept *k;
 	ssize_t r;
 
 	pthread_mutex_lock(&v->shared->lock);
-	r = render_locked(v, vn, &k, err);
+	r = render_locked(v, vn, p, &k, err);
 	if (r == 0 && off < k->bytes.len) {
 		r = (ssize_t)MIN(len, k->bytes.len - off);
 		memcpy(buf, k->bytes.data + off, (size_t)r);
@@ -508,14 +545,19 @@ ssize_t view_shared_read(struct ply_view *v, const struct vnode *vn, uint64_t of
 
 int view_render(struct ply_view *v, uint64_t ino, struct buf *out, struct ply_err *err)
 {
+	struct place p = { 0 };
 	struct vnode vn;
 	int r = vnode_get(v, ino, &vn, err);
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&v->shared->lock);
-	r = render_bytes(v, &vn, out, err);
-	pthread_mutex_unlock(&v->shared->lock);
+	r = view_place_get(v, &vn, &p, err);
+	if (r == 0) {
+		pthread_mutex_lock(&v->shared->lock);
+		r = render(v, &vn, &p, out, err);
+		pthread_mutex_unlock(&v->shared->lock);
+		view_place_done(&p);
+	}
 	vnode_done(&vn);
 	return r;
 }

@@ -102,6 +102,7 @@
 	X(COMPONENT_PATHS, 129)   /* a glob matches nothing */ \
 	X(MERGE_SYNTAX, 130)      /* a shared file that its driver cannot read */ \
 	X(MERGE_CACHE, 131)       /* ld.so.cache, or records of one, of a form that its driver does not know */ \
+	X(MERGE_CLASH, 132)       /* what two sub-images have of a path cannot be put together */ \
 	/* layout, mount */ \
 	X(TARGET_NOT_FOUND, 140) \
 	X(TARGET_NOT_DIRECTORY, 141) \

@@ -44,13 +44,48 @@ struct ply_view_stat {
 };
 
 /*
- * Open the selection @names (sub-image names; n == 0: all). `os` and what the
+ * Open the selection @names (sub-image names; n == 0: all), with no decisions: see ply_view_open_with(). `os` and what the
  * names require are added. PLY_R_SUB_UNKNOWN names the unknown one and lists
  * what there is. @image is borrowed and must outlive the view. @cache_bytes is
  * the budget of the cache of decoded blocks; 0: 64 MiB.
  */
 int ply_view_open(struct ply_image *image, const char *const *names, size_t n,
 		  size_t cache_bytes, struct ply_view **ret, struct ply_err *err);
+
+/* How sub-images that have one path, and differ there, come together. Numbers are what --decisions and tools hand on. */
+enum ply_rule {
+	PLY_RULE_FIRST = 1,        /* that of the lowest rank */
+	PLY_RULE_LAST,
+	PLY_RULE_APPEND,           /* one behind the other, by rank */
+	PLY_RULE_KEEP_BOTH,        /* the others beside it, as NAME.plyfs-SUBIMAGE */
+	PLY_RULE_DRIVER,           /* a merge driver */
+};
+
+/* Of one pair of the image's COLLISIONS. It decides the path: all sub-images that have it. */
+struct ply_decision {
+	uint64_t a, b;             /* as there; a whiteout and a node never have the same partner */
+	uint8_t rule;              /* enum ply_rule */
+	uint16_t driver;           /* of PLY_RULE_DRIVER: its number */
+};
+
+struct ply_view_options {
+	const char *const *names;  /* as for ply_view_open() */
+	size_t n;
+	size_t cache_bytes;
+	const struct ply_decision *decisions;      /* in any order; not kept */
+	size_t ndecisions;
+	bool append;               /* undecided conflicts that allow it are PLY_RULE_APPEND */
+	bool undecided_first;      /* what is still undecided is shown as PLY_RULE_FIRST: for who looks at it */
+};
+
+/*
+ * A conflict that nothing decides is -ENOTUNIQ (reason CONFLICT). -EINVAL: a decision about what is no
+ * pair of this selection, or two different ones for one path. -EUCLEAN: a sub-image stands on itself, or on
+ * one of a higher rank; a collision of nodes that there are not.
+ */
+int ply_view_open_with(struct ply_image *image, const struct ply_view_options *o, struct ply_view **ret,
+		       struct ply_err *err);
+
 struct ply_view *ply_view_close(struct ply_view *view);
 
 /* Call now and then when nothing happens: gives back cached blocks that were not used
@@ -128,7 +163,7 @@ int ply_view_resolve(struct ply_view *view, const char *path, bool follow, uint6
 
 /* Position (for ply_image_sub_info) of the sub-images that hold @ino, in order of rank;
  * returns how many there are, fills at most @max. Implied directories count only
- * where nothing else holds it. */
+ * where nothing else holds it. Of a merged file: all that it is made of. */
 int ply_view_origin(struct ply_view *view, uint64_t ino, uint32_t *ret, uint32_t max,
 		    struct ply_err *err);
 

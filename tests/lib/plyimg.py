@@ -42,7 +42,7 @@ S_IFIFO, S_IFCHR, S_IFDIR, S_IFBLK, S_IFREG, S_IFLNK, S_IFSOCK = (
     0o010000, 0o020000, 0o040000, 0o060000, 0o100000, 0o120000, 0o140000)
 SECTION = dict(NODES=1, ENTRIES=2, NAMES=3, HEAP=4, EXTENTS=5, XATTR_SETS=6, XATTRS=7, OWNERS=8, OWNER_PAIRS=9,
                BLOCKS=10, BLOCK_DIGESTS=11, DATA=12, PAGE_SUMS=13, COMPONENTS=14, CONDITIONS=32, SHARED_FILES=33,
-               RECORDS=34, MARKS=39, JOIN_ROWS=64,
+               RECORDS=34, OVERRIDES=37, MARKS=39, COLLISIONS=40, JOIN_ROWS=64,
                JOIN_MEMBERS=65, JOIN_INDEX=66, CATALOG_HEAD=96, SUBS=97, SEGMENTS=98, RELATIONS=99, STRINGS=100,
                MOUNTS=103, BLOBS=104)
 
@@ -133,6 +133,8 @@ Mark = Kind("ref:8 mark:4 zero:4")
 Condition = Kind("component:2 flags:2 zero:4")
 SharedFile = Kind("node:8 driver:2 version:2 flags:4 first:8 count:4 zero:4 digest:32x")
 Record = Kind("ordinal:4 condition:4 len:4 flags:4")
+Override = Kind("node:8 mask:4 zero:4 digest:32x")
+Collision = Kind("a:8 b:8 cls:1 why:1 flags:2 zero:4")
 Digest = Kind("digest:32x")
 JoinRow = Kind("first_member:8 nmembers:4 kind:1 zero:3x first_child:8 nchildren:8")
 JoinMember = Kind("ref:8 digest:32x")
@@ -149,7 +151,7 @@ Blob = Kind("name:8 bytes:8 sub:4 zero:4 zero2:8")
 assert (Super.size, Head.size, SectionRow.size, Node.size, Entry.size) == (4088, 128, 64, 64, 24)
 assert (Xattr.size, Owner.size, Component.size, JoinRow.size, CatalogHead.size, SubRow.size, SegmentRow.size,
         Relation.size, Mount.size, Blob.size) == (24, 24, 32, 32, 152, 96, 64, 24, 32, 32)
-assert (Condition.size, SharedFile.size, Record.size) == (8, 64, 16)
+assert (Condition.size, SharedFile.size, Record.size, Override.size, Collision.size) == (8, 64, 16, 48, 24)
 
 
 # --- segments --------------------------------------------------------------------------------------
@@ -241,25 +243,39 @@ def table(name, rows, paged=True):
 class Inode:
     """What all kinds have. The same object under two names is a hard link.
 
+    @over, of what overrides in an overlay: (mask, the content there or None).
+
     What depends on the selection: a condition is a list of clauses ("any" or "none", component, ...), none of them: always.
     @when is that of its names; a value in @xattrs may be a list of (value, condition); @user_of and
     @group_of name the component that brings its user or group."""
     type = 0
 
     def __init__(self, mode=0o644, uid=0, gid=0, mtime=(1700000000, 0), xattrs=None, user=b"", group=b"", mark=0,
-                 when=(), user_of=None, group_of=None):
+                 when=(), user_of=None, group_of=None, over=None):
         self.mode, self.uid, self.gid, self.user, self.group = mode, uid, gid, user, group
         self.mtime, self.xattrs, self.mark = mtime, dict(xattrs or {}), mark
-        self.when, self.user_of, self.group_of = when, user_of, group_of
+        self.when, self.user_of, self.group_of, self.over = when, user_of, group_of, over
         self.index = 0
 
 
 class Dir(Inode):
     type = S_IFDIR
 
-    def __init__(self, children=None, implied=False, mode=0o755, **more):
+    def __init__(self, children=None, implied=False, mode=0o755, covers=False, **more):
         super().__init__(mode=mode, **more)
         self.children, self.implied = dict(children or {}), implied
+        self.covers = covers or any(isinstance(c, Gone) for c in self.children.values())
+
+
+class Whiteout(Inode):
+    """A name of an overlay that is gone; no node."""
+
+
+class Gone(Dir):
+    """A directory that is gone, with all its names: a whiteout with a node."""
+
+    def __init__(self, children=None, **more):
+        super().__init__(children, implied=True, **more)
 
 
 class File(Inode):
@@ -309,9 +325,12 @@ class Special(Inode):
 # --- a sub-image ---------------------------------------------------------------------------------------
 
 class Sub(Segment):
+    """@stands_on: names; then it is an overlay."""
+
     def __init__(self, name, root=None, number=None, rank=None, arch=b"amd64", distro=b"debian-12", summary=b"",
-                 flags=None, uuid=None):
+                 flags=None, uuid=None, stands_on=()):
         super().__init__()
+        self.stands_on = stands_on
         self.name, self.number, self.rank, self.flags = name, number, rank, flags
         self.arch, self.distro, self.summary = arch, distro, summary
         self.root = root or Dir()
@@ -321,7 +340,7 @@ class Sub(Segment):
         self.xattr_sets, self.xattrs = [XattrSet()], []
         self.owners, self.owner_pairs = [], []
         self.blocks, self.digests, self.components, self.marks = [], [], [], []
-        self.conditions, self.shared, self.records = [], [], []
+        self.conditions, self.shared, self.records, self.overrides = [], [], [], []
         self.paths = {}               # path -> node index
         self._strings, self._sets, self._owners, self._pairs, self._slots, self._conditions = {}, {}, {}, {}, {}, {}
         self._pack = bytearray()
@@ -444,7 +463,7 @@ class Sub(Segment):
     def _number(self, directory):
         children = sorted(directory.children.items())
         for _, child in children:
-            if not child.index:
+            if not child.index and not isinstance(child, Whiteout):
                 child.index = len(self._inodes)
                 self._inodes.append(child)
         for _, child in children:
@@ -457,15 +476,19 @@ class Sub(Segment):
         children = sorted(directory.children.items())
         node.set(data=len(self.entries), size=len(children))
         for name, child in children:
+            if isinstance(child, Whiteout):
+                self.entries.append(Entry(name=self.entry_name(name)))
+                continue
             row = self.nodes[child.index]
             if child is not self.root and not row.parent:
                 row.set(parent=directory.index, entry=len(self.entries))
-            if child.type == S_IFDIR:
-                node.nlink += 1
-            else:
+            if child.type != S_IFDIR:
                 row.nlink += 1
+            elif not isinstance(child, Gone):
+                node.nlink += 1
             self.paths[path + name] = child.index
-            self.entries.append(Entry(ref=child.index, name=self.entry_name(name), type=child.type >> 12,
+            self.entries.append(Entry(ref=child.index, name=self.entry_name(name),
+                                      type=0 if isinstance(child, Gone) else child.type >> 12,
                                       condition=self.condition(child.when)))
         for name, child in children:
             if child.type == S_IFDIR:
@@ -497,7 +520,7 @@ class Sub(Segment):
             node = Node(mode=inode.type | inode.mode,
                         owner=self.owner_pair(inode.uid, inode.gid, inode.user, inode.group, inode.user_of, inode.group_of),
                         mtime_sec=inode.mtime[0], mtime_nsec=inode.mtime[1], xattrs=self.xattr_set(inode.xattrs),
-                        flags=int(getattr(inode, "implied", False)))
+                        flags=int(getattr(inode, "implied", False)) | 4 * getattr(inode, "covers", False))
             self.nodes.append(node)
             self._content(node, inode)
             if isinstance(inode, Shared):
@@ -507,6 +530,9 @@ class Sub(Segment):
                                               digest=sha256(inode.whole)))
                 for ordinal, data, when, item in inode.records:
                     self.records.append(Record(ordinal=ordinal, condition=self.condition(when), len=len(data), flags=item))
+            if inode.over:
+                self.overrides.append(Override(node=inode.index, mask=inode.over[0],
+                                               digest=bytes(32) if inode.over[1] is None else sha256(inode.over[1])))
             if inode.mark:
                 self.marks.append(Mark(ref=inode.index, mark=inode.mark))
         self._flush()
@@ -535,6 +561,12 @@ class Sub(Segment):
                 return self.entries[i]
         raise KeyError(path)
 
+    def ref(self, path):
+        """As COLLISIONS names it: the node, or a whiteout's row plus 1."""
+        row = self.entry(path) if path else None
+        index = 1 if row is None else row.ref if row.type else next(i for i, e in enumerate(self.entries) if e is row) + 1
+        return self.number << 48 | index
+
     def sections(self):
         out = [table("NODES", self.nodes), table("ENTRIES", self.entries), Section("NAMES", self.names),
                Section("HEAP", self.heap), table("EXTENTS", self.extents), table("XATTR_SETS", self.xattr_sets),
@@ -543,7 +575,8 @@ class Sub(Segment):
                Section("DATA", self.data, paged=False), table("COMPONENTS", self.components)]
         if self.marks:
             out.append(table("MARKS", self.marks))
-        for name, rows in (("CONDITIONS", self.conditions), ("SHARED_FILES", self.shared), ("RECORDS", self.records)):
+        for name, rows in (("CONDITIONS", self.conditions), ("SHARED_FILES", self.shared), ("RECORDS", self.records),
+                           ("OVERRIDES", self.overrides)):
             if rows:
                 out.append(table(name, rows))
         return out
@@ -556,11 +589,14 @@ class Sub(Segment):
 
 class Join(Segment):
     """Directories of the same path in several sub-images, breadth first; then link groups, given as
-    lists of (sub, path); then shared files of the same path."""
+    lists of (sub, path); then shared files of the same path. Collisions are given as (sub, other sub, path, class, why,
+    flags)."""
 
-    def __init__(self, subs, groups=()):
+    def __init__(self, subs, groups=(), collisions=()):
         super().__init__()
         self.rows, self.members, self.index = [], [], []
+        self.collisions = [self._collide(*c) for c in collisions]
+        self.collisions.sort(key=lambda r: (r.b, r.a))
         level = [b""]
         while level:
             below = []
@@ -589,6 +625,12 @@ class Join(Segment):
         self.index.sort(key=lambda r: r.ref)
 
     @staticmethod
+    def _collide(one, other, path, cls, why=0, flags=1):
+        one, other = sorted((one, other), key=lambda s: s.number)
+        gone = [path != b"" and not s.entry(path).type for s in (one, other)]
+        return Collision(a=one.ref(path), b=other.ref(path), cls=cls, why=why, flags=flags | gone[0] << 9 | gone[1] << 10)
+
+    @staticmethod
     def _holders(subs, path):
         return [s for s in subs if path in s.paths and s.inodes[s.paths[path]].type == S_IFDIR]
 
@@ -611,8 +653,10 @@ class Join(Segment):
         return row
 
     def segment(self, at):
-        return self.pack(3, bytes(16), [table("JOIN_ROWS", self.rows), table("JOIN_MEMBERS", self.members),
-                                        table("JOIN_INDEX", self.index)], at)
+        sections = [table("JOIN_ROWS", self.rows), table("JOIN_MEMBERS", self.members), table("JOIN_INDEX", self.index)]
+        if self.collisions:
+            sections.append(table("COLLISIONS", self.collisions))
+        return self.pack(3, bytes(16), sections, at)
 
 
 # --- catalog and container -----------------------------------------------------------------------------
@@ -651,14 +695,14 @@ class Catalog(Segment):
 
 
 class Image:
-    def __init__(self, subs, groups=(), uuid=None):
-        self.subs, self.groups, self.hooks = subs, groups, {}
+    def __init__(self, subs, groups=(), uuid=None, collisions=()):
+        self.subs, self.groups, self.collisions, self.hooks = subs, groups, collisions, {}
         self.uuid = uuid or sha256(b"crafted image")[:16]
         self.tail = b""                # behind committed_end
         for i, s in enumerate(subs):
             s.number = i if s.number is None else s.number
             s.rank = i if s.rank is None else s.rank
-            s.flags = int(s.number == 0) if s.flags is None else s.flags
+            s.flags = int(s.number == 0) | 4 * bool(s.stands_on) if s.flags is None else s.flags
 
     def hook(self, name, *args):
         if name in self.hooks:
@@ -684,8 +728,11 @@ class Image:
                                        distro=catalog.string(sub.distro), summary=catalog.string(sub.summary),
                                        seg_first=len(catalog.segments) - 1, seg_count=1, nodes=len(sub.nodes),
                                        bytes=sub.bytes_of_files()))
+            for i, name in enumerate(sub.stands_on):
+                catalog.relation(1, sub.number, name, i)
+                catalog.relation(3, sub.number, name, i)
         if len(self.subs) > 1:
-            join = Join(self.subs, self.groups)
+            join = Join(self.subs, self.groups, self.collisions)
             self.hook("join", join)
             catalog.head.set(join_first=len(catalog.segments), join_count=1)
             append(3, join, catalog)

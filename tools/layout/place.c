@@ -51,6 +51,17 @@ int place_name(struct name *n, const char *from, size_t len, struct ply_err *err
 	return name_check(n->text, len, err);
 }
 
+/* The name that row @e, which is @w, is shown under. */
+static int name_of(struct stream *s, const struct where *w, const struct ply_entry *e, struct name *ret)
+{
+	char own[PLY_NAME_MAX];
+	const char *name;
+	size_t len;
+	int r = plan_entry_name(s->l->plan, w, e, own, &name, &len, &s->err);
+
+	return r < 0 ? r : place_name(ret, name, len, &s->err);
+}
+
 /* --- metadata ----------------------------------------------------------------------- */
 
 /* Values are copied first: of a map of which a page has gone, the kernel only says EFAULT. */
@@ -156,7 +167,7 @@ static int set_metadata(struct stream *s, const struct file *f)
 {
 	const struct limits *lim = &s->l->limits;
 	const struct ply_node *n = &f->v.node;
-	const struct plan_owner *o = &s->l->plan->subs[f->v.i].owners[n->owner];
+	const struct plan_owner *o = &s->l->plan->subs[f->v.owner_i].owners[n->owner];
 	mode_t mode = n->mode & 07777, drop = 0;
 	bool other_uid = o->put_uid != o->uid, other_gid = o->put_gid != o->gid, dropped;
 	int r;
@@ -284,7 +295,7 @@ static int fill_inline(struct stream *s, struct file *f)
 	return 0;
 }
 
-static int fill_shared(struct stream *s, struct file *f)
+static int fill_rendered(struct stream *s, struct file *f)
 {
 	_cleanup_buf_ struct buf text = { 0 };
 	int r = view_render(s->l->plan->view, f->ino, &text, &s->err);
@@ -305,8 +316,8 @@ static int fill(struct stream *s, struct file *f, uint64_t from, uint64_t to)
 	struct fill fl = { .s = s, .f = f };
 	int r;
 
-	if (n->flags & PLY_NODE_SHARED)
-		return fill_shared(s, f);
+	if (f->v.rendered)
+		return fill_rendered(s, f);
 	if (n->kind == PLY_C_INLINE)
 		return fill_inline(s, f);
 	r = plan_extents(f->v.sub, n, from, to, fill_extent, &fl, &s->err);
@@ -445,7 +456,7 @@ static int look_up(struct stream *s, struct file *f, const struct where *w, int 
 		r = view_file(plan->view, ino, &f->v, &s->err);
 	f->ino = ino;
 	if (r == 0)
-		r = place_name(&f->name, e.name, e.name_len, &s->err);
+		r = name_of(s, w, &e, &f->name);
 	if (r < 0)
 		return stream_damaged(s, r, w);
 	if (f->v.joined || f->v.node.nlink > 1) {
@@ -566,11 +577,11 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 	if (r == 0)
 		r = sub_entry(plan->subs[first->sub].sub, first->at, &e, &s->err);
 	if (r == 0)
-		r = place_name(&from.name, e.name, e.name_len, &s->err);
+		r = name_of(s, &from_w, &e, &from.name);
 	if (r == 0)
 		r = sub_entry(plan->subs[l->sub].sub, l->at, &e, &s->err);
 	if (r == 0)
-		r = place_name(&name, e.name, e.name_len, &s->err);
+		r = name_of(s, &w, &e, &name);
 	if (r < 0)
 		return stream_damaged(s, r, &w);
 	r = left_out(s->l, &from);

@@ -45,7 +45,7 @@ const char *const layout_phase_names[PHASE_COUNT] = {
 struct set_use {
 	uint64_t at;               /* the first of them: see struct where */
 	uint64_t count;
-	uint32_t dir;
+	uint32_t dir, sub;
 	bool file;                 /* one of them is no directory */
 };
 
@@ -278,11 +278,11 @@ static void use(struct plan_needs *n, enum layout_field f, const struct where *w
 /* Notes who has which set: a million files may share one. */
 static int note_xattrs(struct scan *s, const struct view_file *f, const struct where *w)
 {
-	struct scan_sub *ss = &s->subs[f->i];
+	struct scan_sub *ss = &s->subs[f->xattrs_i];
 	struct set_use *u;
 
 	if (!ss->sets) {
-		ss->sets = calloc(sub_limits(f->sub)->xattr_sets, sizeof(*ss->sets));
+		ss->sets = calloc(sub_limits(s->p->subs[f->xattrs_i].sub)->xattr_sets, sizeof(*ss->sets));
 		if (!ss->sets)
 			return ply_fail_nomem(s->err);
 	}
@@ -290,6 +290,7 @@ static int note_xattrs(struct scan *s, const struct view_file *f, const struct w
 	if (!u->count++) {
 		u->at = w->at;
 		u->dir = w->dir;
+		u->sub = w->sub;
 	}
 	u->file |= !S_ISDIR(f->node.mode);
 	return 0;
@@ -299,7 +300,7 @@ static int note_xattrs(struct scan *s, const struct view_file *f, const struct w
 static int need_set(struct scan *s, uint32_t i, uint32_t set, uint32_t n_xattrs)
 {
 	const struct set_use *u = &s->subs[i].sets[set];
-	const struct where w = { .at = u->at, .dir = u->dir, .sub = i };
+	const struct where w = { .at = u->at, .dir = u->dir, .sub = u->sub };
 	struct plan_needs *n = &s->p->needs;
 	struct sub *sub = s->p->subs[i].sub;
 	uint64_t bytes = 0, names = 0;
@@ -400,7 +401,7 @@ static void need_time(struct plan_needs *n, const struct ply_node *node, const s
 
 static int need_owner(struct scan *s, const struct view_file *f, const struct where *w)
 {
-	struct plan_sub *ps = &s->p->subs[f->i];
+	struct plan_sub *ps = &s->p->subs[f->owner_i];
 	struct view_owner o;
 	struct plan_owner *po;
 	int r;
@@ -516,11 +517,11 @@ static int need(struct scan *s, const struct view_file *f, const struct where *w
 	switch (f->node.mode & S_IFMT) {
 	case S_IFREG:
 		most(n, &n->file_size, f->size, FIELD_FILE_SIZE, w);
-		if (f->node.kind == PLY_C_INLINE || f->node.flags & PLY_NODE_SHARED) {
+		if (f->node.kind == PLY_C_INLINE || f->rendered) {
 			sum.bytes = f->size;
 			sum.blocks = align_up(f->size, s->block);
 		}
-		if (!(f->node.flags & PLY_NODE_SHARED))
+		if (!f->rendered)
 			r = sum_extents(s, f, &sum);
 		*ret_bytes = sum.bytes;
 		if (n->blocks + sum.blocks < n->blocks)
@@ -671,18 +672,18 @@ static int close_batch(struct cutter *c)
 	return r;
 }
 
-/* Which data blocks does a file touch? [*first, *end); false: none. */
-static int touched(struct sub *sub, const struct ply_node *n, uint64_t *first, uint64_t *end,
-		   struct ply_err *err)
+/* Which data blocks of sub-image @i does a file touch? [*first, *end); false: none. */
+static int touched(uint32_t i, const struct view_file *f, uint64_t *first, uint64_t *end, struct ply_err *err)
 {
+	const struct ply_node *n = &f->node;
 	struct ply_extent a, b;
 	int r;
 
-	if (!S_ISREG(n->mode) || n->flags & PLY_NODE_SHARED || !sub_extent_count(n))
+	if (!S_ISREG(n->mode) || f->rendered || f->i != i || !sub_extent_count(n))
 		return 0;
-	r = sub_node_extent(sub, n, 0, &a, err);
+	r = sub_node_extent(f->sub, n, 0, &a, err);
 	if (r == 0)
-		r = sub_node_extent(sub, n, sub_extent_count(n) - 1, &b, err);
+		r = sub_node_extent(f->sub, n, sub_extent_count(n) - 1, &b, err);
 	if (r < 0)
 		return r;
 	*first = a.addr >> PLY_BLOCK_BITS;
@@ -770,16 +771,21 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 	struct scan *s = c->s;
 	uint64_t first, end, ino, bytes;
 	bool several, carries, big = false;
+	char name[PLY_NAME_MAX];
 	struct view_file f;
+	const char *shown;
+	size_t name_len;
 	int r, has_data;
 
 	r = view_node_ino(s->p->view, c->i, PLY_INO_INDEX(e->ref), &ino, s->err);
 	if (r == 0)
 		r = view_own(view_file(s->p->view, ino, &f, s->err), s->err);
+	if (r == 0)
+		r = plan_entry_name(s->p, w, e, name, &shown, &name_len, s->err);
 	if (r < 0)
 		return r;
 	several = f.joined || f.node.nlink > 1;
-	carries = f.i == c->i && f.node.entry == w->at;
+	carries = f.name_i == c->i && f.node.entry == w->at;
 	if (S_ISDIR(f.node.mode) || (!several && !carries))
 		return ply_fail(s->err, -EUCLEAN, PLY_R_TREE_SHAPE,
 				"entry %llu names a node that another entry names",
@@ -787,8 +793,8 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 	if (several && add_link(s->p, ino, w, !carries) < 0)
 		return ply_fail_nomem(s->err);
 	s->p->names++;
-	need_name(s, e->name_len, w);
-	has_data = carries ? touched(f.sub, &f.node, &first, &end, s->err) : 0;
+	need_name(s, name_len, w);
+	has_data = carries ? touched(c->i, &f, &first, &end, s->err) : 0;
 	if (has_data < 0)
 		return has_data;
 	if (carries) {
@@ -967,16 +973,24 @@ static int group_links(struct scan *s)
 	return 0;
 }
 
+int plan_entry_name(const struct plan *p, const struct where *w, const struct ply_entry *e, char buf[PLY_NAME_MAX],
+		    const char **ret, size_t *ret_len, struct ply_err *err)
+{
+	return view_entry_name(p->view, p->dirs[w->dir].ino, w->sub, w->at, e, buf, ret, ret_len, err);
+}
+
 /* --- the whole ------------------------------------------------------------------------ */
 
 void plan_path(const struct plan *p, const struct where *w, char *out, size_t cap)
 {
 	const char *tail = "";
 	size_t tail_len = 0, len = 0;
+	char name[PLY_NAME_MAX];
 	struct ply_entry e;
 	char *path;
 
-	if (w->at != WHERE_DIR && sub_entry(p->subs[w->sub].sub, w->at, &e, NULL) == 0) {
+	if (w->at != WHERE_DIR && sub_entry(p->subs[w->sub].sub, w->at, &e, NULL) == 0 &&
+	    plan_entry_name(p, w, &e, name, &tail, &tail_len, NULL) < 0) {
 		tail = e.name;
 		tail_len = e.name_len;
 	}

@@ -141,6 +141,10 @@ int plan_extents(struct sub *sub, const struct ply_node *n, uint64_t from, uint6
 /* Which class of LAYOUT_FIELDS an xattr is. */
 enum layout_field plan_xattr_field(const struct sub_xattr *x);
 
+/* The name of @w, whose row is @e: its own, or in @buf. See view_entry_name(). */
+int plan_entry_name(const struct plan *plan, const struct where *w, const struct ply_entry *e, char buf[PLY_NAME_MAX],
+		    const char **ret, size_t *ret_len, struct ply_err *err);
+
 /* The path of @w from the root of the tree, escaped, cut to @cap: "/usr/bin/env". */
 void plan_path(const struct plan *plan, const struct where *w, char *out, size_t cap);
 
