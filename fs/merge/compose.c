@@ -42,11 +42,9 @@ static int clash(const char *path, enum merge_why why, enum merge_why *ret_why, 
 static int by_driver(const struct merge_driver *d, const char *path, struct span base, struct span ours,
 		     struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
 {
-	int r;
+	int r = d->compose ? d->compose(path, base, ours, theirs, out, err) :
+			     items_merge(d, path, base, ours, theirs, out, err);
 
-	if (!d->compose && !d->items)
-		return clash(path, MERGE_WHY_RECORD, ret_why, err);
-	r = d->compose ? d->compose(path, base, ours, theirs, out, err) : items_merge(d, path, base, ours, theirs, out, err);
 	if (r == 0 || r == -ENOMEM)
 		return r;
 	*ret_why = r == -ENOTUNIQ ? MERGE_WHY_RECORD : r == -EUCLEAN ? MERGE_WHY_UNKNOWN : MERGE_WHY_SIZE;
