@@ -26,10 +26,11 @@ root() { [ "$(id -u)" = 0 ] || skip "needs root${1:+: $1}"; }
 # a small machine in a/, captured as i.plyfs
 machine()
 {
-	mkdir -p a/etc a/usr/bin a/usr/share/d/e a/var/log a/var/cache/man a/var/lib/dpkg
+	mkdir -p a/etc a/usr/bin a/usr/share/d/e a/var/log a/var/cache/man a/var/lib/dpkg/info a/var/lib/dpkg/updates a/var/lib/dpkg/triggers
 	printf 'ID=debian\nVERSION_ID="12"\n' >a/etc/os-release
 	printf 'root:x:0:0::/root:/bin/sh\n_apt:x:100:65534::/:/bin/sh\nmessagebus:x:101:101::/:/bin/sh\nmysql:x:102:109::/:/bin/sh\n' >a/etc/passwd
 	printf 'root:x:0:\nmessagebus:x:101:\nmysql:x:109:\nnogroup:x:65534:\n' >a/etc/group
+	for i in 100 102 103 104 105 106 107 108; do echo "g$i:x:$i:"; done >>a/etc/group
 	printf 'root:*:19000::::::\n' >a/etc/shadow
 	echo 127.0.0.1 localhost >a/etc/hosts
 	echo 0123 >a/etc/machine-id
@@ -44,8 +45,13 @@ machine()
 	ln -s d/a a/usr/share/link
 	head -c 300000 /dev/zero | tr '\0' x >a/usr/bin/big
 	printf 'Package: base\nStatus: install ok installed\nPriority: required\nArchitecture: amd64\nVersion: 1\nDescription: x\n\nPackage: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nDescription: x\n\n' >a/var/lib/dpkg/status
-	plyfs capture a i.plyfs >/dev/null 2>&1
+	echo 1 >a/var/lib/dpkg/info/format
+	echo /. >a/var/lib/dpkg/info/base.list
+	echo /. >a/var/lib/dpkg/info/dpkg.list
+	capture
 }
+
+capture() { plyfs capture a i.plyfs --force "$@" >capture.out 2>&1 || { cat capture.out; return 1; }; }
 
 clone() { cp -a a "${1:-b}"; }
 
@@ -111,7 +117,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	ln -s x a/t/link1
 	ln -s x a/t/link2
 	mkfifo a/t/pipe
-	plyfs capture a i.plyfs --force >/dev/null 2>&1
+	capture
 	clone
 	rm -r b/t/*
 	touch b/t/dir1 b/t/link1 b/t/pipe
@@ -129,7 +135,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 @test "modes, setuid, symlink targets, holes, empty files" {
 	machine
 	truncate -s 1M a/usr/hole
-	plyfs capture a i.plyfs --force >/dev/null 2>&1
+	capture
 	clone
 	chmod 4755 b/usr/bin/big
 	chmod 1777 b/usr/share/d
@@ -149,7 +155,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	machine
 	setfattr -n user.x -v 1 a/etc/conf
 	mknod a/null c 1 3
-	plyfs capture a i.plyfs --force >/dev/null 2>&1
+	capture
 	clone
 	chown 102:109 b/usr/share/d/a
 	setfattr -n user.x -v 2 b/etc/conf
@@ -171,7 +177,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	for g in m n o p q; do echo "$g" >a/usr/share/${g}1; ln a/usr/share/${g}1 a/usr/share/${g}2; done
 	echo single >a/usr/share/single
 	echo single >a/usr/share/double
-	plyfs capture a i.plyfs --force >/dev/null 2>&1
+	capture
 	clone
 	ln b/usr/share/m1 b/etc/m3
 	rm b/usr/share/n1
@@ -376,7 +382,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 
 @test "remove: what others stand on, what was captured, what is not there" {
 	machine
-	plyfs capture a i.plyfs --force -c "x=/usr/share/d/**" >/dev/null 2>&1
+	capture -c "x=/usr/share/d/**"
 	clone b
 	echo b >b/etc/b
 	add i.plyfs b b
@@ -421,7 +427,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	refused ROOT_NOT_FOUND i.plyfs three nothing
 	refused ROOT_NOT_DIRECTORY i.plyfs three b/etc/conf
 	refused IMAGE_NOT_FOUND no.plyfs three b
-	refused IMAGE_NOT_PLYFS a/usr/bin/big three b
+	run -4 plyfs add a/usr/bin/big three b
 	sed -i s/12/11/ b/etc/os-release
 	refused MISMATCH i.plyfs three b
 	[[ $stderr == *"distribution is debian-11, and not debian-12"* ]]
@@ -445,7 +451,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	machine
 	clone
 	add i.plyfs two b
-	run -1 plyfs add i.plyfs@1 three b
+	run -2 plyfs add i.plyfs@1 three b
 	[[ $output == *"not the newest"* ]]
 }
 
@@ -531,6 +537,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	machine
 	clone
 	printf 'Package: extra\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2\nDescription: x\n\n' >>b/var/lib/dpkg/status
+	echo /. >b/var/lib/dpkg/info/extra.list
 	add i.plyfs two b -m 'a second machine'
 	run -0 plyfs dump i.plyfs --section=RELATIONS,BLOBS,CATALOG_HEAD,SUBS
 	[[ $output == *'"extra"'* ]]
