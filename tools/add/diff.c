@@ -43,6 +43,7 @@ struct work {
 	size_t was_cap;
 	struct lost *lost;
 	size_t nlost, lost_cap;
+	uint64_t nlisted;          /* names of the parent so far */
 	struct buf path;
 	uint8_t *piece;
 };
@@ -119,23 +120,16 @@ static int list(struct ply_view *v, uint64_t dir, struct listing *l, struct ply_
 	return 0;
 }
 
-/* Mark of what only the parent has. */
-static int parent_mark(struct ply_view *v, uint64_t ino, uint8_t *ret, struct ply_err *err)
+int diff_mark_of(struct sub *sub, uint64_t index, uint8_t *ret, struct ply_err *err)
 {
-	struct view_file f;
-	uint64_t lo = 0, hi, index;
-	int r = view_file(v, ino, &f, err);
+	uint64_t lo = 0, hi = sub_mark_count(sub);
 
 	*ret = 0;
-	if (r < 0)
-		return r;
-	hi = sub_mark_count(f.sub);
-	index = PLY_INO_INDEX(ino);
 	while (lo < hi) {
 		uint64_t mid = lo + (hi - lo) / 2;
 		struct sub_mark m;
+		int r = sub_mark(sub, mid, &m, err);
 
-		r = sub_mark(f.sub, mid, &m, err);
 		if (r < 0)
 			return r;
 		if (m.index == index) {
@@ -147,6 +141,22 @@ static int parent_mark(struct ply_view *v, uint64_t ino, uint8_t *ret, struct pl
 		else
 			hi = mid;
 	}
+	return 0;
+}
+
+/* Of the node that gives a name its inode number. */
+static int parent_mark(struct ply_view *v, uint64_t ino, uint8_t *ret, struct ply_err *err)
+{
+	const struct ply_image *image = ply_view_image(v);
+	struct sub *sub;
+	int r;
+
+	*ret = 0;
+	for (uint32_t i = 0; i < ply_view_nsubs(v); i++)
+		if (ply_image_sub_info(image, ply_view_sub(v, i))->number == PLY_INO_NUMBER(ino)) {
+			r = view_sub_at(v, i, &sub, err);
+			return r < 0 ? r : diff_mark_of(sub, PLY_INO_INDEX(ino), ret, err);
+		}
 	return 0;
 }
 
@@ -210,11 +220,11 @@ static int add_gone(struct work *w, uint32_t dir, const struct name *p, const ui
 	struct scan_node n = { .flags = SCAN_GONE, .name_len = p->len };
 	bool within = w->nodes[dir].flags & SCAN_GONE;
 	uint8_t mark = 0;
-	int r = path_of(w, dir, (const char *)text + p->off, p->len);
+	int r;
 
-	if (r < 0)
-		return ply_fail_nomem(w->err);
 	if (!within) {             /* of a directory that is gone everything is */
+		if (path_of(w, dir, (const char *)text + p->off, p->len) < 0)
+			return ply_fail_nomem(w->err);
 		r = parent_mark(w->o->parent, p->ino, &mark, w->err);
 		if (r < 0)
 			return r;
@@ -268,27 +278,50 @@ static int add_both(struct work *w, uint32_t dir, uint32_t node, const struct na
 	return 0;
 }
 
+/* Of an image whose directories share entries there is no end. */
+static int count_names(struct work *w, const struct listing *l)
+{
+	w->nlisted += l->n;
+	return w->nlisted > view_entries(w->o->parent) ? view_too_many(w->err) : 0;
+}
+
+static int lose_file(struct work *w, uint64_t ino)
+{
+	struct ply_attr a;
+	int r = ply_view_attr(w->o->parent, ino, &a, w->err);
+
+	if (r < 0 || a.nlink < 2)
+		return r;
+	if (array_grow(&w->lost, &w->lost_cap, w->nlost + 1, sizeof(*w->lost)) < 0)
+		return ply_fail_nomem(w->err);
+	w->lost[w->nlost++].ino = ino;
+	return 0;
+}
+
 /* What is below a directory of the parent that is no directory now: its names of hard-link groups. */
 static int lose(struct work *w, uint64_t dir)
 {
+	uint64_t *dirs = NULL;
+	size_t n = 0, cap = 0;
 	struct listing l = { 0 };
-	int r = list(w->o->parent, dir, &l, w->err);
+	int r = array_grow(&dirs, &cap, 1, sizeof(*dirs)) < 0 ? ply_fail_nomem(w->err) : 0;
 
-	for (size_t i = 0; r == 0 && i < l.n; i++) {
-		struct ply_attr a;
-
-		if (l.v[i].type == S_IFDIR >> 12) {
-			r = lose(w, l.v[i].ino);
-			continue;
+	if (r == 0)
+		dirs[n++] = dir;
+	while (r == 0 && n) {
+		r = list(w->o->parent, dirs[--n], &l, w->err);
+		if (r == 0)
+			r = count_names(w, &l);
+		for (size_t i = 0; r == 0 && i < l.n; i++) {
+			if (l.v[i].type != S_IFDIR >> 12)
+				r = lose_file(w, l.v[i].ino);
+			else if (array_grow(&dirs, &cap, n + 1, sizeof(*dirs)) < 0)
+				r = ply_fail_nomem(w->err);
+			else
+				dirs[n++] = l.v[i].ino;
 		}
-		r = ply_view_attr(w->o->parent, l.v[i].ino, &a, w->err);
-		if (r < 0 || a.nlink < 2)
-			continue;
-		if (array_grow(&w->lost, &w->lost_cap, w->nlost + 1, sizeof(*w->lost)) < 0)
-			r = ply_fail_nomem(w->err);
-		else
-			w->lost[w->nlost++].ino = l.v[i].ino;
 	}
+	free(dirs);
 	listing_done(&l);
 	return r;
 }
@@ -355,6 +388,8 @@ static int walk(struct work *w, const uint8_t *marks)
 		l.n = 0;
 		if (both)
 			r = list(w->o->parent, w->d->nodes[i].ino, &l, w->err);
+		if (r == 0)
+			r = count_names(w, &l);
 		if (r == 0)
 			r = merge_names(w, i, &l, marks);
 	}
@@ -742,10 +777,10 @@ static int list_links(struct work *w, struct link **ret, size_t *ret_n)
 				free(v);
 				return r;
 			}
-			if (S_ISDIR(a.mode) || a.nlink < 2)
+			if (S_ISDIR(a.mode))
 				ino = 0;
 		}
-		if (!ino && (S_ISDIR(s->mode) || !s->group))
+		if (S_ISDIR(s->mode) ? !ino || a.nlink < 2 : (!ino || a.nlink < 2) && !s->group)
 			continue;
 		if (array_grow(&v, &cap, n + 1, sizeof(*v)) < 0) {
 			free(v);
