@@ -89,7 +89,7 @@ static int tell_overrides(const struct teller *t)
 /* The whiteouts of directory @index; of a deleted directory, those of what it held too. */
 static int tell_directory(const struct teller *t, uint64_t index, const struct ply_node *dir)
 {
-	for (uint64_t i = 0; i < dir->ndata; i++) {
+	for (uint64_t i = 0; i < dir->size; i++) {
 		_cleanup_buf_ struct buf path = { 0 };
 		_cleanup_free_ char *absolute = NULL;
 		struct ply_entry e;
@@ -127,7 +127,7 @@ static int tell_whiteouts(const struct teller *t)
 		if ((node.mode & 0170000) != 0040000)
 			continue;
 		/* directories that share entries are hostile */
-		rows += node.ndata;
+		rows += node.size;
 		if (rows > sub_limits(t->s)->entries)
 			return view_too_many(t->err);
 		r = tell_directory(t, i, &node);

@@ -181,11 +181,11 @@ static int print_head(const struct planning *p, const struct collision *k, const
 
 	if (plan_holders(p, k, &holders) < 0)
 		return ply_fail_nomem(err);
-	at = printf("%-*s %-*.*s ", CLASS_WIDTH, plan_class_name(k->cls), HOLDERS_WIDTH, (int)holders.len,
-		    (const char *)holders.data);
-	if (at + (int)strlen(out) > WIDTH)
-		printf("\n%*s", CLASS_WIDTH + 1, "");
-	printf("%s\n", out);
+	at = printf("%-*s %.*s", CLASS_WIDTH, plan_class_name(k->cls), (int)holders.len, (const char *)holders.data);
+	if (MAX(at, CLASS_WIDTH + HOLDERS_WIDTH + 1) + 1 + (int)strlen(out) > WIDTH)
+		printf("\n%*s%s\n", CLASS_WIDTH + 1, "", out);
+	else
+		printf("%*s %s\n", MAX(CLASS_WIDTH + HOLDERS_WIDTH + 1 - at, 0), "", out);
 	if (g->what)
 		printf("%*s%s\n", CLASS_WIDTH + 1, "", g->what);
 	return 0;
