@@ -434,6 +434,9 @@ void plan_groups_free(struct planning *p)
 
 bool plan_may(const struct planning *p, size_t group, uint8_t rule)
 {
+	/* half of a package is none */
+	if (p->groups[group].package && rule != PLY_RULE_FIRST && rule != PLY_RULE_LAST)
+		return false;
 	for (size_t i = group; i < p->c->n; i++)
 		if (p->c->v[i].group == group && collision_refuses(&p->c->v[i], rule))
 			return false;

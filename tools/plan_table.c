@@ -139,7 +139,7 @@ static void print_counts(const struct planning *p, uint32_t sub, const struct pl
 {
 	const char *before = ": ";
 
-	printf("%s changes %" PRIu64 " of what it stands on", p->c->names[sub], n->n);
+	printf("%s overrides %" PRIu64 " files of what it stands on", p->c->names[sub], n->n);
 	for (int i = 0; i < 6; i++) {
 		if (!n->by[i])
 			continue;
@@ -147,7 +147,7 @@ static void print_counts(const struct planning *p, uint32_t sub, const struct pl
 		before = ", ";
 	}
 	if (n->deleted)
-		printf("; it deletes %" PRIu64, n->deleted);
+		printf("; deletes %" PRIu64, n->deleted);
 	putchar('\n');
 }
 
