@@ -7,7 +7,7 @@
 
 bats_require_minimum_version 1.5.0
 load ../lib/common
-load ../lib/golds
+load ../lib/colliding
 
 setup() { ready; }
 teardown() { unmount_all m; }

@@ -6,6 +6,7 @@
 # shellcheck disable=SC2154  # gold: by setup_file
 
 load ../lib/common
+load ../lib/over
 bats_require_minimum_version 1.5.0
 
 components_lamp=(-c apache=apache2 -c mysql=mariadb-server -c "php=php,libapache2-mod-php,php-mysql")
@@ -39,21 +40,6 @@ teardown()
 	over_done
 	unmount_all "$PWD/mnt"
 	rm -rf --one-file-system out
-}
-
-# over LOWER: a writable copy of a tree, in memory: over/tree
-over()
-{
-	mkdir -p over
-	mount -t tmpfs -o mode=755 tmpfs over
-	mkdir over/upper over/work over/tree
-	mount -t overlay overlay -o "lowerdir=$1,upperdir=$PWD/over/upper,workdir=$PWD/over/work" over/tree
-}
-
-over_done()
-{
-	if mountpoint -q over/tree; then umount over/tree; fi
-	if mountpoint -q over; then umount over; fi
 }
 
 # accepted LOWER MACHINE SERVICE...

@@ -7,6 +7,8 @@
 #   split   trees of one base with software installed as an administrator does, by apt with recommended packages
 #           (root, network): base, lamp, npr (nginx, postgresql, redis), six (both); for each piece
 #           of software alone the list of its paths: NAME.paths
+#   clones  the base of `split`, and copies of it on which apache; mysql; apache and php; and all of them, in the order
+#           mysql, apache, php, were installed, each by itself: base, apache, mysql, php, all (root, network)
 #   small   some 2,000 files with a dpkg database, made up (no network)
 #
 # Whoever uses one only reads it: it is shared by all tests, and kept between runs. The key is a
@@ -174,6 +176,24 @@ split_build() # LISTS ROOT
 	rm -rf "$2"/debs "$2"/*.debs "$2"/*.log "$2"/*.list
 }
 
+clones_build() # LISTS ROOT
+{
+	local line name base apt_options=()
+	while IFS= read -r line; do apt_options+=(-o "${line%;}"); done < <(debian_apt_options | sed 's/ "/=/; s/";$//')
+	base=$("$here/gold.sh" split)/base
+	mkdir -p "$2" "$2/debs/partial"
+	cp -a --reflink=auto "$base" "$2/base"
+	for name in apache mysql php all; do
+		ln -s debs "$2/$name.debs"
+		case $name in
+		php) split_grow "$2/php" "$2/base" apache php ;;
+		all) split_grow "$2/all" "$2/base" mysql apache php ;;
+		*) split_grow "$2/$name" "$2/base" "$name" ;;
+		esac
+	done
+	rm -rf "$2"/debs "$2"/*.debs "$2"/*.log
+}
+
 small_build() # unused ROOT
 {
 	mkdir "$2"
@@ -218,17 +238,19 @@ export SOURCE_DATE_EPOCH=1700000000 LC_ALL=C.UTF-8
 unset TMPDIR        # a test's; it is not there in a chroot
 umask 022
 case ${1:-} in
-lamp | split)
+lamp | split | clones)
 	[ "$(id -u)" = 0 ] || skip "$1 needs root: mmdebstrap makes devices and owners"
 	command -v mmdebstrap >/dev/null || skip "$1 needs mmdebstrap"
 	lists=$(debian_lists) || skip "apt has no package source of Debian 12 (bookworm)"
-	build "$1" "$(awk '{ print $4 }' <<<"$lists" | xargs sha256sum)" "$lists"
+	input=$(awk '{ print $4 }' <<<"$lists" | xargs sha256sum)
+	if [ "$1" = clones ]; then input+=$(declare -f split_build split_grow split_packages); fi
+	build "$1" "$input" "$lists"
 	;;
 small)
 	build small "$(id -u) $(sha256sum <"$here/small.py")" ''
 	;;
 *)
-	echo "usage: gold.sh lamp|split|small" >&2
+	echo "usage: gold.sh lamp|split|clones|small" >&2
 	exit 2
 	;;
 esac

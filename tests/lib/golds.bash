@@ -1,50 +1,38 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Machines that were made from one, for tests of what happens where they collide: load ../lib/golds
+# Several gold machines in one image: for tests/full/golds.bats. To be loaded behind common.
 
-# machine DIR: what they have in common
-machine()
-{
-	mkdir -p "$1"/etc/foo.d "$1"/usr/bin "$1"/etc/ssl/{certs,private}
-	printf '127.0.0.1 localhost\n# 1\n# 2\n# 3\n# 4\n' >"$1/etc/hosts"
-	echo one >"$1/etc/motd"
-	echo 'sh' >"$1/usr/bin/sh"
-}
+# shellcheck disable=SC2154  # gold: by gold()
 
-# golds: os, web and db beside one another in the current directory, and image i.plyfs of them
-golds()
+# grown IMAGE NAME[/PARENT]...: the base of the gold `clones` as os, and its other trees added to it in that order
+grown()
 {
-	local g
-	for g in os web db; do machine $g; done
-	for g in web db; do
-		printf '{"%s": 1}\n' $g >$g/etc/a.json
-		printf 'of %s\n' $g >$g/etc/foo.d/text
-		printf '\0%s' $g >$g/usr/bin/tool
-		printf -- '-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n' $g >$g/etc/ssl/certs/x.pem
-		printf -- '-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n' $g >$g/etc/ssl/private/x.key
-	done
-	sed -i 's/localhost/localhost web/' web/etc/hosts
-	echo '10.0.0.2 db' >>db/etc/hosts
-	rm web/etc/motd
-	echo two >db/etc/motd
-	mkdir web/srv
-	echo file >db/srv
-	image os web db
-}
-
-# image OS NAME...: i.plyfs
-image()
-{
-	local g
-	plyfs capture "$1" i.plyfs >/dev/null
+	local image=$1 what
 	shift
-	for g; do plyfs add i.plyfs "$g" "$g" >/dev/null; done
+	[ -e "$BATS_FILE_TMPDIR/base.plyfs" ] || plyfs capture "$gold/base" "$BATS_FILE_TMPDIR/base.plyfs" --level 1
+	cp "$BATS_FILE_TMPDIR/base.plyfs" "$image"
+	for what; do
+		if [[ $what = */* ]]; then
+			plyfs add "$image" "${what%/*}" "$gold/${what%/*}" --on "${what#*/}"
+		else
+			plyfs add "$image" "$what" "$gold/$what"
+		fi
+	done
 }
 
-# decided RULE: what plan writes for i.plyfs, with that rule everywhere, to p.yaml
-decided()
+# paths DIR: all of them but caches, of which a selection has less, and the state of a layout
+paths()
 {
-	plyfs plan i.plyfs --write p.yaml >/dev/null || [ $? = 3 ]
-	sed -i "s/resolve: undecided/resolve: $1/" p.yaml
+	(cd "$1" && find . -mindepth 1 \( -path ./var/cache/man -o -path ./var/cache/apt -o -path ./var/cache/ldconfig \
+		-o -path ./var/lib/apt/lists -o -path ./var/lib/plyfs \) -prune -o -print | sort)
+}
+
+# conflicts IMAGE [OPTION...]: one line a decision, with its paths
+conflicts()
+{
+	local rc=0
+	plyfs plan "$@" --json >plan.json || rc=$?
+	[ "$rc" = 0 ] || [ "$rc" = 3 ] || { cat plan.json; return 1; }
+	python3 "$PLYFS_TESTS/lib/plan.py" decisions <plan.json
 }
