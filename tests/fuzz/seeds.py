@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(TESTS, "lib"))
 import small  # noqa: E402
 from overlay_tree import overlays  # noqa: E402
 
-IMAGE_TARGETS = ("image", "verify", "plan", "dump")
+IMAGE_TARGETS = ("image", "verify", "plan", "dump", "append")
 IMAGE_MAX = 40000                      # larger ones only slow a fuzzer down
 
 
