@@ -1454,9 +1454,9 @@ def collision_case(name, what, make=gold, **expect):
 
 
 overlay_case("overlay-valid", "machines that were added, and one of them selected: valid", deep=FINE, verify=FINE, open=FINE,
-             select="one")(lambda *s: None)
+             read=FINE, layout=FINE, mount=FINE, dump=FINE, compare=True, select="one")(lambda *s: None)
 overlay_case("overlay-conflict", "machines that were added, and conflicts that nobody decides: valid", deep=FINE, verify=FINE,
-             open=FINE)(lambda *s: None)
+             open=FINE, read={3}, layout={3}, mount={3}, dump=FINE)(lambda *s: None)
 
 overlay_case("whiteout-ground", "a whiteout in what is no overlay")(
     lambda s, *_: s.entry(b"etc/kept").set(type=0, ref=0))
@@ -1543,7 +1543,7 @@ collision_case("collisions-equal", "65,536 times one collision")(lambda c, im: c
 
 
 @collision_case("collisions-many", "8,000 files of two machines that collide: valid", lambda: _many_collisions(8000), deep=FINE,
-                verify=FINE, open=FINE, budget={"output": 64 << 20})
+                verify=FINE, open=FINE, read={3}, layout={3}, mount={3}, dump=FINE, budget={"output": 64 << 20})
 def _(c, im):
     pass
 

@@ -66,7 +66,7 @@ static void see_entry(struct input *in, const struct sub_limits *lim)
 	entry_encode(&e, &again);
 	same(&d, &again, sizeof(d));
 	need(e.name_off <= lim->names && e.name_len <= lim->names - e.name_off && e.condition <= lim->conditions);
-	need(e.ref < lim->nodes && (e.ref > PLY_ROOT_INDEX || (!e.ref && e.type == PLY_T_WHITEOUT && !e.condition)));
+	need((e.ref > PLY_ROOT_INDEX && e.ref < lim->nodes) || (!e.ref && e.type == PLY_T_WHITEOUT && !e.condition));
 }
 
 static void see_extent(struct input *in, const struct sub_limits *lim)
