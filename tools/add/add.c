@@ -136,25 +136,33 @@ static int list_on(struct adding *a, struct ply_err *err)
 	return 0;
 }
 
+/* "its distribution is debian-11, and not debian-12"; empty where they are equal. */
+static int say_difference(struct buf *out, const char *what, const char *is, const char *wanted)
+{
+	char shown[2][128];
+
+	if (!strcmp(is, wanted))
+		return 0;
+	escape_name_to(is, strlen(is), shown[0], sizeof(shown[0]));
+	escape_name_to(wanted, strlen(wanted), shown[1], sizeof(shown[1]));
+	return buf_printf(out, "%sits %s is %s, and not %s", out->len ? "; " : "", what, *is ? shown[0] : "not known",
+			  *wanted ? shown[1] : "unknown");
+}
+
 static int check_match(struct adding *a, struct ply_err *err)
 {
 	const struct ply_sub_info *os = os_of(a->from);
-	const char *arch = a->db ? pkgdb_arch(a->db) : "";
-	bool distro_differs, arch_differs;
+	_cleanup_buf_ struct buf text = { 0 };
 
 	capture_read_distro(a->cap.scan->root, a->distro, sizeof(a->distro));
-	distro_differs = strcmp(a->distro, os->distro) != 0;
-	arch_differs = strcmp(arch, os->arch) != 0;
-	if (a->o->force_mismatch || (!distro_differs && !arch_differs))
+	if (say_difference(&text, "distribution", a->distro, os->distro) < 0 ||
+	    say_difference(&text, "architecture", a->db ? pkgdb_arch(a->db) : "", os->arch) < 0)
+		return ply_fail_nomem(err);
+	if (!text.len || a->o->force_mismatch)
 		return 0;
 	return ply_fail(err, -EINVAL, PLY_R_MISMATCH,
-			"the machine is not one of os of this image: %s%s%s%s%s%s%s%s%s; --force-mismatch adds it all the same",
-			distro_differs ? "its distribution is " : "",
-			!distro_differs ? "" : *a->distro ? a->distro : "not known", distro_differs ? ", and not " : "",
-			!distro_differs ? "" : *os->distro ? os->distro : "an unknown one",
-			distro_differs && arch_differs ? "; " : "",
-			arch_differs ? "its architecture is " : "", !arch_differs ? "" : *arch ? arch : "not known",
-			arch_differs ? ", and not " : "", !arch_differs ? "" : *os->arch ? os->arch : "an unknown one");
+			"the machine is another than the image's os: %.*s; --force-mismatch adds it all the same",
+			(int)text.len, (const char *)text.data);
 }
 
 /* --- packages ------------------------------------------------------------------------------------------ */
