@@ -33,48 +33,126 @@ void merged_find(struct ply_view *view, uint64_t ino, struct merged *ret)
 
 /* --- what it overrides ------------------------------------------------------------------------ */
 
+#define REFS_MAX 64u               /* sub-images that collide at one path, of which is told */
+
+/* The nodes that hold the path: @ino's, and its partners. */
+static size_t find_refs(struct ply_view *view, uint64_t ino, uint64_t refs[REFS_MAX])
+{
+	size_t n = 1;
+
+	refs[0] = ino;
+	for (size_t i = 0; i < view_npairs(view); i++) {
+		const struct view_pair *p = view_pair_at(view, i);
+		bool is_a = p->a == ino && !(p->flags & PLY_PAIR_A_WHITEOUT);
+		bool is_b = p->b == ino && !(p->flags & PLY_PAIR_B_WHITEOUT);
+
+		if (is_a && !(p->flags & PLY_PAIR_B_WHITEOUT) && n < REFS_MAX)
+			refs[n++] = p->b;
+		if (is_b && !(p->flags & PLY_PAIR_A_WHITEOUT) && n < REFS_MAX)
+			refs[n++] = p->a;
+	}
+	return n;
+}
+
+/* What one node overrides. */
 struct overridden {
+	const char *name;          /* its sub-image */
 	uint32_t mask;             /* 0: it is no override */
 	struct buf of;             /* names, NUL-terminated */
 };
 
-/* The node's own sub-image is one that stands on others: whose was the path? */
-static int find_overridden(struct ply_view *view, uint64_t ino, struct overridden *ret, struct ply_err *err)
+static int name_holders(struct ply_image *image, const struct ply_sub_info *info, const char *path, struct buf *out,
+			struct ply_err *err)
 {
-	struct ply_image *image = ply_view_image(view);
-	_cleanup_buf_ struct buf path = { 0 };
-	struct ply_view *parent = NULL;
-	const struct ply_sub_info *info;
-	struct ply_override o;
-	struct view_file f;
+	const struct ply_view_options o = { .names = info->stands_on, .n = info->nstands_on, .undecided_first = true };
+	struct ply_view *parent;
 	uint32_t subs[16];
-	uint64_t at;
-	int n, r = view_file(view, ino, &f, err);
+	uint64_t ino;
+	int n, r = ply_view_open_with(image, &o, &parent, err);
 
-	if (r == -ESTALE)          /* of what the mount does not select */
-		return 0;
 	if (r < 0)
 		return r;
-	info = ply_image_sub_info(image, ply_view_sub(view, f.i));
-	if (!(info->flags & PLY_SUB_OVERLAY) || info->number != PLY_INO_NUMBER(ino))
+	n = ply_view_resolve(parent, path, false, &ino, err);
+	if (n == 0)
+		n = ply_view_origin(parent, ino, subs, ARRAY_SIZE(subs), err);
+	ply_view_close(parent);
+	if (n < 0 && n != -ENOENT && n != -ENOTDIR)
+		return n;
+	for (int i = 0; r == 0 && i < MIN(n, (int)ARRAY_SIZE(subs)); i++)
+		r = buf_printf(out, "%s%s", i ? ", " : "", ply_image_sub_info(image, subs[i])->name);
+	return r == 0 && buf_add(out, "", 1) == 0 ? 0 : ply_fail_nomem(err);
+}
+
+static int find_overridden(struct ply_view *view, uint64_t ref, struct overridden *ret, struct ply_err *err)
+{
+	struct ply_image *image = ply_view_image(view);
+	const struct ply_sub_info *info = NULL;
+	_cleanup_buf_ struct buf path = { 0 };
+	struct ply_override o;
+	struct sub *sub;
+	uint32_t i = 0;
+	int r;
+
+	for (; i < ply_image_nsubs(image); i++) {
+		info = ply_image_sub_info(image, i);
+		if (info->number == PLY_INO_NUMBER(ref))
+			break;
+	}
+	if (i == ply_image_nsubs(image) || !(info->flags & PLY_SUB_OVERLAY))
 		return 0;
-	r = sub_override_find(f.sub, PLY_INO_INDEX(ino), &o, err);
+	r = image_sub(image, i, &sub, err);
+	if (r < 0)
+		return r;
+	r = sub_override_find(sub, PLY_INO_INDEX(ref), &o, err);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	r = sub_node_path(f.sub, PLY_INO_INDEX(ino), &path, err);
+	r = sub_node_path(sub, PLY_INO_INDEX(ref), &path, err);
 	if (r == 0)
-		r = ply_view_open_with(image, &(struct ply_view_options){ .names = info->stands_on, .n = info->nstands_on,
-									  .undecided_first = true }, &parent, err);
-	if (r == 0)
-		r = ply_view_resolve(parent, (const char *)path.data, false, &at, err);
-	n = r < 0 ? r : ply_view_origin(parent, at, subs, ARRAY_SIZE(subs), err);
-	ply_view_close(parent);
-	if (n < 0)
-		return n == -ENOENT || n == -ENOTDIR ? 0 : n;
-	for (int i = 0; r == 0 && i < MIN(n, (int)ARRAY_SIZE(subs)); i++)
-		r = buf_printf(&ret->of, "%s%s", i ? ", " : "", ply_image_sub_info(image, subs[i])->name);
+		r = name_holders(image, info, (const char *)path.data, &ret->of, err);
+	ret->name = info->name;
 	ret->mask = o.mask;
-	return r == 0 && buf_add(&ret->of, "", 1) == 0 ? 0 : ply_fail_nomem(err);
+	return r;
+}
+
+static int print_override(const struct overridden *o, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf what = { 0 };
+
+	if (plan_mask_words(o->mask, &what) < 0)
+		return ply_fail_nomem(err);
+	printf("  %s changes %.*s of %s's\n", o->name, (int)what.len, (const char *)what.data, (const char *)o->of.data);
+	return 0;
+}
+
+static json_t *override_json(const struct overridden *o)
+{
+	static const char *const names[] = { "content", "type", "mode", "owner", "xattrs", "links" };
+	json_t *what = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (o->mask >> i & 1)
+			json_array_append_new(what, json_string(names[i]));
+	return json_pack("{s:s,s:s,s:o}", "sub_image", o->name, "of", (const char *)o->of.data, "changes", what);
+}
+
+/* On stdout, or into @json. */
+static int tell_overrides(struct ply_view *view, uint64_t ino, json_t *json, struct ply_err *err)
+{
+	uint64_t refs[REFS_MAX];
+	size_t n = find_refs(view, ino, refs);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct overridden o = { 0 };
+
+		r = find_overridden(view, refs[i], &o, err);
+		if (r == 0 && o.mask && json)
+			json_array_append_new(json, override_json(&o));
+		else if (r == 0 && o.mask)
+			r = print_override(&o, err);
+		buf_done(&o.of);
+	}
+	return r;
 }
 
 /* --- blocks ------------------------------------------------------------------------------------- */
@@ -146,18 +224,9 @@ static const char *how(const struct merged *m, char *out, size_t len)
 
 int merged_print(struct ply_view *view, uint64_t ino, const struct merged *m, struct ply_err *err)
 {
-	_cleanup_buf_ struct buf what = { 0 };
-	struct overridden o = { 0 };
 	char text[256];
-	int r = find_overridden(view, ino, &o, err);
+	int r = tell_overrides(view, ino, NULL, err);
 
-	if (r == 0 && o.mask) {
-		if (plan_mask_words(o.mask, &what) < 0)
-			r = ply_fail_nomem(err);
-		else
-			printf("  overrides %.*s of %s's\n", (int)what.len, (const char *)what.data, (const char *)o.of.data);
-	}
-	buf_done(&o.of);
 	if (r < 0 || !m->collides)
 		return r;
 	printf("  collision: %s\n", how(m, text, sizeof(text)));
@@ -166,34 +235,27 @@ int merged_print(struct ply_view *view, uint64_t ino, const struct merged *m, st
 
 int merged_json(struct ply_view *view, uint64_t ino, const struct merged *m, json_t *o, struct ply_err *err)
 {
-	static const char *const names[] = { "content", "type", "mode", "owner", "xattrs", "links" };
-	struct overridden over = { 0 };
-	int r = find_overridden(view, ino, &over, err);
+	json_t *overrides = json_array(), *blocks = NULL;
+	int r = overrides ? tell_overrides(view, ino, overrides, err) : ply_fail_nomem(err);
 
-	if (r == 0 && over.mask) {
-		json_t *what = json_array();
-
-		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-			if (over.mask >> i & 1)
-				json_array_append_new(what, json_string(names[i]));
-		json_object_set_new(o, "overrides", json_pack("{s:s,s:o}", "of", (const char *)over.of.data, "changes",
-							      what));
+	if (r == 0 && m->collides && m->cls >= MERGE_DRIVER) {
+		blocks = json_array();
+		r = blocks ? tell_blocks(view, ino, blocks, err) : ply_fail_nomem(err);
 	}
-	buf_done(&over.of);
-	if (r < 0 || !m->collides)
+	if (r < 0) {
+		json_decref(overrides);
+		json_decref(blocks);
 		return r;
-	json_object_set_new(o, "collision",
-			    json_pack("{s:s,s:o,s:o}", "class", plan_class_name(m->cls), "why",
-				      m->why ? json_string(merge_why_text(m->why)) : json_null(), "decision",
-				      m->rule ? json_string(policy_rule_name(m->rule)) : json_null()));
-	if (m->cls >= MERGE_DRIVER) {
-		json_t *blocks = json_array();
-
-		r = tell_blocks(view, ino, blocks, err);
-		if (r < 0)
-			json_decref(blocks);
-		else
-			json_object_set_new(o, "blocks", blocks);
 	}
-	return r;
+	if (json_array_size(overrides))
+		json_object_set(o, "overrides", overrides);
+	json_decref(overrides);
+	if (m->collides)
+		json_object_set_new(o, "collision",
+				    json_pack("{s:s,s:o,s:o}", "class", plan_class_name(m->cls), "why",
+					      m->why ? json_string(merge_why_text(m->why)) : json_null(), "decision",
+					      m->rule ? json_string(policy_rule_name(m->rule)) : json_null()));
+	if (blocks)
+		json_object_set_new(o, "blocks", blocks);
+	return 0;
 }

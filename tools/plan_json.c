@@ -198,6 +198,7 @@ int plan_print_json(struct planning *p, int *ret_code, struct ply_err *err)
 			json_decref(list);
 		*ret_code = EXIT_DONE;
 	}
-	*ret_code = MAX(*ret_code, show_end(&out, tail));
+	r = show_end(&out, tail);
+	*ret_code = MAX(*ret_code, r);
 	return 0;
 }

@@ -139,7 +139,8 @@ static void print_counts(const struct planning *p, uint32_t sub, const struct pl
 {
 	const char *before = ": ";
 
-	printf("%s changes %" PRIu64 " of what it stands on", p->c->names[sub], n->n);
+	printf("%s overrides %" PRIu64 " file%s of what it stands on", p->c->names[sub], n->n,
+	       n->n == 1 ? "" : "s");
 	for (int i = 0; i < 6; i++) {
 		if (!n->by[i])
 			continue;
@@ -147,7 +148,7 @@ static void print_counts(const struct planning *p, uint32_t sub, const struct pl
 		before = ", ";
 	}
 	if (n->deleted)
-		printf("; it deletes %" PRIu64, n->deleted);
+		printf("; deletes %" PRIu64, n->deleted);
 	putchar('\n');
 }
 
@@ -181,11 +182,11 @@ static int print_head(const struct planning *p, const struct collision *k, const
 
 	if (plan_holders(p, k, &holders) < 0)
 		return ply_fail_nomem(err);
-	at = printf("%-*s %-*.*s ", CLASS_WIDTH, plan_class_name(k->cls), HOLDERS_WIDTH, (int)holders.len,
-		    (const char *)holders.data);
-	if (at + (int)strlen(out) > WIDTH)
-		printf("\n%*s", CLASS_WIDTH + 1, "");
-	printf("%s\n", out);
+	at = printf("%-*s %.*s", CLASS_WIDTH, plan_class_name(k->cls), (int)holders.len, (const char *)holders.data);
+	if (MAX(at, CLASS_WIDTH + HOLDERS_WIDTH + 1) + 1 + (int)strlen(out) > WIDTH)
+		printf("\n%*s%s\n", CLASS_WIDTH + 1, "", out);
+	else
+		printf("%*s %s\n", MAX(CLASS_WIDTH + HOLDERS_WIDTH + 1 - at, 0), "", out);
 	if (g->what)
 		printf("%*s%s\n", CLASS_WIDTH + 1, "", g->what);
 	return 0;
@@ -248,8 +249,8 @@ static void print_summary(const struct planning *p)
 		before = ", ";
 	}
 	if (undecided)
-		printf("; undecided: %zu%s\n", undecided, p->choice->policy ? "" :
-		       " (--ask, or --write=FILE, edit it, --policy=FILE)");
+		printf("; undecided: %zu\n%s", undecided, p->choice->policy ? "" :
+		       "decide: --ask --policy=FILE; or --write=FILE, an editor, and --policy=FILE\n");
 	else
 		printf("; nothing is undecided\n");
 }
