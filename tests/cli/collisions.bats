@@ -189,7 +189,7 @@ appended()
 	both /srv/x 'same\n' 'same\n'
 	no_conflict /srv/x -
 	equal one /srv/x
-	[ "$(json 'len(d["collisions"])' <plan.json)" = 0 ]
+	[ "$(json 'len(d["items"])' <plan.json)" = 0 ]
 }
 
 @test "times only: one file, with the first's times" {
@@ -577,7 +577,7 @@ appended()
 	plyfs add i.plyfs one one
 	plyfs add i.plyfs two two --on one
 	plyfs plan i.plyfs --json >plan.json
-	[ "$(json 'len(d["collisions"])' <plan.json)" = 0 ]
+	[ "$(json 'len(d["items"])' <plan.json)" = 0 ]
 	made
 	is out/srv/x 'of two\n'
 	[ ! -e out/srv/y ]
@@ -748,8 +748,8 @@ settings() # DIR
 	run -0 --separate-stderr plyfs origin --image=i.plyfs /etc/mysql/conf.d/x.cnf /etc/hosts
 	[[ $output == *one*two* ]]
 	run -0 --separate-stderr plyfs origin --image=i.plyfs --json /etc/mysql/conf.d/x.cnf
-	[ "$(json '[b["sub_image"] for b in d["paths"][0]["blocks"]]' <<<"$output")" = "['one', 'two']" ]
-	[ "$(json 'sum(b["length_bytes"] for b in d["paths"][0]["blocks"])' <<<"$output")" = "$(plyfs cat i.plyfs /etc/mysql/conf.d/x.cnf | wc -c)" ]
+	[ "$(json '[b["of"] for b in d["paths"][0]["blocks"]]' <<<"$output")" = "['one', 'two']" ]
+	[ "$(json 'sum(b["bytes"] for b in d["paths"][0]["blocks"])' <<<"$output")" = "$(plyfs cat i.plyfs /etc/mysql/conf.d/x.cnf | wc -c)" ]
 	mounted "$PWD/mnt" i.plyfs
 	run -0 --separate-stderr plyfs origin mnt/etc/sysctl.d/x.conf
 	[[ $output == *one*two* ]]

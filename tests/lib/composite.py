@@ -786,7 +786,7 @@ class Case:
 
     def planned(self, names, options, rc):
         plan = json.loads(plyfs("plan", self.image, "-s", ",".join(names), *options, "--json", rc=rc).stdout)
-        return {c["path"] for c in plan["collisions"] if c.get("decision") in (None, "undecided") and c["class"] == "conflict"}
+        return {c["path"] for c in plan["items"] if c["decision"] == "undecided"}
 
     def equal(self, names, expected, options):
         tree, undecided = expected
