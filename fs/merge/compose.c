@@ -3,9 +3,10 @@
  * Three-way of content: see compose.h.
  *
  * What changed on one side only needs no look at the text at all. What changed on both goes to the driver of the path;
- * without one, to diff3 where there is a base, and is appended where there is none. Twice is once: the drivers
- * and blocks keep that by the way they are built; of diff3 it is tried, because a line that stands in a text many times
- * can be found at another place the second time, and then it is a clash.
+ * without one, to diff3 where there is a base, and is appended where there is none.
+ *
+ * That twice is once is tried each time, not believed: a line that stands in a text many times can be found at another
+ * place the second time, and so can a record in a file that has its key twice. Then it is a clash.
  */
 #include "merge/compose.h"
 
@@ -42,11 +43,9 @@ static int clash(const char *path, enum merge_why why, enum merge_why *ret_why, 
 static int by_driver(const struct merge_driver *d, const char *path, struct span base, struct span ours,
 		     struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
 {
-	int r;
+	int r = d->compose ? d->compose(path, base, ours, theirs, out, err) :
+			     items_merge(d, path, base, ours, theirs, out, err);
 
-	if (!d->compose && !d->items)
-		return clash(path, MERGE_WHY_RECORD, ret_why, err);
-	r = d->compose ? d->compose(path, base, ours, theirs, out, err) : items_merge(d, path, base, ours, theirs, out, err);
 	if (r == 0 || r == -ENOMEM)
 		return r;
 	*ret_why = r == -ENOTUNIQ ? MERGE_WHY_RECORD : r == -EUCLEAN ? MERGE_WHY_UNKNOWN : MERGE_WHY_SIZE;
@@ -82,18 +81,6 @@ static int by_lines(const char *path, struct span base, struct span ours, struct
 	return r;
 }
 
-static int twice_is_once(const char *path, struct span base, struct span result, struct span theirs,
-			 enum merge_why *ret_why, struct ply_err *err)
-{
-	_cleanup_buf_ struct buf again = { 0 };
-	bool large;
-	int r = span_is(result, theirs) ? 0 : diff3_merge(base, result, theirs, &again, &large, err);
-
-	if (r == -ENOMEM || span_is(result, theirs) || (r == 0 && holds(&again, 0, result)))
-		return r;
-	return clash(path, MERGE_WHY_OVERLAP, ret_why, err);
-}
-
 static int by_appending(const char *path, struct span ours, struct span theirs, struct buf *out,
 			enum merge_why *ret_why, struct ply_err *err)
 {
@@ -106,33 +93,65 @@ static int by_appending(const char *path, struct span ours, struct span theirs, 
 	return r == 0 ? merge_append(v, 2, NULL, out, err) : r;
 }
 
+static int compose(const char *path, const struct merge_driver *d, struct span base, struct span ours, struct span theirs,
+		   struct buf *out, enum merge_why *ret_why, struct ply_err *err)
+{
+	size_t begin = out->len;
+	int r;
+
+	if (ours.len > MERGE_FILE_MAX || theirs.len > MERGE_FILE_MAX || (base.s && base.len > MERGE_FILE_MAX))
+		return clash(path, MERGE_WHY_SIZE, ret_why, err);
+	if (!d)
+		return base.s ? by_lines(path, base, ours, theirs, out, ret_why, err) :
+				by_appending(path, ours, theirs, out, ret_why, err);
+	r = by_driver(d, path, base, ours, theirs, out, ret_why, err);
+	/* where ours is no more than another way to write the base, ours it is: the base would give way to theirs */
+	if (r == 0 && base.s && holds(out, begin, base)) {
+		out->len = begin;
+		r = buf_add(out, ours.s, ours.len) < 0 ? ply_fail_nomem(err) : 0;
+	}
+	return r;
+}
+
+/* Is there nothing to be done? */
+static bool take_one(struct span base, struct span ours, struct span theirs, struct span *ret)
+{
+	bool one = span_is(ours, theirs) || (base.s && span_is(theirs, base));
+
+	*ret = one ? ours : theirs;
+	return one || (base.s && span_is(ours, base));
+}
+
+/* That merging @result with theirs once more gives it again. */
+static int check_twice(const char *path, const struct merge_driver *d, struct span base, struct span result,
+		       struct span theirs, enum merge_why *ret_why, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf again = { 0 };
+	enum merge_why why;
+	struct span one;
+	int r = 0;
+
+	if (take_one(base, result, theirs, &one) ? span_is(one, result) :
+	    (r = compose(path, d, base, result, theirs, &again, &why, err)) == 0 && holds(&again, 0, result))
+		return 0;
+	return r == -ENOMEM ? r : clash(path, d ? MERGE_WHY_RECORD : MERGE_WHY_OVERLAP, ret_why, err);
+}
+
 int merge_compose(const char *path, const struct merge_driver *force, struct span base, struct span ours,
 		  struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
 {
 	const struct merge_driver *d = force ? force : merge_driver_for(path);
 	enum merge_why why = MERGE_WHY_NONE;
 	size_t begin = out->len;
+	struct span one;
 	int r;
 
-	if (span_is(ours, theirs) || (base.s && span_is(theirs, base))) {
-		r = buf_add(out, ours.s, ours.len) < 0 ? ply_fail_nomem(err) : 0;
-	} else if (base.s && span_is(ours, base)) {
-		r = buf_add(out, theirs.s, theirs.len) < 0 ? ply_fail_nomem(err) : 0;
-	} else if (ours.len > MERGE_FILE_MAX || theirs.len > MERGE_FILE_MAX || (base.s && base.len > MERGE_FILE_MAX)) {
-		r = clash(path, MERGE_WHY_SIZE, &why, err);
-	} else if (d) {
-		r = by_driver(d, path, base, ours, theirs, out, &why, err);
-		/* as ours is no more than another way to write the base, ours it is: the base would give way to theirs */
-		if (r == 0 && base.s && holds(out, begin, base)) {
-			out->len = begin;
-			r = buf_add(out, ours.s, ours.len) < 0 ? ply_fail_nomem(err) : 0;
-		}
-	} else if (base.s) {
-		r = by_lines(path, base, ours, theirs, out, &why, err);
-		if (r == 0)
-			r = twice_is_once(path, base, (struct span){ out->data + begin, out->len - begin }, theirs, &why, err);
+	if (take_one(base, ours, theirs, &one)) {
+		r = buf_add(out, one.s, one.len) < 0 ? ply_fail_nomem(err) : 0;
 	} else {
-		r = by_appending(path, ours, theirs, out, &why, err);
+		r = compose(path, d, base, ours, theirs, out, &why, err);
+		if (r == 0)
+			r = check_twice(path, d, base, (struct span){ out->data + begin, out->len - begin }, theirs, &why, err);
 	}
 	if (r < 0)
 		out->len = begin;

@@ -202,6 +202,14 @@ static int decide(struct merging *m, const struct item *base, const struct item 
 	return r == COMBINED_CLASH ? clash(m, ours ? ours : theirs) : r;
 }
 
+/* Has @to more of those with its key? Then none of them was deleted by the other side: which one would it be? */
+static bool has_more(const struct merging *m, enum side to, const struct item *item)
+{
+	const struct item *first = find(&m->side[to], item, 0), *before = find(&m->side[BASE], item, 0);
+
+	return first && before && first->many > before->many;
+}
+
 static int decide_ours(struct merging *m)
 {
 	for (size_t i = 0; i < m->side[OURS].n; i++) {
@@ -212,9 +220,9 @@ static int decide_ours(struct merging *m)
 		if (r < 0)
 			return r;
 		p.made_len = m->made.len - p.made;
-		if (r == COMBINED_THEIRS) {
-			if (!theirs)
-				continue;
+		if (r == COMBINED_THEIRS && !theirs && !has_more(m, OURS, ours))
+			continue;
+		if (r == COMBINED_THEIRS && theirs) {
 			p.item.value = theirs->value;
 			p.item.all = theirs->all;
 		}
@@ -269,7 +277,7 @@ static int decide_fresh(struct merging *m)
 		r = decide(m, find(&m->side[BASE], item, item->nth), NULL, item);
 		if (r < 0)
 			return r;
-		if (r == COMBINED_THEIRS)
+		if (r == COMBINED_THEIRS || has_more(m, THEIRS, item))
 			m->fresh[m->nfresh++] = (struct place){ .item = *item, .at = find_place(m, highest, item), .order = i };
 	}
 	qsort_r(m->fresh, m->nfresh, sizeof(*m->fresh), compare_places, (void *)m->d);

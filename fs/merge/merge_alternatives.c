@@ -24,6 +24,7 @@
 #include "base/util.h"
 #include "merge/alternatives.h"
 #include "merge/drivers.h"
+#include "merge/items.h"
 #include "merge/parse.h"
 
 #define LINKS "/etc/alternatives/"
@@ -223,8 +224,8 @@ static int find_conditions(struct alternative *a, const struct merge_facts *f)
 	return r;
 }
 
-static int alternative_read(struct alternative *a, const char *path, const uint8_t *text, size_t len,
-			    const struct merge_facts *f, struct ply_err *err)
+static int alternative_parse(struct alternative *a, const char *path, const uint8_t *text, size_t len,
+			     struct ply_err *err)
 {
 	struct lines l;
 	int r = lines_init(&l, text, len, err);
@@ -234,8 +235,14 @@ static int alternative_read(struct alternative *a, const char *path, const uint8
 		r = read_head(a, &l, err);
 	if (r == 0)
 		r = read_choices(a, &l, err);
-	if (r == 0)
-		r = check_doubles(a, err);
+	return r == 0 ? check_doubles(a, err) : r;
+}
+
+static int alternative_read(struct alternative *a, const char *path, const uint8_t *text, size_t len,
+			    const struct merge_facts *f, struct ply_err *err)
+{
+	int r = alternative_parse(a, path, text, len, err);
+
 	if (r == 0)
 		r = find_conditions(a, f);
 	return r == 0 ? find_current(a, f) : r;
@@ -349,6 +356,229 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	if (!span_starts(first.text, '/'))
 		return describe_as(out, "slave", first.text);
 	return describe_as(out, parse_priority(second.text, &priority) ? "choice" : "link", first.text);
+}
+
+/* --- three-way ------------------------------------------------------------------- */
+
+enum side { BASE, OURS, THEIRS, SIDES };
+
+#define SLAVES_MAX  1024u          /* each is looked up in all: so many are no harm, and no alternative has them */
+#define CHOICES_MAX 1024u
+
+/* A slave or choice of any side: its place there, SIZE_MAX where it is not. */
+struct joint {
+	struct span name;
+	size_t at[SIDES];
+	struct span link;          /* of slaves */
+	bool used;                 /* of slaves: a choice that is left has it */
+};
+
+struct joints {
+	struct joint v[SLAVES_MAX + CHOICES_MAX];      /* of two sides */
+	size_t n;
+};
+
+struct composing {
+	struct alternative side[SIDES];
+	bool based;
+	struct joints slaves, choices;
+	struct buf body;           /* of the choices that are left: one span for each cell */
+	struct ply_err *err;
+};
+
+static struct span name_at(const struct alternative *a, bool slaves, size_t i)
+{
+	return slaves ? a->slaves[i].name : a->choices[i].path;
+}
+
+static size_t find_name(const struct alternative *a, bool slaves, struct span name)
+{
+	for (size_t i = 0; i < (slaves ? a->nslaves : a->nchoices); i++)
+		if (span_is(name_at(a, slaves, i), name))
+			return i;
+	return SIZE_MAX;
+}
+
+/* Ours, and theirs at their place: update-alternatives keeps both sorted. */
+static void join_names(const struct composing *c, bool slaves, struct joints *ret)
+{
+	for (enum side s = OURS; s <= THEIRS; s++)
+		for (size_t i = 0; i < (slaves ? c->side[s].nslaves : c->side[s].nchoices); i++) {
+			struct joint j = { .name = name_at(&c->side[s], slaves, i) };
+			size_t to = ret->n;
+
+			for (enum side k = BASE; k < SIDES; k++)
+				j.at[k] = find_name(&c->side[k], slaves, j.name);
+			if (s == THEIRS && j.at[OURS] != SIZE_MAX)
+				continue;
+			if (s == THEIRS)
+				for (to = 0; to < ret->n && span_compare(ret->v[to].name, j.name) < 0;)
+					to++;
+			memmove(ret->v + to + 1, ret->v + to, (ret->n++ - to) * sizeof(j));
+			ret->v[to] = j;
+		}
+}
+
+static int compose_clash(const struct composing *c, struct span what)
+{
+	char name[128];
+
+	escape_name_to((const char *)what.s, MIN(what.len, sizeof(name)), name, sizeof(name));
+	return ply_fail(c->err, -ENOTUNIQ, PLY_R_MERGE_CLASH, "both changed %s, differently", name);
+}
+
+/* The link of each slave; one that only some side has is that side's. */
+static int compose_slaves(struct composing *c)
+{
+	for (size_t i = 0; i < c->slaves.n; i++) {
+		struct joint *j = &c->slaves.v[i];
+		struct span link[SIDES];
+
+		for (enum side s = BASE; s < SIDES; s++)
+			if (j->at[s] != SIZE_MAX)
+				link[s] = c->side[s].slaves[j->at[s]].link;
+		if (j->at[OURS] == SIZE_MAX || j->at[THEIRS] == SIZE_MAX)
+			j->link = link[j->at[OURS] == SIZE_MAX ? THEIRS : OURS];
+		else if (!three_way(j->at[BASE] == SIZE_MAX ? NULL : &link[BASE], link[OURS], link[THEIRS], &j->link))
+			return compose_clash(c, j->name);
+	}
+	return 0;
+}
+
+/* Of a choice: its priority (@slave NULL), or what it has for a slave; nothing where that side does not know the slave. */
+static struct span value_of(const struct composing *c, enum side s, const struct joint *choice, const struct joint *slave)
+{
+	const struct choice *of = &c->side[s].choices[choice->at[s]];
+
+	if (!slave)
+		return (struct span){ of->path.s + of->path.len + 1, of->all.len - of->path.len - 2 };
+	return slave->at[s] == SIZE_MAX ? (struct span){ NULL, 0 } : c->side[s].cells[of->first + slave->at[s]].text;
+}
+
+/* A slave that base did not have is told apart from one without a value by nothing: so it is in the file. */
+static bool is_unchanged(const struct composing *c, enum side s, const struct joint *choice)
+{
+	if (!span_is(value_of(c, s, choice, NULL), value_of(c, BASE, choice, NULL)))
+		return false;
+	for (size_t k = 0; k < c->slaves.n; k++)
+		if (!span_is(value_of(c, s, choice, &c->slaves.v[k]), value_of(c, BASE, choice, &c->slaves.v[k])))
+			return false;
+	return true;
+}
+
+static int add_value(struct composing *c, const struct joint *choice, struct joint *slave, enum side only)
+{
+	struct span base, value;
+	bool both = choice->at[OURS] != SIZE_MAX && choice->at[THEIRS] != SIZE_MAX;
+
+	if (choice->at[BASE] != SIZE_MAX)
+		base = value_of(c, BASE, choice, slave);
+	if (!both)
+		value = value_of(c, only, choice, slave);
+	else if (!three_way(choice->at[BASE] == SIZE_MAX ? NULL : &base, value_of(c, OURS, choice, slave),
+			    value_of(c, THEIRS, choice, slave), &value))
+		return compose_clash(c, choice->name);
+	if (slave)
+		slave->used |= value.len > 0;
+	return buf_add(&c->body, &value, sizeof(value));
+}
+
+/* Choice by choice, and in a choice value by value. */
+static int compose_choices(struct composing *c)
+{
+	size_t kept = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->choices.n; i++) {
+		const struct joint *j = &c->choices.v[i];
+		enum side only = j->at[OURS] == SIZE_MAX ? THEIRS : OURS;
+		bool both = j->at[OURS] != SIZE_MAX && j->at[THEIRS] != SIZE_MAX;
+
+		if (!both && j->at[BASE] != SIZE_MAX) {
+			if (!is_unchanged(c, only, j))
+				return compose_clash(c, j->name);
+			continue;      /* the other one deleted it */
+		}
+		r = add_value(c, j, NULL, only);
+		for (size_t k = 0; r == 0 && k < c->slaves.n; k++)
+			r = add_value(c, j, &c->slaves.v[k], only);
+		c->choices.v[kept++] = *j;
+	}
+	c->choices.n = kept;
+	return r;
+}
+
+static int put_line(struct buf *out, struct span line)
+{
+	return buf_add(out, line.s, line.len) < 0 || buf_add(out, "\n", 1) < 0 ? -ENOMEM : 0;
+}
+
+static int write_alternative(const struct composing *c, struct span status, struct span link, struct buf *out)
+{
+	const struct span *value = (const struct span *)(const void *)c->body.data;
+	int r = buf_add(out, status.s, status.len);
+
+	if (r == 0)
+		r = buf_add(out, link.s, link.len);
+	for (size_t k = 0; r == 0 && k < c->slaves.n; k++)
+		if (c->slaves.v[k].used && (r = put_line(out, c->slaves.v[k].name)) == 0)
+			r = put_line(out, c->slaves.v[k].link);
+	if (r == 0)
+		r = buf_add(out, "\n", 1);
+	for (size_t i = 0; r == 0 && i < c->choices.n; i++) {
+		r = put_line(out, c->choices.v[i].name);
+		if (r == 0)
+			r = put_line(out, *value++);
+		for (size_t k = 0; r == 0 && k < c->slaves.n; k++, value++)
+			if (c->slaves.v[k].used)
+				r = put_line(out, *value);
+	}
+	return r == 0 ? buf_add(out, "\n", 1) : r;
+}
+
+static int compose_sides(struct composing *c, struct buf *out)
+{
+	const struct alternative *a = c->side;
+	struct span status, link;
+	int r;
+
+	/* auto against manual, with no base: somebody has chosen */
+	if (!three_way(c->based ? &a[BASE].status : NULL, a[OURS].status, a[THEIRS].status, &status))
+		status = SPAN("manual\n");
+	if (!three_way(c->based ? &a[BASE].link : NULL, a[OURS].link, a[THEIRS].link, &link))
+		return compose_clash(c, (struct span){ a[OURS].link.s, a[OURS].link.len - 1 });
+	join_names(c, true, &c->slaves);
+	join_names(c, false, &c->choices);
+	r = compose_slaves(c);
+	if (r == 0)
+		r = compose_choices(c);
+	return r == 0 ? write_alternative(c, status, link, out) : r;
+}
+
+/* The union of the choices; slaves are there with the choices that have them. */
+static int compose(const char *path, struct span base, struct span ours, struct span theirs, struct buf *out,
+		   struct ply_err *err)
+{
+	const struct span text[SIDES] = { base, ours, theirs };
+	struct composing *c = calloc(1, sizeof(*c));
+	int r = 0;
+
+	if (!c)
+		return ply_fail_nomem(err);
+	c->err = err;
+	c->based = base.len > 0;
+	for (enum side s = c->based ? BASE : OURS; r == 0 && s < SIDES; s++) {
+		r = alternative_parse(&c->side[s], path, text[s].s, text[s].len, err);
+		if (r == 0 && (c->side[s].nslaves > SLAVES_MAX || c->side[s].nchoices > CHOICES_MAX))
+			r = -E2BIG;
+	}
+	if (r == 0)
+		r = compose_sides(c, out);
+	for (enum side s = BASE; s < SIDES; s++)
+		alternative_done(&c->side[s]);
+	buf_done(&c->body);
+	free(c);
+	return r == -ENOMEM ? ply_fail_nomem(err) : r;
 }
 
 /* --- links ------------------------------------------------------------------- */
@@ -495,5 +725,5 @@ static const char *const paths[] = { "/var/lib/dpkg/alternatives/*", NULL };
 const struct merge_driver merge_alternatives = {
 	.name = "alternatives", .number = 12, .version = 1, .paths = paths, .monotone = false,
 	.vanishes = true,
-	.split = split, .describe = describe,
+	.split = split, .describe = describe, .compose = compose,
 };

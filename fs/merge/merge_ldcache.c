@@ -39,6 +39,7 @@
 
 #include "base/util.h"
 #include "merge/drivers.h"
+#include "merge/items.h"
 #include "merge/parse.h"
 #include "plyfs/disk.h"
 
@@ -561,9 +562,378 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 	return describe_as(out, len && data[0] == 'X' ? "extension" : "header", none);
 }
 
+/* --- three-way ------------------------------------------------------------------- */
+
+/*
+ * An entry is one record, and all of it is its key: it is there or not. As the key, in an order of our own: numbers,
+ * then soname, path and the name of its glibc-hwcaps folder (empty: none), each with its NUL byte. A number of such a
+ * folder means something in its file only, and is left out of hwcap.
+ */
+struct key_numbers {
+	uint64_t hwcap;
+	uint32_t flags, osversion;
+};
+
+struct library {
+	struct key_numbers n;
+	const char *soname, *path, *folder;
+};
+
+#define KEYS_MAX  ((size_t)64 << 20)       /* bytes of all keys: entries may share long strings */
+#define HAS_FOLDER(hwcap) (((hwcap) >> 32 & ~0x3ffULL) == 1ULL << 30)
+
+static struct library library_of(const struct item *item)
+{
+	struct library l;
+
+	memcpy(&l.n, item->key.s, sizeof(l.n));
+	l.soname = (const char *)item->key.s + sizeof(l.n);
+	l.path = l.soname + strlen(l.soname) + 1;
+	l.folder = l.path + strlen(l.path) + 1;
+	return l;
+}
+
+/* The numbers of strings in the extension: in the order of their folders. */
+struct folders {
+	uint32_t *v;
+	size_t n, cap;
+};
+
+static int add_folder(void *ctx, uint8_t *at)
+{
+	struct folders *f = ctx;
+
+	if (array_grow(&f->v, &f->cap, f->n + 1, sizeof(*f->v)) < 0)
+		return -ENOMEM;
+	f->v[f->n++] = get32(at);
+	return 0;
+}
+
+static int find_folders(const struct cut *c, struct folders *ret)
+{
+	_cleanup_buf_ struct buf ext = { 0 };
+
+	if (c->extension >= c->len)
+		return 0;
+	if (buf_add(&ext, c->text + c->extension, c->len - c->extension) < 0)
+		return -ENOMEM;
+	return walk_extension(ext.data, ext.len, c->extension, c->extension, add_folder, ret, c->err);
+}
+
+/* A string with its NUL byte. */
+static int string_at(const struct cut *c, uint32_t at, struct span *ret)
+{
+	size_t n;
+
+	if (at < c->strings || at >= c->strings_end)
+		return bad(c->err, "a string that is not in it");
+	n = strnlen((const char *)c->text + at, PATH_MAX);     /* parse_head() has seen that a NUL byte ends them */
+	if (n == PATH_MAX)
+		return bad(c->err, "a string that is too long");
+	*ret = (struct span){ c->text + at, n + 1 };
+	return 0;
+}
+
+/* What an entry is made of: numbers, soname, path, folder. */
+static int read_entry(const struct cut *c, const struct folders *f, uint32_t i, struct key_numbers *ret_n,
+		      struct span ret[3])
+{
+	struct disk_entry e = entry_at(c, i);
+	uint64_t hwcap = le64_get(e.hwcap);
+	int r = string_at(c, le32_get(e.key), &ret[0]);
+
+	if (r == 0)
+		r = string_at(c, le32_get(e.value), &ret[1]);
+	ret[2] = (struct span){ (const uint8_t *)"", 1 };
+	if (r == 0 && HAS_FOLDER(hwcap)) {
+		if ((hwcap & UINT32_MAX) >= f->n)
+			return bad(c->err, "a glibc-hwcaps folder that is not there");
+		r = string_at(c, f->v[hwcap & UINT32_MAX], &ret[2]);
+		hwcap &= ~(uint64_t)UINT32_MAX;
+	}
+	*ret_n = (struct key_numbers){ hwcap, le32_get(e.flags), le32_get(e.osversion) };
+	return r;
+}
+
+static int add_library(const struct cut *c, const struct folders *f, uint32_t i, struct items *ret)
+{
+	struct buf *b = &ret->store;
+	struct key_numbers n;
+	struct span part[3];
+	size_t begin = b->len;
+	int r = read_entry(c, f, i, &n, part);
+
+	if (r == 0)
+		r = buf_add(b, &n, sizeof(n));
+	for (unsigned k = 0; r == 0 && k < 3; k++)
+		r = buf_add(b, part[k].s, part[k].len);
+	if (r == 0) {
+		struct span key = { b->data + begin, b->len - begin };
+
+		r = items_add(ret, (struct item){ .key = key, .value = key, .all = key });
+	}
+	return r;
+}
+
+static int items(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct cut c = { .text = text.s, .len = text.len, .err = err };
+	struct folders f = { 0 };
+	struct key_numbers n;
+	struct span part[3];
+	size_t bytes = 0;
+	int r = parse_head(&c);
+
+	(void)path;
+	if (r == 0)
+		r = find_folders(&c, &f);
+	for (uint32_t i = 0; r == 0 && i < c.nlibs; i++) {
+		r = read_entry(&c, &f, i, &n, part);
+		if (r == 0)
+			bytes += sizeof(n) + part[0].len + part[1].len + part[2].len;
+		if (r == 0 && bytes > KEYS_MAX)
+			r = -E2BIG;
+	}
+	if (r == 0)
+		r = buf_reserve(&ret->store, bytes);   /* keys point into it: it may not move */
+	for (uint32_t i = 0; r == 0 && i < c.nlibs; i++)
+		r = add_library(&c, &f, i, ret);
+	free(f.v);
+	return r;
+}
+
+static uint64_t number_of(const char **p)
+{
+	uint64_t v = 0;
+
+	for (; **p >= '0' && **p <= '9'; ++*p)
+		v = MIN(v * 10 + (uint64_t)(**p - '0'), 1ULL << 40);
+	return v;
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* _dl_cache_libcmp(): digits by their value, and before everything else. */
+static int compare_sonames(const char *a, const char *b)
+{
+	while (*a) {
+		if (is_digit(*a) && is_digit(*b)) {
+			uint64_t x = number_of(&a), y = number_of(&b);
+
+			if (x != y)
+				return x < y ? -1 : 1;
+		} else if (is_digit(*a) || is_digit(*b)) {
+			return is_digit(*a) ? 1 : -1;
+		} else if (*a != *b) {
+			return (signed char)*a - (signed char)*b;
+		} else {
+			a++, b++;
+		}
+	}
+	return -(signed char)*b;
+}
+
+/* compare() of ldconfig: descending; those of glibc-hwcaps folders before others of their name. */
+static int order(const struct item *ia, const struct item *ib)
+{
+	struct library a = library_of(ia), b = library_of(ib);
+	bool fa = HAS_FOLDER(a.n.hwcap), fb = HAS_FOLDER(b.n.hwcap);
+	int r = compare_sonames(b.soname, a.soname);
+
+	if (r)
+		return r;
+	if (a.n.flags != b.n.flags)
+		return (int32_t)a.n.flags < (int32_t)b.n.flags ? 1 : -1;
+	if (fa != fb)
+		return fa ? -1 : 1;
+	if (fa && (r = strcmp(a.folder, b.folder)))
+		return r;
+	return (a.n.hwcap < b.n.hwcap) - (a.n.hwcap > b.n.hwcap);
+}
+
+/* --- writing a cache anew --- */
+
+struct writer {
+	struct buf entries, strings, ext;
+	uint32_t base;             /* where the strings will begin */
+	struct map places;         /* a string's hash -> its place in strings */
+	const char **folders;      /* sorted, each once */
+	size_t nfolders;
+};
+
+static int put_string(struct writer *w, const char *s, uint32_t *ret)
+{
+	size_t n = strlen(s) + 1;
+	uint64_t h = span_hash((struct span){ (const uint8_t *)s, n });
+
+	for (size_t i = map_first(&w->places, h); i != MAP_END; i = map_next(&w->places, h, i)) {
+		uint64_t at = w->places.slots[i].value;
+
+		if (w->strings.len - at >= n && !memcmp(w->strings.data + at, s, n))
+			return *ret = w->base + (uint32_t)at, 0;
+	}
+	*ret = w->base + (uint32_t)w->strings.len;
+	if (map_add(&w->places, h, w->strings.len) < 0)
+		return -ENOMEM;
+	return buf_add(&w->strings, s, n);
+}
+
+static int compare_folders(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int collect_folders(struct writer *w, const struct item *v, size_t n)
+{
+	size_t kept = 0;
+
+	w->folders = calloc(n + 1, sizeof(*w->folders));
+	if (!w->folders)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		if (HAS_FOLDER(library_of(&v[i]).n.hwcap))
+			w->folders[w->nfolders++] = library_of(&v[i]).folder;
+	qsort(w->folders, w->nfolders, sizeof(*w->folders), compare_folders);
+	for (size_t i = 0; i < w->nfolders; i++)
+		if (!kept || strcmp(w->folders[kept - 1], w->folders[i]))
+			w->folders[kept++] = w->folders[i];
+	w->nfolders = kept;
+	return 0;
+}
+
+/* A soname is the end of its path, nearly always. */
+static int put_library(struct writer *w, const struct library *l)
+{
+	size_t soname = strlen(l->soname), path = strlen(l->path);
+	const char **folder = !HAS_FOLDER(l->n.hwcap) ? NULL :
+			      bsearch(&l->folder, w->folders, w->nfolders, sizeof(*w->folders), compare_folders);
+	uint32_t key, value;
+	struct disk_entry e;
+	int r = put_string(w, l->path, &value);
+
+	key = value + (uint32_t)(path - soname);
+	if (r == 0 && (soname > path || strcmp(l->path + path - soname, l->soname) != 0))
+		r = put_string(w, l->soname, &key);
+	if (r < 0)
+		return r;
+	e = (struct disk_entry){ le32_put(l->n.flags), le32_put(key), le32_put(value), le32_put(l->n.osversion),
+				 le64_put(l->n.hwcap | (folder ? (uint64_t)(folder - w->folders) : 0)) };
+	return buf_add(&w->entries, &e, sizeof(e));
+}
+
+/* Who made it: of the text that most of the entries are of. */
+static struct span generator_of(struct span cache)
+{
+	struct cut c = { .text = cache.s, .len = cache.len };
+	const uint8_t *ext = cache.s;
+
+	if (!cache.len || parse_head(&c) < 0 || c.extension >= cache.len)
+		return (struct span){ NULL, 0 };
+	for (uint32_t i = 0; i < get32(ext + c.extension + 4); i++) {  /* items() has walked through them */
+		struct disk_section s;
+
+		memcpy(&s, ext + c.extension + sizeof(struct disk_ext) + i * sizeof(s), sizeof(s));
+		if (le32_get(s.tag) == EXT_TEXT)
+			return (struct span){ ext + le32_get(s.offset), le32_get(s.size) };
+	}
+	return (struct span){ NULL, 0 };
+}
+
+static int put_section(struct writer *w, uint32_t tag, size_t at, size_t size)
+{
+	struct disk_section s = { le32_put(tag), le32_put(0), le32_put((uint32_t)at), le32_put((uint32_t)size) };
+
+	return buf_add(&w->ext, &s, sizeof(s));
+}
+
+/* It begins at @at of the file. Strings are written by now, but for the names of the folders. */
+static int put_extension(struct writer *w, struct span generator)
+{
+	uint32_t n = (w->nfolders > 0) + (generator.s != NULL);
+	struct disk_ext head = { le32_put(EXT_MAGIC), le32_put(n) };
+	size_t data = sizeof(head) + n * sizeof(struct disk_section), names = w->nfolders * sizeof(le32), at;
+	_cleanup_buf_ struct buf numbers = { 0 };
+	int r = 0;
+
+	if (!n)
+		return 0;
+	for (size_t i = 0; r == 0 && i < w->nfolders; i++) {
+		uint32_t to;
+		le32 number;
+
+		r = put_string(w, w->folders[i], &to);
+		number = le32_put(to);
+		if (r == 0)
+			r = buf_add(&numbers, &number, sizeof(number));
+	}
+	at = (size_t)align_up(w->base + w->strings.len, 4) + data;
+	if (r == 0)
+		r = buf_add(&w->ext, &head, sizeof(head));
+	if (r == 0 && generator.s)
+		r = put_section(w, EXT_TEXT, at + names, generator.len);
+	if (r == 0 && w->nfolders)
+		r = put_section(w, EXT_HWCAP, at, names);
+	if (r == 0)
+		r = buf_add(&w->ext, numbers.data, numbers.len);
+	return r == 0 ? buf_add(&w->ext, generator.s, generator.len) : r;
+}
+
+static int put_file(const struct writer *w, struct span ours, uint32_t nlibs, struct buf *out)
+{
+	size_t strings_end = w->base + w->strings.len, ext = (size_t)align_up(strings_end, 4);
+	struct disk_head h = { .flags = 2, .nlibs = le32_put(nlibs), .len_strings = le32_put((uint32_t)w->strings.len) };
+	int r;
+
+	memcpy(h.magic, MAGIC, sizeof(h.magic));
+	if (ours.len) {
+		h.flags = ours.s[offsetof(struct disk_head, flags)];
+		memcpy(h.unused, ours.s + offsetof(struct disk_head, unused), sizeof(h.unused));
+	}
+	h.extension = le32_put(w->ext.len ? (uint32_t)ext : 0);
+	r = buf_add(out, &h, sizeof(h));
+	if (r == 0)
+		r = buf_add(out, w->entries.data, w->entries.len);
+	if (r == 0)
+		r = buf_add(out, w->strings.data, w->strings.len);
+	if (r == 0 && w->ext.len)
+		r = buf_add_zero(out, ext - strings_end);
+	return r == 0 ? buf_add(out, w->ext.data, w->ext.len) : r;
+}
+
+/* The file is made anew: the offsets of both change, and strings are shared. */
+static int write_cache(const struct item *v, size_t n, struct span ours, struct buf *out, struct ply_err *err)
+{
+	struct writer w = { .base = (uint32_t)(sizeof(struct disk_head) + n * sizeof(struct disk_entry)) };
+	int r = collect_folders(&w, v, n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct library l = library_of(&v[i]);
+
+		r = put_library(&w, &l);
+		if (w.strings.len > MERGE_FILE_MAX)
+			r = too_large(err);
+	}
+	if (r == 0)
+		r = put_extension(&w, generator_of(ours));
+	if (r == 0)
+		r = put_file(&w, ours, (uint32_t)n, out);
+	buf_done(&w.entries);
+	buf_done(&w.strings);
+	buf_done(&w.ext);
+	map_done(&w.places);
+	free(w.folders);
+	return r;
+}
+
+/* --- the table ------------------------------------------------------------------- */
+
 static const char *const paths[] = { "/etc/ld.so.cache", NULL };
 
 const struct merge_driver merge_ldcache = {
 	.name = "ldcache", .number = 15, .version = 1, .paths = paths, .monotone = true,
-	.split = split, .render = render, .size = size_of, .describe = describe,
+	.split = split, .render = render, .size = size_of, .describe = describe, .items = items, .order = order,
+	.write = write_cache,
 };
