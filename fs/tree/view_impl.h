@@ -135,7 +135,7 @@ struct view_name {
 	enum name_kind kind;
 	uint32_t n, shown;         /* shown: candidate whose row and node stand for all; of BOTH the first */
 	uint16_t flags;            /* PLY_PAIR_F_*: in which the heads differ */
-	uint8_t rule;              /* decided; 0: nothing was to decide */
+	uint8_t rule;              /* decided, or what comes without; 0: heads are merged */
 	uint16_t driver;
 	struct cand *c;
 	struct cand few[6];
@@ -156,8 +156,7 @@ int view_dir_get(struct ply_view *v, uint64_t ino, struct vnode *ret, struct ply
 int view_name_get(struct ply_view *v, const struct vnode *dir, const char *name, size_t len, struct view_name *ret,
 		  struct ply_err *err);
 void view_name_done(struct view_name *n);
-/* The same name within what some stand on only: which of @in (by candidate; what is kept is false after
- * it where it is hidden) are heads, and what was decided about them. */
+/* What comes of these candidates (NULL: of those that nobody hides), as view_name has it. */
 void view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		    uint16_t *ret_driver, uint16_t *ret_flags);
 

@@ -176,6 +176,8 @@ static int64_t find_first(const struct ply_view *v, const struct view_name *n, c
 void view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		    uint16_t *ret_driver, uint16_t *ret_flags)
 {
+	uint8_t of_itself = 0;     /* where nothing is decided */
+
 	*ret_rule = 0;
 	*ret_driver = 0;
 	*ret_flags = 0;
@@ -195,10 +197,14 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 				*ret_rule = p->rule;
 				*ret_driver = p->driver;
 			} else if (p->cls == PLY_PAIR_CONFLICT) {
-				*ret_rule = *ret_rule ? *ret_rule : (uint8_t)PLY_RULE_FIRST;
+				of_itself = PLY_RULE_FIRST;
+			} else if (p->cls == PLY_PAIR_APPEND && !of_itself) {
+				of_itself = PLY_RULE_APPEND;
 			}
 		}
 	}
+	if (!*ret_rule)
+		*ret_rule = of_itself;
 }
 
 /* Heads, or with @all whiteouts among them: how many; the first and the last. */
