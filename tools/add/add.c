@@ -23,6 +23,7 @@
 #include "sub/sub.h"
 
 #define SUMMARY_MAX 200u
+#define VIEW_CACHE  (8u << 20)     /* several views are open at once */
 
 struct adding {
 	const struct add_options *o;
@@ -64,7 +65,9 @@ int add_note(struct add_report *r, const char *fmt, ...)
 int overlay_view(struct ply_image *image, const char *const *names, size_t n, struct ply_view **ret,
 		 struct ply_err *err)
 {
-	return ply_view_open(image, names, n, 0, ret, err);
+	const struct ply_view_options o = { .names = names, .n = n, .cache_bytes = VIEW_CACHE, .undecided_first = true };
+
+	return ply_view_open_with(image, &o, ret, err);
 }
 
 /* --- what it stands on --------------------------------------------------------------------------- */

@@ -742,10 +742,10 @@ static int list_links(struct work *w, struct link **ret, size_t *ret_n)
 				free(v);
 				return r;
 			}
-			if (S_ISDIR(a.mode) || a.nlink < 2)
+			if (S_ISDIR(a.mode))
 				ino = 0;
 		}
-		if (!ino && (S_ISDIR(s->mode) || !s->group))
+		if (S_ISDIR(s->mode) ? !ino || a.nlink < 2 : (!ino || a.nlink < 2) && !s->group)
 			continue;
 		if (array_grow(&v, &cap, n + 1, sizeof(*v)) < 0) {
 			free(v);
