@@ -122,7 +122,8 @@ static int cat(struct ply_view *view, const char *path, struct ply_err *err)
 int cmd_cat(int argc, char **argv)
 {
 	struct cli_list select _cleanup_list_ = { 0 };
-	const struct cli_opt opts[] = { SELECTION_OPTION(&select), CLI_END };
+	struct choice choice _cleanup_choice_ = { 0 };
+	const struct cli_opt opts[] = { SELECTION_OPTION(&select), CHOICE_OPTIONS(&choice), CLI_END };
 	const struct cli_spec spec = { "cat", "IMAGE PATH",
 				       "Print the bytes of a file of an image.", opts, 2, 2 };
 	struct opened o _cleanup_opened_ = { 0 };
@@ -130,9 +131,11 @@ int cmd_cat(int argc, char **argv)
 	struct ply_err err;
 	int code = cli_parse(&spec, argc, argv, &args), r;
 
+	if (code < 0)
+		code = choice_check(&choice);
 	if (code >= 0)
 		return code;
-	if (open_view(args.v[0], &select, &o, &err) < 0)
+	if (open_view(args.v[0], &select, &choice, &o, &err) < 0)
 		return cli_fail(&err);
 	r = cat(o.view, args.v[1], &err);
 	if (r == -EPIPE)           /* whoever read has seen enough */

@@ -671,15 +671,17 @@ static int dump_records(struct dump *d, const char *image, const char *path, con
 {
 	static const struct cli_list everything = { 0 };
 	struct opened all _cleanup_opened_ = { 0 };
+	struct choice look = { .look = true };     /* records are there whatever is decided */
 	struct record_list l = { .d = d, .some = select->n };
 	uint64_t ino;
-	int r = open_view(image, &everything, &all, &d->err);
+	int r = open_view(image, &everything, &look, &all, &d->err);
 
 	l.all = all.view;
 	if (r == 0 && l.some) {
+		const struct ply_view_options o = { .names = select->v, .n = select->n, .undecided_first = true };
 		struct ply_view *view;
 
-		r = ply_view_open(all.image, select->v, select->n, 0, &view, &d->err);
+		r = ply_view_open_with(all.image, &o, &view, &d->err);
 		if (r == 0) {
 			r = find_shared(view, path, &ino, &d->err);
 			if (r == 0)

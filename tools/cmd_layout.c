@@ -100,6 +100,7 @@ static void print_text(const char *target, const struct layout_report *r)
 int cmd_layout(int argc, char **argv)
 {
 	_cleanup_list_ struct cli_list names = { 0 };
+	_cleanup_choice_ struct choice choice = { 0 };
 	_cleanup_opened_ struct opened image = { 0 };
 	struct progress_counters counters = { 0 };
 	struct layout_options o = { .streams = MIN(ncpus(), 256u), .sync = true };
@@ -107,6 +108,7 @@ int cmd_layout(int argc, char **argv)
 	bool no_sync = false;
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&names),
+		CHOICE_OPTIONS(&choice),
 		{ "streams", 'j', "N", "parallel streams (default: processors)", CLI_NUMBER, &o.streams },
 		{ "no-sync", 0, NULL, "do not wait until it is durable", CLI_FLAG, &no_sync },
 		{ "lossy", 0, NULL, "leave out what the target cannot hold, and list it", CLI_FLAG, &o.lossy },
@@ -126,6 +128,8 @@ int cmd_layout(int argc, char **argv)
 	struct ply_err err;
 	int code = cli_parse(&spec, argc, argv, &args), mode, r;
 
+	if (code < 0)
+		code = choice_check(&choice);
 	if (code >= 0)
 		return code;
 	mode = progress_mode(when);
@@ -137,7 +141,7 @@ int cmd_layout(int argc, char **argv)
 		return cli_usage("--map-owner takes self or UID:GID, not '%s'", owner);
 	o.sync = !no_sync;
 	o.progress = &counters;
-	r = open_view(args.v[0], &names, &image, &err);
+	r = open_view(args.v[0], &names, &choice, &image, &err);
 	if (r < 0)
 		return cli_fail(&err);
 	o.cancel = cancel_on_signals();

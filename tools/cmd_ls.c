@@ -403,8 +403,10 @@ int cmd_ls(int argc, char **argv)
 {
 	struct ls ls = { 0 };
 	struct cli_list select _cleanup_list_ = { 0 };
+	struct choice choice _cleanup_choice_ = { 0 };
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&select),
+		CHOICE_OPTIONS(&choice),
 		{ "long", 'l', NULL, "mode, links, owner, group, size, time, name and target", CLI_FLAG,
 		  &ls.is_long },
 		{ "recursive", 'R', NULL, "list directories below, too", CLI_FLAG, &ls.recursive },
@@ -421,12 +423,14 @@ int cmd_ls(int argc, char **argv)
 	struct ply_err err;
 	int code = cli_parse(&spec, argc, argv, &args), r;
 
+	if (code < 0)
+		code = choice_check(&choice);
 	if (code >= 0)
 		return code;
 	ls.is_long |= ls.numeric;
 	if (ls.null && (ls.is_long || cli_json))
 		return cli_usage("--null prints names only: not with --long, --numeric or --json");
-	if (open_view(args.v[0], &select, &o, &err) < 0)
+	if (open_view(args.v[0], &select, &choice, &o, &err) < 0)
 		return cli_fail(&err);
 	ls.view = o.view;
 	if (cli_json) {

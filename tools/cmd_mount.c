@@ -6,6 +6,10 @@
  * wherever it lies. It opens the image itself and tells by a pipe (base/mnt.h) what was
  * selected, or why there is no mount; so nothing is opened twice, and what is printed is
  * what is served. Mount options are judged by the daemon too.
+ *
+ * Only where a policy, or --on-collision, decides what happens where sub-images collide, the
+ * image is opened here as well: the daemon, which faces the kernel, gets no YAML but pairs of
+ * nodes, and the generation that they are of.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,12 +61,21 @@ static char *absolute(const char *path)
 	return asprintf(&out, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", path) < 0 ? NULL : out;
 }
 
+/* What is decided, for the daemon. */
+struct decided {
+	int fd;                    /* lines; -1: nothing is */
+	char generation[24];
+};
+
 static int command_line(const char *daemon, const struct cli_list *names,
-			const struct cli_list *options, bool no_sandbox, const char *image,
-			const char *dir, struct cli_list *ret)
+			const struct cli_list *options, bool no_sandbox, const struct decided *decided,
+			const char *image, const char *dir, struct cli_list *ret)
 {
 	int r = cli_list_add(ret, daemon) | cli_list_add(ret, "--status") | cli_list_add(ret, "3");
 
+	if (decided->fd >= 0)
+		r |= cli_list_add(ret, "--decisions") | cli_list_add(ret, "4") | cli_list_add(ret, "--generation") |
+		     cli_list_add(ret, decided->generation);
 	if (no_sandbox)
 		r |= cli_list_add(ret, "--no-sandbox");
 	for (size_t i = 0; i < names->n; i++)
@@ -73,7 +87,7 @@ static int command_line(const char *daemon, const struct cli_list *names,
 }
 
 /* Start the daemon; what it says until it is ready or has failed goes to @said. */
-static int run(const struct cli_list *argv, pid_t *ret_pid, struct buf *said, struct ply_err *err)
+static int run(const struct cli_list *argv, int decisions, pid_t *ret_pid, struct buf *said, struct ply_err *err)
 {
 	posix_spawn_file_actions_t actions;
 	int p[2], r;
@@ -83,6 +97,8 @@ static int run(const struct cli_list *argv, pid_t *ret_pid, struct buf *said, st
 		return ply_fail_sys(err, -errno, "pipe");
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, p[1], 3);
+	if (decisions >= 0)
+		posix_spawn_file_actions_adddup2(&actions, decisions, 4);
 	r = posix_spawn(ret_pid, argv->v[0], &actions, NULL, (char *const *)argv->v, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	close(p[1]);
@@ -178,13 +194,88 @@ static int report(const char *image, const char *dir, pid_t pid, const struct cl
 					strings(confined)));
 }
 
+/* --- decisions ------------------------------------------------------------------------------- */
+
+static int write_decisions(const struct ply_decision *v, size_t n, int *ret_fd, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_close_ int made = memfd_create("decisions", MFD_CLOEXEC), fd = -1;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		if (buf_printf(&text, "%llx %llx %x %x\n", (unsigned long long)v[i].a, (unsigned long long)v[i].b,
+			       v[i].rule, v[i].driver) < 0)
+			return ply_fail_nomem(err);
+	/* above 3 and 4, which the daemon finds it and its pipe at */
+	fd = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, 10);
+	if (fd < 0)
+		return ply_fail_sys(err, -errno, "memfd");
+	r = text.len ? pwrite_full(fd, text.data, text.len, 0) : 0;
+	if (r < 0)
+		return ply_fail_sys(err, r, "memfd");
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int decide(const char *path, const struct cli_list *names, struct choice *choice, struct decided *ret,
+		  struct ply_err *err)
+{
+	_cleanup_free_ struct ply_decision *v = NULL;
+	struct ply_image *image = NULL;
+	size_t n;
+	int r = choice_read(choice, err);
+
+	if (r == 0)              /* its warning is the daemon's to tell */
+		r = ply_image_open(path, &image, err);
+	if (r == 0)
+		r = open_decisions(image, names, choice, &v, &n, err);
+	if (r == 0)
+		r = write_decisions(v, n, &ret->fd, err);
+	if (r == 0)
+		snprintf(ret->generation, sizeof(ret->generation), "%llu",
+			 (unsigned long long)ply_image_generation(image)->generation);
+	ply_image_close(image);
+	return r;
+}
+
+/* The daemon has refused: which conflicts are there? */
+static void explain(const char *path, const struct cli_list *names)
+{
+	struct ply_image *image;
+
+	if (ply_image_open(path, &image, NULL) < 0)
+		return;
+	tell_undecided(image, names);
+	ply_image_close(image);
+}
+
+static int start(const char *image, const char *dir, const struct cli_list *names, struct choice *choice,
+		 const struct cli_list *options, bool no_sandbox, pid_t *ret_pid, struct buf *said, struct ply_err *err)
+{
+	_cleanup_list_ struct cli_list command = { 0 };
+	struct decided decided = { .fd = -1 };
+	char daemon[PATH_MAX];
+	int r = find_daemon(daemon, err);
+
+	if (r == 0 && (choice->policy || choice->on_collision))
+		r = decide(image, names, choice, &decided, err);
+	if (r == 0 && command_line(daemon, names, options, no_sandbox, &decided, image, dir, &command))
+		r = ply_fail_nomem(err);
+	if (r == 0)
+		r = run(&command, decided.fd, ret_pid, said, err);
+	cleanup_close(&decided.fd);
+	return r;
+}
+
 int cmd_mount(int argc, char **argv)
 {
 	_cleanup_list_ struct cli_list names = { 0 }, options = { 0 };
-	_cleanup_list_ struct cli_list command = { 0 }, selected = { 0 }, confined = { 0 };
+	_cleanup_list_ struct cli_list selected = { 0 }, confined = { 0 };
+	_cleanup_choice_ struct choice choice = { 0 };
 	bool no_sandbox = false;
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&names),
+		CHOICE_OPTIONS(&choice),
 		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page",
 		  CLI_LIST, &options },
 		{ "no-sandbox", 0, NULL, "do not confine the daemon: to debug it", CLI_FLAG, &no_sandbox },
@@ -197,24 +288,23 @@ int cmd_mount(int argc, char **argv)
 	};
 	_cleanup_free_ char *image = NULL;
 	_cleanup_buf_ struct buf said = { 0 };
-	char daemon[PATH_MAX];
 	struct cli_args args;
 	struct ply_err err;
 	pid_t pid;
 	int r, code = cli_parse(&spec, argc, argv, &args);
 
+	if (code < 0)
+		code = choice_check(&choice);
 	if (code >= 0)
 		return code;
 	image = absolute(args.v[0]);
-	r = find_daemon(daemon, &err);
-	if (r == 0 &&
-	    (!image ||
-	     command_line(daemon, &names, &options, no_sandbox, image, args.v[1], &command)))
-		r = ply_fail_nomem(&err);
-	if (r == 0)
-		r = run(&command, &pid, &said, &err);
-	if (r == 0)
+	r = image ? start(image, args.v[1], &names, &choice, &options, no_sandbox, &pid, &said, &err) :
+		    ply_fail_nomem(&err);
+	if (r == 0) {
 		r = understand(&said, pid, &selected, &confined, &err);
+		if (r < 0 && err.reason == PLY_R_CONFLICT)
+			explain(image, &names);
+	}
 	if (r < 0)
 		return cli_fail(&err);
 	tell_selection(&selected, &names);

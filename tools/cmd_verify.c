@@ -141,12 +141,12 @@ static unsigned confine(int dir)
 
 /* @io is consumed. */
 static int compare(struct verifier *v, const char *image, struct io *io, uint64_t generation,
-		   const struct cli_list *select, int dir, const struct verify_options *o,
+		   const struct cli_list *select, struct choice *choice, int dir, const struct verify_options *o,
 		   struct compare_result *ret, struct ply_err *err)
 {
 	struct opened opened _cleanup_opened_ = { 0 };
 
-	if (open_view_io(image, io, generation, select, &opened, err) < 0)
+	if (open_view_io(image, io, generation, select, choice, &opened, err) < 0)
 		return err->code;
 	return verify_against(opened.view, dir, o, print_finding, v, ret, err);
 }
@@ -228,6 +228,7 @@ static bool parse_digest(const char *text, uint8_t ret[32])
 int cmd_verify(int argc, char **argv)
 {
 	struct cli_list select _cleanup_list_ = { 0 };
+	struct choice choice _cleanup_choice_ = { 0 };
 	const char *against = NULL, *digest_text = NULL, *progress_text = NULL;
 	struct verify_options o = { 0 };
 	bool no_sandbox = false;
@@ -238,6 +239,7 @@ int cmd_verify(int argc, char **argv)
 		  &digest_text },
 		{ "against", 0, "DIR", "compare the tree in DIR with the image, too", CLI_TEXT, &against },
 		SELECTION_OPTION(&select),
+		CHOICE_OPTIONS(&choice),
 		{ "jobs", 'j', "N", "threads (default: one for each processor)", CLI_NUMBER, &o.threads },
 		{ "no-sandbox", 0, NULL, "do not confine the process: to debug it", CLI_FLAG, &no_sandbox },
 		PROGRESS_OPTION(&progress_text),
@@ -259,6 +261,8 @@ int cmd_verify(int argc, char **argv)
 	uint8_t digest[32];
 	int code = cli_parse(&spec, argc, argv, &args), mode, r;
 
+	if (code < 0)
+		code = choice_check(&choice);
 	if (code >= 0)
 		return code;
 	mode = progress_mode(progress_text);
@@ -268,6 +272,8 @@ int cmd_verify(int argc, char **argv)
 		return cli_usage("--digest takes sha256: and 64 hex digits, not '%s'", digest_text);
 	if (select.n && !against)
 		return cli_usage("--select is for --against: a whole image is checked");
+	if ((choice.policy || choice.on_collision) && !against)
+		return cli_usage("--policy and --on-collision are for --against: a whole image is checked");
 	o.digest = digest_text ? digest : NULL;
 	o.bytes = &counters.bytes;
 	o.files = &counters.files;
@@ -275,6 +281,8 @@ int cmd_verify(int argc, char **argv)
 	r = image_io_open(args.v[0], &io, &generation, &err);
 	if (r == 0 && against)
 		r = open_dir(against, &dir, &err);
+	if (r == 0)
+		r = choice_read(&choice, &err);
 	if (r == 0 && !no_sandbox)
 		has = confine(dir);
 	if (cli_json)
@@ -289,7 +297,7 @@ int cmd_verify(int argc, char **argv)
 	}
 	if (r == 0 && against && result.generation) {
 		atomic_store(&counters.phase, "compare");
-		r = compare(&v, args.v[0], TAKE_PTR(io), generation, &select, dir, &o, &compared, &err);
+		r = compare(&v, args.v[0], TAKE_PTR(io), generation, &select, &choice, dir, &o, &compared, &err);
 	}
 	io_close(io);
 	progress_end(progress);

@@ -8,6 +8,7 @@
 	X(capture, "ROOT IMAGE", "a machine into one image") \
 	X(add, "IMAGE NAME ROOT", "another machine, as a difference") \
 	X(remove, "IMAGE NAME", "such a difference out again") \
+	X(plan, "IMAGE", "what collides, and what comes of it") \
 	X(mount, "IMAGE DIR", "show an image as a tree") \
 	X(umount, "DIR", "end a mount, wait until it is gone") \
 	X(layout, "IMAGE TARGET", "a selection as ordinary files") \

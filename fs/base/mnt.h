@@ -33,6 +33,11 @@
 #define MNT_STATUS_ERROR    "error"      /* "ERRNO REASON MESSAGE": two numbers of struct ply_err */
 #define MNT_STATUS_READY    "ready"      /* the mount is usable */
 
+/*
+ * What a daemon is given by --decisions: a file with a line for each pair of sub-images that collide and are
+ * decided, "A B RULE DRIVER", four numbers in lower-case hex (struct ply_decision).
+ */
+
 struct mnt_place {
 	uint64_t id;               /* of the mount that the place lies on, as in mountinfo */
 	unsigned major, minor;     /* device number of its file system */

@@ -20,6 +20,7 @@
 #include "tree/view_internal.h"
 
 #define BIND_TRIES 100             /* 10 ms apart */
+#define DECISIONS_END ((size_t)128 << 10)      /* of the message: more are left out */
 
 static const char *const names[OPCODE_MAX] = {
 #define X(name, number) [number] = #name,
@@ -76,6 +77,22 @@ static int compose(struct buf *text, const struct serve *serve, struct ply_view 
 	return r;
 }
 
+/* What it goes by where sub-images collide: for plyfs origin. The message has to fit into a socket. */
+static int compose_decisions(struct buf *text, struct ply_view *view)
+{
+	size_t n = view_npairs(view);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n && text->len < DECISIONS_END; i++) {
+		const struct view_pair *p = view_pair_at(view, i);
+
+		if (p->rule)
+			r = buf_printf(text, "decision %llx %llx %x %x\n", (unsigned long long)p->a, (unsigned long long)p->b,
+				       p->rule, p->driver);
+	}
+	return r;
+}
+
 static bool is_welcome(int fd)
 {
 	struct ucred cred;
@@ -93,7 +110,7 @@ void control_answer(int fd, const struct serve *serve, struct ply_view *view)
 
 		if (peer < 0)
 			return;
-		if (is_welcome(peer) && compose(&text, serve, view) == 0)
+		if (is_welcome(peer) && compose(&text, serve, view) == 0 && compose_decisions(&text, view) == 0)
 			(void)!send(peer, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 }

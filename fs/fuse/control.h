@@ -9,6 +9,7 @@
  *   cache BYTES
  *   requests ALL
  *   request NAME COUNT      for each kind that came, by the FUSE protocol's names
+ *   decision A B RULE DRIVER    in hex: of a pair of sub-images that collide, as far as there is room
  */
 #ifndef PLYFS_FUSE_CONTROL_H
 #define PLYFS_FUSE_CONTROL_H

@@ -3,7 +3,10 @@
  * plyfs-fuse: the daemon behind one mount. `plyfs mount` executes it, with the image that
  * it serves on its command line; nothing else links libfuse.
  *
- *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] IMAGE DIR
+ *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD]
+ *              [--generation N --decisions FD] IMAGE DIR
+ *
+ * What is decided where sub-images collide comes as pairs of nodes, which mean something in one generation only.
  *
  * It stays one process with one pid: instead of forking into the background it
  * leaves the session and terminal of its parent, and the parent goes when it hears on the
@@ -35,6 +38,7 @@
 #include "base/sandbox.h"
 #include "base/util.h"
 #include "control.h"
+#include "decisions.h"
 #include "log.h"
 #include "mount.h"
 #include "ops.h"
@@ -53,6 +57,9 @@ struct daemon {
 	struct options options;
 	bool foreground, no_sandbox;
 	int status_fd;             /* -1: nobody waits */
+	int decisions_fd;          /* -1: there are none */
+	struct decisions decisions;
+	uint64_t generation;       /* 0: that of image_arg */
 
 	struct ply_image *image;
 	struct ply_view *view;
@@ -105,7 +112,8 @@ static void tell_selection(struct daemon *d)
 static int usage(struct daemon *d, struct ply_err *err)
 {
 	ply_fail(err, -EINVAL, PLY_R_USAGE,
-		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] IMAGE DIR");
+		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] "
+		 "[--generation N --decisions FD] IMAGE DIR");
 	return give_up(d, err);
 }
 
@@ -122,7 +130,9 @@ static int add_names(struct daemon *d, char *text, struct ply_err *err)
 static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 {
 	static const struct option longs[] = { { "status", required_argument, NULL, 'S' },
-					       { "no-sandbox", no_argument, NULL, 'N' }, { 0 } };
+					       { "no-sandbox", no_argument, NULL, 'N' },
+					       { "decisions", required_argument, NULL, 'D' },
+					       { "generation", required_argument, NULL, 'G' }, { 0 } };
 	int c, r = 0;
 
 	opterr = 0;
@@ -137,11 +147,17 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 			d->status_fd = atoi(optarg);
 		else if (c == 'N')
 			d->no_sandbox = true;
+		else if (c == 'D')
+			d->decisions_fd = atoi(optarg);
+		else if (c == 'G')
+			d->generation = strtoull(optarg, NULL, 10);
 		else
 			return usage(d, err);
 	}
 	if (r == 0)
 		r = options_complete(&d->options, geteuid() == 0, err);
+	if (r == 0 && d->decisions_fd >= 0)
+		r = decisions_read(d->decisions_fd, &d->decisions, err);
 	if (r < 0)
 		return give_up(d, err);
 	if (argc - optind != 2)
@@ -151,14 +167,31 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 	return 0;
 }
 
+static int open_image(struct daemon *d, struct ply_err *err)
+{
+	uint64_t generation;
+	struct io *io;
+	int r = image_io_open(d->image_arg, &io, &generation, err);
+
+	if (r < 0)
+		return r;
+	r = ply_image_open_io(io, d->generation ? d->generation : generation, &d->image, err);
+	if (r < 0)
+		ply_err_prefix(err, "%s", d->image_arg);
+	return r;
+}
+
 /* A root that cannot be read makes no mount: it could only be ended by force. */
 static int open_view(struct daemon *d, struct ply_err *err)
 {
+	const struct ply_view_options o = { .names = d->names, .n = d->nnames, .cache_bytes = d->options.cache,
+					    .decisions = d->decisions.v, .ndecisions = d->decisions.n };
 	struct ply_attr root;
-	int r = ply_image_open(d->image_arg, &d->image, err);
+	int r = open_image(d, err);
 
 	if (r == 0)
-		r = ply_view_open(d->image, d->names, d->nnames, d->options.cache, &d->view, err);
+		r = ply_view_open_with(d->image, &o, &d->view, err);
+	decisions_done(&d->decisions);
 	if (r == 0)
 		r = ply_view_attr(d->view, PLY_ROOT_INDEX, &root, err);
 	if (r == 0)
@@ -310,6 +343,7 @@ static void finish(struct daemon *d)
 	d->view = ply_view_close(d->view);
 	d->image = ply_image_close(d->image);
 	free(d->names);
+	decisions_done(&d->decisions);
 	unmounter_done(&d->unmounter);
 }
 
@@ -324,7 +358,7 @@ static void close_inherited(int keep)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = { .status_fd = -1, .control_fd = -1, .signal_fd = -1 };
+	struct daemon d = { .status_fd = -1, .decisions_fd = -1, .control_fd = -1, .signal_fd = -1 };
 	struct ply_err err;
 	int code = parse(&d, argc, argv, &err);
 

@@ -299,6 +299,11 @@ def texts(out):
     for n in range(0, len(rules), 12):
         put(out, "manifest", f"table-{n}", b"\1version: 1\nrules:\n", "\n".join(rules[n:n + 6]), b"\n")
     put(out, "manifest", "identity", b"\1version: 1\nidentity:", lines.split("\nidentity:")[-1][:1500], b"\n")
+    put(out, "policy", "forms", b"\0version: 1\nconflicts:\n  - path: /etc/a\n    of: {apache: directory, php: 'sha256:" + b"ab" * 32 +
+        b"'}\n    resolve: first\n  - paths: [/x, '/odd\\n']\n    package: p\n    of:\n      /x: {os: deleted}\n"
+        b"      '/odd\\n': {apache: directory, php: directory}\n    resolve: keep-both\n")
+    put(out, "policy", "glob", b"\0version: 1\nconflicts:\n  - {glob: '/etc/**/*', resolve: {driver: passwd}}\n")
+    put(out, "policy", "decisions", b"\1" + b"2000000000005 4000000000009 1 0\nffff a 5 c\n")
     put(out, "rows", "name", b"\5", b"\x14" * 15, b"etc")
     put(out, "rows", "texts", b"\6", b"\x14" * 15, b"strings of it\0", bytes(range(256)) * 3)
     put(out, "rows", "texts-json", b"\x86", b"\x14" * 15, b"strings of it\0", bytes(700))

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One path of the plan: who has what there, how they differ, and what comes of it, with the sub-image that each
+ * block is from.
+ *
+ * Texts are compared as diff -u would; of anything else the contents are named. Three and more are each compared with
+ * the first.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "merge/compose.h"
+#include "planning.h"
+#include "show.h"
+#include "textdiff.h"
+#include "tree/view_internal.h"
+
+#define TEXT_MAX ((uint64_t)2 << 20)       /* what is compared by lines */
+
+/* What one has at the path, as far as it can be shown. */
+struct side {
+	bool has;                  /* a regular file, and loaded */
+	struct buf text;
+	char *content;
+};
+
+static void side_done(struct side *s)
+{
+	buf_done(&s->text);
+	free(s->content);
+}
+
+static int load(struct ply_view *view, uint64_t ino, uint64_t size, struct buf *out, struct ply_err *err)
+{
+	if (buf_reserve(out, size + 1) < 0)
+		return ply_fail_nomem(err);
+	while (out->len < size) {
+		ssize_t n = ply_view_read(view, ino, out->len, size - out->len, out->data + out->len, err);
+
+		if (n <= 0)
+			return n < 0 ? (int)n : ply_fail(err, -EUCLEAN, PLY_R_NODE_FIELD,
+							 "a file is shorter than its size");
+		out->len += (size_t)n;
+	}
+	return 0;
+}
+
+static int load_side(struct planning *p, const struct collision *k, const struct holder *h, struct side *ret,
+		     struct ply_err *err)
+{
+	struct ply_view *view;
+	struct ply_attr a;
+	uint64_t ino;
+	int r = p->c->content(p->c->ctx, h->sub, k->path, &ret->content, err);
+
+	if (r < 0 || h->whiteout || !S_ISREG(h->mode))
+		return r;
+	r = collisions_view_of(p->c, h->sub, &view, err);
+	if (r == 0)
+		r = ply_view_resolve(view, k->path, false, &ino, err);
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, err);
+	if (r < 0 || a.size > TEXT_MAX || !S_ISREG(a.mode))
+		return r;
+	ret->has = true;
+	return load(view, ino, a.size, &ret->text, err);
+}
+
+/* "mysql:/etc/hosts", escaped; malloc-ed */
+static char *title(const struct planning *p, const struct collision *k, const struct holder *h)
+{
+	_cleanup_free_ char *shown = escape_name(k->path, strlen(k->path));
+	char *out;
+
+	return !shown || asprintf(&out, "%s:%s", p->c->names[h->sub], shown) < 0 ? NULL : out;
+}
+
+static int print_difference(const struct planning *p, const struct collision *k, size_t i, const struct side *a,
+			    const struct side *b, struct ply_err *err)
+{
+	_cleanup_free_ char *from = title(p, k, &k->v[0]), *to = title(p, k, &k->v[i]);
+	_cleanup_buf_ struct buf out = { 0 };
+
+	if (!from || !to)
+		return ply_fail_nomem(err);
+	if (!strcmp(a->content, b->content)) {
+		printf("%s and %s: equal contents\n", from, to);
+		return 0;
+	}
+	if (!a->has || !b->has || textdiff_is_binary(a->text.data, a->text.len) ||
+	    textdiff_is_binary(b->text.data, b->text.len)) {
+		printf("%s: %s\n%s: %s\n", from, a->content, to, b->content);
+		return 0;
+	}
+	if (textdiff(from, a->text.data, a->text.len, to, b->text.data, b->text.len, &out) < 0)
+		return ply_fail_nomem(err);
+	fwrite(out.data, 1, out.len, stdout);
+	return 0;
+}
+
+int plan_differences(struct planning *p, const struct collision *k, struct ply_err *err)
+{
+	struct side first = { 0 };
+	int r = load_side(p, k, &k->v[0], &first, err);
+
+	for (size_t i = 1; r == 0 && i < k->n; i++) {
+		struct side other = { 0 };
+
+		r = load_side(p, k, &k->v[i], &other, err);
+		if (r == 0)
+			r = print_difference(p, k, i, &first, &other, err);
+		side_done(&other);
+	}
+	side_done(&first);
+	return r;
+}
+
+static void print_file(const char *name, struct ply_view *view, const char *path)
+{
+	char mode[11], when[32];
+	struct ply_attr a;
+	struct ply_err err;
+	uint64_t ino;
+	int r = ply_view_resolve(view, path, false, &ino, &err);
+
+	if (r == -ENOENT || r == -ENOTDIR) {
+		printf("  %-20s is not there\n", name);
+		return;
+	}
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, &err);
+	if (r < 0) {
+		printf("  %-20s cannot be read\n", name);
+		cli_note("%s: %s", name, err.msg);
+		return;
+	}
+	printf("  %-20s %s %u:%u %" PRIu64 " %s", name, show_mode(a.mode, mode), a.uid, a.gid, a.size,
+	       show_time(a.mtime_sec, when));
+	if (S_ISLNK(a.mode)) {
+		const char *to;
+		size_t len;
+		_cleanup_free_ char *shown = ply_view_readlink(view, ino, &to, &len, NULL) == 0 ?
+						     escape_name(to, len) : NULL;
+
+		printf(" -> %s", shown ? shown : "?");
+	}
+	putchar('\n');
+}
+
+void plan_contenders(struct planning *p, const struct collision *k)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		struct ply_view *view;
+		struct ply_err err;
+
+		if (collisions_view_of(p->c, k->v[i].sub, &view, &err) < 0)
+			cli_note("%s: %s", p->c->names[k->v[i].sub], err.msg);
+		else
+			print_file(p->c->names[k->v[i].sub], view, k->path);
+	}
+}
+
+/* --- what comes of it ----------------------------------------------------------------------- */
+
+struct block_out {
+	struct planning *p;
+	struct ply_view *view;
+	const struct buf *text;
+	uint64_t at;
+};
+
+/* Each line with the sub-image that it is from; of binary bytes their number. */
+static int print_block(void *ctx, uint64_t len, uint32_t i, struct ply_err *err)
+{
+	struct block_out *out = ctx;
+	const char *name = out->p->c->names[ply_view_sub(out->view, i)];
+	const char *s, *end;
+
+	if (len > out->text->len - out->at)
+		return ply_fail(err, -EUCLEAN, PLY_R_NODE_FIELD, "a merged file is shorter than its blocks");
+	s = (const char *)out->text->data + out->at;
+	end = s + len;
+	out->at += len;
+	if (textdiff_is_binary(out->text->data, out->text->len)) {
+		printf("  %-10s %" PRIu64 " bytes\n", name, len);
+		return 0;
+	}
+	while (s < end) {
+		const char *eol = memchr(s, '\n', (size_t)(end - s));
+		_cleanup_free_ char *shown = escape_name(s, (size_t)((eol ? eol : end) - s));
+
+		if (!shown)
+			return ply_fail_nomem(err);
+		printf("  %-10s %s\n", name, shown);
+		s = eol ? eol + 1 : end;
+	}
+	return 0;
+}
+
+/* The view as the decisions make it. */
+static int open_result(struct planning *p, struct ply_view **ret, struct ply_err *err)
+{
+	struct ply_view_options o = { .names = p->names->v, .n = p->names->n, .undecided_first = true };
+	struct ply_decision *decisions;
+	int r = collisions_decisions(p->c, p->append, &decisions, &o.ndecisions, err);
+
+	if (r < 0)
+		return r;
+	o.decisions = decisions;
+	r = ply_view_open_with(p->look.image, &o, ret, err);
+	free(decisions);
+	return r;
+}
+
+static int print_blocks(struct planning *p, struct ply_view *view, const struct collision *k, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	struct block_out out = { p, view, &text, 0 };
+	struct ply_attr a;
+	uint64_t ino;
+	int r = ply_view_resolve(view, k->path, false, &ino, err);
+
+	if (r == -ENOENT || r == -ENOTDIR)
+		return 0;
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, err);
+	if (r < 0 || !S_ISREG(a.mode) || a.size > TEXT_MAX)
+		return r;
+	r = load(view, ino, a.size, &text, err);
+	return r == 0 ? view_blocks(view, ino, print_block, &out, err) : r;
+}
+
+static int print_result(struct planning *p, const struct collision *k, struct ply_err *err)
+{
+	struct ply_view *view = NULL;
+	char outcome[256];
+	int r;
+
+	printf("\n%s\n", plan_outcome(p, k, outcome, sizeof(outcome)));
+	if (collision_is_undecided(k, p->append)) {
+		_cleanup_buf_ struct buf possible = { 0 };
+
+		if (plan_possible(p, k->group, &possible) < 0)
+			return ply_fail_nomem(err);
+		printf("possible: %.*s\n", (int)possible.len, (const char *)possible.data);
+		return 0;
+	}
+	r = open_result(p, &view, err);
+	if (r < 0)
+		return r;
+	print_file("result", view, k->path);
+	/* a file that is one contender's as it is has been seen */
+	r = k->cls >= MERGE_DRIVER ? print_blocks(p, view, k, err) : 0;
+	ply_view_close(view);
+	return r;
+}
+
+int plan_show(struct planning *p, const char *path, struct ply_err *err)
+{
+	_cleanup_free_ char *shown = escape_name(path, strlen(path)), *absolute = NULL;
+	const struct collision *k;
+	int r;
+
+	if (!shown || asprintf(&absolute, "%s%s", *path == '/' ? "" : "/", path) < 0)
+		return ply_fail_nomem(err);
+	k = collisions_find(p->c, absolute);
+	if (!k)
+		return ply_fail(err, -ENOENT, PLY_R_NO_ENTRY,
+				"%s: no sub-images of this selection collide there; plyfs origin tells whose it is", shown);
+	printf("%s: %s\n", shown, plan_class_name(k->cls));
+	if (p->groups[k->group].what)
+		printf("%s\n", p->groups[k->group].what);
+	plan_contenders(p, k);
+	putchar('\n');
+	r = plan_differences(p, k, err);
+	return r == 0 ? print_result(p, k, err) : r;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The policy as a file: what the old one had decided, as it was; and each further decision, those that are to be
+ * made marked. Comments of the old file are lost, since it is written anew.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "merge/compose.h"
+#include "merge/merge.h"
+#include "planning.h"
+
+/* Each function adds to @out, and nothing after memory was short once. */
+struct writer {
+	struct planning *p;
+	struct buf out;
+	bool failed;
+};
+
+static void put(struct writer *w, const char *text)
+{
+	w->failed |= buf_add(&w->out, text, strlen(text)) < 0;
+}
+
+static void put_value(struct writer *w, const char *text)
+{
+	w->failed |= policy_quote(&w->out, text) < 0;
+}
+
+/* What is a value of a component: already escaped text. */
+static void put_content(struct writer *w, const char *text)
+{
+	w->failed |= buf_printf(&w->out, "'") < 0;
+	for (const char *p = text; *p; p++) {
+		if (*p == '\'')
+			put(w, "''");
+		else
+			w->failed |= buf_add(&w->out, p, 1) < 0;
+	}
+	put(w, "'");
+}
+
+static void put_rule(struct writer *w, uint8_t rule, uint16_t driver)
+{
+	const struct merge_driver *d = rule == PLY_RULE_DRIVER ? merge_driver_get(driver) : NULL;
+
+	put(w, "    resolve: ");
+	if (d) {
+		put(w, "{driver: ");
+		put(w, d->name);
+		put(w, "}\n");
+	} else {
+		put(w, policy_rule_name(rule));
+		put(w, "\n");
+	}
+}
+
+static void put_package(struct writer *w, const char *package)
+{
+	if (!package)
+		return;
+	put(w, "    package: ");
+	put_value(w, package);
+	put(w, "\n");
+}
+
+/* --- entries of the old file ---------------------------------------------------------------- */
+
+static void put_ofs(struct writer *w, const struct policy_entry *e, size_t path)
+{
+	const char *before = "{";
+
+	for (size_t i = 0; i < e->nof; i++) {
+		if (e->of[i].path != path)
+			continue;
+		put(w, before);
+		put(w, e->of[i].component);
+		put(w, ": ");
+		put_content(w, e->of[i].content);
+		before = ", ";
+	}
+	put(w, "}\n");
+}
+
+static void put_entry(struct writer *w, const struct policy_entry *e)
+{
+	if (e->is_glob || e->npaths == 1) {
+		put(w, e->is_glob ? "  - glob: " : "  - path: ");
+		put_value(w, e->paths[0]);
+		put(w, "\n");
+		if (!e->is_glob) {
+			put(w, "    of: ");
+			put_ofs(w, e, 0);
+		}
+	} else {
+		put(w, "  - paths:\n");
+		for (size_t i = 0; i < e->npaths; i++) {
+			put(w, "      - ");
+			put_value(w, e->paths[i]);
+			put(w, "\n");
+		}
+		put(w, "    of:\n");
+		for (size_t i = 0; i < e->npaths; i++) {
+			put(w, "      ");
+			put_value(w, e->paths[i]);
+			put(w, ": ");
+			put_ofs(w, e, i);
+		}
+	}
+	put_package(w, e->package);
+	put_rule(w, e->rule, e->driver);
+}
+
+/* Is an old entry to be kept? Not if it marks what is written anew. */
+static bool is_kept(const struct writer *w, const struct policy_entry *e)
+{
+	if (e->rule != POLICY_UNDECIDED)
+		return true;
+	for (size_t i = 0; i < e->npaths; i++)
+		if (!e->is_glob && collisions_find(w->p->c, e->paths[i]))
+			return false;
+	return true;
+}
+
+/* --- entries of this selection ----------------------------------------------------------------- */
+
+static bool is_new(const struct collision *k)
+{
+	return k->cls == MERGE_CONFLICT && (!k->entry || k->entry->rule == POLICY_UNDECIDED);
+}
+
+static int put_contents(struct writer *w, const struct collision *k, struct ply_err *err)
+{
+	const char *before = "{";
+
+	for (size_t i = 0; i < k->n; i++) {
+		_cleanup_free_ char *content = NULL;
+		int r = w->p->c->content(w->p->c->ctx, k->v[i].sub, k->path, &content, err);
+
+		if (r < 0)
+			return r;
+		put(w, before);
+		put(w, w->p->c->names[k->v[i].sub]);
+		put(w, ": ");
+		put_content(w, content);
+		before = ", ";
+	}
+	put(w, "}\n");
+	return 0;
+}
+
+/* "# a private key; possible: first, last" */
+static void put_comment(struct writer *w, const struct collision *k)
+{
+	const struct plan_group *g = &w->p->groups[k->group];
+
+	put(w, "  # ");
+	put(w, g->what ? g->what : merge_why_text(k->why));
+	put(w, "; possible: ");
+	w->failed |= plan_possible(w->p, k->group, &w->out) < 0;
+	put(w, "\n");
+}
+
+/* Those of group @first that are new and go by @rule, as one entry. */
+static int put_set(struct writer *w, size_t first, uint8_t rule, struct ply_err *err)
+{
+	const struct collisions *c = w->p->c;
+	const struct collision *one = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = first; i < c->n; i++) {
+		const struct collision *k = &c->v[i];
+
+		if (k->group != first || !is_new(k) || plan_rule(w->p, k) != rule)
+			continue;
+		one = one ? one : k;
+		n++;
+	}
+	if (!n)
+		return 0;
+	put_comment(w, one);
+	put(w, n == 1 ? "  - path: " : "  - paths:\n");
+	for (size_t i = first; i < c->n; i++) {
+		const struct collision *k = &c->v[i];
+
+		if (k->group != first || !is_new(k) || plan_rule(w->p, k) != rule)
+			continue;
+		if (n > 1)
+			put(w, "      - ");
+		put_value(w, k->path);
+		put(w, "\n");
+	}
+	put(w, n == 1 ? "    of: " : "    of:\n");
+	for (size_t i = first; r == 0 && i < c->n; i++) {
+		const struct collision *k = &c->v[i];
+
+		if (k->group != first || !is_new(k) || plan_rule(w->p, k) != rule)
+			continue;
+		if (n > 1) {
+			put(w, "      ");
+			put_value(w, k->path);
+			put(w, ": ");
+		}
+		r = put_contents(w, k, err);
+	}
+	put_package(w, w->p->groups[first].package);
+	put_rule(w, rule, one->driver);
+	return r;
+}
+
+static int put_all(struct writer *w, struct ply_err *err)
+{
+	static const uint8_t rules[] = { POLICY_UNDECIDED, PLY_RULE_FIRST, PLY_RULE_LAST, PLY_RULE_APPEND,
+					 PLY_RULE_KEEP_BOTH };
+	const struct policy *old = &w->p->choice->read;
+	size_t before;
+	int r = 0;
+
+	put(w, "# What happens where sub-images collide; see plyfs-policy(5).\nversion: 1\nconflicts:");
+	before = w->out.len;
+	put(w, "\n");
+	for (size_t i = 0; i < old->n; i++)
+		if (is_kept(w, &old->v[i]))
+			put_entry(w, &old->v[i]);
+	for (size_t i = 0; r == 0 && i < w->p->c->n; i++)
+		for (size_t k = 0; r == 0 && w->p->groups[i].n && k < ARRAY_SIZE(rules); k++)
+			r = put_set(w, i, rules[k], err);
+	if (r == 0 && w->out.len == before + 1) {
+		w->out.len = before;
+		put(w, " []\n");
+	}
+	return r == 0 && w->failed ? ply_fail_nomem(err) : r;
+}
+
+/* --- the file ------------------------------------------------------------------------------------ */
+
+static int write_out(int fd, const struct buf *text)
+{
+	for (size_t at = 0; at < text->len;) {
+		ssize_t n = write(fd, text->data + at, text->len - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+/* Mode and owner of the old file stay as far as they can; a new one is as open(2) makes it. */
+static int settle(int fd, const char *file)
+{
+	mode_t mask = umask(0);
+	struct stat st;
+
+	umask(mask);
+	if (stat(file, &st) < 0)
+		return fchmod(fd, 0666 & ~mask) < 0 ? -errno : 0;
+	if (fchown(fd, st.st_uid, st.st_gid) < 0 && st.st_uid == geteuid())
+		return -errno;
+	return fchmod(fd, st.st_mode & 0777) < 0 ? -errno : 0;
+}
+
+static int replace(const char *file, const struct buf *text, struct ply_err *err)
+{
+	_cleanup_free_ char *real = realpath(file, NULL), *temporary = NULL;
+	const char *to = real ? real : file;
+	int fd, r;
+
+	if (asprintf(&temporary, "%s.XXXXXX", to) < 0)
+		return ply_fail_nomem(err);
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return ply_fail_sys(err, -errno, "cannot write %s", file);
+	r = write_out(fd, text);
+	if (r == 0)
+		r = settle(fd, to);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	close(fd);
+	if (r == 0 && rename(temporary, to) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlink(temporary);
+		return ply_fail_sys(err, r, "cannot write %s", file);
+	}
+	return 0;
+}
+
+int plan_write(struct planning *p, const char *file, struct ply_err *err)
+{
+	struct writer w = { .p = p };
+	int r = put_all(&w, err);
+
+	if (r == 0 && !strcmp(file, "-"))
+		fwrite(w.out.data, 1, w.out.len, stdout);
+	else if (r == 0)
+		r = replace(file, &w.out, err);
+	buf_done(&w.out);
+	return r;
+}
