@@ -316,7 +316,7 @@ class Maker:
 
     def row_keys(self, row):
         text = self.random.choice(("[mysqld]\nport = {}\n", "[a]\nx = 1\n[mysqld]\nport={}\n"))
-        self.siblings(row, "/etc/mysql/conf.d", self.file(text), self.file(text), ("first", "last", "append", "keep-both"), ".cnf")
+        self.siblings(row, "/etc/mysql/conf.d", self.file(text), self.file(text), ("first", "last", "keep-both"), ".cnf")
 
     def vetoed(self, row, text, folder="/srv/app", suffix=""):
         self.siblings(row, folder, self.file(text), self.file(text), ("first", "last", "keep-both"), suffix)
@@ -727,19 +727,19 @@ class Case:
                 self.rules.update(dict.fromkeys(paths, rule))
                 left -= set(paths)
                 self.hits["policy by glob" if glob else "policy by set"] += 1
-                entries.append((f"glob: {glob}" if glob else f"paths: [{', '.join(paths)}]", rule, None))
+                entries.append((f"glob: {glob}" if glob else f"paths: [{', '.join(paths)}]", rule, [] if glob else paths))
         for path in sorted(left):
             self.rules[path] = self.random.choice(self.maker.fixed[path])
-            entries.append((f"path: {path}", self.rules[path], path))
+            entries.append((f"path: {path}", self.rules[path], [path]))
         for rule in self.rules.values():
             self.hits[f"policy {rule}"] += 1
         with open(f"{self.folder}/policy.yaml", "w", encoding="utf-8") as f:
             f.write("version: 1\nconflicts:\n" if entries else "version: 1\nconflicts: []\n")
-            for what, rule, path in entries:
-                f.write(f"  - {what}\n")
-                of = self.contenders(path) if path else {}
-                if of:
-                    f.write("    of: {" + ", ".join(f'{n}: "{d}"' for n, d in of.items()) + "}\n")
+            for what, rule, paths in entries:
+                f.write(f"  - {what}\n" + "    of:\n" * bool(paths))
+                for p in paths:
+                    of = "{" + ", ".join(f'{n}: "{d}"' for n, d in self.contenders(p).items()) + "}"
+                    f.write(f"      {p}: {of}\n" if what.startswith("paths") else f"      {of}\n")
                 f.write(f"    resolve: {rule}\n")
 
     def contenders(self, path):
