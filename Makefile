@@ -264,7 +264,7 @@ bench-results:  ## bench/RESULTS.md from the last run
 $(B)/tests/fuzz/seeds: $(B)/obj/tests/fuzz/seeds.o $(helpers) $(library)
 	@mkdir -p $(@D)
 	$(Q)$(link) -o $@ $^ $(lib-libs)
-$(B)/tests/fuzz/seeds.made: tests/fuzz/seeds.py tests/lib/small.py $(B)/tests/fuzz/seeds $(plyfs) $(rules) | $(B)/.packages-test
+$(B)/tests/fuzz/seeds.made: tests/fuzz/seeds.py tests/lib/small.py tests/lib/plyimg.py tests/lib/overlay_tree.py $(B)/tests/fuzz/seeds $(plyfs) $(rules) | $(B)/.packages-test
 	@$(if $(V),,echo '  SEEDS   $(B)/tests/fuzz/inputs')
 	$(Q)tests/fuzz/seeds.py $(B) $(@D)/inputs
 	@touch $@

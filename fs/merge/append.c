@@ -13,9 +13,10 @@
 #include "base/util.h"
 #include "merge/compose.h"
 
-static int add_block(struct buf *b, struct span block)
+/* Behind what is there from @begin on. */
+static int add_block(struct buf *b, size_t begin, struct span block)
 {
-	if (b->len && block.len && b->data[b->len - 1] != '\n' && buf_add(b, "\n", 1) < 0)
+	if (b->len > begin && b->data[b->len - 1] != '\n' && buf_add(b, "\n", 1) < 0)
 		return -ENOMEM;
 	return buf_add(b, block.s, block.len);
 }
@@ -77,7 +78,7 @@ int merge_append(const struct span *v, size_t n, struct append_run *ret_runs, st
 		if (v[i].len && text.len)
 			r = find_block(text, v[i], &at);
 		if (r == 0 && v[i].len && at == SIZE_MAX) {
-			r = add_block(out, v[i]);
+			r = add_block(out, begin, v[i]);
 			at = out->len - begin - v[i].len;
 			run.own = true;
 		}

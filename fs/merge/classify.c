@@ -177,6 +177,8 @@ int merge_classify(const char *path, const struct contender *a, const struct con
 	}
 	if (between & PAIR_TYPE)
 		return conflict(ret, MERGE_WHY_TYPE);
+	if (base && type_of(base) != type_of(a))       /* both made the same other type of it */
+		base = NULL;
 	clashes = clashing(between, a, b, base);
 	if (S_ISDIR(a->mode) && !base) {
 		ret->cls = MERGE_DIRECTORY;

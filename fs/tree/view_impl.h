@@ -39,6 +39,7 @@ struct ply_view {
 	_Atomic uint64_t *shown;   /* directories of which all members are shown: a cache (view_overlay.c) */
 	struct cache *cache;
 	struct view_shared *shared;
+	_Atomic unsigned listings; /* of directories, from their beginning, since nothing happened */
 	struct ply_view_stat stat;
 };
 

@@ -407,6 +407,8 @@ static int append_heads(struct fold *f, const struct layer *l, struct text *ret,
 		if (r == 0 && t.is_there)
 			v[n++] = t.s;
 	}
+	if (r == 0 && buf_reserve(&out, 1) < 0)
+		r = ply_fail_nomem(err);
 	if (r == 0)
 		r = merge_append(v, n, NULL, &out, err);
 	return r < 0 ? r : keep_text(f, &out, ret, err);

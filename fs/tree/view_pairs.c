@@ -70,7 +70,7 @@ size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view
 	first = lo;
 	while (p && lo < p->n && key_b(&p->v[lo]) == key)
 		lo++;
-	*ret = p ? p->v + first : NULL;
+	*ret = p && p->n ? p->v + first : NULL;
 	return lo - first;
 }
 

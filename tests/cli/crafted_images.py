@@ -61,6 +61,8 @@ FULL = set("""
     catalog-relations-many catalog-string-bomb catalog-mount-bomb catalog-blob-packages mounts-escape section-overlap section-optional
     records-valid records-far condition-endless condition-65536 components-many name-both shared-driver records-shared
     render-60 ldcache-offsets
+    overlay-valid overlay-conflict whiteout-self whiteout-cycle whiteout-everything whiteout-bomb covers-not-type override-twice
+    collision-number collision-paths collision-untold collisions-one-node collisions-many stands-on-cycle stands-on-many
     super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
     """.split())
 
@@ -1396,6 +1398,180 @@ super_case("super-disagree-newer", "the newer slot names a catalog that is none"
     lambda s, i: s.set(generation=9, catalog_off=8192) if i else None)
 super_case("super-one", "one slot is no slot: told, and the other is used", open=FINE, verify=ANY, layout=FINE,
            mount=FINE)(lambda s, i: s.set(magic=b"nothing!") if i == 0 else None)
+
+
+# --- overlays -------------------------------------------------------------------------------------------------
+
+MOTD = b"welcome\n"
+
+
+def gold(one_extra=None, two_extra=None, collisions=None, more=(), one_root=None, **options):
+    """os, and two machines that were added to it: `one` deletes, `two` changes what `one` deletes. `top` stands on `one`."""
+    base = os_sub({b"etc": Dir({b"motd": File(MOTD), b"old": File(b"old\n"), b"kept": File(b"kept\n")}),
+                   b"srv": Dir({b"data": Dir({b"a": File(b"a")}), b"log": File(b"log")})})
+    one_tree = {b"etc": Dir({b"motd": File(b"one\n", over=(1, MOTD)), b"old": Whiteout(), b"one": File(b"one\n")}, implied=True),
+                b"srv": Gone({b"data": Gone({b"a": Whiteout()}), b"log": Whiteout()})}
+    two_tree = {b"etc": Dir({b"motd": File(b"two\n", over=(1, MOTD)), b"old": File(b"two\n", over=(1, b"old\n")),
+                             b"one": File(b"another\n")}, implied=True)}
+    top_tree = {b"etc": Dir({b"top": File(b"top\n")}, implied=True)}
+    one = Sub("one", Dir(one_tree | (one_extra or {}), implied=True, **(one_root or {})), stands_on=["os"], **options)
+    two = Sub("two", Dir(two_tree | (two_extra or {}), implied=True), stands_on=["os"])
+    top = Sub("top", Dir(top_tree, implied=True), stands_on=["one"])
+    im = Image([base, one, two, top, *more])
+    im.collisions = [(one, two, b"etc/motd", 6, 8, 257), (one, two, b"etc/old", 6, 19),
+                     (one, two, b"etc/one", 6, 8, 257)] if collisions is None else collisions
+    return im
+
+
+def overlay_case(name, what, make=gold, **expect):
+    """The function gets os, one, two, top. A selection with both one and two needs a decision: 3."""
+    told = {0, 3, 4}
+    expect = dict(verify=ANY, open=ANY, read=told, layout=told, mount=told, dump=ANY, compare=False) | expect
+
+    def add(alter):
+        def build():
+            im = make()
+            alter(*im.subs)
+            return im
+        CASES.append(Case(name, what, build, **expect))
+        return alter
+    return add
+
+
+def collision_case(name, what, make=gold, **expect):
+    """The function gets the rows of COLLISIONS and the image."""
+    told = {0, 3, 4}
+    expect = dict(verify=ANY, open=ANY, read=told, layout=told, mount=told, dump=ANY, compare=False) | expect
+
+    def add(alter):
+        def build():
+            im = make()
+            im.hooks["join"] = lambda j: alter(j.collisions, im)
+            return im
+        CASES.append(Case(name, what, build, **expect))
+        return alter
+    return add
+
+
+overlay_case("overlay-valid", "machines that were added, and one of them selected: valid", deep=FINE, verify=FINE, open=FINE,
+             select="one")(lambda *s: None)
+overlay_case("overlay-conflict", "machines that were added, and conflicts that nobody decides: valid", deep=FINE, verify=FINE,
+             open=FINE)(lambda *s: None)
+
+overlay_case("whiteout-ground", "a whiteout in what is no overlay")(
+    lambda s, *_: s.entry(b"etc/kept").set(type=0, ref=0))
+overlay_case("whiteout-self", "a whiteout of the directory that it is in", select="one")(
+    lambda s, one, *_: one.entry(b"srv/log").set(ref=one.paths[b"srv"]))
+overlay_case("whiteout-cycle", "directories that are gone, each in the other", select="one")(
+    lambda s, one, *_: one.entry(b"srv/data/a").set(ref=one.paths[b"srv"]))
+overlay_case("whiteout-root", "a whiteout of the root", select="one")(lambda s, one, *_: one.entry(b"srv").set(ref=1))
+overlay_case("whiteout-file", "a whiteout with the node of a file", select="one")(
+    lambda s, one, *_: one.entry(b"etc/old").set(ref=one.paths[b"etc/one"]))
+overlay_case("whiteout-beyond", "a whiteout with a node that is not there", select="one")(
+    lambda s, one, *_: one.entry(b"srv").set(ref=1 << 40))
+overlay_case("whiteout-slot", "a whiteout of another slot", select="one")(
+    lambda s, one, *_: one.entry(b"srv").set(ref=1 << 48))
+overlay_case("whiteout-condition", "a whiteout under a condition", select="one")(
+    lambda s, one, *_: one.entry(b"etc/old").set(condition=one.condition([("any", "two")])))
+overlay_case("whiteout-nothing", "a whiteout of a name that nobody has", lambda: gold({b"never": Whiteout()}), select="one")(
+    lambda *s: None)
+overlay_case("whiteout-owned", "a directory that is gone, and not implied", select="one")(
+    lambda s, one, *_: one.node(b"srv").set(flags=4))
+overlay_case("whiteout-with-file", "a file in a directory that is gone",
+             lambda: gold({b"srv": Gone({b"left": File(b"left")})}), select="one")(lambda *s: None)
+overlay_case("whiteout-everything", "an overlay without anything", lambda: gold({n: Whiteout() for n in (b"victim",)}), select="one",
+             deep=FINE, read={0, 1, 3, 4})(lambda *s: None)   # [1] the victim is gone
+
+
+@overlay_case("whiteout-bomb", "5,000 directories that are gone, and share 5,000 whiteouts", lambda: gold(
+    {b"bomb": Gone({b"d%04d" % i: Gone() for i in range(5000)}), b"run": Gone({b"w%04d" % i: Whiteout() for i in range(5000)})}),
+    select="one", budget={"output": 64 << 20})
+def _(s, one, *_):
+    run = one.node(b"run")
+    for i in range(5000):
+        one.node(b"bomb/d%04d" % i).set(data=run.data, size=run.size)
+
+
+overlay_case("covers-file", "a file that covers")(lambda s, one, *_: one.node(b"etc/one").set(flags=4))
+overlay_case("covers-ground", "a directory that covers, in what is no overlay")(lambda s, *_: s.node(b"etc").set(flags=4))
+overlay_case("covers-not", "a directory with a whiteout of a directory, that does not say so", select="one")(
+    lambda s, one, *_: one.nodes[1].set(flags=1))
+overlay_case("covers-not-type", "a file where a directory was, and the directory above does not say so",
+             lambda: gold({b"dir": File(b"now a file", over=(2, None))}, one_root=dict(covers=False)), select="one")(
+    lambda s, one, *_: one.nodes[1].set(flags=1))
+overlay_case("overlay-shared", "a part of a shared file in an overlay", lambda: gold(
+    {b"shells": Shared(SHELLS, [(0, SHELLS)])}), select="one")(lambda *s: None)
+
+overlay_case("override-ground", "overrides of what is no overlay")(
+    lambda s, *_: s.overrides.append(Override(node=2, mask=1)))
+for _name, _what, _values in (
+        ("node", "node 0", dict(node=0)), ("beyond", "a node that is not there", dict(node=1 << 40)), ("none", "nothing", dict(mask=0)),
+        ("unknown", "unknown attributes", dict(mask=0x41)), ("reserved", "reserved bytes", dict(zero=1))):
+    overlay_case(f"override-{_name}", f"an override of {_what}", select="one", layout=ANY | {3})(
+        lambda s, one, *_, v=_values: one.overrides[0].set(**v))
+overlay_case("override-twice", "two overrides of one node", select="one")(
+    lambda s, one, *_: one.overrides.append(one.overrides[0].copy()))
+overlay_case("override-unsorted", "overrides in descending order", select="two")(lambda s, one, two, _: two.overrides.reverse())
+overlay_case("override-new", "an override where there was nothing", select="one")(
+    lambda s, one, *_: one.overrides.append(Override(node=one.paths[b"etc/one"], mask=1)))
+
+for _name, _what, _values in (
+        ("number", "a sub-image that is not there", dict(b=99 << 48 | 2)), ("number-huge", "number 32767", dict(b=0x7fff << 48 | 2)),
+        ("node", "a node that is not there", dict(b=2 << 48 | 1 << 40)), ("nobody", "node 0", dict(b=2 << 48)),
+        ("order", "numbers in the wrong order", dict(a=2 << 48 | 2, b=1 << 48 | 2)),
+        ("self", "a sub-image with itself", dict(a=2 << 48 | 1)), ("class-zero", "class 0", dict(cls=0, why=0)),
+        ("class", "class 9", dict(cls=9)), ("why-none", "no reason for a conflict", dict(why=0)), ("why", "reason 24", dict(why=24)),
+        ("why-merged", "a reason, and no conflict", dict(cls=3)), ("flags", "unknown flags", dict(flags=0x8001)),
+        ("reserved", "reserved bytes", dict(zero=1)), ("whiteouts", "two whiteouts", dict(flags=0x600)),
+        ("whiteout-file", "a whiteout that is none", dict(flags=0x400)),
+        ("whiteout-beyond", "a whiteout that is not there", dict(b=2 << 48 | 1 << 40, flags=0x400)),
+        ("paths", "two paths", dict(a=1 << 48 | 1)), ("directory", "files as directories", dict(cls=2, why=0))):
+    collision_case(f"collision-{_name}", f"a collision of {_what}")(lambda c, im, v=_values: c[-1].set(**v))
+collision_case("collision-stacked", "a collision with what one stands on",
+               lambda: gold(collisions=[]))(lambda c, im: c.append(Collision(a=1 << 48 | 1, b=3 << 48 | 1, cls=2)))
+collision_case("collision-ground", "a collision of sub-images that are no overlays", lambda: two())(
+    lambda c, im: c.append(Collision(a=im.subs[0].paths[b"dir"], b=1 << 48 | im.subs[1].paths[b"dir"], cls=2)))
+collision_case("collision-append", "directories, one behind the other", lambda: gold(collisions=[]))(
+    lambda c, im: c.append(Collision(a=1 << 48 | 1, b=2 << 48 | 1, cls=5, flags=256)))
+collision_case("collision-unsorted", "collisions in descending order")(lambda c, im: c.reverse())
+collision_case("collision-twice", "one collision twice")(lambda c, im: c.insert(0, c[0].copy()))
+collision_case("collision-untold", "files that differ, and no collision says so", lambda: gold(collisions=[]))(lambda c, im: None)
+collision_case("collision-missing", "one of three collisions is missing")(lambda c, im: c.pop())
+collision_case("collisions-one-node", "65,536 collisions of one node")(lambda c, im: c.extend(
+    Collision(a=1 << 48 | im.subs[1].paths[b"etc/one"], b=2 << 48 | i + 1000, cls=6, why=7) for i in range(65536)))
+collision_case("collisions-equal", "65,536 times one collision")(lambda c, im: c.extend(c[-1].copy() for _ in range(65536)))
+
+
+@collision_case("collisions-many", "8,000 files of two machines that collide: valid", lambda: _many_collisions(8000), deep=FINE,
+                verify=FINE, open=FINE, budget={"output": 64 << 20})
+def _(c, im):
+    pass
+
+
+def _many_collisions(n):
+    pair = [Sub(name, Dir({b"f%05d" % i: File(name.encode() * (k + 1)) for i in range(n)}, implied=True), stands_on=["os"])
+            for k, name in enumerate(("one", "two"))]
+    return Image([os_sub(), *pair], collisions=[(*pair, b"f%05d" % i, 6, 7) for i in range(n)])
+
+
+for _name, _what, _alter in (
+        ("self", "a sub-image that stands on itself", lambda c: (c.relation(3, 1, "one"), c.relation(1, 1, "one", 9))),
+        ("cycle", "two that stand on each other", lambda c: (c.relation(3, 1, "top"), c.relation(1, 1, "top", 9))),
+        ("missing", "what it stands on is not there", lambda c: (c.relation(3, 1, "ghost"), c.relation(1, 1, "ghost", 9))),
+        ("higher", "a sub-image that stands on one of higher rank", lambda c: (c.relation(3, 1, "two"), c.relation(1, 1, "two", 9))),
+        ("not-required", "what it stands on is not required", lambda c: c.relation(3, 3, "two")),
+        ("nothing", "an overlay that stands on nothing", lambda c: c.subs[0].set(flags=5)),
+        ("no-overlay", "what is no overlay stands on something", lambda c: c.subs[1].set(flags=0)),
+        ("os", "os stands on an overlay", lambda c: (c.relation(3, 0, "one"), c.relation(1, 0, "one", 9)))):
+    catalog_case(f"stands-on-{_name}", _what, base=gold)(_alter)
+
+
+@catalog_case("stands-on-many", "120 overlays, each on all before it, twice: valid", deep=FINE, select="o119",
+              base=lambda: Image([os_sub(), *(Sub("o%03d" % i, Dir({b"%03d" % i: File(b"x")}, implied=True),
+                                                  stands_on=["os", *("o%03d" % k for k in range(i))] * 2)
+                                              for i in range(120))]))
+def _(c):
+    pass
 
 
 # --- what is no image ---------------------------------------------------------------------------------------------------

@@ -128,3 +128,24 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 	run -4 --separate-stderr plyfs dump bad
 	[[ $output == *"superblock 0: damaged=SUPER_CHECKSUM"*"superblock 1: uuid="* ]]
 }
+
+@test "overlays, collisions, and what a machine stands on" {
+	PYTHONPATH=$PLYFS_TESTS/lib python3 -c 'import overlay_tree, sys
+sys.stdout.buffer.write(overlay_tree.overlays().bytes())' >overlays.plyfs
+	run -0 plyfs dump overlays.plyfs --section=ENTRIES,OVERRIDES,COLLISIONS,RELATIONS
+	[[ $output == *'entry 4: ref=0:0 type=0 condition=0 '*'name="gone"'* ]]
+	[[ $output == *'override 0: node=4 mask=2 digest='* ]]
+	[[ $output == *'collision 0: a=1:5 b=2:4 class=conflict why=DELETED flags=513'* ]]
+	[[ $output == *'kind=stands-on from=1 group=0 to="os"'* ]]
+	run -0 plyfs dump --json overlays.plyfs --section=COLLISIONS
+	[ "$(json '[s["class"] for s in d["structures"] if s["what"] == "collision"].count("conflict")' <<<"$output")" = 4 ]
+	run -0 plyfs dump --node=5 overlays.plyfs one
+	[[ $output == *'node 5: '*'override 1: node=5 mask=2 digest='* ]]
+	run -0 plyfs dump --node=8 overlays.plyfs one
+	[[ $output != *override* ]]
+	run -0 plyfs info overlays.plyfs
+	[[ $output == *' one '*'  on os'*' top '*'  on one'* ]]
+	run -0 --separate-stderr plyfs info --json overlays.plyfs
+	[ "$(json '[(s["flags"], s["stands_on"]) for s in d["sub_images"]][2:]' <<<"$output")" = \
+		"[(['overlay'], ['os']), (['overlay'], ['one'])]" ]
+}

@@ -85,6 +85,12 @@ static void see(const struct ply_image *image)
 			see_text(s->requires[k]);
 		for (uint32_t k = 0; k < s->nprovides; k++)
 			see_text(s->provides[k]);
+		/* no chain of these leads in a circle */
+		for (uint32_t k = 0; k < s->nstands_on; k++)
+			if (ply_image_find_sub(image, s->stands_on[k], &at) < 0 || at >= i)
+				abort();
+		if (!!s->nstands_on != !!(s->flags & PLY_SUB_OVERLAY))
+			abort();
 		if (blob)
 			touch(blob, len + 1);
 	}

@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	case 3: read_ucf(&f); break;
 	case 4:
-		read_distro(-1, distro, sizeof(distro));
+		capture_read_distro(-1, distro, sizeof(distro));
 		touch(distro, strlen(distro) + 1);
 		break;
 	}

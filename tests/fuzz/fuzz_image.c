@@ -81,14 +81,27 @@ static int see_record(void *ctx, const struct merge_driver *driver, const struct
 	return ++v->listed > 200;
 }
 
-/* A shared file: what is rendered has the size that was told, and its first bytes are those that are read. */
-static void see_shared(struct visit *v, uint64_t ino, uint64_t size)
+/* Runs of a file's bytes are those of sub-images that there are. */
+static int see_run(void *ctx, uint64_t len, uint32_t i, struct ply_err *e)
+{
+	struct visit *v = ctx;
+
+	(void)len;
+	(void)e;
+	if (i >= ply_view_nsubs(v->view))
+		abort();
+	return 0;
+}
+
+/* What is rendered has the size that was told, and its first bytes are those that are read. */
+static void see_rendered(struct visit *v, uint64_t ino, uint64_t size, bool has_records)
 {
 	struct buf all = { 0 };
 	ssize_t got;
 
 	v->listed = 0;
-	view_records(v->view, ino, see_record, v, &err);
+	if (has_records)
+		view_records(v->view, ino, see_record, v, &err);
 	if (view_render(v->view, ino, &all, &err) == 0) {
 		if (all.len != size)
 			abort();
@@ -125,8 +138,10 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 		see_directory(v, ino);
 	if (S_ISLNK(e->attr.mode) && ply_view_readlink(v->view, ino, &target, &len, &err) == 0)
 		touch(target, len);
-	if (view_file(v->view, ino, &file, &err) == 0 && file.node.flags & PLY_NODE_SHARED)
-		see_shared(v, ino, e->attr.size);
+	if (view_file(v->view, ino, &file, &err) == 0 && file.rendered)
+		see_rendered(v, ino, e->attr.size, !file.merged);
+	if (S_ISREG(e->attr.mode))
+		view_blocks(v->view, ino, see_run, v, &err);
 	if (S_ISREG(e->attr.mode)) {
 		if (v->read < READ_ALL) {
 			ssize_t got = ply_view_read(v->view, ino, 0, READ_MAX, bytes, &err);
@@ -139,6 +154,24 @@ static int see(void *ctx, const struct ply_walk_entry *e)
 			ply_view_seek(v->view, ino, off, SEEK_DATA, &off, &err);
 	}
 	return 0;
+}
+
+/* Sides of the first collisions. */
+static void see_pairs(struct visit *v)
+{
+	for (size_t i = 0; i < view_npairs(v->view) && i < 64; i++) {
+		const struct view_pair *p = view_pair_at(v->view, i);
+		struct view_contender c;
+		struct buf text = { 0 };
+
+		if (view_contender(v->view, p->a, p->flags & PLY_PAIR_A_WHITEOUT, &c, &err) == 0) {
+			touch(c.path, strlen(c.path));
+			view_contender_done(&c);
+		}
+		if (!(p->flags & PLY_PAIR_B_WHITEOUT))
+			view_contender_text(v->view, p->b, READ_MAX, &text, &err);
+		buf_done(&text);
+	}
 }
 
 static void see_image(struct ply_image *image, unsigned how)
@@ -155,8 +188,11 @@ static void see_image(struct ply_image *image, unsigned how)
 			names[nnames++] = ply_image_sub_info(image, i)->name;
 	if (ply_view_open(image, (const char *[]){ "nothing" }, 1, 1 << 20, &v.view, &err) == 0)
 		v.view = ply_view_close(v.view);
-	if (ply_view_open(image, names, nnames, 1 << 20, &v.view, &err) < 0)
+	if (ply_view_open_with(image, &(struct ply_view_options){ .names = names, .n = nnames, .cache_bytes = 1 << 20,
+								  .append = how & 4, .undecided_first = true },
+			       &v.view, &err) < 0)
 		return;
+	see_pairs(&v);
 	ply_view_stat(v.view, &st);
 	ply_view_walk(v.view, 1, see, &v, &err);
 	ply_view_resolve(v.view, "/link", true, &ino, &err);

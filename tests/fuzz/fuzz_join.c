@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Fuzz target: a join table with right checksums (see assemble.h): every row and member, and each
- * reference looked up. */
+ * reference looked up; every collision. */
 #include "assemble.h"
 #include "image/join.h"
 #include "image_mutate.h"
@@ -12,6 +12,7 @@ static struct ply_err err;         /* messages are part of what is tested */
 static void see(const struct join *j)
 {
 	struct join_row r, found;
+	struct ply_collision c;
 	struct join_member m;
 
 	for (uint64_t i = 0; i <= join_nrows(j) && i < ROWS_MAX; i++) {
@@ -23,6 +24,9 @@ static void see(const struct join *j)
 			if (join_member(j, &r, k, &m, &err) == 0)
 				join_find(j, m.ref, &found, &err);
 	}
+	for (uint64_t i = 0; i <= join_ncollisions(j) && i < ROWS_MAX; i++)
+		if (join_collision(j, i, &c, &err) == 0 && (i == join_ncollisions(j) || PLY_INO_NUMBER(c.b) > PLY_NUMBER_MAX))
+			abort();
 	join_find(j, 0, &r, &err);
 	join_find(j, UINT64_MAX, &r, &err);
 	join_find(j, 1, &r, &err);

@@ -66,6 +66,7 @@ static void see_entry(struct input *in, const struct sub_limits *lim)
 	entry_encode(&e, &again);
 	same(&d, &again, sizeof(d));
 	need(e.name_off <= lim->names && e.name_len <= lim->names - e.name_off && e.condition <= lim->conditions);
+	need((e.ref > PLY_ROOT_INDEX && e.ref < lim->nodes) || (!e.ref && e.type == PLY_T_WHITEOUT && !e.condition));
 }
 
 static void see_extent(struct input *in, const struct sub_limits *lim)
@@ -148,6 +149,36 @@ static void see_record(struct input *in, const struct sub_limits *lim)
 	record_to_text(&text, 0, &r);
 }
 
+static void see_override(struct input *in, const struct sub_limits *lim)
+{
+	struct ply_disk_override d, again;
+	struct ply_override o;
+
+	row(in, &d, sizeof(d));
+	if (override_decode(&d, lim, &o, &err) < 0)
+		return;
+	override_encode(&o, &again);
+	same(&d, &again, sizeof(d));
+	need(o.node && o.node < lim->nodes && o.mask && o.mask <= PLY_OVER_ALL);
+	override_to_text(&text, 0, &o);
+}
+
+static void see_collision(struct input *in)
+{
+	struct ply_disk_collision d, again;
+	struct ply_collision c;
+
+	row(in, &d, sizeof(d));
+	collision_to_text(&text, 0, &d);
+	if (collision_decode(&d, &c, &err) < 0)
+		return;
+	collision_encode(&c, &again);
+	same(&d, &again, sizeof(d));
+	need(PLY_INO_NUMBER(c.a) < PLY_INO_NUMBER(c.b) && PLY_INO_NUMBER(c.b) <= PLY_NUMBER_MAX &&
+	     PLY_INO_INDEX(c.a) && PLY_INO_INDEX(c.b) && c.cls && c.cls <= PLY_PAIR_CONFLICT && c.why <= PLY_PAIR_WHY_MAX &&
+	     collision_compare(&c, &c) == 0);
+}
+
 static void see_name(struct input *in, int internal)
 {
 	char *name = input_text(in, -1);
@@ -212,7 +243,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		*l[i] = (1ULL << (bits & 63)) - (bits >> 6 & 1);
 	}
 	text = (struct text){ .out = &out, .json = kind & 0x80 };
-	switch ((kind & 0x3f) % 10) {
+	switch ((kind & 0x3f) % 12) {
 	case 0: see_node(&in, &lim); break;
 	case 1: see_entry(&in, &lim); break;
 	case 2: see_extent(&in, &lim); break;
@@ -223,6 +254,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 7: see_condition(&in, &lim); break;
 	case 8: see_shared(&in, &lim); break;
 	case 9: see_record(&in, &lim); break;
+	case 10: see_override(&in, &lim); break;
+	case 11: see_collision(&in); break;
 	}
 	buf_done(&out);
 	return 0;

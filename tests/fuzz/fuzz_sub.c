@@ -119,6 +119,18 @@ static void see_records(struct sub *s)
 			abort();
 }
 
+static void see_overrides(struct sub *s)
+{
+	struct ply_override o;
+
+	for (uint64_t i = 0; i < some(sub_override_count(s) + 1); i++)
+		if (sub_override(s, i, &o, &err) == 0 && (!o.node || o.node >= sub_limits(s)->nodes || !o.mask))
+			abort();
+	for (uint64_t i = 0; i < some(sub_limits(s)->nodes + 1); i++)
+		if (sub_override_find(s, i, &o, &err) == 0 && o.node != i)
+			abort();
+}
+
 static void see(struct sub *s, struct cache *cache)
 {
 	static uint8_t block[PLY_BLOCK_SIZE];
@@ -148,6 +160,7 @@ static void see(struct sub *s, struct cache *cache)
 			abort();
 	sub_mark(s, sub_mark_count(s), &mark, &err);
 	see_records(s);
+	see_overrides(s);
 	if (sub_heap(s, lim->heap / 2, lim->heap - lim->heap / 2, &p, &err) == 0)
 		touch(p, lim->heap - lim->heap / 2);
 	sub_readahead(s, 0, lim->blocks);

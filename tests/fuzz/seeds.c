@@ -70,7 +70,8 @@ static void disassemble(const uint8_t *seg, const struct segment *s, const uint3
 static void add_rows(const uint8_t *seg, const struct segment *s, unsigned at)
 {
 	static const uint32_t types[] = { PLY_S_NODES, PLY_S_ENTRIES, PLY_S_EXTENTS, PLY_S_BLOCKS, PLY_S_OWNERS, 0, 0,
-					  PLY_S_CONDITIONS, PLY_S_SHARED_FILES, PLY_S_RECORDS };
+					  PLY_S_CONDITIONS, PLY_S_SHARED_FILES, PLY_S_RECORDS, PLY_S_OVERRIDES,
+					  PLY_S_COLLISIONS };
 
 	for (unsigned k = 0; k < sizeof(types) / sizeof(types[0]); k++) {
 		const struct section *c = types[k] ? segment_section(s, types[k]) : NULL;
@@ -85,7 +86,7 @@ static void add_rows(const uint8_t *seg, const struct segment *s, unsigned at)
 			if (k == 0)
 				add_number(&b, i, 6);
 			add(&b, seg + c->off + i * size, size);
-			write_seed("rows", at * 100 + k * 16 + i, &b);
+			write_seed("rows", at * 1000 + k * 16 + i, &b);
 			buf_done(&b);
 		}
 	}
@@ -132,10 +133,10 @@ static void see_segment(const uint8_t *image, uint64_t off, uint64_t len, unsign
 	if (len < 16384)
 		write_seed("segment", at, &b);
 	buf_done(&b);
-	if (s.kind == PLY_SEG_BASE) {
+	if (s.kind == PLY_SEG_BASE || s.kind == PLY_SEG_JOIN)
 		add_rows(image + off, &s, at);
+	if (s.kind == PLY_SEG_BASE)
 		add_blocks(image + off, &s, at);
-	}
 }
 
 int main(int argc, char **argv)

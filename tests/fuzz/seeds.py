@@ -14,8 +14,9 @@ import tempfile
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TESTS, "lib"))
 import small  # noqa: E402
+from overlay_tree import overlays  # noqa: E402
 
-IMAGE_TARGETS = ("image", "verify", "plan", "dump")
+IMAGE_TARGETS = ("image", "verify", "plan", "dump", "append")
 IMAGE_MAX = 40000                      # larger ones only slow a fuzzer down
 
 
@@ -157,28 +158,40 @@ def images(build, out, work):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             sys.exit(f"seeds.py: capture of {name}: exit code {done.returncode}\n{done.stdout}")
-        subprocess.run([f"{build}/tests/fuzz/seeds", image, out, name], check=True)
-        with open(image, "rb") as f:
-            data = f.read()
-        assert len(data) <= IMAGE_MAX, (name, len(data))
-        if name == "big":
-            put(out, "plan", name, b"\1", data)
-            continue
-        for t in IMAGE_TARGETS:
-            put(out, t, name, b"\1", data)
-        put(out, "image", f"{name}-first", b"\3", data)
-        if options:
-            put(out, "image", f"{name}-second", b"\x09", data)
-            put(out, "image", f"{name}-third", b"\x11", data)
-        put(out, "dump", f"{name}-json", b"\3", data)
-        for node in (1, 2, 4):
-            put(out, "dump", f"{name}-node-{node}", bytes([5 | node << 3]), data)
-        # damage that no repair hides: a byte of each page behind the superblocks
-        damaged = bytearray(data)
-        for at in range(8192 + 2000, len(damaged), 4096):
-            damaged[at] ^= 1
-        put(out, "verify", f"{name}-damaged", b"\0", damaged)
-        put(out, "dump", f"{name}-damaged", b"\0", damaged)
+        cut(build, out, name, image, bool(options))
+    with open(f"{work}/overlays.plyfs", "wb") as f:
+        f.write(overlays().bytes())
+    cut(build, out, "overlays", f.name, True)
+    with open(f.name, "rb") as f:      # beside "os": "one", "two", "one" and "top"
+        for selection in (0x0d, 0x15, 0x2d):
+            put(out, "image", f"overlays-{selection:x}", bytes([selection]), f.read())
+            f.seek(0)
+
+
+def cut(build, out, name, image, parts):
+    """The seeds that one image gives; @parts: it has several sub-images."""
+    subprocess.run([f"{build}/tests/fuzz/seeds", image, out, name], check=True)
+    with open(image, "rb") as f:
+        data = f.read()
+    assert len(data) <= IMAGE_MAX, (name, len(data))
+    if name == "big":
+        put(out, "plan", name, b"\1", data)
+        return
+    for t in IMAGE_TARGETS:
+        put(out, t, name, b"\1", data)
+    put(out, "image", f"{name}-first", b"\3", data)
+    if parts:
+        put(out, "image", f"{name}-second", b"\x09", data)
+        put(out, "image", f"{name}-third", b"\x11", data)
+    put(out, "dump", f"{name}-json", b"\3", data)
+    for node in (1, 2, 4):
+        put(out, "dump", f"{name}-node-{node}", bytes([5 | node << 3]), data)
+    # damage that no repair hides: a byte of each page behind the superblocks
+    damaged = bytearray(data)
+    for at in range(8192 + 2000, len(damaged), 4096):
+        damaged[at] ^= 1
+    put(out, "verify", f"{name}-damaged", b"\0", damaged)
+    put(out, "dump", f"{name}-damaged", b"\0", damaged)
 
 
 def catalog_with_mounts(out):
@@ -305,6 +318,7 @@ def texts(out):
     put(out, "policy", "glob", b"\0version: 1\nconflicts:\n  - {glob: '/etc/**/*', resolve: {driver: passwd}}\n")
     put(out, "policy", "decisions", b"\1" + b"2000000000005 4000000000009 1 0\nffff a 5 c\n")
     put(out, "rows", "name", b"\5", b"\x14" * 15, b"etc")
+    put(out, "rows", "collision", b"\x0b", b"\x14" * 15, struct.pack("<QQBBHI", 1 << 48 | 5, 2 << 48 | 4, 6, 19, 513, 0))
     put(out, "rows", "texts", b"\6", b"\x14" * 15, b"strings of it\0", bytes(range(256)) * 3)
     put(out, "rows", "texts-json", b"\x86", b"\x14" * 15, b"strings of it\0", bytes(700))
 

@@ -334,7 +334,9 @@ class Sub(Segment):
         self.name, self.number, self.rank, self.flags = name, number, rank, flags
         self.arch, self.distro, self.summary = arch, distro, summary
         self.root = root or Dir()
-        self.uuid = uuid or sha256(b"crafted " + name.encode())[:16]
+        made = bytearray(sha256(b"crafted " + name.encode())[:16])
+        made[6] = made[6] & 0x0f | 0x40            # version 8 would say that it follows from the content
+        self.uuid = uuid or bytes(made)
         self.nodes, self.entries, self.extents = [Node()], [], []
         self.names, self.heap, self.data = bytearray(), bytearray(), bytearray()
         self.xattr_sets, self.xattrs = [XattrSet()], []

@@ -527,10 +527,11 @@ static void crash_at(const struct buf *old, size_t at)
 		const size_t parts[] = { 0, 1, 64, 512, 4088, len / 2, len ? len - 1 : 0, len };
 
 		for (size_t k = 0; k < (ops[at].what == OP_WRITE ? ARRAY_SIZE(parts) : 1); k++) {
-			struct buf b = copy(old);
+			struct buf b;
 
 			if (parts[k] > len)
 				continue;
+			b = copy(old);
 			for (size_t i = 0; i < synced; i++)
 				play(&b, &ops[i], ops[i].len);
 			for (size_t i = 0; i < n; i++)

@@ -18,6 +18,7 @@
 #include "format/format.h"
 #include "fuzz/repair.h"
 #include "ops/verify.h"
+#include "overlay_image.h"
 #include "small_image.h"
 #include "tap.h"
 
@@ -26,17 +27,19 @@ static int fd;
 static uint8_t *bytes;
 static size_t size;
 
-static void make(bool choice)
+static void small(const char *to)
+{
+	small_image(to, 2);
+}
+
+static void make(void (*image)(const char *))
 {
 	struct stat st;
 	int made = mkstemp(path);
 
 	ck_assert_int_ge(made, 0);
 	close(made);
-	if (choice)
-		choice_image(path);
-	else
-		small_image(path, 2);
+	image(path);
 	fd = open(path, O_RDWR);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	size = (size_t)st.st_size;
@@ -46,7 +49,7 @@ static void make(bool choice)
 
 static void load(void)
 {
-	make(false);
+	make(small);
 }
 
 static void unload(void)
@@ -100,13 +103,12 @@ START_TEST(sound)
 }
 END_TEST
 
-START_TEST(flips)
+static void flip_all(size_t step)
 {
 	const char *env = getenv("PLYFS_DAMAGE_STEP");
-	size_t step = env ? strtoul(env, NULL, 10) : 37;
 	struct verify_result r;
 
-	load();
+	step = env ? strtoul(env, NULL, 10) : step;
 	for (size_t i = 0; i < size; i += step) {
 		uint8_t flipped = bytes[i] ^ (uint8_t)(1u << (i / step % 8));
 		char *text;
@@ -118,6 +120,19 @@ START_TEST(flips)
 		ck_assert_int_eq(pwrite_full(fd, &bytes[i], 1, i), 0);
 	}
 	unload();
+}
+
+START_TEST(flips)
+{
+	load();
+	flip_all(37);
+}
+END_TEST
+
+START_TEST(flips_of_overlays)
+{
+	make(overlay_image);
+	flip_all(211);
 }
 END_TEST
 
@@ -367,7 +382,7 @@ START_TEST(choice_is_sound)
 	struct verify_result r;
 	char *text;
 
-	make(true);
+	make(choice_image);
 	ck_assert_uint_lt(size, 32768);
 	text = judge(true, 2, &r);
 	ck_assert_str_eq(text, "");
@@ -378,11 +393,82 @@ START_TEST(choice_is_sound)
 }
 END_TEST
 
+/*
+ * The same in an image of three generations with overlays (overlay_image.h). Segments with nodes: 0 os, 1 web, 2 db,
+ * 3 cache; with a catalog, 2 is the newest. ENTRIES of db: 0 whiteout of dev0, 3 db.conf, 5 that of web, 6 that of page.
+ * COLLISIONS: 0 dev0, 1 db.conf, 2 hosts.
+ */
+static const struct change overlays[] = {
+	{ "a whiteout as a file", PLY_S_ENTRIES, 2, 0, FIELD(ply_disk_entry, type), 8, PLY_R_ENTRY_RANGE, "/" },
+	{ "a whiteout under a condition", PLY_S_ENTRIES, 2, 0, FIELD(ply_disk_entry, condition), 1, PLY_R_ENTRY_RANGE, "/" },
+	{ "a file as a whiteout", PLY_S_ENTRIES, 2, 3, FIELD(ply_disk_entry, type), (uint64_t)-8, PLY_R_TREE_SHAPE, NULL },
+	{ "a whiteout with another's node", PLY_S_ENTRIES, 2, 5, FIELD(ply_disk_entry, ref), (uint64_t)-1,
+	  PLY_R_TREE_SHAPE, "/usr" },
+	{ "a whiteout of nothing", PLY_S_ENTRIES, 2, 6, FIELD(ply_disk_entry, name), (uint64_t)-1, PLY_R_TREE_SHAPE,
+	  "/usr/web/bpag" },
+	{ "a whiteout in the ground", PLY_S_ENTRIES, 1, 2, FIELD(ply_disk_entry, type), (uint64_t)-8, PLY_R_TREE_SHAPE,
+	  "/etc" },
+	{ "a directory that covers, and does not say so", PLY_S_NODES, 2, 3, FIELD(ply_disk_node, flags), (uint64_t)-4,
+	  PLY_R_NODE_FIELD, "/usr" },
+	{ "a directory that is gone, and owned", PLY_S_NODES, 2, 6, FIELD(ply_disk_node, flags), (uint64_t)-1,
+	  PLY_R_TREE_SHAPE, "/usr/web" },
+	{ "a directory of the ground that covers", PLY_S_NODES, 0, 4, FIELD(ply_disk_node, flags), 4, PLY_R_NODE_FIELD,
+	  "/etc" },
+	{ "an override of nothing", PLY_S_OVERRIDES, 0, 0, FIELD(ply_disk_override, node), (uint64_t)-1,
+	  PLY_R_OVERRIDE_FIELD, "/etc/db.conf" },
+	{ "an override without difference", PLY_S_OVERRIDES, 0, 0, FIELD(ply_disk_override, mask), (uint64_t)-1,
+	  PLY_R_OVERRIDE_FIELD, NULL },
+	{ "an override of another kind", PLY_S_OVERRIDES, 0, 0, FIELD(ply_disk_override, mask), 64, PLY_R_OVERRIDE_FIELD,
+	  NULL },
+	{ "overrides of one node", PLY_S_OVERRIDES, 1, 0, FIELD(ply_disk_override, node), 3, PLY_R_OVERRIDE_FIELD, NULL },
+	{ "a node as a whiteout", PLY_S_COLLISIONS, 0, 1, FIELD(ply_disk_collision, flags), 512, PLY_R_COLLISION_FIELD, NULL },
+	{ "a whiteout as a node", PLY_S_COLLISIONS, 0, 0, FIELD(ply_disk_collision, flags), (uint64_t)-512,
+	  PLY_R_COLLISION_FIELD, NULL },
+	{ "another path", PLY_S_COLLISIONS, 0, 1, FIELD(ply_disk_collision, a), 1, PLY_R_COLLISION_FIELD, NULL },
+	{ "and a pair that is missing", PLY_S_COLLISIONS, 0, 1, FIELD(ply_disk_collision, a), 1, PLY_R_COLLISION_FIELD,
+	  "/etc/db.conf" },
+	{ "files as directories", PLY_S_COLLISIONS, 0, 2, FIELD(ply_disk_collision, cls), (uint64_t)-2,
+	  PLY_R_COLLISION_FIELD, NULL },
+	{ "out of order", PLY_S_COLLISIONS, 0, 0, FIELD(ply_disk_collision, b), 3, PLY_R_COLLISION_FIELD, NULL },
+	{ "no such sub-image", PLY_S_COLLISIONS, 0, 2, FIELD(ply_disk_collision, b), 1ULL << 48, PLY_R_COLLISION_FIELD, NULL },
+	{ "what it stands on", PLY_S_COLLISIONS, 0, 2, FIELD(ply_disk_collision, a), (uint64_t)-(2ULL << 48),
+	  PLY_R_COLLISION_FIELD, NULL },
+	{ "an overlay that says it is none", PLY_S_SUBS, 2, 2, FIELD(ply_disk_sub, flags), (uint64_t)-4, PLY_R_CATALOG_FIELD,
+	  NULL },
+	{ "one above it", PLY_S_SUBS, 2, 1, FIELD(ply_disk_sub, rank), 5, PLY_R_PARENT, NULL },
+	{ "not required", PLY_S_RELATIONS, 2, 2, FIELD(ply_disk_relation, kind), 1, PLY_R_PARENT, NULL },
+	{ "the directory that is gone, in no row", PLY_S_JOIN_ROWS, 2, 2, FIELD(ply_disk_join_row, nchildren), (uint64_t)-1,
+	  PLY_R_JOIN_FIELD, NULL },
+};
+
+START_TEST(overlays_are_sound)
+{
+	struct verify_result r;
+	char *text;
+
+	make(overlay_image);
+	text = judge(true, 2, &r);
+	ck_assert_str_eq(text, "");
+	ck_assert_uint_eq(r.checked, size);
+	ck_assert_uint_eq(r.unreferenced, 0);
+	ck_assert_uint_eq(r.generation, 3);
+	free(text);
+	unload();
+}
+END_TEST
+
 static void judge_change(const struct change *c);
+
+START_TEST(overlay)
+{
+	make(overlay_image);
+	judge_change(&overlays[_i]);
+}
+END_TEST
 
 START_TEST(choice)
 {
-	make(true);
+	make(choice_image);
 	judge_change(&choices[_i]);
 }
 END_TEST
@@ -490,6 +576,9 @@ static Suite *suite(void)
 	tap_loop(s, structure, 0, (int)ARRAY_SIZE(changes));
 	tap_test(s, choice_is_sound);
 	tap_loop(s, choice, 0, (int)ARRAY_SIZE(choices));
+	tap_test(s, overlays_are_sound);
+	tap_loop(s, overlay, 0, (int)ARRAY_SIZE(overlays));
+	tap_test(s, flips_of_overlays);
 	tap_test(s, names);
 	tap_test(s, same_with_any_threads);
 	tap_test(s, digest);
