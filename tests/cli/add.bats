@@ -248,7 +248,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	grep -q '^  group redis: 109 became 110$' add.out
 	grep -q '^  group postgres: 110 became 111$' add.out
 	grep -q 'warning: /etc/systemd/system/r.service has User=102, and that number is 103' add.err
-	! grep -q 'Group=7' add.err
+	run ! grep -q 'Group=7' add.err
 	# what the machine would be with these numbers
 	chown 103:110 b/etc/r
 	chown 104:111 b/etc/p
@@ -280,7 +280,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	chown 102:4242 b/etc/x
 	add i.plyfs two b
 	grep -q '1 files are of user 102, which has no name on the machine, and is mysql in the image' add.err
-	! grep -q 4242 add.err
+	run ! grep -q 4242 add.err
 	mkdir out
 	plyfs layout i.plyfs out -s two >/dev/null 2>&1
 	[ "$(stat -c %u:%g out/etc/x)" = 102:4242 ]
@@ -335,7 +335,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 		printf -- '-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n' $m >$m/etc/ssl/private/snake.key
 	done
 	add i.plyfs b b
-	! grep -q collision add.out
+	run ! grep -q collision add.out
 	run -0 --separate-stderr plyfs add i.plyfs c c --json
 	[ "$(json "[(c['path'], c['with']) for c in d['conflicts']]" <<<"$output")" = \
 		"[('/etc/blob', 'b'), ('/etc/kind', 'b'), ('/etc/ssl/certs/snake.pem', 'b'), ('/etc/ssl/private/snake.key', 'b'), ('/usr/share/d/a', 'b')]" ]
@@ -502,14 +502,14 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	for ms in 1 2 5 10 20 40 80 160; do
 		timeout -s KILL "0.$(printf %03d $ms)" plyfs add i.plyfs two b >/dev/null 2>&1 || true
 		plyfs verify i.plyfs >/dev/null
-		! plyfs info i.plyfs | grep -q ' two ' || break
+		if plyfs info i.plyfs | grep -q ' two '; then break; fi
 	done
 	plyfs info i.plyfs | grep -q ' two ' || add i.plyfs two b
 	shows i.plyfs two b
 }
 
 @test "a full disk: the image is as it was" {
-	root
+	root "a file system of its own"
 	machine
 	clone
 	head -c 3000000 /dev/urandom >b/usr/bin/new

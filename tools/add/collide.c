@@ -367,13 +367,33 @@ static int is_shown(struct colliding *w, struct other *o, uint64_t dir, const st
 	return r < 0 ? r : shown == ino;
 }
 
+/*
+ * Caches and logs of the machines, as the rules have them: whichever comes first will do. The content is then no
+ * difference.
+ */
+static int settle_marked(struct colliding *w, const struct side *a, const struct side *b, uint64_t index,
+			 struct pair_class *k)
+{
+	const uint16_t harmless = PAIR_CONTENT | PAIR_TIMES | PAIR_APPENDABLE;
+	uint8_t mark;
+	int r;
+
+	if (k->cls <= MERGE_DIRECTORY || k->flags & ~harmless || !S_ISREG(a->c.mode) || !S_ISREG(b->c.mode) ||
+	    a->c.deleted || b->c.deleted)
+		return 0;
+	r = diff_mark_of(w->mine, index, &mark, w->err);
+	if (r == 0 && mark & PLY_MARK_SUBSET)
+		*k = (struct pair_class){ .cls = MERGE_TIMES, .flags = PAIR_TIMES };
+	return r;
+}
+
 static int judge(struct colliding *w, struct other *o, const struct ply_entry *mine, uint64_t mine_row,
 		 const struct ply_entry *theirs, uint64_t theirs_row, uint64_t their_ino)
 {
 	struct side a = { 0 }, b = { 0 }, base = { 0 };
 	struct pair_class k = { 0 };
 	uint64_t ino;
-	bool has_base;
+	bool has_base = false;
 	int r = 0;
 
 	if (theirs->type == PLY_T_WHITEOUT)
@@ -391,6 +411,8 @@ static int judge(struct colliding *w, struct other *o, const struct ply_entry *m
 		r = side_of_view(w, o->base, ino, &base);
 	if (r == 0)
 		r = classify(w, &a, &b, has_base ? &base : NULL, &k);
+	if (r == 0)
+		r = settle_marked(w, &a, &b, PLY_INO_INDEX(mine->ref), &k);
 	if (r == 0 && k.cls != MERGE_SAME) {
 		k.flags = (uint16_t)((k.flags & ~(PAIR_A_WHITEOUT | PAIR_B_WHITEOUT)) |
 				     (a.c.deleted ? PAIR_A_WHITEOUT : 0) | (b.c.deleted ? PAIR_B_WHITEOUT : 0));

@@ -119,23 +119,16 @@ static int list(struct ply_view *v, uint64_t dir, struct listing *l, struct ply_
 	return 0;
 }
 
-/* Mark of what only the parent has. */
-static int parent_mark(struct ply_view *v, uint64_t ino, uint8_t *ret, struct ply_err *err)
+int diff_mark_of(struct sub *sub, uint64_t index, uint8_t *ret, struct ply_err *err)
 {
-	struct view_file f;
-	uint64_t lo = 0, hi, index;
-	int r = view_file(v, ino, &f, err);
+	uint64_t lo = 0, hi = sub_mark_count(sub);
 
 	*ret = 0;
-	if (r < 0)
-		return r;
-	hi = sub_mark_count(f.sub);
-	index = PLY_INO_INDEX(ino);
 	while (lo < hi) {
 		uint64_t mid = lo + (hi - lo) / 2;
 		struct sub_mark m;
+		int r = sub_mark(sub, mid, &m, err);
 
-		r = sub_mark(f.sub, mid, &m, err);
 		if (r < 0)
 			return r;
 		if (m.index == index) {
@@ -147,6 +140,22 @@ static int parent_mark(struct ply_view *v, uint64_t ino, uint8_t *ret, struct pl
 		else
 			hi = mid;
 	}
+	return 0;
+}
+
+/* Of the node that gives a name its inode number. */
+static int parent_mark(struct ply_view *v, uint64_t ino, uint8_t *ret, struct ply_err *err)
+{
+	const struct ply_image *image = ply_view_image(v);
+	struct sub *sub;
+	int r;
+
+	*ret = 0;
+	for (uint32_t i = 0; i < ply_view_nsubs(v); i++)
+		if (ply_image_sub_info(image, ply_view_sub(v, i))->number == PLY_INO_NUMBER(ino)) {
+			r = view_sub_at(v, i, &sub, err);
+			return r < 0 ? r : diff_mark_of(sub, PLY_INO_INDEX(ino), ret, err);
+		}
 	return 0;
 }
 

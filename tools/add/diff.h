@@ -69,6 +69,8 @@ static inline bool diff_is_stored(const struct diff_node *n)
 /* The bytes that are to stand for those of the machine's file @node; NULL: it is as it is. */
 const struct buf *diff_content_of(const struct diff *d, uint32_t node);
 
+/* PLY_MARK_* of a node of a sub-image. */
+int diff_mark_of(struct sub *sub, uint64_t index, uint8_t *ret, struct ply_err *err);
 /* SHA-256 of what the parent has at @ino: a regular file's bytes, a symlink's target; else zeros. */
 int diff_digest(struct ply_view *parent, uint64_t ino, uint8_t ret[32], struct ply_err *err);
 /* All bytes of a regular file. -EFBIG beyond @max. */
