@@ -23,6 +23,8 @@
 
 #define CACHE_BYTES  ((size_t)8 << 20)     /* of each contender's view */
 #define READ_BYTES   ((size_t)128 << 10)
+#define DIGEST_MAX   ((uint64_t)16 << 30)  /* of a file; a larger one, which may be nothing but a hole, goes by its size */
+#define PATHS_MAX    ((size_t)128 << 20)   /* bytes of all paths: hostile ones are long, and many */
 
 /* What struct collisions is the face of. */
 struct loaded {
@@ -169,6 +171,8 @@ static int name_content(struct ply_view *view, uint64_t ino, const struct ply_at
 
 	switch (a->mode & S_IFMT) {
 	case S_IFREG:
+		if (a->size > DIGEST_MAX)
+			return asprintf(ret, "large:%" PRIu64, a->size) < 0 ? ply_fail_nomem(err) : 0;
 		r = digest_of(view, ino, a->size, digest, err);
 		if (r < 0)
 			return r;
@@ -307,7 +311,7 @@ static int by_path(const void *a, const void *b)
 
 static int find_paths(struct loader *w)
 {
-	size_t n = view_npairs(w->l->view);
+	size_t n = view_npairs(w->l->view), bytes = 0;
 
 	w->v = calloc(n ? n : 1, sizeof(*w->v));
 	if (!w->v)
@@ -321,6 +325,12 @@ static int find_paths(struct loader *w)
 		r = path_of_pair(w->l, &f->pair, &f->path, w->err);
 		if (r < 0)
 			return r;
+		bytes += strlen(f->path) + 1;
+		if (bytes > PATHS_MAX) {
+			w->n++;
+			return ply_fail(w->err, -EFBIG, PLY_R_LIMIT, "the paths of the collisions have more than %zu bytes",
+					PATHS_MAX);
+		}
 	}
 	qsort(w->v, n, sizeof(*w->v), by_path);
 	return 0;

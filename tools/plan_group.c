@@ -21,6 +21,7 @@
 #define INFO   "/var/lib/dpkg/info"
 #define STATUS "/var/lib/dpkg/status"
 #define FILE_MAX ((uint64_t)64 << 20)      /* a list or status that is longer is not read */
+#define LISTS_MAX ((uint64_t)256 << 20)    /* nor more of all lists: hostile ones have many names for one file */
 
 /* What one sub-image's package database says of the conflicts. */
 struct facts {
@@ -121,6 +122,7 @@ struct listing {
 	struct facts *f;
 	struct ply_view *view;
 	struct buf text;
+	uint64_t bytes;            /* of lists, read */
 	char named[256], version[256];     /* of the package asked for last */
 	int r;
 };
@@ -148,6 +150,7 @@ static int take_list(struct listing *l, const char *name, uint64_t ino)
 	char *rest;
 	int r = read_file(l->view, ino, &l->text, g->err);
 
+	l->bytes += l->text.len;
 	rest = (char *)l->text.data;
 	for (char *line; r == 0 && rest && (line = strsep(&rest, "\n"));) {
 		struct collision *k = *line == '/' ? conflict_at(g, line) : NULL;
@@ -174,7 +177,7 @@ static int on_info(void *ctx, const struct ply_dirent *de)
 	k = collisions_find(l->g->c, path);
 	if (k && k->cls == MERGE_CONFLICT)
 		l->r = claim(l, (size_t)(k - l->g->c->v), name);
-	if (l->r == 0 && de->len - len == 5 && !memcmp(dot, ".list", 5))
+	if (l->r == 0 && l->bytes < LISTS_MAX && de->len - len == 5 && !memcmp(dot, ".list", 5))
 		l->r = take_list(l, name, de->ino);
 	return l->r;
 }

@@ -86,12 +86,21 @@ static int tell_overrides(const struct teller *t)
 	return 0;
 }
 
+static int tell_deleted(const struct teller *t, const struct buf *dir, const struct ply_entry *e)
+{
+	_cleanup_free_ char *absolute = NULL;
+
+	if (asprintf(&absolute, "%s%s/%.*s", dir->len ? "/" : "", (const char *)dir->data, (int)e->name_len, e->name) < 0)
+		return ply_fail_nomem(t->err);
+	return tell(t, 0, absolute);
+}
+
 /* The whiteouts of directory @index; of a deleted directory, those of what it held too. */
 static int tell_directory(const struct teller *t, uint64_t index, const struct ply_node *dir)
 {
+	_cleanup_buf_ struct buf path = { 0 };
+
 	for (uint64_t i = 0; i < dir->size; i++) {
-		_cleanup_buf_ struct buf path = { 0 };
-		_cleanup_free_ char *absolute = NULL;
 		struct ply_entry e;
 		int r = sub_entry(t->s, dir->data + i, &e, t->err);
 
@@ -102,12 +111,9 @@ static int tell_directory(const struct teller *t, uint64_t index, const struct p
 		t->count->deleted++;
 		if (!t->fn)
 			continue;
-		r = sub_node_path(t->s, index, &path, t->err);
-		if (r == 0 && asprintf(&absolute, "%s%s/%.*s", path.len ? "/" : "", (const char *)path.data,
-				       (int)e.name_len, e.name) < 0)
-			r = ply_fail_nomem(t->err);
+		r = path.data ? 0 : sub_node_path(t->s, index, &path, t->err);
 		if (r == 0)
-			r = tell(t, 0, absolute);
+			r = tell_deleted(t, &path, &e);
 		if (r < 0)
 			return r;
 	}

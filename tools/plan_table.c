@@ -139,7 +139,8 @@ static void print_counts(const struct planning *p, uint32_t sub, const struct pl
 {
 	const char *before = ": ";
 
-	printf("%s overrides %" PRIu64 " files of what it stands on", p->c->names[sub], n->n);
+	printf("%s overrides %" PRIu64 " file%s of what it stands on", p->c->names[sub], n->n,
+	       n->n == 1 ? "" : "s");
 	for (int i = 0; i < 6; i++) {
 		if (!n->by[i])
 			continue;
@@ -248,8 +249,8 @@ static void print_summary(const struct planning *p)
 		before = ", ";
 	}
 	if (undecided)
-		printf("; undecided: %zu%s\n", undecided, p->choice->policy ? "" :
-		       " (--ask, or --write=FILE, edit it, --policy=FILE)");
+		printf("; undecided: %zu\n%s", undecided, p->choice->policy ? "" :
+		       "decide: --ask --policy=FILE; or --write=FILE, an editor, and --policy=FILE\n");
 	else
 		printf("; nothing is undecided\n");
 }

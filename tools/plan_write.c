@@ -300,10 +300,12 @@ int plan_write(struct planning *p, const char *file, struct ply_err *err)
 	struct writer w = { .p = p };
 	int r = put_all(&w, err);
 
-	if (r == 0 && !strcmp(file, "-"))
-		fwrite(w.out.data, 1, w.out.len, stdout);
-	else if (r == 0)
+	if (r == 0 && !strcmp(file, "-")) {
+		if (fwrite(w.out.data, 1, w.out.len, stdout) != w.out.len || fflush(stdout) != 0)
+			r = ply_fail_sys(err, -errno, "cannot write to the standard output");
+	} else if (r == 0) {
 		r = replace(file, &w.out, err);
+	}
 	buf_done(&w.out);
 	return r;
 }

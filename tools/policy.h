@@ -59,8 +59,8 @@ void policy_done(struct policy *p);
 
 /* "first", "driver"; NULL: no such rule. */
 const char *policy_rule_name(uint8_t rule);
-/* Is it what a file's content may be called? sha256:HEX, symlink:TARGET, char:MAJOR:MINOR, block:MAJOR:MINOR,
- * or one of deleted, directory, fifo, socket. */
+/* Is it what a file's content may be called? sha256:HEX, large:BYTES, symlink:TARGET, char:MAJOR:MINOR,
+ * block:MAJOR:MINOR, or one of deleted, directory, fifo, socket. */
 bool policy_is_content(const char *text);
 
 /* @text as a value of YAML that policy_parse() reads back: plain, or in quotes, with the escapes of

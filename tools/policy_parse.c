@@ -17,7 +17,7 @@
 #include "yamldoc.h"
 
 #define RULES_ALLOWED "first, last, append, keep-both, fail, undecided or {driver: NAME}"
-#define CONTENT_ALLOWED "sha256: and 64 hex digits, symlink:TARGET, char:N:N, block:N:N, deleted, directory, fifo or socket"
+#define CONTENT_ALLOWED "sha256: and 64 hex digits, large:BYTES, symlink:TARGET, char:N:N, block:N:N, deleted, directory, fifo or socket"
 
 static const struct {
 	const char *name;
@@ -156,6 +156,8 @@ bool policy_is_content(const char *text)
 		return strlen(text) == 7 + 64 && hex_decode(text + 7, digest, 32);
 	if (!strncmp(text, "symlink:", 8))
 		return text[8];
+	if (!strncmp(text, "large:", 6))
+		return text[6] && strspn(text + 6, "0123456789") == strlen(text + 6);
 	return (!strncmp(text, "char:", 5) && is_device(text + 5)) || (!strncmp(text, "block:", 6) && is_device(text + 6));
 }
 

@@ -291,7 +291,8 @@ def texts(out):
         "28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n"
         "40 28 0:35 /@home /mnt/a\\040b\\011c rw master:1 propagate_from:2 - btrfs /dev/x\\134y rw,subvol=/@home\n"
         "99 28 0:50 / /m ro,nosuid,nodev - fuse.plyfs /a.plyfs@2 ro,user_id=0,group_id=0\n")
-    put(out, "control", "answer", b"\0pid 7\ngeneration 3\nselected os\nselected web\ncache 4096\nrequests 9\nrequest LOOKUP 9\n")
+    put(out, "control", "answer", b"\0pid 7\ngeneration 3\nselected os\nselected web\ncache 4096\nrequests 9\nrequest LOOKUP 9\n"
+        b"decision 1000000000007 2000000000007 1 0\n")
     put(out, "control", "ready", b"\1selected os\0selected web\0warning one slot\0ready now\0")
     put(out, "control", "error", b"\1error -22 3 it failed\0")
     put(out, "options", "words", b"-f\0--text=a\0-n7\0--size\x0064MiB\0-s\0os,web\0IMAGE\0--\0-x\0")
