@@ -1454,9 +1454,9 @@ def collision_case(name, what, make=gold, **expect):
 
 
 overlay_case("overlay-valid", "machines that were added, and one of them selected: valid", deep=FINE, verify=FINE, open=FINE,
-             select="one")(lambda *s: None)
+             read=FINE, layout=FINE, mount=FINE, dump=FINE, compare=True, select="one")(lambda *s: None)
 overlay_case("overlay-conflict", "machines that were added, and conflicts that nobody decides: valid", deep=FINE, verify=FINE,
-             open=FINE)(lambda *s: None)
+             open=FINE, read={3}, layout={3}, mount={3}, dump=FINE)(lambda *s: None)
 
 overlay_case("whiteout-ground", "a whiteout in what is no overlay")(
     lambda s, *_: s.entry(b"etc/kept").set(type=0, ref=0))
@@ -1502,6 +1502,9 @@ overlay_case("covers-not-type", "a file where a directory was, and the directory
 overlay_case("overlay-shared", "a part of a shared file in an overlay", lambda: gold(
     {b"shells": Shared(SHELLS, [(0, SHELLS)])}), select="one")(lambda *s: None)
 
+overlay_case("overlay-condition", "a file of an overlay under a condition", lambda: gold(
+    {b"some": File(b"x", when=[("any", "two")])}), select="one")(lambda *s: None)
+
 overlay_case("override-ground", "overrides of what is no overlay")(
     lambda s, *_: s.overrides.append(Override(node=2, mask=1)))
 for _name, _what, _values in (
@@ -1543,7 +1546,7 @@ collision_case("collisions-equal", "65,536 times one collision")(lambda c, im: c
 
 
 @collision_case("collisions-many", "8,000 files of two machines that collide: valid", lambda: _many_collisions(8000), deep=FINE,
-                verify=FINE, open=FINE, budget={"output": 64 << 20})
+                verify=FINE, open=FINE, read={3}, layout={3}, mount={3}, dump=FINE, budget={"output": 64 << 20})
 def _(c, im):
     pass
 

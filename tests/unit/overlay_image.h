@@ -1,48 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Images with overlays for tests, made from tables: what each sub-image has, path by path, and what collides.
- * Directories on the way are made, implied; directories of one path are joined.
+ * Two further generations on small_image(), each with an overlay; both stand beside each other.
+ *
+ *   db (number 2) on os and web        /dev0      gone
+ *                                      /etc/db.conf  new          /etc/hosts  other content
+ *                                      /usr/web   gone, with /usr/web/page
+ *   cache (number 3) on os             /dev0      another mode
+ *                                      /etc/db.conf  new, other   /etc/hosts  other content
+ *
+ * Collisions: /dev0 (conflict, deleted), /etc/db.conf (conflict, unknown text), /etc/hosts (three-way).
  */
 #ifndef PLYFS_TESTS_OVERLAY_IMAGE_H
 #define PLYFS_TESTS_OVERLAY_IMAGE_H
 
-#include <stdint.h>
+#include "image/image_write.h"
+#include "plyfs/error.h"
 
-#include "plyfs/disk.h"
+/* What is appended; each is 0 or a negative errno of the writer. The image at @path is of generation 1, then 2. */
+int overlay_add_db(const char *path, struct ply_err *err);
+int overlay_add_cache(const char *path, struct ply_err *err);
+/* A generation without sub-image @number. */
+int overlay_remove(const char *path, uint32_t number, struct ply_err *err);
 
-struct item {
-	const char *path;          /* "etc/motd"; "" is the root */
-	/* d directory, i implied one, f file, l symlink, w whiteout, W whiteout of a directory (items
-	 * below it are in it), s part of a shared file (passwd: a record a line), h hard link */
-	char type;
-	const char *text;          /* content, target; of h: the path of the first name */
-	uint32_t over;             /* PLY_OVER_*: a row of OVERRIDES */
-	uint16_t mode;             /* 0: 0644, 0755; of s: ordinal of its first record */
-	uint16_t uid;
-	uint8_t flags;             /* PLY_NODE_* beside */
-	int64_t mtime;
-	const char *xattr;         /* value of user.x */
-};
-
-struct pair {
-	const char *path;
-	const char *a, *b;         /* sub-images */
-	uint8_t cls, why;
-	uint16_t flags;            /* whiteouts are found out */
-};
-
-struct sub_table {
-	const char *name;          /* the first is os; NULL: the end */
-	const char *stands_on[4];  /* an overlay, and what it stands on */
-	const struct item *items;  /* sorted by path; ends with path NULL */
-	const char *requires;
-};
-
-/* Aborts where that fails. */
-void overlay_image(const char *path, const struct sub_table *subs, const struct pair *pairs);
-/* References in the order of the image that was made last: a, b of the pair at @path. */
-void overlay_pair(const char *path, const char *a, const char *b, uint64_t *ret_a, uint64_t *ret_b);
-/* For hostile images: the row as it is, behind all others; number << 48 | index. */
-void overlay_add_raw(uint64_t a, uint64_t b, uint8_t cls, uint16_t flags);
+/* small_image() and both, to @path; aborts where that fails. */
+void overlay_image(const char *path);
 
 #endif

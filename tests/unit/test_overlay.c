@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/util.h"
 #include "layout/layout.h"
-#include "overlay_image.h"
+#include "stack_image.h"
 #include "plyfs/view.h"
 #include "tap.h"
 #include "tree/view_internal.h"
@@ -26,7 +26,7 @@
 
 static struct ply_err err;
 static struct ply_image *image;
-static struct ply_view *view;
+static struct ply_view *view, *other;
 static char text[4096];
 
 static void make(const struct sub_table *subs, const struct pair *pairs)
@@ -34,7 +34,7 @@ static void make(const struct sub_table *subs, const struct pair *pairs)
 	char path[] = "/tmp/plyfs-overlay-XXXXXX";
 
 	close(mkstemp(path));
-	overlay_image(path, subs, pairs);
+	stack_image(path, subs, pairs);
 	OK(ply_image_open(path, &image, &err));
 	unlink(path);
 }
@@ -64,7 +64,7 @@ static void open_decided(const char *names, const char *path, const char *a, con
 {
 	struct ply_decision d = { .rule = rule };
 
-	overlay_pair(path, a, b, &d.a, &d.b);
+	stack_pair(path, a, b, &d.a, &d.b);
 	OK(try_open(names, &d, 1, false));
 }
 
@@ -437,7 +437,7 @@ START_TEST(shared_files_are_merged_with_overlays)
 	LISTS("/etc", "passwd");
 	open_view("mysql web app");
 	IS("/etc/passwd", ROOT MYSQL WEB APP);
-	overlay_pair("etc/passwd", "mysql", "web", &a, &b);
+	stack_pair("etc/passwd", "mysql", "web", &a, &b);
 	OK(view_contender(view, a, false, &c, &err));
 	ck_assert_str_eq(c.path, "/etc/passwd");
 	ck_assert_uint_eq(c.attr.size, strlen(ROOT MYSQL));
@@ -514,10 +514,10 @@ START_TEST(what_is_undecided_does_not_open)
 	ck_assert_int_eq(try_open("a b c", NULL, 0, true), -ENOTUNIQ);
 	ck_assert_ptr_nonnull(strstr(err.msg, "2 conflicts"));
 	open_view("a");
-	overlay_pair("etc/conf", "a", "b", &d[0].a, &d[0].b);
+	stack_pair("etc/conf", "a", "b", &d[0].a, &d[0].b);
 	d[0].rule = PLY_RULE_FIRST;
 	ck_assert_int_eq(try_open("a", d, 1, false), -EINVAL);
-	overlay_pair("etc/conf", "b", "c", &d[1].a, &d[1].b);
+	stack_pair("etc/conf", "b", "c", &d[1].a, &d[1].b);
 	d[1].rule = PLY_RULE_LAST;
 	ck_assert_int_eq(try_open("a b c", d, 2, false), -EINVAL);      /* one path */
 	d[0].rule = 9;
@@ -580,6 +580,93 @@ START_TEST(both_are_kept)
 }
 END_TEST
 
+START_TEST(a_driver_is_chosen)
+{
+	static const struct item os[] = { F("etc/list", "/bin/sh\n"), END };
+	static const struct item a[] = { CHANGED("etc/list", "/bin/sh\n/bin/a\n"), END };
+	static const struct item b[] = { CHANGED("etc/list", "/bin/sh\n/bin/b\n"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = { { "etc/list", "a", "b", CONTENT_CLASH }, { NULL, NULL, NULL, 0, 0, 0 } };
+	struct ply_decision d = { .rule = PLY_RULE_DRIVER, .driver = 14 };
+
+	make(subs, pairs);
+	stack_pair("etc/list", "a", "b", &d.a, &d.b);
+	OK(try_open("a b", &d, 1, false));
+	IS("/etc/list", "/bin/sh\n/bin/a\n/bin/b\n");
+	done();
+}
+END_TEST
+
+/* Where the other name does not fit there is none; where somebody has it, it is theirs. */
+START_TEST(both_have_to_have_names)
+{
+	static const struct item a[] = { F("conf", "a"), F("conf.plyfs-b", "mine"), END };
+	static const struct item b[] = { F("conf", "b"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, base_os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = { { "conf", "a", "b", CONTENT_CLASH }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_decided("a b", "conf", "a", "b", PLY_RULE_KEEP_BOTH);
+	IS("/conf", "a");
+	IS("/conf.plyfs-b", "mine");
+	LISTS("/", "etc opt conf conf.plyfs-b");
+	done();
+}
+END_TEST
+
+START_TEST(contenders_are_asked_alone)
+{
+	struct view_contender c;
+	struct buf b = { 0 };
+	uint64_t x, y;
+
+	make(clash_subs, clash_pairs);
+	open_decided("a b", "etc/conf", "a", "b", PLY_RULE_FIRST);
+	stack_pair("etc/conf", "a", "b", &x, &y);
+	OK(view_contender(view, y, false, &c, &err));
+	ck_assert_str_eq(c.path, "/etc/conf");
+	ck_assert_uint_eq(ply_image_sub_info(image, ply_view_sub(view, c.sub))->number, 2);
+	view_contender_done(&c);
+	OK(view_contender_text(view, y, 100, &b, &err));
+	ck_assert_uint_eq(b.len, 2);
+	ck_assert_mem_eq(b.data, "b\n", 2);
+	ck_assert_int_eq(view_contender_text(view, y, 1, &b, &err), -EFBIG);
+	ck_assert_int_eq(view_contender(view, PLY_INO(3, 2), false, &c, &err), -EINVAL);
+	buf_done(&b);
+	OK(ply_view_open_with(image, &(struct ply_view_options){ .undecided_first = true }, &other, &err));
+	stack_pair("etc/conf", "a", "c", &x, &y);
+	OK(view_contender(other, y, true, &c, &err));
+	ck_assert(c.deleted);
+	ck_assert_str_eq(c.path, "/etc/conf");
+	view_contender_done(&c);
+	ck_assert_uint_eq(view_npairs(other), 6);
+	other = ply_view_close(other);
+	done();
+}
+END_TEST
+
+/* Equal files of siblings are one, however large. */
+START_TEST(equal_files_are_one)
+{
+	static const struct item a[] = { { "x", 'f', "same", 0, 0, 0, 0, 10, NULL }, END };
+	static const struct item b[] = { { "x", 'f', "same", 0, 0, 0, 0, 20, NULL }, END };
+	static const struct sub_table subs[] = { { "os", { NULL }, base_os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	struct view_file f;
+
+	make(subs, NULL);
+	open_view("a b");
+	IS("/x", "same");
+	OK(view_file(view, ino_of("/x"), &f, &err));
+	ck_assert(f.merged && !f.rendered);
+	ck_assert_int_eq(attr_of("/x").mtime_sec, 10);
+	LISTS("/", "etc opt x");
+	done();
+}
+END_TEST
+
 START_TEST(whiteouts_and_types_are_decided)
 {
 	struct ply_decision d[2] = { { .rule = PLY_RULE_LAST }, { .rule = PLY_RULE_FIRST } };
@@ -587,8 +674,8 @@ START_TEST(whiteouts_and_types_are_decided)
 	uint64_t deep;
 
 	make(clash_subs, clash_pairs);
-	overlay_pair("etc/conf", "a", "c", &d[0].a, &d[0].b);
-	overlay_pair("etc/new", "a", "c", &d[1].a, &d[1].b);
+	stack_pair("etc/conf", "a", "c", &d[0].a, &d[0].b);
+	stack_pair("etc/new", "a", "c", &d[1].a, &d[1].b);
 	OK(try_open("a c", d, 2, false));
 	IS("/etc/conf", "-");
 	IS("/etc/new", "new of a\n");
@@ -604,51 +691,6 @@ START_TEST(whiteouts_and_types_are_decided)
 	d[1].rule = PLY_RULE_FIRST;
 	OK(try_open("a b c", d, 2, false));
 	ck_assert_int_eq(ply_view_attr(view, deep, &at, &err), -ESTALE);
-	done();
-}
-END_TEST
-
-/* --- stable ------------------------------------------------------------------------------------ */
-
-START_TEST(cookies_stay_good)
-{
-	struct listing l = { .left = 1 };
-	uint64_t first, ino;
-
-	make(clash_subs, clash_pairs);
-	OK(try_open("a b", NULL, 0, true));
-	l.dir = ino_of("/etc");
-	OK(ply_view_readdir(view, l.dir, 0, list_one, &l, &err));
-	first = l.cookie;
-	ino = ino_of("/etc/new");
-	OK(try_open("b a", NULL, 0, true));
-	ck_assert_uint_eq(ino_of("/etc/new"), ino);
-	l.left = -1;
-	OK(ply_view_readdir(view, l.dir, first, list_one, &l, &err));
-	buf_add(&l.names, "", 1);
-	ck_assert_str_eq((char *)l.names.data, "conf new");
-	buf_done(&l.names);
-	done();
-}
-END_TEST
-
-START_TEST(links_stay_together)
-{
-	static const struct item os[] = { F("x", "x\n"), { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
-	static const struct item a[] = { { "x", 'f', "1\nx\n", PLY_OVER_CONTENT, 0, 0, 0, 0, NULL }, { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
-	static const struct item b[] = { { "x", 'f', "x\n3\n", PLY_OVER_CONTENT, 0, 0, 0, 0, NULL }, { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
-	static const struct sub_table subs[] = { { "os", { NULL }, os, NULL }, { "a", { "os" }, a, NULL },
-						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
-	static const struct pair pairs[] = { { "x", "a", "b", CONTENT_CLASH | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
-
-	make(subs, pairs);
-	open_view("a");
-	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
-	ck_assert_uint_eq(attr_of("/y").nlink, 2);
-	IS("/y", "1\nx\n");
-	OK(try_open("a b", NULL, 0, true));
-	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
-	IS("/y", "1\nx\nx\n3\n");
 	done();
 }
 END_TEST
@@ -722,6 +764,53 @@ static void check_layout(void)
 	ck_assert_int_eq(system(command), 0);
 }
 
+/* --- stable ------------------------------------------------------------------------------------ */
+
+START_TEST(cookies_stay_good)
+{
+	struct listing l = { .left = 1 };
+	uint64_t first, ino;
+
+	make(clash_subs, clash_pairs);
+	OK(try_open("a b", NULL, 0, true));
+	l.dir = ino_of("/etc");
+	OK(ply_view_readdir(view, l.dir, 0, list_one, &l, &err));
+	first = l.cookie;
+	ino = ino_of("/etc/new");
+	OK(try_open("b a", NULL, 0, true));
+	ck_assert_uint_eq(ino_of("/etc/new"), ino);
+	l.left = -1;
+	OK(ply_view_readdir(view, l.dir, first, list_one, &l, &err));
+	buf_add(&l.names, "", 1);
+	ck_assert_str_eq((char *)l.names.data, "conf new");
+	buf_done(&l.names);
+	done();
+}
+END_TEST
+
+START_TEST(links_stay_together)
+{
+	static const struct item os[] = { F("x", "x\n"), { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
+	static const struct item a[] = { { "x", 'f', "1\nx\n", PLY_OVER_CONTENT, 0, 0, 0, 0, NULL }, { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
+	static const struct item b[] = { { "x", 'f', "x\n3\n", PLY_OVER_CONTENT, 0, 0, 0, 0, NULL }, { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
+	static const struct sub_table subs[] = { { "os", { NULL }, os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = { { "x", "a", "b", CONTENT_CLASH | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_view("a");
+	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
+	ck_assert_uint_eq(attr_of("/y").nlink, 2);
+	IS("/y", "1\nx\n");
+	OK(try_open("a b", NULL, 0, true));
+	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
+	IS("/y", "1\nx\nx\n3\n");
+	ck_assert_uint_eq(attr_of("/y").nlink, 2);
+	check_layout();
+	done();
+}
+END_TEST
+
 START_TEST(layouts_are_what_is_mounted)
 {
 	make(ten_subs, ten_pairs);
@@ -741,7 +830,31 @@ START_TEST(layouts_are_what_is_mounted)
 }
 END_TEST
 
+static int walk_on(void *ctx, const struct ply_walk_entry *e)
+{
+	(void)ctx;
+	(void)e;
+	return 0;
+}
+
 /* --- hostile ------------------------------------------------------------------------------------- */
+
+/* What a whiteout refers to is not asked for. */
+START_TEST(whiteouts_of_files)
+{
+	static const struct item web[] = { F("etc/a", "a"), { "etc/b", 'x', "etc/a", 0, 0, 0, 0, 0, NULL }, END };
+	static const struct sub_table subs[] = {
+		{ "os", { NULL }, base_os, NULL }, { "web", { "os" }, web, NULL }, { NULL, { NULL }, NULL, NULL } };
+	uint64_t dir, ino;
+
+	make(subs, NULL);
+	open_view("web");
+	OK(ply_view_lookup(view, 1, "etc", 3, &dir, &err));
+	ck_assert_int_eq(ply_view_lookup(view, dir, "b", 1, &ino, &err), -ENOENT);
+	ck_assert_int_eq(ply_view_walk(view, 1, walk_on, NULL, &err), -EUCLEAN);   /* /etc/a belongs to two */
+	done();
+}
+END_TEST
 
 START_TEST(collisions_of_nothing)
 {
@@ -751,7 +864,7 @@ START_TEST(collisions_of_nothing)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		for (size_t k = 0; k < ARRAY_SIZE(flags); k++) {
-			overlay_add_raw(bad[i][0], bad[i][1], PLY_PAIR_TIMES, flags[k]);
+			stack_add_raw(bad[i][0], bad[i][1], PLY_PAIR_TIMES, flags[k]);
 			make(clash_subs, NULL);
 			refused += try_open("a b", NULL, 0, false) == -EUCLEAN;
 			done();
@@ -759,7 +872,7 @@ START_TEST(collisions_of_nothing)
 	}
 	ck_assert_uint_eq(refused, 6);
 	/* of nodes that are not where they should be: nobody asks for them */
-	overlay_add_raw(PLY_INO(1, 1), PLY_INO(2, 3), PLY_PAIR_TIMES, 0);
+	stack_add_raw(PLY_INO(1, 1), PLY_INO(2, 3), PLY_PAIR_TIMES, 0);
 	make(clash_subs, NULL);
 	OK(try_open("a b", NULL, 0, false));
 	IS("/etc/conf", "a\n");
@@ -830,10 +943,15 @@ static Suite *suite(void)
 	tap_test(s, one_of_several);
 	tap_test(s, one_behind_the_other);
 	tap_test(s, both_are_kept);
+	tap_test(s, a_driver_is_chosen);
+	tap_test(s, both_have_to_have_names);
+	tap_test(s, contenders_are_asked_alone);
+	tap_test(s, equal_files_are_one);
 	tap_test(s, whiteouts_and_types_are_decided);
 	tap_test(s, cookies_stay_good);
 	tap_test(s, links_stay_together);
 	tap_test(s, layouts_are_what_is_mounted);
+	tap_test(s, whiteouts_of_files);
 	tap_test(s, collisions_of_nothing);
 	tap_test(s, deep_chains);
 	tap_test(s, many_siblings);
