@@ -36,6 +36,7 @@ struct ply_view {
 	uint32_t noverlays;        /* 0: nothing of what follows is there */
 	struct view_pairs *pairs;
 	struct view_grounds *grounds;
+	struct view_links *links;
 	_Atomic uint64_t *shown;   /* directories of which all members are shown: a cache (view_overlay.c) */
 	struct cache *cache;
 	struct view_shared *shared;
@@ -109,6 +110,13 @@ struct view_pairs *view_pairs_free(struct view_pairs *p);
 size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view_pair **ret);
 bool view_pairs_any(const struct ply_view *v, uint8_t rule);      /* is one decided by it? */
 bool view_pairs_of_types(const struct ply_view *v);                /* are two of different types? */
+
+bool view_pairs_of_links(const struct ply_view *v);                /* has one of them several names? */
+
+/* view_links.c: how many names of a file of several are shown. False: as many as it has. */
+struct view_links *view_links_new(void);
+void view_links_free(struct view_links *l);
+bool view_links_count(struct ply_view *v, uint64_t ino, uint64_t *ret);
 
 /* --- view_overlay.c ---------------------------------------------------------------------- */
 

@@ -128,10 +128,14 @@ static int nlink_of(struct ply_view *v, const struct vnode *vn, const struct ply
 		*ret = 2;
 		return ply_view_readdir(v, vn->ino, 0, count_directory, ret, err);
 	}
-	if (vn->joined && vn->row.kind != PLY_J_FILE)
-		return count_links(v, vn, is_dir, ret, err);
-	*ret = is_dir ? 2 + (uint64_t)n->nlink : n->nlink;
-	return 0;
+	if (vn->joined && vn->row.kind != PLY_J_FILE) {
+		r = count_links(v, vn, is_dir, ret, err);
+	} else {
+		*ret = is_dir ? 2 + (uint64_t)n->nlink : n->nlink;
+	}
+	if (r == 0 && !is_dir && *ret > 1 && view_links_count(v, vn->ino, ret) && !*ret)
+		r = view_stale(vn->ino, err);
+	return r;
 }
 
 /* --- what overlays change ------------------------------------------------------------ */
