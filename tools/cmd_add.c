@@ -119,9 +119,13 @@ static void print_ids(const struct add_report *r)
 	for (int k = 0; k < ID_KINDS; k++) {
 		const struct idmap_side *s = &r->ids.side[k];
 
-		for (size_t i = 0; i < s->npairs; i++)
-			printf("  %s %s: %u became %u\n", kinds[k], name_of(r, (enum id_kind)k, s->pairs[i].from),
-			       s->pairs[i].from, s->pairs[i].to);
+		for (size_t i = 0; i < s->npairs; i++) {
+			const char *name = name_of(r, (enum id_kind)k, s->pairs[i].from);
+			char shown[256];
+
+			escape_name_to(name, strlen(name), shown, sizeof(shown));
+			printf("  %s %s: %u became %u\n", kinds[k], shown, s->pairs[i].from, s->pairs[i].to);
+		}
 	}
 }
 

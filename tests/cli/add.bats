@@ -447,6 +447,18 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	add i.plyfs three b --force-mismatch
 }
 
+@test "no number is free: nothing is added" {
+	machine
+	for i in {100..999}; do echo "u$i:x:$i:0::/:/bin/sh"; done >>a/etc/passwd
+	capture
+	clone
+	echo 'one:x:500:0::/:/bin/sh' >b/etc/passwd
+	run -1 --separate-stderr plyfs add i.plyfs two b --json
+	[ "$(json "d['error']['reason']" <<<"$output")" = IDS_EXHAUSTED ]
+	[[ $stderr == *"user one (500)"*"none is free from 100 to 999"* ]]
+	plyfs info i.plyfs | grep -q 'generation 1$' || plyfs info i.plyfs | grep -q 'generation 1[^0-9]'
+}
+
 @test "an older generation cannot be added to" {
 	machine
 	clone

@@ -136,25 +136,33 @@ static int list_on(struct adding *a, struct ply_err *err)
 	return 0;
 }
 
+/* "its distribution is debian-11, and not debian-12"; empty where they are equal. */
+static int say_difference(struct buf *out, const char *what, const char *is, const char *wanted)
+{
+	char shown[2][128];
+
+	if (!strcmp(is, wanted))
+		return 0;
+	escape_name_to(is, strlen(is), shown[0], sizeof(shown[0]));
+	escape_name_to(wanted, strlen(wanted), shown[1], sizeof(shown[1]));
+	return buf_printf(out, "%sits %s is %s, and not %s", out->len ? "; " : "", what, *is ? shown[0] : "not known",
+			  *wanted ? shown[1] : "unknown");
+}
+
 static int check_match(struct adding *a, struct ply_err *err)
 {
 	const struct ply_sub_info *os = os_of(a->from);
-	const char *arch = a->db ? pkgdb_arch(a->db) : "";
-	bool distro_differs, arch_differs;
+	_cleanup_buf_ struct buf text = { 0 };
 
 	capture_read_distro(a->cap.scan->root, a->distro, sizeof(a->distro));
-	distro_differs = strcmp(a->distro, os->distro) != 0;
-	arch_differs = strcmp(arch, os->arch) != 0;
-	if (a->o->force_mismatch || (!distro_differs && !arch_differs))
+	if (say_difference(&text, "distribution", a->distro, os->distro) < 0 ||
+	    say_difference(&text, "architecture", a->db ? pkgdb_arch(a->db) : "", os->arch) < 0)
+		return ply_fail_nomem(err);
+	if (!text.len || a->o->force_mismatch)
 		return 0;
 	return ply_fail(err, -EINVAL, PLY_R_MISMATCH,
-			"the machine is not one of os of this image: %s%s%s%s%s%s%s%s%s; --force-mismatch adds it all the same",
-			distro_differs ? "its distribution is " : "",
-			!distro_differs ? "" : *a->distro ? a->distro : "not known", distro_differs ? ", and not " : "",
-			!distro_differs ? "" : *os->distro ? os->distro : "an unknown one",
-			distro_differs && arch_differs ? "; " : "",
-			arch_differs ? "its architecture is " : "", !arch_differs ? "" : *arch ? arch : "not known",
-			arch_differs ? ", and not " : "", !arch_differs ? "" : *os->arch ? os->arch : "an unknown one");
+			"the machine is another than the image's os: %.*s; --force-mismatch adds it all the same",
+			(int)text.len, (const char *)text.data);
 }
 
 /* --- packages ------------------------------------------------------------------------------------------ */
@@ -249,15 +257,17 @@ static int list_provides(struct adding *a)
 
 static int open_machine(struct adding *a, struct ply_err *err)
 {
+	static const struct manifest nothing = { 0 };
+	struct split *split = &a->report->capture.split;   /* for what the rules say of paths */
 	int r = capture_scan(&a->cap, err);
 
 	if (r == 0)
 		r = capture_check_readable(&a->cap, err);
-	if (r < 0)
-		return r;
-	r = pkgdb_open(a->cap.scan->root, &a->db, err);
-	if (r == -ENOENT && (!err || err->reason == PLY_R_PKGDB_MISSING))
-		r = 0;
+	if (r == 0)
+		r = split_machine(a->cap.scan, &nothing, &a->db, split, err);
+	for (size_t i = 0; r == 0 && i < split->nnotes; i++)
+		if (add_note(a->report, "%s", split->notes[i]) < 0)
+			r = ply_fail_nomem(err);
 	if (r == 0 && a->db)
 		r = pkgdb_check_finished(a->db, err);
 	if (r == 0)
@@ -279,7 +289,6 @@ static int map_ids(struct adding *a, struct ply_err *err)
 
 static int find_difference(struct adding *a, struct ply_err *err)
 {
-	static const struct manifest nothing = { 0 };
 	const struct diff_options o = {
 		.parent = a->parent,
 		.ids = &a->report->ids,
@@ -290,11 +299,9 @@ static int find_difference(struct adding *a, struct ply_err *err)
 		.counters = a->o->counters,
 		.cancelled = a->o->cancelled,
 	};
-	struct split *split = &a->report->capture.split;   /* for what the rules say of paths */
-	int r = split_tree(a->cap.scan, a->db, &nothing, split, err);
+	struct split *split = &a->report->capture.split;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (list_packages(a, split) < 0 || list_provides(a) < 0)
 		return ply_fail_nomem(err);
 	r = diff_tree(a->cap.scan, TAKE_PTR(split->marks), &o, &a->diff, err);

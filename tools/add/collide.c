@@ -23,6 +23,7 @@
 
 #define CACHE_BYTES (8u << 20)
 #define PIECE       (1u << 20)
+#define PATH_SHOWN  4096u
 
 /* A sub-image that the overlay does not stand on. */
 struct other {
@@ -51,7 +52,7 @@ struct side {
 
 struct pair {
 	struct ply_collision c;
-	char *path;                /* absolute */
+	char *path;
 	const char *with;
 };
 
@@ -67,6 +68,8 @@ struct colliding {
 	size_t nbases, bases_cap;
 	struct pair *pairs;
 	size_t npairs, pairs_cap;
+	struct frame *frames;      /* directories on the way: depth is limited by memory only */
+	size_t nframes, frames_cap;
 	struct buf path;           /* "/etc/hosts", NUL-terminated, the NUL not counted */
 	uint8_t *piece;
 	const atomic_bool *cancelled;
@@ -316,7 +319,8 @@ static int remember(struct colliding *w, const struct other *o, uint64_t a, uint
 
 	if (array_grow(&w->pairs, &w->pairs_cap, w->npairs + 1, sizeof(p)) < 0)
 		return ply_fail_nomem(w->err);
-	p.path = strdup((const char *)w->path.data);
+	/* of a longer one its end: it is for people */
+	p.path = strdup((const char *)w->path.data + (w->path.len > PATH_SHOWN ? w->path.len - PATH_SHOWN : 0));
 	if (!p.path)
 		return ply_fail_nomem(w->err);
 	w->pairs[w->npairs++] = p;
@@ -367,9 +371,17 @@ static int is_shown(struct colliding *w, struct other *o, uint64_t dir, const st
 	return r < 0 ? r : shown == ino;
 }
 
+/* The copy of a shared file that its tool leaves beside it: passwd-, status-old. */
+static bool is_backup(const char *path)
+{
+	size_t len = strlen(path);
+
+	return merge_driver_for(path) && (path[len - 1] == '-' || (len > 4 && !strcmp(path + len - 4, "-old")));
+}
+
 /*
- * Caches and logs of the machines, as the rules have them: whichever comes first will do. The content is then no
- * difference.
+ * Caches and logs of the machines, as the rules have them, and backups: whichever comes first will do. The content is
+ * then no difference.
  */
 static int settle_marked(struct colliding *w, const struct side *a, const struct side *b, uint64_t index,
 			 struct pair_class *k)
@@ -382,18 +394,16 @@ static int settle_marked(struct colliding *w, const struct side *a, const struct
 	    a->c.deleted || b->c.deleted)
 		return 0;
 	r = diff_mark_of(w->mine, index, &mark, w->err);
-	if (r == 0 && mark & PLY_MARK_SUBSET)
+	if (r == 0 && (mark & PLY_MARK_SUBSET || (k->cls == MERGE_CONFLICT && is_backup((const char *)w->path.data))))
 		*k = (struct pair_class){ .cls = MERGE_TIMES, .flags = PAIR_TIMES };
 	return r;
 }
 
 static int judge(struct colliding *w, struct other *o, const struct ply_entry *mine, uint64_t mine_row,
-		 const struct ply_entry *theirs, uint64_t theirs_row, uint64_t their_ino)
+		 const struct ply_entry *theirs, uint64_t theirs_row, uint64_t their_ino, uint64_t base_ino)
 {
 	struct side a = { 0 }, b = { 0 }, base = { 0 };
 	struct pair_class k = { 0 };
-	uint64_t ino;
-	bool has_base = false;
 	int r = 0;
 
 	if (theirs->type == PLY_T_WHITEOUT)
@@ -402,15 +412,10 @@ static int judge(struct colliding *w, struct other *o, const struct ply_entry *m
 		r = side_of_view(w, o->view, their_ino, &a);
 	if (r == 0)
 		r = side_of_mine(w, mine, &b);
-	if (r == 0) {
-		r = ply_view_resolve(o->base, (const char *)w->path.data, false, &ino, w->err);
-		has_base = r == 0;
-		r = r == -ENOENT || r == -ENOTDIR ? 0 : r;
-	}
-	if (r == 0 && has_base)
-		r = side_of_view(w, o->base, ino, &base);
+	if (r == 0 && base_ino)
+		r = side_of_view(w, o->base, base_ino, &base);
 	if (r == 0)
-		r = classify(w, &a, &b, has_base ? &base : NULL, &k);
+		r = classify(w, &a, &b, base_ino ? &base : NULL, &k);
 	if (r == 0)
 		r = settle_marked(w, &a, &b, PLY_INO_INDEX(mine->ref), &k);
 	if (r == 0 && k.cls != MERGE_SAME) {
@@ -459,9 +464,23 @@ static int is_pair(struct colliding *w, const struct other *o, const struct ply_
 	return r;
 }
 
-/* @mine against what @o has of that name in its directory @dir; *ret_dir: its directory of that name, or 0. */
-static int look(struct colliding *w, struct other *o, uint64_t dir, const struct ply_entry *mine, uint64_t row,
-		uint64_t *ret_dir)
+/* What the base has of that name in directory @dir (0: it has none); 0: nothing. */
+static int look_in_base(struct colliding *w, const struct other *o, uint64_t dir, const struct ply_entry *e,
+			uint64_t *ret)
+{
+	int r = dir ? ply_view_lookup(o->base, dir, e->name, e->name_len, ret, w->err) : -ENOENT;
+
+	if (r == -ENOENT || r == -ENOTDIR) {
+		*ret = 0;
+		return 0;
+	}
+	return r;
+}
+
+/* @mine against what @o has of that name in its directory @dir; *ret_dir: its directory of that name, or 0. @base_dir
+ * and *ret_base: the same of their base. */
+static int look(struct colliding *w, struct other *o, uint64_t dir, uint64_t base_dir, const struct ply_entry *mine,
+		uint64_t row, uint64_t *ret_dir, uint64_t *ret_base)
 {
 	struct ply_entry theirs;
 	struct ply_node node;
@@ -476,6 +495,8 @@ static int look(struct colliding *w, struct other *o, uint64_t dir, const struct
 		return 0;
 	if (r == 0)
 		r = open_other(w, o);
+	if (r == 0)
+		r = look_in_base(w, o, base_dir, mine, ret_base);
 	if (r < 0)
 		return r;
 	if (is_dir(&theirs) || theirs.type == PLY_T_WHITEOUT)
@@ -486,39 +507,89 @@ static int look(struct colliding *w, struct other *o, uint64_t dir, const struct
 			return r;
 	}
 	r = is_pair(w, o, mine, &theirs, &pair);
-	return r < 0 || !pair ? r : judge(w, o, mine, row, &theirs, their_row, ino);
+	return r < 0 || !pair ? r : judge(w, o, mine, row, &theirs, their_row, ino, *ret_base);
 }
 
-static int walk(struct colliding *w, uint64_t dir, const uint64_t *theirs)
-{
-	_cleanup_free_ uint64_t *below = calloc(w->nothers, sizeof(*below));
-	size_t len = w->path.len;
-	struct ply_node node;
-	int r = below ? sub_node(w->mine, dir, &node, w->err) : ply_fail_nomem(w->err);
+/* A directory of the overlay on the way; of each other sub-image its directory there, and its base's; 0: none. */
+struct frame {
+	uint64_t next, end;        /* entries of the overlay */
+	size_t path_len;
+	uint64_t *theirs, *bases;  /* one allocation */
+};
 
-	for (uint64_t i = 0; r == 0 && i < node.size; i++) {
-		struct ply_entry e;
-		bool any = false;
+static int push(struct colliding *w, uint64_t dir, const uint64_t *theirs, const uint64_t *bases)
+{
+	struct frame f = { .path_len = w->path.len };
+	struct ply_node node;
+	int r = sub_node(w->mine, dir, &node, w->err);
+
+	if (r < 0)
+		return r;
+	f.next = node.data;
+	f.end = node.data + node.size;
+	f.theirs = calloc(2 * w->nothers, sizeof(*f.theirs));
+	if (!f.theirs || array_grow(&w->frames, &w->frames_cap, w->nframes + 1, sizeof(f)) < 0) {
+		free(f.theirs);
+		return ply_fail_nomem(w->err);
+	}
+	f.bases = f.theirs + w->nothers;
+	memcpy(f.theirs, theirs, w->nothers * sizeof(*theirs));
+	memcpy(f.bases, bases, w->nothers * sizeof(*bases));
+	w->frames[w->nframes++] = f;
+	return 0;
+}
+
+static int set_path(struct colliding *w, size_t dir_len, const struct ply_entry *e)
+{
+	w->path.len = dir_len;
+	if (buf_add(&w->path, "/", 1) < 0 || buf_add(&w->path, e->name, e->name_len) < 0 || buf_reserve(&w->path, 1) < 0)
+		return ply_fail_nomem(w->err);
+	w->path.data[w->path.len] = 0;
+	return 0;
+}
+
+/* One entry of the directory on top; @theirs, @bases: room for those of a directory below. */
+static int step(struct colliding *w, uint64_t *theirs, uint64_t *bases)
+{
+	struct frame *f = &w->frames[w->nframes - 1];
+	uint64_t row = f->next++;
+	struct ply_entry e;
+	bool any = false;
+	int r = sub_entry(w->mine, row, &e, w->err);
+
+	if (r == 0)
+		r = set_path(w, f->path_len, &e);
+	for (size_t o = 0; r == 0 && o < w->nothers; o++) {
+		theirs[o] = bases[o] = 0;
+		if (f->theirs[o])
+			r = look(w, &w->others[o], f->theirs[o], f->bases[o], &e, row, &theirs[o], &bases[o]);
+		any |= theirs[o] != 0;
+	}
+	if (r == 0 && any && (is_dir(&e) || e.type == PLY_T_WHITEOUT) && e.ref)
+		r = push(w, PLY_INO_INDEX(e.ref), theirs, bases);
+	return r;
+}
+
+static int walk(struct colliding *w)
+{
+	_cleanup_free_ uint64_t *theirs = calloc(w->nothers, sizeof(*theirs));
+	_cleanup_free_ uint64_t *bases = calloc(w->nothers, sizeof(*bases));
+	int r = theirs && bases ? 0 : ply_fail_nomem(w->err);
+
+	for (size_t o = 0; r == 0 && o < w->nothers; o++)
+		theirs[o] = bases[o] = PLY_ROOT_INDEX;
+	if (r == 0)
+		r = push(w, PLY_ROOT_INDEX, theirs, bases);
+	while (r == 0 && w->nframes) {
+		struct frame *f = &w->frames[w->nframes - 1];
 
 		if (w->cancelled && atomic_load(w->cancelled))
-			return ply_fail(w->err, -ECANCELED, PLY_R_CANCELLED, "interrupted; the image is as it was");
-		r = sub_entry(w->mine, node.data + i, &e, w->err);
-		w->path.len = len;
-		if (r == 0 && (buf_add(&w->path, "/", 1) < 0 || buf_add(&w->path, e.name, e.name_len) < 0 ||
-			       buf_reserve(&w->path, 1) < 0))
-			r = ply_fail_nomem(w->err);
-		if (r == 0)
-			w->path.data[w->path.len] = 0;
-		for (size_t o = 0; r == 0 && o < w->nothers; o++) {
-			below[o] = 0;
-			if (theirs[o])
-				r = look(w, &w->others[o], theirs[o], &e, node.data + i, &below[o]);
-			any |= below[o] != 0;
-		}
-		if (r == 0 && any && (is_dir(&e) || e.type == PLY_T_WHITEOUT) && e.ref)
-			r = walk(w, PLY_INO_INDEX(e.ref), below);
+			r = ply_fail(w->err, -ECANCELED, PLY_R_CANCELLED, "interrupted; the image is as it was");
+		else if (f->next < f->end)
+			r = step(w, theirs, bases);
+		else
+			free(w->frames[--w->nframes].theirs);
 	}
-	w->path.len = len;
 	return r;
 }
 
@@ -538,7 +609,7 @@ static int look_at_root(struct colliding *w)
 			continue;
 		r = open_other(w, &w->others[o]);
 		if (r == 0)
-			r = judge(w, &w->others[o], &root, 0, &root, 0, PLY_ROOT_INDEX);
+			r = judge(w, &w->others[o], &root, 0, &root, 0, PLY_ROOT_INDEX, PLY_ROOT_INDEX);
 	}
 	w->path.len = 0;
 	return r;
@@ -678,18 +749,12 @@ int overlay_collide(struct imagew *image, struct ply_image *from, uint32_t numbe
 {
 	struct colliding w = { .image = from, .number = number, .mine = sub, .parent = parent,
 			       .piece = malloc(PIECE), .cancelled = cancelled, .err = err };
-	_cleanup_free_ uint64_t *roots = NULL;
 	int r = w.piece && cache_new(CACHE_BYTES, &w.cache) == 0 ? list_others(&w) : ply_fail_nomem(err);
 
-	roots = calloc(w.nothers + 1, sizeof(*roots));
-	if (r == 0 && !roots)
-		r = ply_fail_nomem(err);
-	for (size_t i = 0; r == 0 && i < w.nothers; i++)
-		roots[i] = PLY_ROOT_INDEX;
 	if (r == 0 && w.nothers)
 		r = look_at_root(&w);
 	if (r == 0 && w.nothers)
-		r = walk(&w, PLY_ROOT_INDEX, roots);
+		r = walk(&w);
 	if (r == 0)
 		r = write_pairs(&w, image, report);
 	for (size_t i = 0; i < w.nothers; i++)
@@ -700,6 +765,9 @@ int overlay_collide(struct imagew *image, struct ply_image *from, uint32_t numbe
 	}
 	for (size_t i = 0; i < w.npairs; i++)
 		free(w.pairs[i].path);
+	while (w.nframes)
+		free(w.frames[--w.nframes].theirs);
+	free(w.frames);
 	free(w.others);
 	free(w.bases);
 	free(w.pairs);

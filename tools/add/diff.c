@@ -43,6 +43,7 @@ struct work {
 	size_t was_cap;
 	struct lost *lost;
 	size_t nlost, lost_cap;
+	uint64_t nlisted;          /* names of the parent so far */
 	struct buf path;
 	uint8_t *piece;
 };
@@ -219,11 +220,11 @@ static int add_gone(struct work *w, uint32_t dir, const struct name *p, const ui
 	struct scan_node n = { .flags = SCAN_GONE, .name_len = p->len };
 	bool within = w->nodes[dir].flags & SCAN_GONE;
 	uint8_t mark = 0;
-	int r = path_of(w, dir, (const char *)text + p->off, p->len);
+	int r;
 
-	if (r < 0)
-		return ply_fail_nomem(w->err);
 	if (!within) {             /* of a directory that is gone everything is */
+		if (path_of(w, dir, (const char *)text + p->off, p->len) < 0)
+			return ply_fail_nomem(w->err);
 		r = parent_mark(w->o->parent, p->ino, &mark, w->err);
 		if (r < 0)
 			return r;
@@ -277,27 +278,50 @@ static int add_both(struct work *w, uint32_t dir, uint32_t node, const struct na
 	return 0;
 }
 
+/* Of an image whose directories share entries there is no end. */
+static int count_names(struct work *w, const struct listing *l)
+{
+	w->nlisted += l->n;
+	return w->nlisted > view_entries(w->o->parent) ? view_too_many(w->err) : 0;
+}
+
+static int lose_file(struct work *w, uint64_t ino)
+{
+	struct ply_attr a;
+	int r = ply_view_attr(w->o->parent, ino, &a, w->err);
+
+	if (r < 0 || a.nlink < 2)
+		return r;
+	if (array_grow(&w->lost, &w->lost_cap, w->nlost + 1, sizeof(*w->lost)) < 0)
+		return ply_fail_nomem(w->err);
+	w->lost[w->nlost++].ino = ino;
+	return 0;
+}
+
 /* What is below a directory of the parent that is no directory now: its names of hard-link groups. */
 static int lose(struct work *w, uint64_t dir)
 {
+	uint64_t *dirs = NULL;
+	size_t n = 0, cap = 0;
 	struct listing l = { 0 };
-	int r = list(w->o->parent, dir, &l, w->err);
+	int r = array_grow(&dirs, &cap, 1, sizeof(*dirs)) < 0 ? ply_fail_nomem(w->err) : 0;
 
-	for (size_t i = 0; r == 0 && i < l.n; i++) {
-		struct ply_attr a;
-
-		if (l.v[i].type == S_IFDIR >> 12) {
-			r = lose(w, l.v[i].ino);
-			continue;
+	if (r == 0)
+		dirs[n++] = dir;
+	while (r == 0 && n) {
+		r = list(w->o->parent, dirs[--n], &l, w->err);
+		if (r == 0)
+			r = count_names(w, &l);
+		for (size_t i = 0; r == 0 && i < l.n; i++) {
+			if (l.v[i].type != S_IFDIR >> 12)
+				r = lose_file(w, l.v[i].ino);
+			else if (array_grow(&dirs, &cap, n + 1, sizeof(*dirs)) < 0)
+				r = ply_fail_nomem(w->err);
+			else
+				dirs[n++] = l.v[i].ino;
 		}
-		r = ply_view_attr(w->o->parent, l.v[i].ino, &a, w->err);
-		if (r < 0 || a.nlink < 2)
-			continue;
-		if (array_grow(&w->lost, &w->lost_cap, w->nlost + 1, sizeof(*w->lost)) < 0)
-			r = ply_fail_nomem(w->err);
-		else
-			w->lost[w->nlost++].ino = l.v[i].ino;
 	}
+	free(dirs);
 	listing_done(&l);
 	return r;
 }
@@ -364,6 +388,8 @@ static int walk(struct work *w, const uint8_t *marks)
 		l.n = 0;
 		if (both)
 			r = list(w->o->parent, w->d->nodes[i].ino, &l, w->err);
+		if (r == 0)
+			r = count_names(w, &l);
 		if (r == 0)
 			r = merge_names(w, i, &l, marks);
 	}

@@ -186,11 +186,15 @@ static int give(struct idmap_side *s, enum id_kind kind, const struct idname *n,
 	else
 		*ret = system ? lowest_free(s, IDMAP_SYSTEM_FIRST, IDMAP_SYSTEM_LAST) :
 				lowest_free(s, IDMAP_USER_FIRST, IDMAP_USER_LAST);
-	if (!*ret && n->id)
+	if (!*ret && n->id) {
+		char shown[256];
+
+		escape_name_to(n->name, strlen(n->name), shown, sizeof(shown));
 		return ply_fail(err, -ENOSPC, PLY_R_IDS_EXHAUSTED,
 				"%s %s (%u): the number is another's in the image, and none is free from %u to %u",
-				kind == ID_USER ? "user" : "group", n->name, n->id,
+				kind == ID_USER ? "user" : "group", shown, n->id,
 				system ? IDMAP_SYSTEM_FIRST : IDMAP_USER_FIRST, system ? IDMAP_SYSTEM_LAST : IDMAP_USER_LAST);
+	}
 	return take(s, *ret) < 0 ? ply_fail_nomem(err) : 0;
 }
 

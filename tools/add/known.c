@@ -152,10 +152,14 @@ static int nameless_of(const struct scan *scan, enum id_kind kind, const struct 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const char *holder = idmap_holder(ids, kind, v[i].id);
 
+		char shown[256];
+
+		if (holder)
+			escape_name_to(holder, strlen(holder), shown, sizeof(shown));
 		if (holder)
 			r = add_note(report, "%llu files are of %s %u, which has no name on the machine, and is %s in the image; "
 				     "they are kept as they are", (unsigned long long)v[i].files,
-				     kind == ID_USER ? "user" : "group", v[i].id, holder);
+				     kind == ID_USER ? "user" : "group", v[i].id, shown);
 		if (r == 0)
 			r = idmap_used(ids, kind, v[i].id);
 	}
