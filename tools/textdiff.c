@@ -72,6 +72,8 @@ static bool same(const struct pair *p, size_t i, size_t k)
 
 static int add(struct steps *s, char step, size_t n)
 {
+	if (!n)
+		return 0;
 	if (array_grow(&s->v, &s->cap, s->n + n, 1) < 0)
 		return -ENOMEM;
 	memset(s->v + s->n, step, n);
