@@ -120,7 +120,7 @@ made()
 	same out out8
 	mounted "$PWD/mnt" i.plyfs "$@"
 	same mnt out
-	plyfs umount mnt
+	unmounted mnt
 }
 
 # decide RULE: a policy in policy.yaml, from what plan writes
@@ -718,7 +718,7 @@ appended()
 	settings out
 	mounted "$PWD/mnt" i.plyfs
 	settings mnt
-	plyfs umount mnt
+	unmounted mnt
 }
 
 merge_end_to_end()
@@ -760,7 +760,7 @@ settings() # DIR
 	mounted "$PWD/mnt" i.plyfs
 	run -0 --separate-stderr plyfs origin mnt/etc/sysctl.d/x.conf
 	[[ $output == *one*two* ]]
-	plyfs umount mnt
+	unmounted mnt
 }
 
 # in_lamp PROGRAM...: the programs of the gold lamp read what was merged. Its tree is only read.

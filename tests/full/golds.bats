@@ -51,7 +51,7 @@ machine()
 	plyfs layout "$image" out -s "$names" --policy "$policy" --no-sync -j 8
 	mounted "$PWD/mnt" "$image" -s "$names" --policy "$policy"
 	same mnt out
-	plyfs umount mnt
+	unmounted mnt
 	over "$PWD/out"
 	"$PLYFS_TESTS/lib/accept.sh" over/tree "$BATS_FILE_TMPDIR/reference" "$@"
 	over_done
