@@ -26,9 +26,12 @@ static int find_block(struct span text, struct span block, size_t *ret)
 {
 	_cleanup_buf_ struct buf needle = { 0 };
 	const uint8_t *at;
+	bool open;
 	size_t n;
 
 	*ret = SIZE_MAX;
+	if (!text.len)
+		return 0;
 	if (block.len && block.s[block.len - 1] == '\n')
 		block.len--;
 	if (block.len > text.len)
@@ -36,13 +39,14 @@ static int find_block(struct span text, struct span block, size_t *ret)
 	n = block.len + 1;
 	if (buf_add(&needle, "\n", 1) < 0 || buf_add(&needle, block.s, block.len) < 0 || buf_add(&needle, "\n", 1) < 0)
 		return -ENOMEM;
-	/* at the beginning there is no line end before it, at the end there need be none behind it */
-	if (!memcmp(text.s, block.s, block.len) && (text.len == block.len || text.s[block.len] == '\n')) {
+	/* at the beginning there is no line end before it; behind a last line without one there is none either */
+	open = text.s[text.len - 1] != '\n';
+	if (!memcmp(text.s, block.s, block.len) && (text.len > block.len ? text.s[block.len] == '\n' : open)) {
 		*ret = 0;
 		return 0;
 	}
 	at = memmem(text.s, text.len, needle.data, n + 1);
-	if (!at && text.len >= n && !memcmp(text.s + text.len - n, needle.data, n))
+	if (!at && open && text.len >= n && !memcmp(text.s + text.len - n, needle.data, n))
 		at = text.s + text.len - n;
 	if (at)
 		*ret = (size_t)(at - text.s) + 1;
@@ -71,11 +75,11 @@ int merge_append(const struct span *v, size_t n, struct append_run *ret_runs, st
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		struct span text = { out->data + begin, out->len - begin };
+		struct span text = span_from((struct span){ out->data, out->len }, begin);
 		struct append_run run = { .len = v[i].len };
 
 		at = SIZE_MAX;
-		if (v[i].len && text.len)
+		if (v[i].len)
 			r = find_block(text, v[i], &at);
 		if (r == 0 && v[i].len && at == SIZE_MAX) {
 			r = add_block(out, begin, v[i]);

@@ -31,7 +31,7 @@ const char *merge_why_text(enum merge_why why)
 
 static bool holds(const struct buf *b, size_t begin, struct span text)
 {
-	return span_is((struct span){ b->data + begin, b->len - begin }, text);
+	return span_is(span_from((struct span){ b->data, b->len }, begin), text);
 }
 
 static int clash(const char *path, enum merge_why why, enum merge_why *ret_why, struct ply_err *err)
@@ -151,7 +151,7 @@ int merge_compose(const char *path, const struct merge_driver *force, struct spa
 	} else {
 		r = compose(path, d, base, ours, theirs, out, &why, err);
 		if (r == 0)
-			r = check_twice(path, d, base, (struct span){ out->data + begin, out->len - begin }, theirs, &why, err);
+			r = check_twice(path, d, base, span_from((struct span){ out->data, out->len }, begin), theirs, &why, err);
 	}
 	if (r < 0)
 		out->len = begin;

@@ -88,7 +88,7 @@ static int text_init(struct text *t, struct span all, struct ids *ids)
 	size_t at = 0;
 	int r = 0;
 
-	*t = (struct text){ .all = all, .n = count_lines(all) };
+	*t = (struct text){ .all = all.len ? all : SPAN(""), .n = count_lines(all) };
 	if (t->n > LINES_MAX)
 		return -E2BIG;
 	t->starts = calloc(t->n + 1, sizeof(*t->starts));

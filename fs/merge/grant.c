@@ -123,6 +123,7 @@ struct key {
 	size_t block;              /* the first that has it */
 	struct span value;
 	bool varies;               /* within that block */
+	size_t last, nblocks;      /* of a setting: the last block that has it; how many have it. 0: no setting */
 };
 
 struct look {
@@ -136,7 +137,6 @@ struct look {
 	struct span section;
 	bool sections, bare;       /* it has some; something stands before the first one */
 	bool inside, script;       /* logrotate: of braces; of a script between them */
-	struct buf settings;       /* lines that say how the others are meant: the same in all blocks */
 	enum merge_why why;
 };
 
@@ -145,10 +145,10 @@ static void look_done(struct look *k)
 	map_done(&k->map);
 	buf_done(&k->names);
 	buf_done(&k->name);
-	buf_done(&k->settings);
 	free(k->v);
 }
 
+/* Of k->name. */
 static struct key *find_key(const struct look *k, uint64_t h)
 {
 	for (size_t i = map_first(&k->map, h); i != MAP_END; i = map_next(&k->map, h, i)) {
@@ -169,11 +169,10 @@ static void veto(struct look *k, enum merge_why why)
 /* What programs that read it take for one key is one: @fold. */
 enum fold { FOLD_NONE, FOLD_CASE, FOLD_DASH };
 
-/* @section and @name are the key. With @unique not even the same value may come from two blocks. */
-static int add_key(struct look *k, struct span section, struct span name, enum fold fold, struct span value, bool unique)
+/* The key of @section and @name, and whether it is a new one. */
+static int get_key(struct look *k, struct span section, struct span name, enum fold fold, struct key **ret, bool *ret_new)
 {
 	struct span all;
-	struct key *key;
 	uint64_t h;
 
 	k->name.len = 0;
@@ -185,18 +184,45 @@ static int add_key(struct look *k, struct span section, struct span name, enum f
 				  k->name.data[i] == '-' ? '_' : k->name.data[i];
 	all = (struct span){ k->name.data, k->name.len };
 	h = span_hash(all);
-	key = find_key(k, h);
-	if (key) {
-		if (key->block == k->block)
-			key->varies |= !span_is(key->value, value);
-		else if (unique || key->varies || !span_is(key->value, value))
-			veto(k, MERGE_WHY_KEYS);
+	*ret = find_key(k, h);
+	*ret_new = !*ret;
+	if (*ret)
 		return 0;
-	}
 	if (array_grow(&k->v, &k->cap, k->n + 1, sizeof(*k->v)) < 0 || map_add(&k->map, h, k->n) < 0)
 		return -ENOMEM;
-	k->v[k->n++] = (struct key){ k->names.len, all.len, k->block, value, false };
+	*ret = &k->v[k->n++];
+	**ret = (struct key){ .off = k->names.len, .len = all.len, .block = k->block };
 	return buf_add(&k->names, all.s, all.len);
+}
+
+/* With @unique not even the same value may come from two blocks. */
+static int add_key(struct look *k, struct span section, struct span name, enum fold fold, struct span value, bool unique)
+{
+	struct key *key;
+	bool new;
+	int r = get_key(k, section, name, fold, &key, &new);
+
+	if (r == 0 && new)
+		key->value = value;
+	else if (r == 0 && key->block == k->block)
+		key->varies |= !span_is(key->value, value);
+	else if (r == 0 && (unique || key->varies || !span_is(key->value, value)))
+		veto(k, MERGE_WHY_KEYS);
+	return r;
+}
+
+/* A line that says how others are meant: all blocks have to have it. */
+static int add_setting(struct look *k, struct span line)
+{
+	struct key *key;
+	bool new;
+	int r = get_key(k, SPAN("\n"), line, FOLD_NONE, &key, &new);
+
+	if (r == 0 && (new || key->last != k->block)) {
+		key->last = k->block;
+		key->nblocks++;
+	}
+	return r;
 }
 
 /* --- lines of each grammar ----------------------------------------------------------------- */
@@ -319,11 +345,6 @@ static int look_ini(struct look *k, struct span line, bool php)
 	if (!split_at(line, '=', &key, &value))
 		key = line;
 	return is_additive(key) ? 0 : add_key(k, k->section, key, php ? FOLD_NONE : FOLD_DASH, value, false);
-}
-
-static int add_setting(struct look *k, struct span line)
-{
-	return buf_add(&k->settings, line.s, line.len) < 0 || buf_add(&k->settings, "\n", 1) < 0 ? -ENOMEM : 0;
 }
 
 /* Variables count for all lines behind them. */
@@ -524,7 +545,15 @@ static bool next_logical(struct lines *l, bool indented, struct span *ret)
 	}
 }
 
-static int look_block(struct look *k, enum grammar g, struct span block, bool last)
+/* Its last line goes on in what comes behind it. */
+static bool is_open(struct span block)
+{
+	if (block.len && block.s[block.len - 1] == '\n')
+		block.len--;
+	return block.len && block.s[block.len - 1] == '\\';
+}
+
+static int look_block(struct look *k, enum grammar g, struct span block)
 {
 	struct lines l = { block.s, block.len ? block.s + block.len : block.s, 0 };
 	struct span line;
@@ -532,9 +561,6 @@ static int look_block(struct look *k, enum grammar g, struct span block, bool la
 
 	k->section = nothing;
 	k->sections = k->bare = k->inside = k->script = false;
-	k->settings.len = 0;
-	if (!last && block.len > 1 && (block.s[block.len - 1] == '\\' || !memcmp(block.s + block.len - 2, "\\\n", 2)))
-		veto(k, MERGE_WHY_GRAMMAR);        /* it would take the next block's first line */
 	if (k->block && block.len > 2 && !memcmp(block.s, "\357\273\277", 3))
 		veto(k, MERGE_WHY_GRAMMAR);
 	while (r == 0 && !k->why && next_logical(&l, g == GRAMMAR_COLON, &line)) {
@@ -573,8 +599,8 @@ static enum grammar guess(const struct span *v, size_t n, const enum sniff *snif
 
 static int look_blocks(struct look *k, enum grammar g, const struct span *v, size_t n)
 {
-	_cleanup_buf_ struct buf settings = { 0 };
-	bool sections = false, any = false;
+	bool sections = false, open = false;
+	size_t used = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && !k->why && i < n; i++) {
@@ -585,17 +611,32 @@ static int look_blocks(struct look *k, enum grammar g, const struct span *v, siz
 		if (r < 0 || had || !v[i].len)
 			continue;
 		k->block = i;
-		r = look_block(k, g, v[i], i + 1 == n);
-		if (sections && k->bare)
+		r = look_block(k, g, v[i]);
+		if (open || (sections && k->bare))
 			veto(k, MERGE_WHY_GRAMMAR);
 		sections |= k->sections;
-		if (r == 0 && !any)
-			r = buf_add(&settings, k->settings.data, k->settings.len);
-		else if (!span_is((struct span){ settings.data, settings.len }, (struct span){ k->settings.data, k->settings.len }))
-			veto(k, MERGE_WHY_KEYS);
-		any = true;
+		open = is_open(v[i]);
+		used++;
 	}
+	for (size_t i = 0; i < k->n; i++)
+		if (k->v[i].nblocks && k->v[i].nblocks != used)
+			veto(k, MERGE_WHY_KEYS);
 	return r;
+}
+
+/* What all of them together look like: a bracket at the beginning of one, and at the end of another. */
+static int look_at_result(struct look *k, const char *path, enum grammar g, const struct span *v, size_t n)
+{
+	_cleanup_buf_ struct buf all = { 0 };
+	enum sniff sniff;
+	int r = merge_append(v, n, NULL, &all, NULL);
+
+	if (r < 0)
+		return r;
+	sniff = merge_sniff(path, all.data, all.len);
+	if (sniff != SNIFF_CERTIFICATE || g != GRAMMAR_CERTIFICATES)
+		veto(k, merge_sniff_why(sniff));
+	return 0;
 }
 
 int merge_append_look(const char *path, const struct span *v, size_t n, bool forced, enum merge_why *ret_why,
@@ -619,6 +660,8 @@ int merge_append_look(const char *path, const struct span *v, size_t n, bool for
 		g = guess(v, n, sniffs);
 	}
 	r = k.why ? 0 : look_blocks(&k, g, v, n);
+	if (r == 0 && !k.why)
+		r = look_at_result(&k, path, g, v, n);
 	if (r == 0)
 		*ret_why = k.why;
 	look_done(&k);

@@ -151,11 +151,14 @@ static bool is_binary(struct span a)
 /* In whatever format: a string of a JSON file as well. */
 static bool has_private_key(struct span a)
 {
-	const uint8_t *end = a.s + a.len;
+	struct span rest = a;
+	const uint8_t *p;
 
-	for (const uint8_t *p = a.s; a.len && (p = memmem(p, (size_t)(end - p), "-----BEGIN ", 11)); p += 11)
-		if (memmem(p, MIN((size_t)(end - p), (size_t)60), "PRIVATE KEY", 11))
+	while (rest.len && (p = memmem(rest.s, rest.len, "-----BEGIN ", 11))) {
+		rest = span_from(rest, (size_t)(p - rest.s) + 11);
+		if (rest.len && memmem(rest.s, MIN(rest.len, (size_t)60), "PRIVATE KEY", 11))
 			return true;
+	}
 	return holds(a, "PuTTY-User-Key-File-") || holds(a, "AGE-SECRET-KEY-1");
 }
 

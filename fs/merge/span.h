@@ -29,6 +29,12 @@ static inline int span_compare(struct span a, struct span b)
 	return r ? r : (a.len > b.len) - (a.len < b.len);
 }
 
+/* Without the first @n bytes, of which it has as many. */
+static inline struct span span_from(struct span a, size_t n)
+{
+	return n ? (struct span){ a.s + n, a.len - n } : a;
+}
+
 /* What both cover, @b behind @a. */
 static inline struct span span_join(struct span a, struct span b)
 {

@@ -362,6 +362,43 @@ def shared(out):
             put(out, "merge", f"file-{driver}-{selection}", bytes((driver, 0, selection)), text)
         pieces = b"".join(bytes((len(p), n & 1)) + p for n, p in enumerate(text[i:i + 40] for i in range(0, len(text), 40)))
         put(out, "merge", f"records-{driver}", bytes((driver, 0, 0x80)), pieces)
+        # three-way: as it is, with its first half again, with its last line left out
+        other = ld_cache(["/lib/liba.so.2", "/lib/libz.so.1"]) if driver == 14 else text.replace(b"2", b"4")
+        less = ld_cache(["/lib/libz.so.1"]) if driver == 14 else text[:text.rstrip(b"\n").rfind(b"\n") + 1]
+        for how, v in enumerate(((text, other, less), (text, text, other), (less, text, other), (text, other, other))):
+            put(out, "compose", f"driver-{driver}-{how}", bytes((driver, how)), b"\xfe".join(v))
+
+
+# For paths that have no driver, in the order of fuzz_compose.c: two texts, and what both began with.
+APPENDED = (
+    ("/etc/crontab", "SHELL=/bin/sh\n1 * * * * root a\n", "SHELL=/bin/sh\n2 * * * * root b\n", "SHELL=/bin/sh\n"),
+    ("/etc/hosts", "127.0.0.1 localhost\n10.0.0.1 a\n", "::1 localhost\n10.0.0.2 b # c", "127.0.0.1 localhost\n"),
+    ("/etc/sysctl.d/a.conf", "vm.a = 1\n", "-vm.b=2\n; c\n", ""),
+    ("/etc/default/a", "A=1\nexport B='c d'\n", "C=\"$A\"\n", ""),
+    ("/etc/mysql/a.cnf", "[mysqld]\na-b = 1\n", "[client]\nport = 1\n!includedir /x\n", ""),
+    ("/etc/php/a.ini", "extension=a.so\n", "[a]\na.b = 1\n[HOST=x]\nx[]=1\n", ""),
+    ("/etc/logrotate.d/a", "/a /b {\n weekly\n postrotate\n  if x; then\n }\n fi\n endscript\n}\n", "/c\n{\n}\n", ""),
+    ("/etc/sudoers", "User_Alias A = a, \\\n b\nDefaults env_reset\n", "Defaults !x\n%a ALL=(ALL) ALL\n#includedir /a\n", ""),
+    ("/etc/fstab", "a /a ext4 defaults 0 0\n", "b /b ext4 defaults 0 0", ""),
+    ("/etc/aliases", "root: a\nb: c,\n d\n", "e: f\n", ""),
+    ("/etc/modprobe.d/a.conf", "install a b\noptions c d=1\n", "alias x y\n", ""),
+    ("/etc/apt/apt.conf", "A::B \"1\";\nC:: \"2\";\n", "// a\nA::D \"1\";\n", ""),
+    ("/etc/security/limits.conf", "* soft nofile 1\n", "@a hard nofile 2\n", ""),
+    ("/etc/foo", "{\"a\": [1]}\n", "<?xml version=\"1\"?>\n<a/>\n", "a:\n  - b\n"),
+    ("/etc/bar", "-----BEGIN PRIVATE KEY-----\n", "[Unit]\nA=1\n", "#!/bin/sh\nif [ a ]; then\nfi\n"),
+)
+
+
+def appended(out):
+    for n, (path, ours, theirs, base) in enumerate(APPENDED):
+        put(out, "sniff", f"two-{n}", path, "\n", ours.encode(), b"\xfe", theirs.encode())
+        put(out, "sniff", f"again-{n}", path, "\n", ours, theirs.encode(), b"\xfe", theirs.encode(), b"\xfe", base.encode())
+        for how in (1, 2, 3):
+            put(out, "compose", f"other-{n}-{how}", bytes((15 + n, how)), base.encode(), b"\xfe", ours.encode(), b"\xfe",
+                theirs.encode())
+    put(out, "diff3", "apart", b"\0" b"abcdef\0abxcdef\0abcdfx")
+    put(out, "diff3", "repeated", b"\2" b"aaabaa\0aaabaaa\0aabaa")
+    put(out, "diff3", "equal", b"\7" b"abc\0axc\0axc")
 
 
 def main():
@@ -376,7 +413,8 @@ def main():
         catalog_with_mounts(out)
         database(out, work)
         texts(out)
-        shared(out)
+    shared(out)
+    appended(out)
 
 
 if __name__ == "__main__":

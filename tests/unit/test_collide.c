@@ -418,6 +418,20 @@ START_TEST(three_blocks)
 	ck_assert_int_eq(why, MERGE_WHY_NONE);
 	ck_assert_int_eq(merge_append_look("/etc/sysctl.conf", v, 3, false, &why, NULL), 0);
 	ck_assert_int_eq(why, MERGE_WHY_KEYS);
+	/* what counts for the other lines has to be in each of them, and in what was put together before */
+	v[0] = text_of("A=1\n1 * * * * root a\nA=1\n");
+	v[1] = text_of("A=1\n2 * * * * root a\n");
+	v[2] = text_of("A=1\n3 * * * * root a\n");
+	ck_assert_int_eq(merge_append_look("/etc/cron.d/a", v, 3, false, &why, NULL), 0);
+	ck_assert_int_eq(why, MERGE_WHY_NONE);
+	v[1] = text_of("2 * * * * root a\n");
+	ck_assert_int_eq(merge_append_look("/etc/cron.d/a", v, 3, false, &why, NULL), 0);
+	ck_assert_int_eq(why, MERGE_WHY_KEYS);
+	/* none of them is XML */
+	v[0] = text_of("<a\n");
+	v[1] = text_of("b>\n");
+	ck_assert_int_eq(merge_append_look("/etc/foo", v, 2, true, &why, NULL), 0);
+	ck_assert_int_eq(why, MERGE_WHY_XML);
 	ck_assert_int_eq(merge_append_look("/etc/sysctl.conf", v, 0, false, &why, NULL), 0);
 	ck_assert_int_eq(why, MERGE_WHY_NONE);
 }
@@ -445,6 +459,8 @@ static const struct {
 	{ { "cb", "b" }, "cb\nb", { 0, 3 } },
 	{ { "a\n", "b\n", "a\n" }, "a\nb\n", { 0, 2, NONE } },
 	{ { "\n\n", "\n" }, "\n\n", { 0, NONE } },
+	{ { "a\n", "\n", "b" }, "a\n\nb", { 0, 2, 3 } },
+	{ { "\n", "\n\n" }, "\n\n\n", { 0, 1 } },
 };
 
 START_TEST(each_block_once)
