@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Readahead across small files.
+ * Giving the kernel what it did not ask for, since what is wanted next is known here better, or is at hand already.
  *
- * The kernel reads ahead within a file, so a tree of small files costs a request for each, and
+ * Across small files: the kernel reads ahead within a file, so a tree of small files costs a request for each, and
  * most of a request is two threads waking each other. Inodes are numbered directory by directory in the
  * order of names, and that is the order in which trees are read: where the numbers of
  * files that are read whole ascend, the next ones are put into the kernel's page cache
  * (NOTIFY_STORE) without being asked for, twice as many each time. Content never changes, so what is stored can
  * only be right; a file that the kernel does not know ends it, and nothing is kept here.
+ *
+ * Around small reads: who reads a few KiB here and there has a block of 128 KiB decoded for each of them. At the
+ * second such read in one block's worth of a file all of it is stored, and the further ones are answered by the page cache.
+ * (At the first one already it would be wasted on files that are far larger than what is read of them.)
  *
  * Storing waits for a page that somebody else is waiting to read. So that nobody waits in a circle:
  * a thread stores only when it has answered its own request, one thread at a time, and there is a second
@@ -34,6 +38,8 @@
 #define FILE_MAX  (64u << 10)      /* bytes; for larger ones a request is cheap */
 #define BYTES_MAX (512u << 10)     /* at once, */
 #define BLOCKS_MAX 16              /* and blocks decoded for it: an image may scatter small files */
+#define SMALL_MAX (32u << 10)      /* a small read */
+#define PLACES    4096u            /* of small reads that are remembered; a power of two */
 
 struct stream {
 	uint64_t next;             /* what comes behind the last file read or stored */
@@ -50,7 +56,8 @@ struct ahead {
 	_Atomic int state;         /* IDLE, RUNNING, STOPPED, in this order */
 	struct stream streams[STREAMS];
 	unsigned oldest;
-	uint8_t buf[FILE_MAX];
+	uint8_t buf[PLY_BLOCK_SIZE];
+	_Atomic uint64_t places[PLACES];   /* where something small was read: mixed bits of inode and block; 0: nothing */
 };
 
 struct ahead *ahead_new(struct fuse_session *session, struct ply_view *view)
@@ -148,6 +155,45 @@ static bool is_whole(const struct ahead *a, uint64_t ino, size_t n, size_t asked
 	struct ply_attr attr;
 
 	return n < asked || (n <= FILE_MAX && ply_view_attr(a->view, ino, &attr, NULL) == 0 && attr.size == n);
+}
+
+static uint64_t place_of(uint64_t ino, uint64_t off)
+{
+	uint64_t x = (ino ^ (off >> PLY_BLOCK_BITS) << 40 ^ (off >> PLY_BLOCK_BITS)) * 0x9e3779b97f4a7c15ULL;
+
+	return (x ^ x >> 29) | 1;
+}
+
+void ahead_around(struct ahead *a, uint64_t ino, uint64_t off, size_t n)
+{
+	uint64_t from = off & ~(uint64_t)(PLY_BLOCK_SIZE - 1), place = place_of(ino, off);
+	struct fuse_bufvec v = FUSE_BUFVEC_INIT(0);
+	_Atomic uint64_t *seen;
+	unsigned faults;
+	ssize_t got;
+
+	if (!a || !n || n > SMALL_MAX || atomic_load_explicit(&a->state, memory_order_relaxed) != RUNNING)
+		return;
+	seen = &a->places[(place >> 32) % PLACES];
+	if (atomic_load_explicit(seen, memory_order_relaxed) != place) {
+		atomic_store_explicit(seen, place, memory_order_relaxed);
+		return;
+	}
+	if (atomic_flag_test_and_set(&a->taken))
+		return;
+	atomic_store(&a->busy, true);
+	if (atomic_load(&a->state) == RUNNING) {
+		faults = sigbus_faults();
+		got = ply_view_read(a->view, ino, from, PLY_BLOCK_SIZE, a->buf, NULL);
+		if (got > 0 && sigbus_faults() == faults) {
+			v.buf[0].mem = a->buf;
+			v.buf[0].size = (size_t)got;
+			fuse_lowlevel_notify_store(a->session, ino, (off_t)from, &v, 0);
+		}
+		atomic_store_explicit(seen, 0, memory_order_relaxed);
+	}
+	atomic_store(&a->busy, false);
+	atomic_flag_clear(&a->taken);
 }
 
 void ahead_of(struct ahead *a, uint64_t ino, size_t n, size_t asked)

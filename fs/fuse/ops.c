@@ -437,6 +437,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, buf, (size_t)n);
 		if (off == 0)
 			ahead_of(t->ahead, ino, (size_t)n, size);
+		else
+			ahead_around(t->ahead, ino, (uint64_t)off, (size_t)n);
 	}
 }
 
@@ -470,6 +472,11 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 	if (!t->stat.has_xattrs) {
 		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	/* ls -l asks it of each file, until it hears that there are none on this device */
+	if (!t->stat.has_labels && !strcmp(name, "security.selinux")) {
+		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
 	buf = reply_buffer(PLY_XATTR_VALUE_MAX);

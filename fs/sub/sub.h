@@ -36,6 +36,8 @@ const struct segment *meta_segment(const struct meta *m);
 /* Bytes [off, off + len) of a section, verified; borrowed. */
 int meta_get(struct meta *m, const struct section *s, uint64_t off, uint64_t len,
 	     const void **ret, struct ply_err *err);
+/* Tell the kernel that all of the region is wanted soon, if it has at most @max bytes. Best effort. */
+void meta_readahead(struct meta *m, uint64_t max);
 /* For verify: each page of the region, each group of its checksums, and the bytes of a section
  * in the region (or of PAGE_SUMS) as they are, whatever their checksums say. */
 int meta_check_page(struct meta *m, uint64_t page, struct ply_err *err);

@@ -165,9 +165,10 @@ static int choose(struct ply_image *im, const char *const *names, size_t n, bool
 	return r;
 }
 
-/* Does a selected node have an ACL? Looks at some xattrs; where there are many: it may. */
-static bool may_have_acls(struct ply_view *v)
+/* Does a selected node have an xattr whose name begins so? Looks at some; where there are many: it may. */
+static bool may_have(struct ply_view *v, const char *prefix)
 {
+	size_t len = strlen(prefix);
 	uint64_t looked = 0;
 
 	for (uint32_t i = 0; i < v->nsubs; i++) {
@@ -182,7 +183,7 @@ static bool may_have_acls(struct ply_view *v)
 				struct sub_xattr x;
 
 				if (sub_xattr(s, (uint32_t)set, k, &x, NULL) < 0 ||
-				    (x.name_len > 17 && memcmp(x.name, "system.posix_acl_", 17) == 0))
+				    (x.name_len >= len && memcmp(x.name, prefix, len) == 0))
 					return true;
 			}
 		}
@@ -246,7 +247,8 @@ int ply_view_open(struct ply_image *im, const char *const *names, size_t n, size
 		goto fail;
 	}
 	v->stat.nsubs = v->nsubs;
-	v->stat.has_acls = v->stat.has_xattrs && may_have_acls(v);
+	v->stat.has_acls = v->stat.has_xattrs && may_have(v, "system.posix_acl_");
+	v->stat.has_labels = v->stat.has_xattrs && may_have(v, "security.selinux");
 	v->join = v->nsubs > 1 ? image_join(im) : NULL;
 	*ret = v;
 	return 0;
@@ -272,6 +274,7 @@ struct ply_view *ply_view_close(struct ply_view *v)
 
 void ply_view_idle(struct ply_view *v)
 {
+	atomic_store_explicit(&v->listings, 0, memory_order_relaxed);
 	cache_shrink(v->cache);
 	view_shared_idle(v->shared);
 }

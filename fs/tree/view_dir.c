@@ -16,6 +16,9 @@
 #include "base/util.h"
 #include "tree/view_impl.h"
 
+#define WALK_LISTINGS 3u
+#define WALK_BYTES    ((uint64_t)8 << 20)   /* of the tables of one sub-image */
+
 static int dir_part(struct ply_view *v, const struct vnode *vn, uint32_t k, struct ply_node *ret,
 		    struct ply_err *err)
 {
@@ -233,6 +236,20 @@ static int read_part(struct ply_view *v, const struct vnode *vn, uint32_t k, uin
 	return 0;
 }
 
+/*
+ * Who lists a few directories one after the other will want most of the tree; what is not in memory of its tables is
+ * then read in one go, where page after page would be waited for. Not for large ones: of those a walk may want a part.
+ */
+static void walk_ahead(struct ply_view *v)
+{
+	if (atomic_fetch_add_explicit(&v->listings, 1, memory_order_relaxed) + 1 != WALK_LISTINGS)
+		return;
+	for (uint32_t i = 0; i < v->nsubs; i++)
+		meta_readahead(sub_meta(v->subs[i].sub), WALK_BYTES);
+	if (v->join)
+		meta_readahead(join_meta(v->join), WALK_BYTES);
+}
+
 int view_readdir(struct ply_view *v, uint64_t dir, uint64_t cookie, ply_dirent_fn fn, view_row_fn row,
 		 void *ctx, struct ply_err *err)
 {
@@ -244,6 +261,8 @@ int view_readdir(struct ply_view *v, uint64_t dir, uint64_t cookie, ply_dirent_f
 
 	if (r < 0)
 		return r;
+	if (!cookie)
+		walk_ahead(v);
 	r = seek_cookie(v, &vn, cookie, &k, &at, err);
 	for (; r == 0 && k < vn.n; k++, at = 0)
 		r = read_part(v, &vn, k, at, &l, err);

@@ -32,6 +32,7 @@ struct ply_view {
 	uint64_t entries;          /* rows of ENTRIES of all subs */
 	struct cache *cache;
 	struct view_shared *shared;
+	_Atomic unsigned listings; /* of directories, from their beginning, since nothing happened */
 	struct ply_view_stat stat;
 };
 

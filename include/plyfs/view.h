@@ -40,7 +40,7 @@ struct ply_view_stat {
 	uint64_t stored;           /* bytes of the selected segments */
 	uint32_t nsubs;
 	bool has_xattrs;           /* any selected node has one */
-	bool has_acls;
+	bool has_acls, has_labels; /* one may have ACLs, a label of SELinux */
 };
 
 /*

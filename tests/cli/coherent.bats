@@ -412,16 +412,37 @@ broken()
 	plyfs verify partial.plyfs --deep
 }
 
-@test "where those that say whose files are whose are malformed, nothing is captured" {
+@test "where dpkg's status is malformed, packages cannot be named, and all else stays whole" {
+	local db=/var/lib/dpkg/status
+	cp -a "$machine" m
+	printf 'no: no\nnothing of that kind\n' >>m$db
+	run -4 --separate-stderr plyfs capture m bad.plyfs "${components[@]}"
+	[[ $stderr == *"$db, line "* ]]
+	[ ! -e bad.plyfs ]
+	run -0 --separate-stderr plyfs capture m bad.plyfs -c site=/srv/data
+	[[ $stderr == *"$db, line "*"no package is known"* ]]
+	[[ $stderr == *"$db: "*"it stays whole with os"* ]]
+	mkdir o
+	plyfs layout bad.plyfs o -s os --no-sync
+	cmp m$db o$db
+	run -4 plyfs components m
+}
+
+@test "diversions or apt's states that are malformed stay whole with os, and that is told" {
 	local path
-	for path in /var/lib/dpkg/status /var/lib/dpkg/diversions /var/lib/apt/extended_states; do
-		rm -rf m
+	for path in /var/lib/dpkg/diversions /var/lib/apt/extended_states; do
+		rm -rf m o
 		cp -a "$machine" m
-		echo 'no: no' >>"m$path"
-		echo 'nothing of that kind' >>"m$path"
-		run -4 --separate-stderr plyfs capture m bad.plyfs "${components[@]}"
-		[[ $stderr == *"$path, line "* ]]
-		[ ! -e bad.plyfs ]
+		printf 'no: no\nnothing of that kind\n' >>"m$path"
+		run -0 --separate-stderr plyfs capture m bad.plyfs "${components[@]}" --force
+		[[ $stderr == *"$path, line "*"; "*" count as "* ]]
+		[[ $stderr == *"$path: "*"it stays whole with os"* ]]
+		mkdir o
+		plyfs layout bad.plyfs o -s os --no-sync
+		cmp "m$path" "o$path"
+		mounted "$PWD/mnt" bad.plyfs
+		same m mnt
+		plyfs umount mnt
 	done
 }
 

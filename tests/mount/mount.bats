@@ -141,7 +141,7 @@ teardown()
 	plyfs mount large.plyfs m
 	ahead=/sys/class/bdi/$(mountpoint -d m)/read_ahead_kb
 	[ -w "$ahead" ] || skip "/sys cannot be written"
-	[ "$(cat "$ahead")" = 1024 ]
+	[ "$(cat "$ahead")" = 2048 ]
 	cmp large/file m/file
 	[ "$(probe requests m READ)" -le 14 ]
 }
@@ -321,11 +321,63 @@ fails()   # STATUS REASON ARGUMENT...
 		mkdir small
 		for i in $(seq 100 299); do head -c $size /dev/zero | tr '\0' "$((i % 10))" >small/$i; done
 		plyfs capture small small.plyfs --rules=none 2>/dev/null || plyfs capture small small.plyfs
-		plyfs mount small.plyfs m
-		cat m/* | cmp - <(cat small/*)
-		n=$(probe requests m READ)
-		echo "$size: $n"
+		# where other work takes the processors, the reader can overtake the one who gives
+		for _ in {1..5}; do
+			plyfs mount small.plyfs m
+			cat m/* | cmp - <(cat small/*)
+			n=$(probe requests m READ)
+			echo "$size: $n"
+			plyfs umount m
+			[ "$n" -ge 100 ] || break
+		done
 		[ "$n" -lt 100 ]
-		plyfs umount m
 	done
+}
+
+@test "a block that is read here and there is given as a whole at its second read" {
+	need_root
+	mkdir many
+	head -c 4194304 /dev/urandom >many/file
+	plyfs capture many many.plyfs
+	# where other work takes the processors, the reader can overtake the one who gives
+	for _ in {1..5}; do
+		plyfs mount many.plyfs m
+		# 20 pieces of each of 32 blocks, in an order that no readahead knows
+		python3 - m/file many/file <<-'E'
+			import os, random, sys
+			fds = [os.open(p, os.O_RDONLY) for p in sys.argv[1:]]
+			os.posix_fadvise(fds[0], 0, 0, os.POSIX_FADV_RANDOM)
+			pages = [b * 32 + p for b in range(32) for p in range(20)]
+			random.Random(1).shuffle(pages)
+			assert all(os.pread(fds[0], 4096, 4096 * p) == os.pread(fds[1], 4096, 4096 * p) for p in pages)
+		E
+		n=$(probe requests m READ)
+		echo "$n"
+		cmp m/file many/file
+		plyfs umount m
+		[ "$n" -ge 320 ] || break
+	done
+	[ "$n" -lt 320 ]
+}
+
+@test "labels of SELinux are shown where the image has some; where it has none they are not supported" {
+	local label=system_u:object_r:etc_t:s0
+	need_root "sets extended attributes of the security namespace"
+	mkdir labelled
+	echo a >labelled/a
+	setfattr -n security.capability -v 0sAQAAAgAgAAAAAAAAAAAAAAAAAAA= labelled/a
+	plyfs capture labelled none.plyfs
+	plyfs mount none.plyfs m
+	run -1 getfattr -n security.selinux m/a
+	[[ $output == *"Operation not supported"* ]]
+	getfattr -n security.capability m/a
+	plyfs umount m
+	echo b >labelled/b
+	setfattr -n security.selinux -v "$label" labelled/b || skip "no labels can be set here"
+	plyfs capture labelled some.plyfs
+	plyfs mount some.plyfs m
+	[ "$(getfattr --only-values -n security.selinux m/b)" = "$label" ]
+	run -1 getfattr -n security.selinux m/a
+	[[ $output == *"No such attribute"* ]]
+	plyfs umount m
 }

@@ -255,10 +255,6 @@ static const struct {
 	{ STATUS, " x\n", "line 1: a continuation" },
 	{ STATUS, PKG("a", "all", "") PKG("a", "all", ""), "line 6: the package stands twice" },
 	{ STATUS, "Package: a\nStatus: install ok installed\nArchitecture: x/y\n", "architecture" },
-	{ "var/lib/dpkg/diversions", "/a\n/b\n", "diversions, line 2: a diversion has three lines" },
-	{ "var/lib/dpkg/diversions", "/a\nb\nc\n", "diversions, line 2: a path that does not" },
-	{ "var/lib/dpkg/diversions", "/a\n/b\nc\n/a\n/d\nc\n", "diversions, line 6: the path is diverted twice" },
-	{ "var/lib/apt/extended_states", "Auto-Installed: 1\n", "extended_states, line 1" },
 };
 
 START_TEST(refuses_damage)
@@ -267,6 +263,44 @@ START_TEST(refuses_damage)
 	put(STATUS, PKG("a", "all", ""));
 	put(damage[_i].path, damage[_i].text);
 	refused(PLY_R_PKGDB_DAMAGED, damage[_i].says);
+	end();
+}
+END_TEST
+
+/* These it can do without: they are not used, also not up to where they are malformed. */
+static const struct {
+	const char *path, *text, *says;
+} set_aside[] = {
+	{ "var/lib/dpkg/diversions", "/a\n/b\n", "diversions, line 2: a diversion has three lines" },
+	{ "var/lib/dpkg/diversions", "/a\nb\nc\n", "diversions, line 2: a path that does not" },
+	{ "var/lib/dpkg/diversions", "/a\n/b\nc\n/a\n/d\nc\n", "diversions, line 6: the path is diverted twice" },
+	{ "var/lib/apt/extended_states", "Package: a\nArchitecture: all\nAuto-Installed: 1\n\nAuto-Installed: 1\n", "extended_states, line 5" },
+};
+
+static int goes_where_listed(void *ctx, const char *path, size_t len)
+{
+	(void)ctx;
+	(void)len;
+	return strcmp(path, "/a") == 0;
+}
+
+START_TEST(sets_aside_what_is_malformed)
+{
+	struct pkgdb *db;
+	char *const *notes;
+	size_t n;
+
+	begin();
+	put(STATUS, PKG("a", "all", ""));
+	put("var/lib/dpkg/info/a.list", "/a\n");
+	put(set_aside[_i].path, set_aside[_i].text);
+	db = open_db();
+	notes = pkgdb_notes(db, &n);
+	ck_assert_uint_eq(n, 1);
+	ck_assert_msg(strstr(notes[0], set_aside[_i].says) != NULL, "'%s' does not say '%s'", notes[0], set_aside[_i].says);
+	ck_assert(!pkgdb_get(db, 0)->automatic);
+	ck_assert_int_eq(pkgdb_files(db, 0, goes_where_listed, NULL, NULL), 1);
+	pkgdb_close(db);
 	end();
 }
 END_TEST
@@ -386,6 +420,7 @@ static Suite *suite(void)
 	tap_test(s, resolves_needs);
 	tap_loop(s, compares_versions, 0, (int)ARRAY_SIZE(versions));
 	tap_loop(s, refuses_damage, 0, (int)ARRAY_SIZE(damage));
+	tap_loop(s, sets_aside_what_is_malformed, 0, (int)ARRAY_SIZE(set_aside));
 	tap_loop(s, refuses_damaged_lists, 0, (int)ARRAY_SIZE(lists));
 	tap_test(s, tells_unfinished);
 	tap_test(s, stays_inside);

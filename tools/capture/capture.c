@@ -313,13 +313,8 @@ int capture_run(const struct capture_options *o, struct capture_report *ret, str
 		r = scan(&cap, err);
 	if (r == 0)
 		r = check_readable(&cap, err);
-	if (r == 0) {
-		r = pkgdb_open(cap.scan->root, &db, err);
-		if (r == -ENOENT && (!err || err->reason == PLY_R_PKGDB_MISSING))
-			r = 0;
-	}
 	if (r == 0)
-		r = split_tree(cap.scan, db, o->wanted, cap.split, err);
+		r = split_machine(cap.scan, o->wanted, &db, cap.split, err);
 	if (r == 0) {
 		ret->nsubs = cap.split->ncomps;
 		ret->subs = calloc(ret->nsubs, sizeof(*ret->subs));

@@ -146,13 +146,8 @@ int capture_dry_run(const struct capture_options *o, bool list)
 	struct ply_err err = { 0 };
 	int code = EXIT_DONE, r = scan_tree(o->root, &so, &scan, &err);
 
-	if (r == 0) {
-		r = pkgdb_open(scan.root, &db, &err);
-		if (r < 0 && err.reason == PLY_R_PKGDB_MISSING)
-			r = 0;
-	}
 	if (r == 0)
-		r = split_tree(&scan, db, o->wanted, &split, &err);
+		r = split_machine(&scan, o->wanted, &db, &split, &err);
 	if (r < 0) {
 		code = cli_fail(&err);
 	} else if (cli_json) {

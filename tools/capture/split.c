@@ -328,6 +328,38 @@ int split_tree(struct scan *scan, const struct pkgdb *db, const struct manifest 
 	return r;
 }
 
+static bool names_packages(const struct manifest *m)
+{
+	for (size_t i = 0; i < m->ncomps; i++)
+		if (m->comps[i].npackages)
+			return true;
+	return false;
+}
+
+int split_machine(struct scan *scan, const struct manifest *wanted, struct pkgdb **ret_db, struct split *ret,
+		  struct ply_err *err)
+{
+	struct ply_err e = { 0 };
+	char *const *notes;
+	size_t n = 0;
+	int r = pkgdb_open(scan->root, ret_db, &e);
+	bool damaged = r < 0 && e.reason == PLY_R_PKGDB_DAMAGED && !names_packages(wanted);
+
+	if (r < 0 && e.reason != PLY_R_PKGDB_MISSING && !damaged) {
+		if (err)
+			*err = e;
+		return r;
+	}
+	r = split_tree(scan, *ret_db, wanted, ret, err);
+	if (r == 0 && damaged && split_note(ret, "%s; no package is known, and all that is not named is of os", e.msg) < 0)
+		r = ply_fail_nomem(err);
+	notes = *ret_db ? pkgdb_notes(*ret_db, &n) : NULL;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (split_note(ret, "%s", notes[i]) < 0)
+			r = ply_fail_nomem(err);
+	return r;
+}
+
 void split_done(struct split *s)
 {
 	for (size_t i = 0; i < s->ncomps; i++) {

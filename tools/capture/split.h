@@ -50,6 +50,12 @@ struct split {
  */
 int split_tree(struct scan *scan, const struct pkgdb *db, const struct manifest *wanted,
 	       struct split *ret, struct ply_err *err);
+/*
+ * The same for a whole machine, with its package database, which is *ret_db (closed by the caller, also on errors; NULL: it
+ * has none). Where the database is malformed and @wanted names no package it is done without, and that is noted.
+ */
+int split_machine(struct scan *scan, const struct manifest *wanted, struct pkgdb **ret_db, struct split *ret,
+		  struct ply_err *err);
 void split_done(struct split *s);
 
 /* Does component @c bring a name whose comp is @comp? */

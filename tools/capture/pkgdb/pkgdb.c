@@ -29,8 +29,17 @@ struct pkgdb *pkgdb_close(struct pkgdb *db)
 	free(db->needs);
 	free(db->first_need);
 	free(db->by);
+	for (size_t i = 0; i < db->nnotes; i++)
+		free(db->notes[i]);
+	free(db->notes);
 	free(db);
 	return NULL;
+}
+
+char *const *pkgdb_notes(const struct pkgdb *db, size_t *ret_n)
+{
+	*ret_n = db->nnotes;
+	return db->notes;
 }
 
 int pkgdb_check_finished(const struct pkgdb *db, struct ply_err *err)

@@ -33,10 +33,15 @@ struct pkg {
 	bool automatic;            /* marked as installed only because another needs it */
 };
 
-/* @root: the machine's root directory. -ENOENT PKGDB_MISSING, -EBADMSG PKGDB_DAMAGED (says which
- * file and line). */
+/*
+ * @root: the machine's root directory. -ENOENT PKGDB_MISSING, -EBADMSG PKGDB_DAMAGED (says which
+ * file and line). Of files that it can do without a malformed one is not used: see pkgdb_notes().
+ */
 int pkgdb_open(int root, struct pkgdb **ret, struct ply_err *err);
 struct pkgdb *pkgdb_close(struct pkgdb *db);
+
+/* Which files could not be read, and what is done instead: sentences for people. */
+char *const *pkgdb_notes(const struct pkgdb *db, size_t *ret_n);
 
 /* Refuse a machine in the middle of an installation: -EBUSY PKGDB_UNFINISHED names a package. */
 int pkgdb_check_finished(const struct pkgdb *db, struct ply_err *err);

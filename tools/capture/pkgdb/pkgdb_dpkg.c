@@ -26,6 +26,7 @@
 #include "pkgdb_internal.h"
 
 #define DPKG     "var/lib/dpkg"
+#define STATES   "var/lib/apt/extended_states"
 #define TEXT_MAX ((size_t)64 << 20)        /* a status file of 60,000 packages */
 #define PKGS_MAX (1u << 17)
 
@@ -219,7 +220,7 @@ static int read_states(struct dpkg_db *d, struct ply_err *err)
 	struct deb822 text;
 	unsigned line = 0;
 	int r = deb822_init(&text, (char *)d->states.data, d->states.len,
-			    "/var/lib/apt/extended_states", err);
+			    "/" STATES, err);
 
 	while (r >= 0 && (r = deb822_stanza(&text, f, ARRAY_SIZE(f), &line, err)) > 0) {
 		struct pkg *p;
@@ -553,6 +554,51 @@ static int look_for_updates(struct dpkg_db *d, int root, struct ply_err *err)
 	return 0;
 }
 
+/*
+ * extended_states and diversions may be malformed: they are then not used at all, and that is told. (Where status
+ * is, nothing is known of any package.) @r and @e are what reading gave, @instead says what that means.
+ */
+static int set_aside(struct dpkg_db *d, int r, const struct ply_err *e, const char *instead, struct ply_err *err)
+{
+	char *text;
+
+	if (r != -EBADMSG || e->reason != PLY_R_PKGDB_DAMAGED) {
+		if (r < 0 && err)
+			*err = *e;
+		return r;
+	}
+	if (asprintf(&text, "%s; %s", e->msg, instead) < 0)
+		return ply_fail_nomem(err);
+	if (array_grow(&d->db.notes, &d->db.notes_cap, d->db.nnotes + 1, sizeof(*d->db.notes)) < 0) {
+		free(text);
+		return ply_fail_nomem(err);
+	}
+	d->db.notes[d->db.nnotes++] = text;
+	return 0;
+}
+
+static int use_states(struct dpkg_db *d, struct ply_err *err)
+{
+	struct ply_err e = { 0 };
+	int r = read_states(d, &e);
+
+	for (size_t i = 0; r < 0 && i < d->db.n; i++)
+		d->db.pkgs[i].automatic = false;
+	return set_aside(d, r, &e, "all packages count as installed by hand", err);
+}
+
+static int use_diversions(struct dpkg_db *d, struct ply_err *err)
+{
+	struct ply_err e = { 0 };
+	int r = read_diversions(d, &e);
+
+	if (r < 0) {
+		map_done(&d->diverted);
+		d->ndiversions = 0;
+	}
+	return set_aside(d, r, &e, "diverted files count as of the package that lists their place", err);
+}
+
 static int open_database(struct dpkg_db *d, int root, struct ply_err *err)
 {
 	int r = inroot_read(root, DPKG "/status", TEXT_MAX, &d->status);
@@ -568,7 +614,7 @@ static int open_database(struct dpkg_db *d, int root, struct ply_err *err)
 		return ply_fail_sys(err, r, "cannot read /" DPKG "/status");
 	r = read_optional(root, DPKG "/diversions", &d->diversions_text, err);
 	if (r == 0)
-		r = read_optional(root, "var/lib/apt/extended_states", &d->states, err);
+		r = read_optional(root, STATES, &d->states, err);
 	if (r == 0)
 		r = read_optional(root, DPKG "/arch", &d->arch_text, err);
 	if (r == 0)
@@ -576,9 +622,9 @@ static int open_database(struct dpkg_db *d, int root, struct ply_err *err)
 	if (r == 0)
 		find_arch(d);
 	if (r == 0)
-		r = read_states(d, err);
+		r = use_states(d, err);
 	if (r == 0)
-		r = read_diversions(d, err);
+		r = use_diversions(d, err);
 	if (r == 0)
 		r = read_info(d, root, err);
 	if (r == 0)

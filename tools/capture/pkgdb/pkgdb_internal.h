@@ -28,6 +28,8 @@ struct pkgdb {
 	size_t *first_need;        /* n + 1 of them, or NULL: nothing is known */
 	uint32_t *by;              /* what the needs' arrays are pieces of */
 	size_t nby, by_cap;
+	char **notes;              /* see pkgdb_notes() */
+	size_t nnotes, notes_cap;
 	const char *busy;          /* why it is unfinished beside a package's state; NULL: is not */
 };
 
