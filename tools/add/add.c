@@ -100,7 +100,7 @@ static int check_name(const struct adding *a, struct ply_err *err)
 	escape_name_to(a->o->name, strlen(a->o->name), shown, sizeof(shown));
 	if (!sub_name_ok(a->o->name, strlen(a->o->name), false))
 		return ply_fail(err, -EINVAL, PLY_R_SUB_NAME,
-				"'%s' is no name for a sub-image: use lower-case letters, digits and . _ -, with a letter or digit at the beginning",
+				"'%s' is no name for a sub-image: lower-case letters, digits and . _ -, a letter or digit first",
 				shown);
 	if (ply_image_find_sub(a->from, a->o->name, &i) == 0)
 		return ply_fail(err, -EEXIST, PLY_R_COMPONENT_TWICE,

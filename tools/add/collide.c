@@ -2,8 +2,8 @@
 /*
  * Which paths of a new overlay others have too, of which it knows nothing, and what is to become of them.
  *
- * The overlay's tree is walked, and its names are looked up in every sub-image that it does not stand on: cost follows the
- * overlay. Where such a one has the name itself, in the view of it and of what it stands on, both are compared, and
+ * The overlay's tree is walked, and its names are looked up in every sub-image that it does not stand on: cost
+ * follows the overlay. Where such a one has the name itself, in the view of it and of what it stands on, both are compared, and
  * with what both started from: the path in the view of what they both stand on. The engine of fs/merge judges.
  *
  * The overlay is read from its segment, as it was written.

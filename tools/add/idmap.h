@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Users and groups of a machine by name: which number each of its numbers is in the image. A name that
- * the image knows has the number that it has there; an unknown one keeps its own where that is free in the whole image, and
- * else gets the lowest free one of its range, as adduser does. Pure.
+ * the image knows has the number that it has there; an unknown one keeps its own where that is free in the whole
+ * image, and else gets the lowest free one of its range, as adduser does. Pure.
  *
- * First idmap_known() and idmap_used() for all that the image has, idmap_kept() for what of the machine has no name; then
+ * First idmap_known() and idmap_used() for all that the image has, and for what of the machine has no name; then
  * idmap_make() once for each kind; then everything else.
  */
 #ifndef PLYFS_IDMAP_H
@@ -55,7 +55,7 @@ int idmap_known(struct idmap *m, enum id_kind kind, const char *name, size_t len
 int idmap_known_text(struct idmap *m, enum id_kind kind, const char *text, size_t len);
 /* A file of the image, or one of the machine, has that owner, who has no name. -ENOMEM. */
 int idmap_used(struct idmap *m, enum id_kind kind, uint32_t id);
-/* Whether a name of the image has the number: that name, or NULL. After idmap_make(). */
+/* The name of the image that has the number, or NULL. */
 const char *idmap_holder(const struct idmap *m, enum id_kind kind, uint32_t id);
 
 /* @names: of the machine. IDS_EXHAUSTED. */

@@ -5,8 +5,8 @@
  *
  * Breadth-first from the root, as FORMAT.md has it: a queue of rows, each with its old row or the one sub-image
  * that held the directory, and the overlay's directory, if it has it. Children are sorted by name, so that the table
- * does not depend on the order in which overlays came and went. Cost: rows that there are, and a lookup for each directory
- * of the overlay in each sub-image that has its parent.
+ * does not depend on the order in which overlays came and went. Cost: rows that there are, and a lookup for each
+ * directory of the overlay in each sub-image that has its parent.
  */
 #include <errno.h>
 #include <stdlib.h>
