@@ -16,7 +16,7 @@
 #include "base/util.h"
 #include "ops/verify_internal.h"
 
-#define LOOKUPS_MAX (1u << 26)
+#define LOOKUPS_MAX (1u << 24)
 #define BAD_PAIRS   1000u          /* after so many the others are no news */
 
 struct overlays {

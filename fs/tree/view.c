@@ -85,7 +85,8 @@ static int open_overlays(struct ply_view *v, const struct ply_view_options *o, s
 	if (!v->noverlays)
 		return o->ndecisions ? ply_fail(err, -EINVAL, PLY_R_USAGE, "decisions, where nothing collides") : 0;
 	v->shown = calloc(VIEW_SHOWN_SLOTS, sizeof(*v->shown));
-	if (!v->shown)
+	v->links = view_links_new();
+	if (!v->shown || !v->links)
 		return ply_fail_nomem(err);
 	r = view_closures(v, err);
 	return r < 0 ? r : view_pairs_open(v, o, err);
@@ -157,6 +158,7 @@ struct ply_view *ply_view_close(struct ply_view *v)
 			view_cond_done(&v->subs[i]);
 		view_pairs_free(v->pairs);
 		view_grounds_free(v->grounds);
+		view_links_free(v->links);
 		free((void *)v->shown);
 		for (uint32_t i = 0; v->subs && i < v->nsubs; i++)
 			free(v->subs[i].closure);

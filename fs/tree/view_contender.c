@@ -157,23 +157,21 @@ static int attributes_of(const struct source *s, struct ply_attr *ret, struct pl
 
 /* --- where --------------------------------------------------------------------------------- */
 
-/* A whiteout's row does not say where it is, but the other one of a pair does. */
-static uint64_t find_partner(const struct ply_view *v, uint64_t ref)
+/* A whiteout's row does not say where it is, but a pair does. */
+static uint64_t find_named(const struct ply_view *v, uint64_t ref, bool whiteout)
 {
-	for (size_t i = 0; i < view_npairs(v); i++) {
+	for (size_t i = 0; whiteout && i < view_npairs(v); i++) {
 		const struct view_pair *p = view_pair_at(v, i);
 
-		if (p->a == ref && p->flags & PLY_PAIR_A_WHITEOUT && !(p->flags & PLY_PAIR_B_WHITEOUT))
-			return p->b;
-		if (p->b == ref && p->flags & PLY_PAIR_B_WHITEOUT && !(p->flags & PLY_PAIR_A_WHITEOUT))
-			return p->a;
+		if ((p->a == ref && p->flags & PLY_PAIR_A_WHITEOUT) || (p->b == ref && p->flags & PLY_PAIR_B_WHITEOUT))
+			return view_pair_named(v, p);
 	}
-	return 0;
+	return whiteout ? 0 : ref;
 }
 
 static int path_of(struct ply_view *v, uint64_t ref, bool whiteout, char **ret, struct ply_err *err)
 {
-	uint64_t at = whiteout ? find_partner(v, ref) : ref;
+	uint64_t at = find_named(v, ref, whiteout);
 	_cleanup_buf_ struct buf path = { 0 };
 	int r;
 

@@ -96,9 +96,13 @@ size_t view_npairs(const struct ply_view *view);
 /* By b, then a. */
 const struct view_pair *view_pair_at(const struct ply_view *view, size_t i);
 
+/* That of both whose first name is the pair's path: no whiteout, and of one name if one of them is. */
+uint64_t view_pair_named(const struct ply_view *view, const struct view_pair *p);
+
 /* What one sub-image (with what it stands on, or requires) has at a path. */
 struct view_contender {
-	char *path;                /* "/etc/motd"; malloc-ed */
+	char *path;                /* "/etc/motd", malloc-ed; of a file of several names the first of them: see
+				    * view_pair_named() */
 	bool deleted;              /* a whiteout: nothing but path and sub counts */
 	uint32_t sub;              /* as in view_sub_at() */
 	struct ply_attr attr;      /* ino: of its own sub-image */

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sigbus.h"
 #include "base/util.h"
 #include "tree/view_impl.h"
 
@@ -423,9 +424,10 @@ static int is_gone(struct ply_view *v, const struct vnode *up, const struct view
 	return 0;
 }
 
-/* Is directory @vn what @name shows in @up? -ESTALE: it is not. Members that are not shown go. */
+/* Is directory @vn what @name shows in @up? -ESTALE: it is not. Members that are not shown go. @faults: of pages, before
+ * anything was looked at; what zeros may have said is not remembered. */
 static int check_directory(struct ply_view *v, const struct vnode *up, const struct view_name *name, struct vnode *vn,
-			   struct ply_err *err)
+			   unsigned faults, struct ply_err *err)
 {
 	uint32_t out = 0, all = vn->n;
 	struct join_row row;
@@ -448,7 +450,7 @@ static int check_directory(struct ply_view *v, const struct vnode *up, const str
 	}
 	vn->n = out;
 	vn->partial = out < all;
-	if (!vn->partial)
+	if (!vn->partial && sigbus_faults() == faults)
 		atomic_store_explicit(shown_slot(v, ino), ino, memory_order_relaxed);
 	return out ? 0 : view_stale(vn->ino, err);
 }
@@ -456,6 +458,7 @@ static int check_directory(struct ply_view *v, const struct vnode *up, const str
 /* One step down: @ino, which names @up as its directory. */
 static int step_down(struct ply_view *v, const struct vnode *up, uint64_t ino, struct vnode *ret, struct ply_err *err)
 {
+	unsigned faults = sigbus_faults();
 	struct view_name name;
 	struct ply_entry e;
 	struct ply_node n;
@@ -469,7 +472,7 @@ static int step_down(struct ply_view *v, const struct vnode *up, uint64_t ino, s
 	if (r == 0)
 		r = view_name_get(v, up, e.name, e.name_len, &name, err);
 	if (r == 0) {
-		r = check_directory(v, up, &name, ret, err);
+		r = check_directory(v, up, &name, ret, faults, err);
 		view_name_done(&name);
 	}
 	if (r < 0)
@@ -608,7 +611,7 @@ int view_place_get(struct ply_view *v, const struct vnode *vn, struct place *ret
 	uint64_t parent;
 	int r;
 
-	ret->overlaid = false;
+	ret->elsewhere = ret->overlaid = false;
 	if (!v->noverlays)
 		return 0;
 	r = sub_node(v->subs[m->i].sub, m->index, &n, err);
@@ -618,7 +621,6 @@ int view_place_get(struct ply_view *v, const struct vnode *vn, struct place *ret
 		r = view_dir_get(v, parent, &ret->dir, err);
 	if (r == 0)
 		r = place_in(v, vn, &n, ret, err);
-	if (r == -ESTALE && (n.nlink > 1 || (vn->joined && vn->row.kind == PLY_J_LINKS)))
-		r = 0;
-	return r;
+	ret->elsewhere = r == -ESTALE && (n.nlink > 1 || (vn->joined && vn->row.kind == PLY_J_LINKS));
+	return ret->elsewhere ? 0 : r;
 }

@@ -5,13 +5,15 @@
  * The image has a row for each two sub-images that have one path and differ there, if neither stands on the
  * other (FORMAT.md, COLLISIONS). Those with both selected are kept, in one scan at opening; nothing else is read for
  * them. All pairs of one path are one group: pairs that share a contender. A decision about one of them
- * decides all, for what is shown is one path.
+ * decides all, for what is shown is one path. A contender of several names is at several paths: where the other
+ * one has other links, it does not tell which, and joins no groups.
  *
  * Immutable once open.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/util.h"
@@ -153,6 +155,33 @@ static int by_value(const void *x, const void *y)
 	return a < b ? -1 : a > b;
 }
 
+/* Names of a file that are not those of the other one, so that it is no path of its own. */
+static bool is_several(const struct ply_view *v, uint64_t ref, bool whiteout)
+{
+	struct ply_node n;
+
+	return !whiteout && sub_node(v->subs[v->by_number[PLY_INO_NUMBER(ref)] - 1u].sub, PLY_INO_INDEX(ref), &n, NULL) == 0 &&
+	       !S_ISDIR(n.mode) && n.nlink > 1;
+}
+
+#define KEY_ALONE (3ULL << 62)     /* of nobody else: with the pair's number */
+
+static uint64_t group_a(const struct ply_view *v, size_t i)
+{
+	const struct view_pair *p = &v->pairs->v[i];
+
+	return p->flags & PLY_PAIR_F_LINKS && is_several(v, p->a, p->flags & PLY_PAIR_A_WHITEOUT) ? KEY_ALONE | 2 * i :
+												     key_a(p);
+}
+
+static uint64_t group_b(const struct ply_view *v, size_t i)
+{
+	const struct view_pair *p = &v->pairs->v[i];
+
+	return p->flags & PLY_PAIR_F_LINKS && is_several(v, p->b, p->flags & PLY_PAIR_B_WHITEOUT) ? KEY_ALONE | (2 * i + 1) :
+												     key_b(p);
+}
+
 static uint32_t find_group(struct groups *g, uint64_t key)
 {
 	const uint64_t *at = bsearch(&key, g->keys, g->n, sizeof(*g->keys), by_value);
@@ -165,20 +194,22 @@ static uint32_t find_group(struct groups *g, uint64_t key)
 	return i;
 }
 
-static int group(struct view_pairs *p, struct ply_err *err)
+static int group(struct ply_view *v, struct ply_err *err)
 {
+	struct view_pairs *p = v->pairs;
+	_cleanup_free_ uint64_t *of = calloc(2 * p->n + 1, sizeof(*of));   /* both keys of each pair */
 	struct groups g = { 0 };
 
 	g.keys = calloc(2 * p->n + 1, sizeof(*g.keys));
 	g.up = calloc(2 * p->n + 1, sizeof(*g.up));
-	if (!g.keys || !g.up) {
+	if (!of || !g.keys || !g.up) {
 		free(g.keys);
 		free(g.up);
 		return ply_fail_nomem(err);
 	}
 	for (size_t i = 0; i < p->n; i++) {
-		g.keys[2 * i] = key_a(&p->v[i]);
-		g.keys[2 * i + 1] = key_b(&p->v[i]);
+		g.keys[2 * i] = of[2 * i] = group_a(v, i);
+		g.keys[2 * i + 1] = of[2 * i + 1] = group_b(v, i);
 	}
 	qsort(g.keys, 2 * p->n, sizeof(*g.keys), by_value);
 	for (size_t i = 0; i < 2 * p->n; i++)
@@ -187,12 +218,21 @@ static int group(struct view_pairs *p, struct ply_err *err)
 	for (size_t i = 0; i < g.n; i++)
 		g.up[i] = (uint32_t)i;
 	for (size_t i = 0; i < p->n; i++)
-		g.up[find_group(&g, key_b(&p->v[i]))] = find_group(&g, key_a(&p->v[i]));
+		g.up[find_group(&g, of[2 * i + 1])] = find_group(&g, of[2 * i]);
 	for (size_t i = 0; i < p->n; i++)
-		p->v[i].path = find_group(&g, key_a(&p->v[i]));
+		p->v[i].path = find_group(&g, of[2 * i]);
 	free(g.keys);
 	free(g.up);
 	return 0;
+}
+
+bool view_pairs_of_links(const struct ply_view *v)
+{
+	for (size_t i = 0; i < view_npairs(v); i++)
+		if (is_several(v, v->pairs->v[i].a, v->pairs->v[i].flags & PLY_PAIR_A_WHITEOUT) ||
+		    is_several(v, v->pairs->v[i].b, v->pairs->v[i].flags & PLY_PAIR_B_WHITEOUT))
+			return true;
+	return false;
 }
 
 /* --- decisions ------------------------------------------------------------------------- */
@@ -280,16 +320,26 @@ static const char *name_of(const struct ply_view *v, uint64_t ref)
 	return ply_image_sub_info(v->image, v->subs[v->by_number[PLY_INO_NUMBER(ref)] - 1u].pos)->name;
 }
 
+/* A file of several names is at several paths; where only one of both is one, the other one tells. */
+uint64_t view_pair_named(const struct ply_view *v, const struct view_pair *p)
+{
+	if (p->flags & PLY_PAIR_A_WHITEOUT)
+		return p->b;
+	if (p->flags & PLY_PAIR_B_WHITEOUT)
+		return p->a;
+	return is_several(v, p->a, false) && !is_several(v, p->b, false) ? p->b : p->a;
+}
+
 static int undecided(struct ply_view *v, const struct view_pair *p, size_t n, struct ply_err *err)
 {
-	uint64_t ref = p->flags & PLY_PAIR_A_WHITEOUT ? p->b : p->a;
+	uint64_t ref = view_pair_named(v, p);
 	_cleanup_buf_ struct buf path = { 0 };
 	char shown[512] = "?";
 
 	if (sub_node_path(v->subs[v->by_number[PLY_INO_NUMBER(ref)] - 1u].sub, PLY_INO_INDEX(ref), &path, NULL) == 0)
 		escape_name_to((const char *)path.data, strlen((const char *)path.data), shown, sizeof(shown));
-	return ply_fail(err, -ENOTUNIQ, PLY_R_CONFLICT, "%zu conflict%s not decided, the first is %s%s (%s, %s); see plyfs plan",
-			n, n == 1 ? " is" : "s are", shown[0] == '/' ? "" : "/", shown, name_of(v, p->a), name_of(v, p->b));
+	return ply_fail(err, -ENOTUNIQ, PLY_R_CONFLICT, "%zu conflict%s not decided, the first is /%s (%s, %s); see plyfs plan",
+			n, n == 1 ? " is" : "s are", shown, name_of(v, p->a), name_of(v, p->b));
 }
 
 /* Tell each pair what decides it; the first of those that nothing does. */
@@ -339,7 +389,7 @@ int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct
 		return ply_fail_nomem(err);
 	r = read_pairs(v, err);
 	if (r == 0)
-		r = group(v->pairs, err);
+		r = group(v, err);
 	if (r < 0)
 		return r;
 	verdicts = calloc(2 * v->pairs->n + 1, sizeof(*verdicts));

@@ -797,10 +797,16 @@ START_TEST(links_stay_together)
 						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
 	static const struct pair pairs[] = { { "x", "a", "b", CONTENT_CLASH | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
 
+	struct ply_attr at;
+	uint64_t of_os;
+
 	make(subs, pairs);
+	open_view("os");
+	of_os = ino_of("/x");
 	open_view("a");
 	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
 	ck_assert_uint_eq(attr_of("/y").nlink, 2);
+	ck_assert_int_eq(ply_view_attr(view, of_os, &at, &err), -ESTALE);
 	IS("/y", "1\nx\n");
 	OK(try_open("a b", NULL, 0, true));
 	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
@@ -836,6 +842,53 @@ static int walk_on(void *ctx, const struct ply_walk_entry *e)
 	(void)e;
 	return 0;
 }
+
+/* What one has as a file of two names, another has as two files. */
+START_TEST(links_come_apart)
+{
+	static const struct item a[] = { F("x", "of a"), { "y", 'h', "x", 0, 0, 0, 0, 0, NULL }, END };
+	static const struct item b[] = { F("x", "x of b"), F("y", "y of b"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, base_os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "x", "a", "b", PLY_PAIR_CONFLICT, PLY_PAIR_WHY_LINKS, PLY_PAIR_F_CONTENT | PLY_PAIR_F_LINKS },
+		{ "y", "a", "b", PLY_PAIR_CONFLICT, PLY_PAIR_WHY_LINKS, PLY_PAIR_F_CONTENT | PLY_PAIR_F_LINKS },
+		{ NULL, NULL, NULL, 0, 0, 0 } };
+	struct ply_decision d[2] = { { .rule = PLY_RULE_FIRST }, { .rule = PLY_RULE_LAST } };
+	struct ply_attr at;
+	uint64_t of_a;
+
+	make(subs, pairs);
+	stack_pair("x", "a", "b", &d[0].a, &d[0].b);
+	stack_pair("y", "a", "b", &d[1].a, &d[1].b);
+	ck_assert_int_eq(try_open("a b", NULL, 0, false), -ENOTUNIQ);
+	ck_assert_ptr_nonnull(strstr(err.msg, "2 conflicts"));
+	OK(try_open("a b", d, 2, false));
+	IS("/x", "of a");
+	IS("/y", "y of b");
+	ck_assert_uint_eq(attr_of("/x").nlink, 1);
+	ck_assert_uint_eq(attr_of("/y").nlink, 1);
+	of_a = ino_of("/x");
+	check_layout();
+	d[0].rule = PLY_RULE_LAST;
+	d[1].rule = PLY_RULE_FIRST;
+	OK(try_open("a b", d, 2, false));
+	IS("/x", "x of b");
+	IS("/y", "of a");
+	ck_assert_uint_eq(ino_of("/y"), of_a);
+	ck_assert_uint_eq(attr_of("/y").nlink, 1);
+	check_layout();
+	d[1].rule = PLY_RULE_FIRST;
+	d[0].rule = PLY_RULE_FIRST;
+	OK(try_open("a b", d, 2, false));
+	ck_assert_uint_eq(attr_of("/y").nlink, 2);
+	d[1].rule = PLY_RULE_LAST;
+	d[0].rule = PLY_RULE_LAST;
+	OK(try_open("a b", d, 2, false));
+	ck_assert_int_eq(ply_view_attr(view, of_a, &at, &err), -ESTALE);
+	done();
+}
+END_TEST
 
 /* --- hostile ------------------------------------------------------------------------------------- */
 
@@ -950,6 +1003,7 @@ static Suite *suite(void)
 	tap_test(s, whiteouts_and_types_are_decided);
 	tap_test(s, cookies_stay_good);
 	tap_test(s, links_stay_together);
+	tap_test(s, links_come_apart);
 	tap_test(s, layouts_are_what_is_mounted);
 	tap_test(s, whiteouts_of_files);
 	tap_test(s, collisions_of_nothing);
