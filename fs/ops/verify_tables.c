@@ -342,6 +342,8 @@ int verify_tables(struct verify *v, const struct ply_sub_info *info, struct sub 
 		goto out;
 	check_owners(t);
 	check_marks(t);
+	if (info->flags & PLY_SUB_OVERLAY && (sub_limits(s)->conditions || sub_limits(s)->shared))
+		TABLE_FINDING(PLY_R_CONDITION_FIELD, "an overlay with conditions or shared files; it has files as they are");
 	r = check_overrides(t, info->flags & PLY_SUB_OVERLAY, err);
 	if (r < 0)
 		goto out;
