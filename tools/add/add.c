@@ -257,15 +257,17 @@ static int list_provides(struct adding *a)
 
 static int open_machine(struct adding *a, struct ply_err *err)
 {
+	static const struct manifest nothing = { 0 };
+	struct split *split = &a->report->capture.split;   /* for what the rules say of paths */
 	int r = capture_scan(&a->cap, err);
 
 	if (r == 0)
 		r = capture_check_readable(&a->cap, err);
-	if (r < 0)
-		return r;
-	r = pkgdb_open(a->cap.scan->root, &a->db, err);
-	if (r == -ENOENT && (!err || err->reason == PLY_R_PKGDB_MISSING))
-		r = 0;
+	if (r == 0)
+		r = split_machine(a->cap.scan, &nothing, &a->db, split, err);
+	for (size_t i = 0; r == 0 && i < split->nnotes; i++)
+		if (add_note(a->report, "%s", split->notes[i]) < 0)
+			r = ply_fail_nomem(err);
 	if (r == 0 && a->db)
 		r = pkgdb_check_finished(a->db, err);
 	if (r == 0)
@@ -287,7 +289,6 @@ static int map_ids(struct adding *a, struct ply_err *err)
 
 static int find_difference(struct adding *a, struct ply_err *err)
 {
-	static const struct manifest nothing = { 0 };
 	const struct diff_options o = {
 		.parent = a->parent,
 		.ids = &a->report->ids,
@@ -298,11 +299,9 @@ static int find_difference(struct adding *a, struct ply_err *err)
 		.counters = a->o->counters,
 		.cancelled = a->o->cancelled,
 	};
-	struct split *split = &a->report->capture.split;   /* for what the rules say of paths */
-	int r = split_tree(a->cap.scan, a->db, &nothing, split, err);
+	struct split *split = &a->report->capture.split;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (list_packages(a, split) < 0 || list_provides(a) < 0)
 		return ply_fail_nomem(err);
 	r = diff_tree(a->cap.scan, TAKE_PTR(split->marks), &o, &a->diff, err);
