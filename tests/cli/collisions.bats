@@ -41,7 +41,11 @@ setup()
 	mkdir mnt
 }
 
-teardown() { unmount_all "$PWD/mnt"; }
+teardown()
+{
+	unmount_all "$PWD/mnt"
+	if mountpoint -q tree; then umount tree; fi
+}
 
 stanza() { printf 'Package: %s\nStatus: install ok installed\nMaintainer: A <a@b.c>\nArchitecture: amd64\nVersion: %s\nDescription: made up\n\n' "$1" "$2"; }
 
@@ -116,7 +120,7 @@ made()
 	same out out8
 	mounted "$PWD/mnt" i.plyfs "$@"
 	same mnt out
-	plyfs umount mnt
+	unmounted mnt
 }
 
 # decide RULE: a policy in policy.yaml, from what plan writes
@@ -143,7 +147,7 @@ no_conflict()
 	made
 }
 
-# conflict PATH WHY [RULE...]: refused, and then decided by first and by last: as one has it, and as two
+# conflict PATH WHY: refused, and then decided by first and by last: as one has it, and as two, which is left in out/
 conflict()
 {
 	local path=$1 why=$2
@@ -152,14 +156,14 @@ conflict()
 	[ "$code" = 3 ]
 	[[ $row == "conflict $why "*one,two ]]
 	refused "$path"
+	decide fail
+	refused "$path" --policy policy.yaml
 	decide first
 	made --policy policy.yaml
 	[ ! -f "one$path" ] || [ -L "one$path" ] || equal one "$path"
 	decide last
 	made --policy policy.yaml
 	[ ! -f "two$path" ] || [ -L "two$path" ] || equal two "$path"
-	decide fail
-	refused "$path" --policy policy.yaml
 }
 
 # vetoed PATH WHY: a conflict, which --on-collision=append does not settle, and no policy can append
@@ -189,7 +193,7 @@ appended()
 	both /srv/x 'same\n' 'same\n'
 	no_conflict /srv/x -
 	equal one /srv/x
-	[ "$(json 'len(d["collisions"])' <plan.json)" = 0 ]
+	[ "$(json 'len(d["items"])' <plan.json)" = 0 ]
 }
 
 @test "times only: one file, with the first's times" {
@@ -234,7 +238,7 @@ appended()
 	printf 'version: 1\nconflicts:\n  - glob: /etc/cron.d/*\n    resolve: last\n' >p.yaml
 	made --policy p.yaml
 	equal two /etc/cron.d/x
-	printf 'version: 1\nconflicts:\n  - path: /etc/cron.d/x\n    resolve: fail\n' >p.yaml
+	printf 'version: 1\nconflicts:\n  - glob: /etc/cron.d/x\n    resolve: fail\n' >p.yaml
 	refused /etc/cron.d/x --policy p.yaml
 }
 
@@ -245,6 +249,7 @@ appended()
 	echo 'bob:x:102:' >>two/etc/group
 	{ stanza alpha 1; stanza base 1.0; } >one/var/lib/dpkg/status
 	{ stanza base 1.0; stanza gamma 1; } >two/var/lib/dpkg/status
+	echo /. | tee one/var/lib/dpkg/info/alpha.list >two/var/lib/dpkg/info/gamma.list
 	no_conflict /etc/passwd driver
 	[ "$(cut -d : -f 1 out/etc/passwd | paste -sd ' ')" = 'root www-data ann bob' ]
 	[ "$(sed -n 's/^Package: //p' out/var/lib/dpkg/status | paste -sd ' ')" = 'alpha base gamma' ]
@@ -426,7 +431,7 @@ appended()
 	made --policy policy.yaml
 	[ "$(stat -c %h out/srv/x)" = 1 ]
 	# one of the two names each
-	printf 'version: 1\nconflicts:\n  - {path: /srv/x, resolve: first}\n  - {path: /srv/y, resolve: last}\n' >p.yaml
+	printf 'version: 1\nconflicts:\n  - {glob: /srv/x, resolve: first}\n  - {glob: /srv/y, resolve: last}\n' >p.yaml
 	made --policy p.yaml
 	[ "$(stat -c %h out/srv/x)" = 1 ]
 	[ "$(stat -c %h out/srv/y)" = 1 ]
@@ -577,7 +582,7 @@ appended()
 	plyfs add i.plyfs one one
 	plyfs add i.plyfs two two --on one
 	plyfs plan i.plyfs --json >plan.json
-	[ "$(json 'len(d["collisions"])' <plan.json)" = 0 ]
+	[ "$(json 'len(d["items"])' <plan.json)" = 0 ]
 	made
 	is out/srv/x 'of two\n'
 	[ ! -e out/srv/y ]
@@ -616,8 +621,10 @@ appended()
 		echo "$text"
 		run -1 --separate-stderr plyfs plan i.plyfs --policy p.yaml --json
 		[ "$(json 'd["error"]["reason"]' <<<"$output")" = "$reason" ]
+		# shellcheck disable=SC2053  # a pattern
 		[[ $stderr == *p.yaml:$line:* ]]
 		run -1 --separate-stderr plyfs layout i.plyfs "$PWD/out" --no-sync --policy p.yaml
+		# shellcheck disable=SC2053  # a pattern
 		[[ $stderr == *p.yaml:$line:* ]]
 		[ ! -e out ]
 	done <<-'END'
@@ -629,11 +636,11 @@ appended()
 	POLICY_VALUE|3|  - path: srv/notes\n    resolve: first\n
 	POLICY_VALUE|4|  - path: /srv/notes\n    of: {nobody: deleted}\n    resolve: first\n
 	POLICY_VALUE|4|  - path: /srv/notes\n    of: {one: "sha256:12"}\n    resolve: first\n
-	POLICY_SYNTAX|4|  - path: "/srv/notes\n    resolve: first\n
+	POLICY_SYNTAX|*|  - path: "/srv/notes\n    resolve: first\n
 	END
 }
 
-@test "merging twice is merging once, in the sense of layouts: an image of the merged machine adds nothing" {
+@test "merging twice is merging once: with what was merged in place of the first, nothing is added" {
 	both /etc/sysctl.d/x.conf 'net.a = 1\n' 'net.b = 2\n'
 	sed -i 's/^line 3$/line three/' one/srv/lines
 	sed -i 's/^line 15$/line fifteen/' two/srv/lines
@@ -641,12 +648,12 @@ appended()
 	made
 	cp -a out merged
 	rm -rf merged/var/lib/plyfs
-	rm -r two
-	mv merged two
+	rm -r one
+	mv merged one
 	rm i.plyfs
 	image
 	made
-	same two out --exclude var/lib/plyfs --skip mtime
+	same one out --exclude var/lib/plyfs --skip mtime
 }
 
 @test "added and removed is never added" {
@@ -681,7 +688,7 @@ appended()
 	plyfs capture "$BATS_FILE_TMPDIR/base" i.plyfs
 	plyfs add i.plyfs one one
 	run -0 plyfs add i.plyfs two two
-	[[ $output == *1*undecided* ]]
+	[[ $output == *'1 collisions'*'1 of them'* ]]
 }
 
 @test "add refuses what it cannot mean, and leaves the image as it was" {
@@ -711,7 +718,7 @@ appended()
 	settings out
 	mounted "$PWD/mnt" i.plyfs
 	settings mnt
-	plyfs umount mnt
+	unmounted mnt
 }
 
 merge_end_to_end()
@@ -748,12 +755,12 @@ settings() # DIR
 	run -0 --separate-stderr plyfs origin --image=i.plyfs /etc/mysql/conf.d/x.cnf /etc/hosts
 	[[ $output == *one*two* ]]
 	run -0 --separate-stderr plyfs origin --image=i.plyfs --json /etc/mysql/conf.d/x.cnf
-	[ "$(json '[b["sub_image"] for b in d["paths"][0]["blocks"]]' <<<"$output")" = "['one', 'two']" ]
-	[ "$(json 'sum(b["length_bytes"] for b in d["paths"][0]["blocks"])' <<<"$output")" = "$(plyfs cat i.plyfs /etc/mysql/conf.d/x.cnf | wc -c)" ]
+	[ "$(json '[b["of"] for b in d["paths"][0]["blocks"]]' <<<"$output")" = "['one', 'two']" ]
+	[ "$(json 'sum(b["bytes"] for b in d["paths"][0]["blocks"])' <<<"$output")" = "$(plyfs cat i.plyfs /etc/mysql/conf.d/x.cnf | wc -c)" ]
 	mounted "$PWD/mnt" i.plyfs
 	run -0 --separate-stderr plyfs origin mnt/etc/sysctl.d/x.conf
 	[[ $output == *one*two* ]]
-	plyfs umount mnt
+	unmounted mnt
 }
 
 # in_lamp PROGRAM...: the programs of the gold lamp read what was merged. Its tree is only read.
@@ -761,11 +768,9 @@ settings() # DIR
 	merge_end_to_end
 	made
 	gold lamp || skip "$SKIP"
-	local skipped='' tree=$PWD/tree
+	local skipped=''
 	mkdir upper work tree
 	mount -t overlay overlay -o "lowerdir=$PWD/out:$gold,upperdir=$PWD/upper,workdir=$PWD/work" tree
-	# shellcheck disable=SC2064
-	trap "umount '$tree'" RETURN
 	run -0 chroot tree my_print_defaults mysqld
 	[[ $output == *--max_connections=11* && $output == *--wait_timeout=22* ]]
 	run -0 chroot tree php -i
@@ -778,6 +783,7 @@ settings() # DIR
 		[[ $status != 0 || ($output == *ip_forward*1* && $output == *panic*22*) ]]
 	fi
 	if [ -x tree/usr/sbin/logrotate ]; then
+		touch tree/var/log/{one,two}.log
 		run -0 chroot tree logrotate -d /etc/logrotate.d/x
 		[[ $output == */var/log/one.log*weekly* && $output == */var/log/two.log* ]]
 	else

@@ -76,9 +76,6 @@ selection()
 	unmounted mnt
 }
 
-# Somebody else's mount namespace may still hold it, which `plyfs umount` tells with 1.
-unmounted() { plyfs umount "$1" || ! mountpoint -q "$1"; }
-
 everything() # MACHINE
 {
 	declare -n services=services_$1

@@ -25,19 +25,39 @@ composites() { python3 "$PLYFS_TESTS/lib/composite.py" "$@"; }
 	[ "$status" = 0 ]
 }
 
-# mutant FILE SED: a copy of the sources with one line changed is built, and the same composites fail with it
+# --- does it see what is wrong? ------------------------------------------------------------------
+
+# mutant FILE SED: the sources with one line changed are built, and random composites fail with that
 mutant()
 {
-	local file=$1 change=$2
-	rm -rf mutant
-	mkdir mutant
-	(cd "$PLYFS_TESTS/.." && tar -cf - Makefile fs include tools) | tar -xf - -C mutant
-	sed -i "$change" "mutant/$file"
-	run -1 cmp -s "$PLYFS_TESTS/../$file" "mutant/$file"
-	make -C mutant -s -j 2 >make.log 2>&1 || { tail -n 20 make.log; return 1; }
-	rm -rf d
-	PATH=$PWD/mutant/build/gcc/bin:$PATH run composites d 0-11 --stop
+	local file=$1 change=$2 tree=$BATS_FILE_TMPDIR/mutant
+	if [ ! -d "$tree" ]; then
+		mkdir "$tree"
+		tar -C "$PLYFS_TESTS/.." -cf - Makefile fs include tools | tar -xf - -C "$tree"
+	fi
+	cp "$tree/$file" sound
+	sed -i "$change" "$tree/$file"
+	run -1 cmp -s sound "$tree/$file"
+	make -C "$tree" -s -j 2 >make.log 2>&1 || { tail -n 20 make.log; return 1; }
+	PATH=$tree/build/gcc/bin:$PATH run composites d 0-11 --stop
+	cp sound "$tree/$file"
+	echo "$output"
 	[ "$status" = 1 ]
-	[[ $output == *'seed '* ]]
-	say "$file, $change: $(sed -n '/^seed/{p;n;p;q}' <<<"$output")"
+	say "noticed: $(sed -n '/^seed /{p;n;p;q}' <<<"$output" | tr '\n' ' ')"
+}
+
+@test "noticed: a whiteout hides nothing" {
+	mutant fs/tree/view_overlay.c 's/v->subs\[n->c\[k\]\.i\]\.overlay && w < words/n->c[k].type != PLY_T_WHITEOUT \&\& &/'
+}
+
+@test "noticed: what has no final newline gets none" {
+	mutant fs/merge/append.c "s/b->data\\[b->len - 1\\] != '.n' && /false \\&\\& /"
+}
+
+@test "noticed: an attribute that one of two changed is a conflict" {
+	mutant fs/merge/classify.c 's/between & differences(a, base) & differences(b, base)/between/'
+}
+
+@test "noticed: of two owners the first is taken" {
+	mutant fs/merge/classify.c 's/if (clashes & metadata)/if (clashes \& metadata \& ~(unsigned)PAIR_OWNER)/'
 }

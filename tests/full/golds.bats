@@ -18,8 +18,9 @@ setup_file()
 	cd "$BATS_FILE_TMPDIR" || exit 1
 	export SOURCE_DATE_EPOCH=1700000000
 	grown i.plyfs mysql apache php/apache
-	plyfs plan i.plyfs --write=policy.yaml || [ $? = 3 ]
+	plyfs plan i.plyfs --write=policy.yaml >plan.txt || [ $? = 3 ]
 	sed -i 's/resolve: undecided/resolve: first/' policy.yaml
+	mkdir all
 	plyfs layout i.plyfs all --policy policy.yaml --no-sync
 	over "$gold/all"
 	"$PLYFS_TESTS/lib/accept.sh" --reference over/tree reference
@@ -50,7 +51,7 @@ machine()
 	plyfs layout "$image" out -s "$names" --policy "$policy" --no-sync -j 8
 	mounted "$PWD/mnt" "$image" -s "$names" --policy "$policy"
 	same mnt out
-	plyfs umount mnt
+	unmounted mnt
 	over "$PWD/out"
 	"$PLYFS_TESTS/lib/accept.sh" over/tree "$BATS_FILE_TMPDIR/reference" "$@"
 	over_done
@@ -110,7 +111,7 @@ machine()
 	run -3 --separate-stderr plyfs layout two.plyfs "$PWD/out" --no-sync
 	[[ $stderr == *snakeoil* ]]
 	[ ! -e out ] || [ -z "$(ls -A out)" ]
-	plyfs plan two.plyfs --write=two.yaml || [ $? = 3 ]
+	plyfs plan two.plyfs --write=two.yaml >plan.txt || [ $? = 3 ]
 	sed -i 's/resolve: undecided/resolve: last/' two.yaml
 	mkdir -p out
 	plyfs layout two.plyfs out --policy two.yaml --no-sync
@@ -123,7 +124,7 @@ machine()
 	grown other.plyfs apache php/apache mysql
 	mkdir out
 	plyfs layout other.plyfs out --policy "$policy" --no-sync || {
-		plyfs plan other.plyfs --write=other.yaml || [ $? = 3 ]
+		plyfs plan other.plyfs --write=other.yaml >plan.txt || [ $? = 3 ]
 		sed -i 's/resolve: undecided/resolve: first/' other.yaml
 		plyfs layout other.plyfs out --policy other.yaml --no-sync
 	}

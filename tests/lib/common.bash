@@ -57,6 +57,9 @@ mounted()
 	plyfs mount "$image" "$dir" "$@" 3>&-
 }
 
+# unmounted DIR: somebody else's mount namespace may still hold it, which `plyfs umount` tells with 1
+unmounted() { plyfs umount "$1" || ! mountpoint -q "$1"; }
+
 # unmount_all: in teardown, whatever a failed test left
 unmount_all()
 {

@@ -121,7 +121,7 @@ def keys(data):
 def vetoed(data):
     """A look at a text: that a second block in it would be invalid, dead, or mean something else."""
     text = data.decode()
-    if "PRIVATE KEY-----" in text or text.startswith(("#!", "---\n")) or re.match(r"\s*<[?!a-zA-Z]", text) or "[Unit]" in text:
+    if "-----BEGIN " in text or text.startswith(("#!", "---\n")) or re.match(r"\s*<[?!a-zA-Z]", text) or "[Unit]" in text:
         return True
     try:
         return isinstance(json.loads(text), (dict, list))

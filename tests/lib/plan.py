@@ -13,17 +13,17 @@ import sys
 
 
 def is_undecided(c):
-    return c["class"] == "conflict" and c.get("decision", c.get("resolve")) in (None, "undecided", "fail")
+    return c["decision"] in ("undecided", "fail")
 
 
 def main():
     plan, what = json.load(sys.stdin), sys.argv[1]
-    rows = plan["collisions"]
+    rows = plan["items"]
     if what == "decisions":
         groups = collections.defaultdict(list)
-        for i, c in enumerate(rows):
+        for c in rows:
             if is_undecided(c):
-                groups[c.get("group", c.get("decision_number", i))].append(c["path"])
+                groups[c["set"]].append(c["path"])
         for paths in sorted(groups.values()):
             print(*sorted(paths))
     elif what == "undecided":
@@ -31,7 +31,7 @@ def main():
     elif what == "row":
         for c in rows:
             if c["path"] == sys.argv[2]:
-                print(c["class"], c.get("why") or "-", c.get("decision") or "-", ",".join(c["sub_images"]))
+                print(c["class"], c["why"], c["decision"] or "-", ",".join(x["sub_image"] for x in c["contenders"]))
     elif what == "counts":
         for k, n in sorted(collections.Counter(c["class"] for c in rows).items()):
             print(k, n)
