@@ -3,8 +3,8 @@
  * One path of the plan: who has what there, how they differ, and what comes of it, with the sub-image that each
  * block is from.
  *
- * Texts are compared as diff -u would; of anything else the contents are named. Three and more are each compared with
- * the first.
+ * Texts are compared as diff -u would, each with what all started from, if there is that, or else with the first; of
+ * anything else the contents are named.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 #include "merge/compose.h"
+#include "plyfs/disk.h"
 #include "planning.h"
 #include "show.h"
 #include "textdiff.h"
@@ -50,19 +51,13 @@ static int load(struct ply_view *view, uint64_t ino, uint64_t size, struct buf *
 	return 0;
 }
 
-static int load_side(struct planning *p, const struct collision *k, const struct holder *h, struct side *ret,
-		     struct ply_err *err)
+/* What @view has at the path of @k; @ret->content is there already. */
+static int load_from(struct ply_view *view, const struct collision *k, struct side *ret, struct ply_err *err)
 {
-	struct ply_view *view;
 	struct ply_attr a;
 	uint64_t ino;
-	int r = p->c->content(p->c->ctx, h->sub, k->path, &ret->content, err);
+	int r = ply_view_resolve(view, k->path, false, &ino, err);
 
-	if (r < 0 || h->whiteout || !S_ISREG(h->mode))
-		return r;
-	r = collisions_view_of(p->c, h->sub, &view, err);
-	if (r == 0)
-		r = ply_view_resolve(view, k->path, false, &ino, err);
 	if (r == 0)
 		r = ply_view_attr(view, ino, &a, err);
 	if (r < 0 || a.size > TEXT_MAX || !S_ISREG(a.mode))
@@ -71,49 +66,103 @@ static int load_side(struct planning *p, const struct collision *k, const struct
 	return load(view, ino, a.size, &ret->text, err);
 }
 
-/* "mysql:/etc/hosts", escaped; malloc-ed */
+static int load_side(struct planning *p, const struct collision *k, const struct holder *h, struct side *ret,
+		     struct ply_err *err)
+{
+	struct ply_view *view;
+	int r = p->c->content(p->c->ctx, h->sub, k->path, &ret->content, err);
+
+	if (r < 0 || h->whiteout || !S_ISREG(h->mode))
+		return r;
+	r = collisions_view_of(p->c, h->sub, &view, err);
+	return r == 0 ? load_from(view, k, ret, err) : r;
+}
+
+/* What all contenders started from: a regular file in the view of what they all stand on. Else it has nothing. */
+static int load_base(struct planning *p, const struct collision *k, struct side *ret, struct ply_err *err)
+{
+	_cleanup_free_ uint32_t *times = calloc(p->c->nnames, sizeof(*times));
+	_cleanup_list_ struct cli_list names = { 0 };
+	struct ply_view_options o = { .undecided_first = true };
+	struct ply_view *view;
+	int r = times ? 0 : ply_fail_nomem(err);
+
+	for (size_t i = 0; r == 0 && i < k->n; i++) {
+		r = collisions_view_of(p->c, k->v[i].sub, &view, err);
+		for (uint32_t s = 0; r == 0 && s < ply_view_nsubs(view); s++)
+			times[ply_view_sub(view, s)] += ply_view_sub(view, s) != k->v[i].sub;
+	}
+	for (uint32_t s = 0; r == 0 && s < p->c->nnames; s++)
+		if (times[s] == k->n && cli_list_add(&names, p->c->names[s]) < 0)
+			r = ply_fail_nomem(err);
+	if (r < 0 || !names.n)
+		return r;
+	o.names = names.v;
+	o.n = names.n;
+	r = ply_view_open_with(p->look.image, &o, &view, err);
+	if (r < 0)
+		return r;
+	r = load_from(view, k, ret, err);
+	ply_view_close(view);
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+}
+
+/* "mysql:/etc/hosts", escaped; malloc-ed. @h NULL: what they started from. */
 static char *title(const struct planning *p, const struct collision *k, const struct holder *h)
 {
 	_cleanup_free_ char *shown = escape_name(k->path, strlen(k->path));
 	char *out;
 
-	return !shown || asprintf(&out, "%s:%s", p->c->names[h->sub], shown) < 0 ? NULL : out;
+	return !shown || asprintf(&out, "%s:%s", h ? p->c->names[h->sub] : "base", shown) < 0 ? NULL : out;
 }
 
-static int print_difference(const struct planning *p, const struct collision *k, size_t i, const struct side *a,
-			    const struct side *b, struct ply_err *err)
+static bool is_text(const struct side *s)
 {
-	_cleanup_free_ char *from = title(p, k, &k->v[0]), *to = title(p, k, &k->v[i]);
+	return s->has && !textdiff_is_binary(s->text.data, s->text.len);
+}
+
+static int print_difference(const struct planning *p, const struct collision *k, const struct holder *from,
+			    const struct side *a, const struct holder *to, const struct side *b, struct ply_err *err)
+{
+	_cleanup_free_ char *a_name = title(p, k, from), *b_name = title(p, k, to);
 	_cleanup_buf_ struct buf out = { 0 };
 
-	if (!from || !to)
+	if (!a_name || !b_name)
 		return ply_fail_nomem(err);
-	if (!strcmp(a->content, b->content)) {
-		printf("%s and %s: equal contents\n", from, to);
+	if (!is_text(a) || !is_text(b)) {
+		if (a->content)
+			printf("%s: %s\n", a_name, a->content);
+		printf("%s: %s\n", b_name, b->content);
 		return 0;
 	}
-	if (!a->has || !b->has || textdiff_is_binary(a->text.data, a->text.len) ||
-	    textdiff_is_binary(b->text.data, b->text.len)) {
-		printf("%s: %s\n%s: %s\n", from, a->content, to, b->content);
-		return 0;
-	}
-	if (textdiff(from, a->text.data, a->text.len, to, b->text.data, b->text.len, &out) < 0)
+	if (textdiff(a_name, a->text.data, a->text.len, b_name, b->text.data, b->text.len, &out) < 0)
 		return ply_fail_nomem(err);
-	fwrite(out.data, 1, out.len, stdout);
+	if (out.len)
+		fwrite(out.data, 1, out.len, stdout);
+	else
+		printf("%s and %s: equal contents\n", a_name, b_name);
 	return 0;
 }
 
 int plan_differences(struct planning *p, const struct collision *k, struct ply_err *err)
 {
+	const struct holder *from = NULL;
 	struct side first = { 0 };
-	int r = load_side(p, k, &k->v[0], &first, err);
+	size_t i = 0;
+	int r = load_base(p, k, &first, err);
 
-	for (size_t i = 1; r == 0 && i < k->n; i++) {
+	if (r == 0 && !is_text(&first)) {
+		side_done(&first);
+		first = (struct side){ 0 };
+		from = &k->v[i++];
+		r = load_side(p, k, from, &first, err);
+	}
+	for (; r == 0 && i < k->n; i++) {
 		struct side other = { 0 };
 
 		r = load_side(p, k, &k->v[i], &other, err);
 		if (r == 0)
-			r = print_difference(p, k, i, &first, &other, err);
+			r = print_difference(p, k, from, &first, &k->v[i], &other, err);
 		side_done(&other);
 	}
 	side_done(&first);
@@ -263,6 +312,7 @@ static int print_result(struct planning *p, const struct collision *k, struct pl
 int plan_show(struct planning *p, const char *path, struct ply_err *err)
 {
 	_cleanup_free_ char *shown = escape_name(path, strlen(path)), *absolute = NULL;
+	_cleanup_buf_ struct buf what = { 0 };
 	const struct collision *k;
 	int r;
 
@@ -272,7 +322,10 @@ int plan_show(struct planning *p, const char *path, struct ply_err *err)
 	if (!k)
 		return ply_fail(err, -ENOENT, PLY_R_NO_ENTRY,
 				"%s: no sub-images of this selection collide there; plyfs origin tells whose it is", shown);
-	printf("%s: %s\n", shown, plan_class_name(k->cls));
+	if (plan_mask_words(k->flags & PLY_OVER_ALL, &what) < 0)
+		return ply_fail_nomem(err);
+	printf("%s: %s%s%.*s\n", shown, plan_class_name(k->cls), what.len ? "; different: " : "", (int)what.len,
+	       what.len ? (const char *)what.data : "");
 	if (p->groups[k->group].what)
 		printf("%s\n", p->groups[k->group].what);
 	plan_contenders(p, k);

@@ -141,11 +141,15 @@ print("  # ".join(t for t in text if t.count("path") or not t.startswith("a form
 @test "--show: the differences, and the result with the origin of each line" {
 	golds
 	run -3 plyfs plan i.plyfs --show /etc/hosts
-	[[ $output == *$'--- web:/etc/hosts\n+++ db:/etc/hosts\n@@ -1,5 +1,6 @@\n-127.0.0.1 localhost web\n'* ]]
+	[ "${lines[0]}" = '/etc/hosts: three-way; different: content' ]
+	[[ $output == *$'--- base:/etc/hosts\n+++ web:/etc/hosts\n@@ -1,4 +1,4 @@\n-127.0.0.1 localhost\n+127.0.0.1 localhost web\n'* ]]
+	[[ $output == *$'--- base:/etc/hosts\n+++ db:/etc/hosts\n@@ -3,3 +3,4 @@\n'* ]]
 	[[ $output == *$'  web        127.0.0.1 localhost web\n  os         # 1\n'*$'  db         10.0.0.2 db' ]]
 	run -3 plyfs plan i.plyfs --show usr/bin/tool
 	[[ $output == *"web:/usr/bin/tool: sha256:"*"db:/usr/bin/tool: sha256:"*"undecided: binary files"* ]]
 	[[ $output == *"possible: first, last, keep-both" ]]
+	run -3 plyfs plan i.plyfs --show /etc/foo.d/text
+	[[ $output == *$'--- web:/etc/foo.d/text\n+++ db:/etc/foo.d/text\n@@ -1,1 +1,1 @@\n-of web\n+of db\n'* ]]
 	run -3 plyfs plan i.plyfs --show /srv
 	[[ $output == *"web:/srv: directory"* ]]
 	decided last
