@@ -17,12 +17,14 @@
 #include "ops/verify_internal.h"
 
 #define LOOKUPS_MAX (1u << 24)
+#define STEPS_MAX   (1u << 24)     /* requirements that are followed, for all overlays together */
 #define BAD_PAIRS   1000u          /* after so many the others are no news */
 
 struct overlays {
 	const struct catalog *c;
 	uint32_t *by_name;         /* positions */
 	uint8_t **below;           /* by position: a bit for each in its closure; NULL: no overlay */
+	uint64_t steps;            /* requirements that may still be followed */
 };
 
 /* --- what an overlay stands on ---------------------------------------------------------------- */
@@ -59,7 +61,7 @@ static int find_name(const struct overlays *ov, const char *name)
 }
 
 struct choice {
-	const struct overlays *ov;
+	struct overlays *ov;
 	uint8_t *selected;
 	uint32_t *todo;            /* selected, and not looked at; room for all */
 	uint32_t ntodo;
@@ -76,6 +78,11 @@ static void select_at(struct choice *ch, uint32_t pos)
 	ch->open[ch->nopen++] = pos;
 }
 
+static bool afford_step(struct overlays *ov)
+{
+	return ov->steps && ov->steps--;
+}
+
 /* As a view does: what is required without a choice, or, with @choose, the first of alternatives of which
  * none is selected. */
 static void follow(struct choice *ch, uint32_t pos, bool choose)
@@ -88,7 +95,7 @@ static void follow(struct choice *ch, uint32_t pos, bool choose)
 		bool met = false;
 
 		for (end = k; end < s->nrequires && s->require_groups[end] == s->require_groups[k]; end++) {
-			int at = find_name(ch->ov, s->requires[end]);
+			int at = afford_step(ch->ov) ? find_name(ch->ov, s->requires[end]) : -1;
 
 			if (at < 0)
 				continue;
@@ -120,6 +127,7 @@ struct overlays *overlays_new(const struct catalog *c)
 	if (!ov)
 		return NULL;
 	ov->c = c;
+	ov->steps = STEPS_MAX;
 	ov->by_name = calloc(c->nsubs, sizeof(*ov->by_name));
 	ov->below = calloc(c->nsubs, sizeof(*ov->below));
 	ch.todo = calloc(c->nsubs, sizeof(*ch.todo));
@@ -518,6 +526,23 @@ bool overlays_differ_untold(const struct join *j, const struct catalog *c, struc
 	return !is_declared(j, &pair);
 }
 
+/* All that an overlay is based on comes before it, also where that is only required by what it stands on. */
+static void check_closures(struct check *k)
+{
+	if (!k->ov->steps)
+		findings_add(&k->v->list, PLY_R_LIMIT, NULL, 0, 0,
+			     "more requirements than are followed; what overlays stand on is not known");
+	for (uint32_t i = 0; i < k->c->nsubs; i++) {
+		for (uint32_t at = i; k->ov->below[i] && at < k->c->nsubs; at++) {
+			if (!bit(k->ov->below[i], at))
+				continue;
+			findings_add(&k->v->list, PLY_R_PARENT, SUB_NAME(i), 0, 0,
+				     "what it stands on requires %s, which comes behind it", SUB_NAME(at));
+			break;
+		}
+	}
+}
+
 int verify_overlays(struct verify *v, const struct catalog *c, struct sub *const *subs, const struct join *j,
 		    const struct overlays *ov, const int *by_number, struct ply_err *err)
 {
@@ -525,6 +550,7 @@ int verify_overlays(struct verify *v, const struct catalog *c, struct sub *const
 			   .lookups = LOOKUPS_MAX };
 	int r = 0;
 
+	check_closures(&k);
 	for (uint32_t i = 0; r == 0 && i < c->nsubs; i++) {
 		if (!subs[i] || !ov->below[i])
 			continue;

@@ -113,10 +113,11 @@ bool view_pairs_of_types(const struct ply_view *v);                /* are two of
 
 bool view_pairs_of_links(const struct ply_view *v);                /* has one of them several names? */
 
-/* view_links.c: how many names of a file of several are shown. False: as many as it has. */
+/* view_links.c: how many names of a file of several are shown. @elsewhere: not the one that its node names. False: as
+ * many as it has. */
 struct view_links *view_links_new(void);
 void view_links_free(struct view_links *l);
-bool view_links_count(struct ply_view *v, uint64_t ino, uint64_t *ret);
+bool view_links_count(struct ply_view *v, uint64_t ino, bool elsewhere, uint64_t *ret);
 
 /* --- view_overlay.c ---------------------------------------------------------------------- */
 
@@ -171,6 +172,7 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 
 /* Where a file that is no directory is shown. */
 struct place {
+	bool elsewhere;            /* it has several names, and is not shown by the one that its node says */
 	bool overlaid;             /* its directory has overlays: what follows is there */
 	struct vnode dir;
 	struct view_name name;
@@ -200,8 +202,7 @@ void view_grounds_free(struct view_grounds *g);
 /* A view of subs[@i], which is no overlay, and what it requires. Valid until the next call, with view_shared.lock. */
 int view_ground_of(struct ply_view *v, uint32_t i, struct ply_view **ret, struct ply_err *err);
 /* Content of a merged file, appended. With view_shared.lock. */
-int view_merge_locked(struct ply_view *v, const struct vnode *vn, const struct place *p, struct buf *out,
-		      struct ply_err *err);
+int view_merge_locked(struct ply_view *v, const struct place *p, struct buf *out, struct ply_err *err);
 
 /* view_cond.c */
 int view_names_init(struct ply_view *v, struct ply_err *err);   /* before the next, and once */

@@ -3,8 +3,8 @@
  * How many names files of several names have, where sub-images collide at some of them.
  *
  * A node says how many names it has in its sub-image, not which; where another sub-image has one of them, it
- * has fewer here. So, if a contender is such a file at all, and only when the first such file is asked for, the view's names are
- * counted, once: 8 bytes for each name of a file of several.
+ * has fewer here. So, if a contender is such a file, or one is asked for that is not shown where its node says, the
+ * view's names are counted, once: 8 bytes for each name of a file of several.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@
 
 struct view_links {
 	pthread_mutex_t lock;      /* all below */
-	bool looked, counted;
+	enum { NOT_LOOKED = 0, NOT_NEEDED, NOT_READABLE, COUNTED } state;
 	uint64_t *inos;            /* one for each name, sorted */
 	size_t n, cap;
 };
@@ -92,12 +92,16 @@ static int by_value(const void *x, const void *y)
 	return a < b ? -1 : a > b;
 }
 
-/* Of a tree that cannot be read nothing is counted: then what nodes say will have to do. */
+/* Of a tree that cannot be read nothing is counted: then what nodes say will have to do. So it is once more, another
+ * time, where pages of zeros may have said something. */
 static void count_locked(struct ply_view *v, struct view_links *l)
 {
 	struct counter c = { .v = v, .l = l };
-	int r = count_name(&c, &(struct ply_dirent){ .ino = PLY_ROOT_INDEX, .type = S_IFDIR >> 12 });
+	unsigned faults = sigbus_faults();
+	int r;
 
+	l->n = 0;
+	r = count_name(&c, &(struct ply_dirent){ .ino = PLY_ROOT_INDEX, .type = S_IFDIR >> 12 });
 	while (r == 0 && c.n) {
 		r = view_readdir(v, c.dirs[--c.n], 0, count_name, count_row, &c, NULL);
 		if (r == 0)
@@ -106,7 +110,7 @@ static void count_locked(struct ply_view *v, struct view_links *l)
 	free(c.dirs);
 	if (r == 0 && l->n)
 		qsort(l->inos, l->n, sizeof(*l->inos), by_value);
-	l->counted = r == 0;
+	l->state = sigbus_faults() != faults ? NOT_LOOKED : r < 0 ? NOT_READABLE : COUNTED;
 }
 
 static size_t first_at(const struct view_links *l, uint64_t ino)
@@ -124,25 +128,19 @@ static size_t first_at(const struct view_links *l, uint64_t ino)
 	return lo;
 }
 
-bool view_links_count(struct ply_view *v, uint64_t ino, uint64_t *ret)
+bool view_links_count(struct ply_view *v, uint64_t ino, bool elsewhere, uint64_t *ret)
 {
 	struct view_links *l = v->links;
 	bool counted;
 
-	if (!l || !view_npairs(v))
+	if (!l || (!elsewhere && !view_npairs(v)))
 		return false;
 	pthread_mutex_lock(&l->lock);
-	if (!l->looked) {
-		unsigned faults = sigbus_faults();
-
-		l->n = 0;
-		if (view_pairs_of_links(v))
-			count_locked(v, l);
-		/* what pages of zeros may have said is forgotten */
-		l->looked = sigbus_faults() == faults;
-		l->counted &= l->looked;
-	}
-	counted = l->counted;
+	if (l->state == NOT_LOOKED && !elsewhere && !view_pairs_of_links(v))
+		l->state = NOT_NEEDED;
+	if (l->state == NOT_LOOKED || (l->state == NOT_NEEDED && elsewhere))
+		count_locked(v, l);
+	counted = l->state == COUNTED;
 	pthread_mutex_unlock(&l->lock);
 	if (counted)
 		*ret = first_at(l, ino + 1) - first_at(l, ino);

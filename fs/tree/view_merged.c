@@ -604,14 +604,12 @@ static int fold_all(struct fold *f, struct text *ret, struct ply_err *err)
 	return show_layer(f, &l, ret, err);
 }
 
-int view_merge_locked(struct ply_view *v, const struct vnode *vn, const struct place *p, struct buf *out,
-		      struct ply_err *err)
+int view_merge_locked(struct ply_view *v, const struct place *p, struct buf *out, struct ply_err *err)
 {
 	struct text t = { 0 };
 	struct fold f;
 	int r = fold_init(v, p, &f, err);
 
-	(void)vn;
 	if (r == 0)
 		r = fold_all(&f, &t, err);
 	if (r == 0 && t.is_there && t.s.len > MERGE_FILE_MAX)

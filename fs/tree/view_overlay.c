@@ -611,7 +611,7 @@ int view_place_get(struct ply_view *v, const struct vnode *vn, struct place *ret
 	uint64_t parent;
 	int r;
 
-	ret->overlaid = false;
+	ret->elsewhere = ret->overlaid = false;
 	if (!v->noverlays)
 		return 0;
 	r = sub_node(v->subs[m->i].sub, m->index, &n, err);
@@ -621,7 +621,6 @@ int view_place_get(struct ply_view *v, const struct vnode *vn, struct place *ret
 		r = view_dir_get(v, parent, &ret->dir, err);
 	if (r == 0)
 		r = place_in(v, vn, &n, ret, err);
-	if (r == -ESTALE && (n.nlink > 1 || (vn->joined && vn->row.kind == PLY_J_LINKS)))
-		r = 0;
-	return r;
+	ret->elsewhere = r == -ESTALE && (n.nlink > 1 || (vn->joined && vn->row.kind == PLY_J_LINKS));
+	return ret->elsewhere ? 0 : r;
 }

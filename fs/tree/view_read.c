@@ -116,8 +116,8 @@ static int is_covered(struct ply_view *v, const struct vnode *vn, struct ply_err
 	return 0;
 }
 
-static int nlink_of(struct ply_view *v, const struct vnode *vn, const struct ply_node *n, uint64_t *ret,
-		    struct ply_err *err)
+static int nlink_of(struct ply_view *v, const struct vnode *vn, const struct ply_node *n, bool elsewhere,
+		    uint64_t *ret, struct ply_err *err)
 {
 	bool is_dir = S_ISDIR(n->mode);
 	int r = is_dir ? is_covered(v, vn, err) : 0;
@@ -133,8 +133,8 @@ static int nlink_of(struct ply_view *v, const struct vnode *vn, const struct ply
 	} else {
 		*ret = is_dir ? 2 + (uint64_t)n->nlink : n->nlink;
 	}
-	if (r == 0 && !is_dir && *ret > 1 && view_links_count(v, vn->ino, ret) && !*ret)
-		r = view_stale(vn->ino, err);
+	if (r == 0 && !is_dir && *ret > 1)
+		view_links_count(v, vn->ino, elsewhere, ret);
 	return r;
 }
 
@@ -338,11 +338,15 @@ static int inode_get(struct ply_view *v, uint64_t ino, struct inode *ret, struct
 
 	if (r < 0)
 		return r;
-	ret->place.overlaid = false;
+	ret->place.elsewhere = ret->place.overlaid = false;
 	if (v->noverlays) {
+		uint64_t names;
+
 		r = sub_node(v->subs[ret->vn.m[0].i].sub, ret->vn.m[0].index, &n, err);
 		if (r == 0 && !S_ISDIR(n.mode))
 			r = view_place_get(v, &ret->vn, &ret->place, err);
+		if (r == 0 && ret->place.elsewhere && view_links_count(v, ino, true, &names) && !names)
+			r = view_stale(ino, err);
 	}
 	if (r == 0)
 		r = view_file_of(v, &ret->vn, &ret->place, &ret->f, err);
@@ -365,7 +369,7 @@ int ply_view_attr(struct ply_view *v, uint64_t ino, struct ply_attr *ret, struct
 		return r;
 	r = view_owner(v, &in.f, &owner, err);
 	if (r == 0)
-		r = nlink_of(v, &in.vn, n, &a.nlink, err);
+		r = nlink_of(v, &in.vn, n, in.place.elsewhere, &a.nlink, err);
 	if (r < 0)
 		goto out;
 	a.mode = n->mode;

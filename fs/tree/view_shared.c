@@ -421,7 +421,7 @@ static int undisturbed(unsigned faults, int r, struct ply_err *err)
 static int render(struct ply_view *v, const struct vnode *vn, const struct place *p, struct buf *out,
 		  struct ply_err *err)
 {
-	return view_place_is_merged(p) ? view_merge_locked(v, vn, p, out, err) : view_render_locked(v, vn, out, err);
+	return view_place_is_merged(p) ? view_merge_locked(v, p, out, err) : view_render_locked(v, vn, out, err);
 }
 
 static void keep_bytes(struct view_shared *s, struct kept *k, struct buf *bytes)

@@ -62,7 +62,7 @@ FULL = set("""
     records-valid records-far condition-endless condition-65536 components-many name-both shared-driver records-shared
     render-60 ldcache-offsets
     overlay-valid overlay-conflict whiteout-self whiteout-cycle whiteout-everything whiteout-bomb covers-not-type override-twice
-    collision-number collision-paths collision-untold collisions-one-node collisions-many stands-on-cycle stands-on-many
+    collision-number collision-paths collision-untold collisions-one-node collisions-many stands-on-cycle stands-on-many stands-on-requires
     super-disagree super-one path-fifo path-mem path-loop bytes-none bytes-sparse
     """.split())
 
@@ -1567,6 +1567,18 @@ for _name, _what, _alter in (
         ("no-overlay", "what is no overlay stands on something", lambda c: c.subs[1].set(flags=0)),
         ("os", "os stands on an overlay", lambda c: (c.relation(3, 0, "one"), c.relation(1, 0, "one", 9)))):
     catalog_case(f"stands-on-{_name}", _what, base=gold)(_alter)
+
+
+catalog_case("stands-on-requires", "what an overlay stands on requires the overlay", base=gold, open=ANY, verify=ANY, layout={0, 3, 4},
+             mount={0, 3, 4}, read={0, 3, 4}, select="one", compare=False)(lambda c: c.relation(1, 0, "one"))
+
+
+@catalog_case("stands-on-chain", "1,500 overlays, each on the one before it", deep=ANY, verify=ANY, open=ANY, read=ANY,
+              layout={0, 3, 4}, mount=ANY, compare=False, budget={"output": 64 << 20},
+              base=lambda: Image([os_sub(), *(Sub("o%04d" % i, Dir({}, implied=True), stands_on=["o%04d" % (i - 1) if i else "os"])
+                                              for i in range(1500))]))
+def _(c):
+    pass
 
 
 @catalog_case("stands-on-many", "120 overlays, each on all before it, twice: valid", deep=FINE, select="o119",

@@ -797,10 +797,16 @@ START_TEST(links_stay_together)
 						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
 	static const struct pair pairs[] = { { "x", "a", "b", CONTENT_CLASH | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
 
+	struct ply_attr at;
+	uint64_t of_os;
+
 	make(subs, pairs);
+	open_view("os");
+	of_os = ino_of("/x");
 	open_view("a");
 	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
 	ck_assert_uint_eq(attr_of("/y").nlink, 2);
+	ck_assert_int_eq(ply_view_attr(view, of_os, &at, &err), -ESTALE);
 	IS("/y", "1\nx\n");
 	OK(try_open("a b", NULL, 0, true));
 	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
