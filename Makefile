@@ -243,7 +243,7 @@ check: all $(unit) $(damage) $(faultyfs) $(bench-tools) $(to-fuzz) $(if $(to-fuz
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
-check-full: all $(B)/tests/unit/test_merge | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)

@@ -27,7 +27,7 @@
 #include "merge/parse.h"
 
 #define LINES_MAX ((size_t)1 << 19)        /* of one text: what its numbers take is bounded by this */
-#define WORK_MAX  ((uint64_t)1 << 27)      /* steps of one script: some tenths of a second */
+#define WORK_MAX  ((uint64_t)1 << 25)      /* steps of one script: a tenth of a second */
 
 struct text {
 	struct span all;

@@ -265,51 +265,15 @@ static int items(const char *path, struct span text, struct items *ret, struct p
 	return r;
 }
 
-#define FIELDS_MAX 256u            /* debconf writes fewer than twenty */
-
 struct field {
 	struct span name, value, all;      /* value: to the end of its last line */
 };
 
+/* A template has some for each language. */
 struct fields {
-	struct field v[FIELDS_MAX];
-	size_t n;
+	struct field *v;
+	size_t n, cap;
 };
-
-static bool parse_fields(struct span stanza, struct fields *ret)
-{
-	struct lines l = { stanza.s, stanza.s + stanza.len, 0 };
-	struct line line;
-
-	for (ret->n = 0; lines_next(&l, &line);) {
-		struct span rest = line.text;
-		struct field *f;
-
-		if (line.text.s[0] == ' ' || line.text.s[0] == '\t') {
-			f = &ret->v[ret->n - 1];       /* stanza_next() has seen that there is one */
-			f->value = span_join(f->value, line.text);
-			f->all = span_join(f->all, line.all);
-			continue;
-		}
-		if (ret->n == FIELDS_MAX)
-			return false;
-		f = &ret->v[ret->n++];
-		span_cut(&rest, ':', &f->name);
-		f->value = span_trim(rest);
-		if (!f->value.len)
-			f->value = (struct span){ line.text.s + line.text.len, 0 };
-		f->all = line.all;
-	}
-	return true;
-}
-
-static const struct field *find_field(const struct fields *f, struct span name)
-{
-	for (size_t i = 0; f && i < f->n; i++)
-		if (span_is(f->v[i].name, name))
-			return &f->v[i];
-	return NULL;
-}
 
 /* As debconf writes them: the name, values by their names, then lists. */
 static int compare_fields(const void *pa, const void *pb)
@@ -323,6 +287,40 @@ static int compare_fields(const void *pa, const void *pb)
 		if (span_is(a->name, last[i]) || span_is(b->name, last[i]))
 			return span_is(a->name, last[i]) - span_is(b->name, last[i]);
 	return span_compare(a->name, b->name);
+}
+
+/* Sorted. */
+static int parse_fields(struct span stanza, struct fields *ret)
+{
+	struct lines l = { stanza.s, stanza.s + stanza.len, 0 };
+	struct line line;
+
+	while (lines_next(&l, &line)) {
+		struct span rest = line.text;
+		struct field *f;
+
+		if (line.text.s[0] == ' ' || line.text.s[0] == '\t') {
+			f = &ret->v[ret->n - 1];       /* stanza_next() has seen that there is one */
+			f->value = span_join(f->value, line.text);
+			f->all = span_join(f->all, line.all);
+			continue;
+		}
+		if (array_grow(&ret->v, &ret->cap, ret->n + 1, sizeof(*ret->v)) < 0)
+			return -ENOMEM;
+		f = &ret->v[ret->n++];
+		span_cut(&rest, ':', &f->name);
+		f->value = span_trim(rest);
+		if (!f->value.len)
+			f->value = (struct span){ line.text.s + line.text.len, 0 };
+		f->all = line.all;
+	}
+	qsort(ret->v, ret->n, sizeof(*ret->v), compare_fields);
+	return 0;
+}
+
+static const struct field *find_field(const struct fields *f, const struct field *like)
+{
+	return f->n ? bsearch(like, f->v, f->n, sizeof(*f->v), compare_fields) : NULL;
 }
 
 static int put_field(const struct field *f, struct buf *out)
@@ -366,41 +364,54 @@ static const struct field *choose_field(const struct field *base, const struct f
 	       theirs : ours;
 }
 
+static int put_fields(const struct fields *all, const struct fields f[3], struct buf *out)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < all->n; i++) {
+		const struct field *like = &all->v[i], *b = find_field(&f[0], like), *o = find_field(&f[1], like),
+				   *t = find_field(&f[2], like), *chosen = choose_field(b, o, t);
+
+		if (span_is(like->name, SPAN("Owners")) || span_is(like->name, SPAN("Flags")))
+			r = put_list(like, b, o, t, out);
+		else if (chosen)
+			r = put_field(chosen, out);
+	}
+	return r;
+}
+
 /* Owners and flags of both; other fields three-way, and where both changed one, the first's. */
 static int combine(const char *path, const struct item *base, const struct item *ours, const struct item *theirs,
 		   struct buf *out)
 {
-	_cleanup_free_ struct fields *f = calloc(4, sizeof(*f));
-	struct fields *all = f + 3;
+	struct fields f[4] = { 0 };    /* of each, and those of ours or theirs */
 	int r = 0;
 
 	(void)path;
-	if (!f)
-		return -ENOMEM;
-	if (!ours || !theirs || !parse_fields(ours->value, &f[1]) || !parse_fields(theirs->value, &f[2]) ||
-	    (base && !parse_fields(base->value, &f[0])))
+	if (!ours || !theirs)
 		return COMBINED_CLASH;
-	*all = f[1];
-	for (size_t i = 0; i < f[2].n; i++) {
-		if (find_field(&f[1], f[2].v[i].name))
-			continue;
-		if (all->n == FIELDS_MAX)
-			return COMBINED_CLASH;
-		all->v[all->n++] = f[2].v[i];
-	}
-	qsort(all->v, all->n, sizeof(*all->v), compare_fields);
-	for (size_t i = 0; r == 0 && i < all->n; i++) {
-		struct span name = all->v[i].name;
-		const struct field *b = find_field(base ? &f[0] : NULL, name), *o = find_field(&f[1], name),
-				   *t = find_field(&f[2], name), *chosen = choose_field(b, o, t);
-
-		if (span_is(name, SPAN("Owners")) || span_is(name, SPAN("Flags")))
-			r = put_list(&all->v[i], b, o, t, out);
-		else if (chosen)
-			r = put_field(chosen, out);
+	if (base)
+		r = parse_fields(base->value, &f[0]);
+	if (r == 0)
+		r = parse_fields(ours->value, &f[1]);
+	if (r == 0)
+		r = parse_fields(theirs->value, &f[2]);
+	for (size_t side = 1; side < 3; side++)
+		for (size_t i = 0; r == 0 && i < f[side].n; i++) {
+			if (side == 2 && find_field(&f[1], &f[2].v[i]))
+				continue;
+			r = array_grow(&f[3].v, &f[3].cap, f[3].n + 1, sizeof(*f[3].v));
+			if (r == 0)
+				f[3].v[f[3].n++] = f[side].v[i];
+		}
+	if (r == 0) {
+		qsort(f[3].v, f[3].n, sizeof(*f[3].v), compare_fields);
+		r = put_fields(&f[3], f, out);
 	}
 	if (r == 0 && ours->all.len > ours->value.len)
 		r = buf_add(out, "\n", 1);
+	for (size_t i = 0; i < ARRAY_SIZE(f); i++)
+		free(f[i].v);
 	return r < 0 ? r : COMBINED_NEW;
 }
 

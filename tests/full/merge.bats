@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# suite: merge drivers: 10,000 made-up files of each, and the shared files of the LAMP machine; 1 min
+# suite: merge drivers: 10,000 made-up files of each and three-way, and the shared files of the LAMP machine; 1 min
 
 load ../lib/common
 bats_require_minimum_version 1.5.0
@@ -11,6 +11,12 @@ setup() { ready; }
 	export MERGE_FILES=${MERGE_FILES:-10000} MERGE_SEED=${MERGE_SEED:-$PLYFS_SEED} CK_DEFAULT_TIMEOUT=3600
 	"$PLYFS_BUILD/tests/unit/test_merge" >log || { grep -v ^ok log; false; }
 	grep seeds log
+}
+
+@test "three-way: 10,000 triples of each driver, by the model, and whatever their bytes" {
+	export MERGE_FILES=${MERGE_FILES:-10000} MERGE_SEED=${MERGE_SEED:-$PLYFS_SEED} CK_DEFAULT_TIMEOUT=3600
+	"$PLYFS_BUILD/tests/unit/test_compose" >log || { grep -av ^ok log; false; }
+	grep -a seeds log
 }
 
 # shellcheck disable=SC2154  # gold, lamp: by common
