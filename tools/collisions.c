@@ -279,21 +279,25 @@ static bool leads_to(struct loaded *l, const char *path, uint64_t ref)
 	       ply_view_resolve(view, path, false, &ino, NULL) == 0 && ino == ref;
 }
 
-static int path_of_pair(struct loaded *l, const struct collision_pair *p, char **ret, struct ply_err *err)
+static int path_of_pair(struct loaded *l, const struct view_pair *p, char **ret, struct ply_err *err)
 {
-	_cleanup_free_ char *a = NULL, *b = NULL;
+	uint64_t first = view_pair_named(l->view, p), second = first == p->a ? p->b : p->a;
+	_cleanup_free_ char *one = NULL, *other = NULL;
 	int r;
 
 	if (p->flags & PLY_PAIR_A_WHITEOUT)
 		return path_of_whiteout(l, p->a, ret, err);
 	if (p->flags & PLY_PAIR_B_WHITEOUT)
 		return path_of_whiteout(l, p->b, ret, err);
-	r = path_of_node(l, p->a, &a, err);
+	r = path_of_node(l, first, &one, err);
 	if (r == 0)
-		r = path_of_node(l, p->b, &b, err);
+		r = path_of_node(l, second, &other, err);
 	if (r < 0)
 		return r;
-	*ret = strcmp(a, b) != 0 && leads_to(l, b, p->a) ? TAKE_PTR(b) : TAKE_PTR(a);
+	if (strcmp(one, other) != 0 && !leads_to(l, one, second) && leads_to(l, other, first))
+		*ret = TAKE_PTR(other);
+	else
+		*ret = TAKE_PTR(one);
 	return 0;
 }
 
@@ -322,7 +326,7 @@ static int find_paths(struct loader *w)
 		int r;
 
 		f->pair = (struct collision_pair){ p->a, p->b, p->cls, p->why, p->flags };
-		r = path_of_pair(w->l, &f->pair, &f->path, w->err);
+		r = path_of_pair(w->l, p, &f->path, w->err);
 		if (r < 0)
 			return r;
 		bytes += strlen(f->path) + 1;

@@ -163,6 +163,11 @@ class Worker:
             if r.code == 0 and r.output != VICTIM:
                 raise Failure(f"cat: other bytes: {r.output[:100]!r}")
             self.verb(["verify", "--deep", image], case.deep, user)
+            if not user:
+                planned = {0, 3, 4} | case.read | case.open
+                self.verb(["plan", "--all", image, *select], planned, **limit)
+                self.verb(["plan", "--all", "--json", image], planned, output=4 * limit["output"])
+                self.verb(["plan", "--write=-", image], planned)
             if not full:
                 break
             self.verb(["info", image], case.open, user, **limit)
