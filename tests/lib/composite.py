@@ -134,13 +134,13 @@ class Maker:
         self.base = {}
         self.base_machine()
         self.machines = [Sub("os", self.base, (), True)]
-        if self.chance(0.4):
+        if self.chance(0.6):
             ground = {p: n for p, n in self.base.items() if p == WEB or p.startswith(WEB + "/")}
             for p in ground:
                 del self.base[p]
             self.machines.append(Sub("web", ground, ("os",), True))
         self.pending = []
-        for name in list(ROWS) * 2:
+        for name in ROWS * 2 + ["ground", "three"]:
             if self.chance(0.75):
                 self.pending.append(name)
         self.random.shuffle(self.pending)
@@ -416,11 +416,26 @@ class Maker:
             for p in (path, path + "-too"):
                 self.put(m.tree, p, data="linked\n", mtime=self.dir_time(path))
             self.spread(m, path + "-too")
-            self.groups.append((None, (path, path + "-too")))
+            if self.chance(0.5):
+                self.groups.append((None, (path, path + "-too")))
             self.fixed[path + "-too"] = ("first", "last")
         two = [linked, alone]
         self.random.shuffle(two)
         self.siblings(row, "/srv/app", *two, ("first", "last"))
+
+    def row_ground(self, row):
+        """A component of the first capture, and a machine that does not stand on it."""
+        def make(name):
+            others = [m for m in self.overlays if not any("web" in o.stands for o in self.overlays if o.name in self.below(m))]
+            if not self.machines[1].ground or not others:
+                return
+            m, path = self.random.choice(others), f"{WEB}/page{self.serial % 4}.html"
+            if path not in m.tree and all(path not in o.tree for o in self.overlays if o.name in self.below(m) or m.name in self.below(o)):
+                self.put(m.tree, path, data=f"the page of {m.name}\n")
+                self.spread(m, path)
+                self.rows[row] += 1
+                self.fixed[path] = ("first", "last", "append")
+        self.later(row, make)
 
     def row_glob(self, row):
         def several(m, path):
@@ -752,7 +767,7 @@ class Case:
     def contenders(self, path):
         out = {}
         for m in self.composite.subs:
-            if not m.ground and m.name != "os" and (path in m.entries or path in m.gone):
+            if m.name != "os" and (path in m.entries or path in m.gone):
                 out[m.name] = digest(m.tree.get(path))
         return out
 
