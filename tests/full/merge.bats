@@ -8,14 +8,14 @@ bats_require_minimum_version 1.5.0
 setup() { ready; }
 
 @test "made-up files: 10,000 of each driver, as they are and damaged" {
-	export MERGE_FILES=${MERGE_FILES:-10000} MERGE_SEED=${MERGE_SEED:-$PLYFS_SEED} CK_DEFAULT_TIMEOUT=3600
-	"$PLYFS_BUILD/tests/unit/test_merge" >log || { grep -v ^ok log; false; }
+	MERGE_FILES=${MERGE_FILES:-10000} MERGE_SEED=${MERGE_SEED:-$PLYFS_SEED} CK_DEFAULT_TIMEOUT=3600 \
+		"$PLYFS_BUILD/tests/unit/test_merge" >log || { grep -v ^ok log; false; }
 	grep seeds log
 }
 
 @test "three-way: 10,000 triples of each driver, by the model, and whatever their bytes" {
-	export MERGE_FILES=${MERGE_FILES:-10000} MERGE_SEED=${MERGE_SEED:-$PLYFS_SEED} CK_DEFAULT_TIMEOUT=3600
-	"$PLYFS_BUILD/tests/unit/test_compose" >log || { grep -av ^ok log; false; }
+	MERGE_FILES=${MERGE_FILES:-10000} MERGE_SEED=${MERGE_SEED:-$PLYFS_SEED} CK_DEFAULT_TIMEOUT=3600 \
+		"$PLYFS_BUILD/tests/unit/test_compose" >log || { grep -av ^ok log; false; }
 	grep -a seeds log
 }
 
