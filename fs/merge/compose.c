@@ -40,12 +40,17 @@ static int clash(const char *path, enum merge_why why, enum merge_why *ret_why, 
 	return ply_fail(err, -ENOTUNIQ, PLY_R_MERGE_CLASH, "%s: %s", path, merge_why_text(why));
 }
 
-static int by_driver(const struct merge_driver *d, const char *path, struct span base, struct span ours,
-		     struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
+static int by_driver(const struct merge_driver *d, const char *path, enum merge_prefer prefer, struct span base,
+		     struct span ours, struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
 {
 	int r = d->compose ? d->compose(path, base, ours, theirs, out, err) :
-			     items_merge(d, path, base, ours, theirs, out, err);
+			     items_merge(d, path, base, ours, theirs, prefer, out, err);
 
+	if (prefer && r < 0 && r != -ENOMEM) {
+		struct span all = prefer == MERGE_PREFER_OURS ? ours : theirs;
+
+		r = buf_add(out, all.s, all.len) < 0 ? ply_fail_nomem(err) : 0;
+	}
 	if (r == 0 || r == -ENOMEM)
 		return r;
 	*ret_why = r == -ENOTUNIQ ? MERGE_WHY_RECORD : r == -EUCLEAN ? MERGE_WHY_UNKNOWN : MERGE_WHY_SIZE;
@@ -93,18 +98,25 @@ static int by_appending(const char *path, struct span ours, struct span theirs, 
 	return r == 0 ? merge_append(v, 2, NULL, out, err) : r;
 }
 
-static int compose(const char *path, const struct merge_driver *d, struct span base, struct span ours, struct span theirs,
-		   struct buf *out, enum merge_why *ret_why, struct ply_err *err)
+struct how {
+	const char *path;
+	const struct merge_driver *d;      /* NULL: none */
+	enum merge_prefer prefer;
+};
+
+static int compose(const struct how *h, struct span base, struct span ours, struct span theirs, struct buf *out,
+		   enum merge_why *ret_why, struct ply_err *err)
 {
+	const char *path = h->path;
 	size_t begin = out->len;
 	int r;
 
 	if (ours.len > MERGE_FILE_MAX || theirs.len > MERGE_FILE_MAX || (base.s && base.len > MERGE_FILE_MAX))
 		return clash(path, MERGE_WHY_SIZE, ret_why, err);
-	if (!d)
+	if (!h->d)
 		return base.s ? by_lines(path, base, ours, theirs, out, ret_why, err) :
 				by_appending(path, ours, theirs, out, ret_why, err);
-	r = by_driver(d, path, base, ours, theirs, out, ret_why, err);
+	r = by_driver(h->d, path, h->prefer, base, ours, theirs, out, ret_why, err);
 	/* where ours is no more than another way to write the base, ours it is: the base would give way to theirs */
 	if (r == 0 && base.s && holds(out, begin, base)) {
 		out->len = begin;
@@ -123,8 +135,8 @@ static bool take_one(struct span base, struct span ours, struct span theirs, str
 }
 
 /* That merging @result with theirs once more gives it again. */
-static int check_twice(const char *path, const struct merge_driver *d, struct span base, struct span result,
-		       struct span theirs, enum merge_why *ret_why, struct ply_err *err)
+static int check_twice(const struct how *h, struct span base, struct span result, struct span theirs,
+		       enum merge_why *ret_why, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf again = { 0 };
 	enum merge_why why;
@@ -132,15 +144,14 @@ static int check_twice(const char *path, const struct merge_driver *d, struct sp
 	int r = 0;
 
 	if (take_one(base, result, theirs, &one) ? span_is(one, result) :
-	    (r = compose(path, d, base, result, theirs, &again, &why, err)) == 0 && holds(&again, 0, result))
+	    (r = compose(h, base, result, theirs, &again, &why, err)) == 0 && holds(&again, 0, result))
 		return 0;
-	return r == -ENOMEM ? r : clash(path, d ? MERGE_WHY_RECORD : MERGE_WHY_OVERLAP, ret_why, err);
+	return r == -ENOMEM ? r : clash(h->path, h->d ? MERGE_WHY_RECORD : MERGE_WHY_OVERLAP, ret_why, err);
 }
 
-int merge_compose(const char *path, const struct merge_driver *force, struct span base, struct span ours,
-		  struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
+static int merge(const struct how *h, struct span base, struct span ours, struct span theirs, struct buf *out,
+		 enum merge_why *ret_why, struct ply_err *err)
 {
-	const struct merge_driver *d = force ? force : merge_driver_for(path);
 	enum merge_why why = MERGE_WHY_NONE;
 	size_t begin = out->len;
 	struct span one;
@@ -149,13 +160,29 @@ int merge_compose(const char *path, const struct merge_driver *force, struct spa
 	if (take_one(base, ours, theirs, &one)) {
 		r = buf_add(out, one.s, one.len) < 0 ? ply_fail_nomem(err) : 0;
 	} else {
-		r = compose(path, d, base, ours, theirs, out, &why, err);
+		r = compose(h, base, ours, theirs, out, &why, err);
 		if (r == 0)
-			r = check_twice(path, d, base, span_from((struct span){ out->data, out->len }, begin), theirs, &why, err);
+			r = check_twice(h, base, span_from((struct span){ out->data, out->len }, begin), theirs, &why, err);
 	}
 	if (r < 0)
 		out->len = begin;
 	if (ret_why)
 		*ret_why = why;
 	return r;
+}
+
+int merge_compose(const char *path, const struct merge_driver *force, struct span base, struct span ours,
+		  struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err)
+{
+	const struct how h = { path, force ? force : merge_driver_for(path), MERGE_PREFER_NONE };
+
+	return merge(&h, base, ours, theirs, out, ret_why, err);
+}
+
+int merge_compose_for(const char *path, enum merge_prefer prefer, struct span base, struct span ours, struct span theirs,
+		      struct buf *out, enum merge_why *ret_why, struct ply_err *err)
+{
+	const struct how h = { path, merge_driver_for(path), prefer };
+
+	return merge(&h, base, ours, theirs, out, ret_why, err);
 }

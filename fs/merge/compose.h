@@ -118,6 +118,15 @@ int merge_compose(const char *path, const struct merge_driver *force, struct spa
 		  struct span theirs, struct buf *out, enum merge_why *ret_why, struct ply_err *err);
 
 /*
+ * The same by the driver of @path, which it has, for a decision: where a record was changed differently, it is as
+ * ours, or theirs, have it; all the others are merged. A file that its driver does not cut into records one by one
+ * is then one side's as a whole.
+ */
+enum merge_prefer { MERGE_PREFER_NONE = 0, MERGE_PREFER_OURS, MERGE_PREFER_THEIRS };
+int merge_compose_for(const char *path, enum merge_prefer prefer, struct span base, struct span ours, struct span theirs,
+		      struct buf *out, enum merge_why *ret_why, struct ply_err *err);
+
+/*
  * May these be appended to one another? MERGE_WHY_NONE, or what speaks against it. @forced: as
  * --on-collision=append asks, for paths too that no table grants. *ret_why is set if 0; -ENOMEM.
  */

@@ -168,6 +168,7 @@ struct place {
 struct merging {
 	const struct merge_driver *d;
 	const char *path;
+	enum merge_prefer prefer;  /* whose a record is that clashes */
 	struct items side[3];
 	struct buf made;
 	struct place *kept, *fresh;
@@ -192,6 +193,7 @@ static int clash(const struct merging *m, const struct item *item)
 /* An enum combined, not a clash; or an error. NULL is a record that is not there. */
 static int decide(struct merging *m, const struct item *base, const struct item *ours, const struct item *theirs)
 {
+	size_t made = m->made.len;
 	int r;
 
 	if (is_same(ours, theirs) || is_same(theirs, base))
@@ -199,7 +201,11 @@ static int decide(struct merging *m, const struct item *base, const struct item 
 	if (is_same(ours, base))
 		return COMBINED_THEIRS;
 	r = m->d->combine ? m->d->combine(m->path, base, ours, theirs, &m->made) : COMBINED_CLASH;
-	return r == COMBINED_CLASH ? clash(m, ours ? ours : theirs) : r;
+	if (r != COMBINED_CLASH)
+		return r;
+	m->made.len = made;
+	return m->prefer == MERGE_PREFER_NONE ? clash(m, ours ? ours : theirs) :
+	       m->prefer == MERGE_PREFER_OURS ? COMBINED_OURS : COMBINED_THEIRS;
 }
 
 /* Has @to more of those with its key? Then none of them was deleted by the other side: which one would it be? */
@@ -331,9 +337,9 @@ static int write_result(struct merging *m, struct span ours, struct buf *out)
 }
 
 int items_merge(const struct merge_driver *d, const char *path, struct span base, struct span ours, struct span theirs,
-		struct buf *out, struct ply_err *err)
+		enum merge_prefer prefer, struct buf *out, struct ply_err *err)
 {
-	struct merging m = { .d = d, .path = path, .err = err };
+	struct merging m = { .d = d, .path = path, .prefer = prefer, .err = err };
 	struct span text[3] = { base, ours, theirs };
 	size_t begin = out->len;
 	int r = 0;

@@ -15,6 +15,7 @@
 #define PLYFS_MERGE_ITEMS_H
 
 #include "base/map.h"
+#include "merge/compose.h"
 #include "merge/merge.h"
 #include "merge/span.h"
 
@@ -38,9 +39,9 @@ int items_add(struct items *t, struct item item);          /* -ENOMEM; -E2BIG: t
 struct line;
 int items_add_line(struct items *t, struct span key, const struct line *line);
 
-/* Appended to @out. -ENOTUNIQ, -EUCLEAN: one of them is no such file; -ENOMEM. */
+/* Appended to @out; @prefer: whose a record is that clashes. -ENOTUNIQ, -EUCLEAN: one of them is no such file; -ENOMEM. */
 int items_merge(const struct merge_driver *d, const char *path, struct span base, struct span ours, struct span theirs,
-		struct buf *out, struct ply_err *err);
+		enum merge_prefer prefer, struct buf *out, struct ply_err *err);
 
 /* Items sorted by their keys' bytes, and so that one without a key is the first. */
 int items_order_bytes(const struct item *a, const struct item *b);

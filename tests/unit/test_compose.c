@@ -588,6 +588,38 @@ START_TEST(driver_by_name)
 }
 END_TEST
 
+/* A decision for one side settles the records that clash, and no others. */
+START_TEST(decided_records)
+{
+	static const struct {
+		const char *path, *base, *ours, *theirs, *first, *last;
+	} rows[] = {
+		{ "/etc/passwd", "a:x:1\nd:x:9\n", "a:x:2\nd:x:9\nb:x:4\n", "a:x:3\nd:x:8\nc:x:5\n", "a:x:2\nd:x:8\nb:x:4\nc:x:5\n",
+		  "a:x:3\nd:x:8\nb:x:4\nc:x:5\n" },
+		{ "/etc/passwd", "a:x:1\n", "", "a:x:3\nc:x:5\n", "c:x:5\n", "a:x:3\nc:x:5\n" },
+		{ "/etc/passwd", "a:x:1\n", "a:x:2\nb:x:4\n", "c:x:5\n", "a:x:2\nb:x:4\nc:x:5\n", "b:x:4\nc:x:5\n" },
+		{ "/var/lib/dpkg/status", "Package: b\nVersion: 1\n\n", "Package: a\nVersion: 1\n\nPackage: b\nVersion: 2\n\n",
+		  "Package: b\nVersion: 3\n\nPackage: c\nVersion: 1\n\n",
+		  "Package: a\nVersion: 1\n\nPackage: b\nVersion: 2\n\nPackage: c\nVersion: 1\n\n",
+		  "Package: a\nVersion: 1\n\nPackage: b\nVersion: 3\n\nPackage: c\nVersion: 1\n\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_buf_ struct buf out = { 0 };
+		struct span base = text_of(rows[i].base), ours = text_of(rows[i].ours), theirs = text_of(rows[i].theirs);
+		enum merge_why why;
+
+		ck_assert_int_eq(merge_compose(rows[i].path, NULL, base, ours, theirs, &out, &why, NULL), -ENOTUNIQ);
+		ck_assert_int_eq(why, MERGE_WHY_RECORD);
+		ck_assert_int_eq(merge_compose_for(rows[i].path, MERGE_PREFER_OURS, base, ours, theirs, &out, &why, NULL), 0);
+		same("first", i, text_of(rows[i].first), span_of(&out));
+		out.len = 0;
+		ck_assert_int_eq(merge_compose_for(rows[i].path, MERGE_PREFER_THEIRS, base, ours, theirs, &out, &why, NULL), 0);
+		same("last", i, text_of(rows[i].last), span_of(&out));
+	}
+}
+END_TEST
+
 /* --- diff3 ------------------------------------------------------------------- */
 
 /* Lines that are one of a kind, so that who changed what is known: each gap belongs to one side. */
@@ -855,6 +887,7 @@ static Suite *suite(void)
 	tap_test(s, driver_by_name);
 	tap_loop(s, records_three_way, 0, DRIVERS);
 	tap_loop(s, any_bytes, 0, DRIVERS);
+	tap_test(s, decided_records);
 	tap_test(s, edits_apart);
 	tap_test(s, edits_anywhere);
 	tap_test(s, hostile_texts);
