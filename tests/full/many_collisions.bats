@@ -27,7 +27,7 @@ setup_file()
 	bare_fs fs 1G
 	plyfs capture tree i.plyfs --level 1
 	for i in {0..6}; do
-		many_files tree/opt 28600
+		many_files "tree/opt/${names[i]}" 28600
 		colliding "$i" tree "${names[i]}"
 		add_timed i.plyfs "${names[i]}"
 		rm -r tree/opt tree/etc/sysctl.d/* tree/srv/same/*
