@@ -203,7 +203,7 @@ class Maker:
         stands, tree = ("os",), dict(self.base)
         if overlays and self.chance(0.3):
             m = self.random.choice(overlays)
-            stands = ("os", m.name)
+            stands, tree = ("os", m.name), dict(m.tree)
         elif len(self.machines) > 1 and self.machines[1].ground and self.chance(0.3):
             stands = ("os", "web")
             tree.update(self.machines[1].tree)
