@@ -141,11 +141,15 @@ enum name_kind {
 };
 
 /* What a name is: by rank. Release with view_name_done(). */
+/* Beside enum ply_rule: FIRST and LAST of a shared file in which nothing clashes but records. They settle those, the others
+ * are merged. */
+enum { VIEW_RULE_FIRST_RECORDS = 128, VIEW_RULE_LAST_RECORDS };
+
 struct view_name {
 	enum name_kind kind;
 	uint32_t n, shown;         /* shown: candidate whose row and node stand for all; of BOTH the first */
 	uint16_t flags;            /* PLY_PAIR_F_*: in which the heads differ */
-	uint8_t rule;              /* decided, or what comes without; 0: heads are merged */
+	uint8_t rule;              /* decided, or what comes without (VIEW_RULE_* too); 0: heads are merged */
 	uint16_t driver;
 	struct cand *c;
 	struct cand few[6];

@@ -453,13 +453,18 @@ static int compose(struct fold *f, const struct layer *l, struct text base, stru
 		   struct ply_err *err)
 {
 	const struct merge_driver *force = l->rule == PLY_RULE_DRIVER ? merge_driver_get(l->driver) : NULL;
+	const struct span from = base.is_there ? base.s : (struct span){ 0 };
 	_cleanup_buf_ struct buf out = { 0 };
 	enum merge_why why = MERGE_WHY_NONE;
 	int r;
 
 	if (++f->composes > COMPOSES_MAX)
 		return too_much(err);
-	r = merge_compose(f->path, force, base.is_there ? base.s : (struct span){ 0 }, t->s, theirs.s, &out, &why, err);
+	if (l->rule == VIEW_RULE_FIRST_RECORDS || l->rule == VIEW_RULE_LAST_RECORDS)
+		r = merge_compose_for(f->path, l->rule == VIEW_RULE_FIRST_RECORDS ? MERGE_PREFER_OURS : MERGE_PREFER_THEIRS,
+				      from, t->s, theirs.s, &out, &why, err);
+	else
+		r = merge_compose(f->path, force, from, t->s, theirs.s, &out, &why, err);
 	if (r == -ENOTUNIQ)
 		return ply_fail(err, -EUCLEAN, PLY_R_CONFLICT, "cannot be merged (%s), although no collision says so",
 				merge_why_text(why));

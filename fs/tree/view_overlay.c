@@ -178,6 +178,7 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 		    uint16_t *ret_driver, uint16_t *ret_flags)
 {
 	uint8_t of_itself = 0;     /* where nothing is decided */
+	bool records = false, more = false;        /* what clashes */
 
 	*ret_rule = 0;
 	*ret_driver = 0;
@@ -194,6 +195,8 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 			if (first < 0 || (heads ? !heads[first] : n->c[first].own_hidden))
 				continue;
 			*ret_flags |= p->flags;
+			records |= p->cls == PLY_PAIR_CONFLICT && p->why == PLY_PAIR_WHY_RECORD;
+			more |= p->cls == PLY_PAIR_CONFLICT && p->why != PLY_PAIR_WHY_RECORD;
 			if (p->rule) {
 				*ret_rule = p->rule;
 				*ret_driver = p->driver;
@@ -206,6 +209,10 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 	}
 	if (!*ret_rule)
 		*ret_rule = of_itself;
+	else if (records && !more && *ret_rule == PLY_RULE_FIRST)
+		*ret_rule = VIEW_RULE_FIRST_RECORDS;
+	else if (records && !more && *ret_rule == PLY_RULE_LAST)
+		*ret_rule = VIEW_RULE_LAST_RECORDS;
 }
 
 /* Heads, or with @all whiteouts among them: how many; the first and the last. */

@@ -198,3 +198,24 @@ assert [o["sub_image"] for o in p["overrides"]] == ["web", "db"], p' "$output"
 	run -1 "$fuse" --generation 9 i.plyfs m
 	run ! mountpoint -q m
 }
+
+@test "first and last of a file that is merged by records settle what clashes; the rest is merged" {
+	mkdir -p b/etc
+	echo 'a:x:1:1::/:/a' >b/etc/passwd
+	cp -a b one
+	cp -a b two
+	printf 'a:x:1:1::/:/b\nx:x:101:101::/:/x\n' >one/etc/passwd
+	printf 'a:x:1:1::/:/c\ny:x:102:102::/:/y\n' >two/etc/passwd
+	plyfs capture b i.plyfs
+	plyfs add i.plyfs one one
+	plyfs add i.plyfs two two
+	run -3 plyfs cat i.plyfs /etc/passwd
+	run -3 plyfs plan i.plyfs --write p.yaml
+	sed 's/resolve: undecided/resolve: first/' p.yaml >first.yaml
+	sed 's/resolve: undecided/resolve: last/' p.yaml >last.yaml
+	plyfs cat i.plyfs /etc/passwd --policy first.yaml | diff - <(printf '%s\n' a:x:1:1::/:/b x:x:101:101::/:/x y:x:102:102::/:/y)
+	plyfs cat i.plyfs /etc/passwd --policy last.yaml | diff - <(printf '%s\n' a:x:1:1::/:/c x:x:101:101::/:/x y:x:102:102::/:/y)
+	mkdir o
+	plyfs layout i.plyfs o --policy last.yaml --no-sync
+	plyfs cat i.plyfs /etc/passwd --policy last.yaml | cmp - o/etc/passwd
+}
