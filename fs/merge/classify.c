@@ -89,8 +89,10 @@ static int classify_deleted(const struct contender *a, const struct contender *b
 		ret->flags |= PAIR_B_WHITEOUT;
 	if (a->deleted && b->deleted)
 		return 0;
+	if (!base)                 /* what is gone was another one's: they have nothing to do with one another */
+		return 0;
 	ret->flags |= PAIR_TYPE;
-	if (!base || differences(left, base) & ~(unsigned)PAIR_TIMES)
+	if (differences(left, base) & ~(unsigned)PAIR_TIMES)
 		return conflict(ret, MERGE_WHY_DELETED);
 	ret->cls = MERGE_THREE_WAY;
 	return 0;

@@ -514,14 +514,13 @@ bool overlays_differ_untold(const struct join *j, const struct catalog *c, struc
 			    uint64_t a_at, const struct ply_entry *ae, uint32_t b, uint64_t b_at,
 			    const struct ply_entry *be)
 {
-	bool a_gone = ae->type == PLY_T_WHITEOUT, b_gone = be->type == PLY_T_WHITEOUT;
 	struct ply_collision pair = { .a = reference(c, a, a_at, ae), .b = reference(c, b, b_at, be) };
 
 	if (PLY_INO_NUMBER(pair.a) > PLY_INO_NUMBER(pair.b))
 		pair = (struct ply_collision){ .a = pair.b, .b = pair.a };
-	if (a_gone && b_gone)
-		return false;
-	if (!a_gone && !b_gone && !nodes_differ(subs[a], PLY_INO_INDEX(ae->ref), subs[b], PLY_INO_INDEX(be->ref)))
+	/* a whiteout and what has nothing to do with what it hides need no row */
+	if (ae->type == PLY_T_WHITEOUT || be->type == PLY_T_WHITEOUT ||
+	    !nodes_differ(subs[a], PLY_INO_INDEX(ae->ref), subs[b], PLY_INO_INDEX(be->ref)))
 		return false;
 	return !is_declared(j, &pair);
 }

@@ -115,13 +115,16 @@ int sub_override_find(struct sub *s, uint64_t node, struct ply_override *ret, st
 
 	while (lo < hi) {
 		uint64_t mid = lo + (hi - lo) / 2;
-		int r = sub_override(s, mid, ret, err);
+		struct ply_override o;
+		int r = sub_override(s, mid, &o, err);
 
 		if (r < 0)
 			return r;
-		if (ret->node == node)
+		if (o.node == node) {
+			*ret = o;
 			return 0;
-		if (ret->node > node)
+		}
+		if (o.node > node)
 			hi = mid;
 		else
 			lo = mid + 1;

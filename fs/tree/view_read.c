@@ -144,17 +144,18 @@ static int nlink_of(struct ply_view *v, const struct vnode *vn, const struct ply
  * what it stands on has no such path. */
 static int mask_of(struct ply_view *v, uint32_t i, uint64_t index, uint32_t *ret, bool *ret_new, struct ply_err *err)
 {
-	struct ply_override o = { 0 };
+	struct ply_override o;
 	int r = 0;
 
+	*ret = 0;
 	*ret_new = false;
 	if (v->subs[i].overlay) {
 		r = sub_override_find(v->subs[i].sub, index, &o, NULL);
 		if (r < 0 && r != -ENOENT)
 			return sub_override_find(v->subs[i].sub, index, &o, err);
 		*ret_new = r < 0;
+		*ret = r < 0 ? 0 : o.mask;
 	}
-	*ret = o.mask;
 	return 0;
 }
 
