@@ -237,6 +237,22 @@ stanza() { printf 'Package: %s\nStatus: install ok installed\nArchitecture: amd6
 	[ "$(grep -c undecided p.yaml)" = 6 ]
 }
 
+@test "a glob claims what it decides, and nothing else" {
+	golds
+	printf 'version: 1\nconflicts:\n  - glob: /**\n    resolve: keep-both\n' >p.yaml
+	# what one of them deletes, and what is a directory, is left
+	run -0 asked 'l\nl\n' i.plyfs --ask --policy p.yaml
+	[[ $output == *"Conflict 2 of 2: "* ]]
+	run -0 plyfs plan i.plyfs --policy p.yaml
+	grep -A2 'path: /etc/motd' p.yaml | grep -q 'resolve: last'
+	grep -A2 'path: /srv' p.yaml | grep -q 'resolve: last'
+	printf 'version: 1\nconflicts:\n  - glob: /etc/*\n    resolve: undecided\n' >p.yaml
+	run -3 plyfs plan i.plyfs --policy p.yaml --write q.yaml
+	run -3 plyfs plan i.plyfs --policy q.yaml
+	[[ $output == *"undecided: 7"* ]]
+	grep -q 'path: /etc/a.json' q.yaml
+}
+
 @test "wrong usage: 2" {
 	golds
 	run -2 plyfs plan i.plyfs --ask

@@ -233,6 +233,11 @@ static const struct {
 	{ HEAD "  - path: /etc/a.json\n    resolve: first\n    of: {apache: 'sha256:" HEX_A "', php: 'sha256:" HEX_B
 	  "', mysql: 'sha256:" HEX_A "'}\n", 0, "", { PLY_RULE_FIRST }, 0 },
 	{ HEAD "  - path: /nowhere\n    resolve: first\n    of: {mysql: 'sha256:" HEX_A "'}\n", 0, "", { 0 }, 1 },
+	/* and leaves the rest to others */
+	{ HEAD "  - glob: /etc/*\n    resolve: append\n  - path: /etc/d\n    resolve: first\n" OF, 0, "",
+	  { PLY_RULE_APPEND, PLY_RULE_FIRST }, 0 },
+	{ HEAD "  - glob: /etc/*\n    resolve: undecided\n  - path: /etc/a.json\n    resolve: last\n" OF, 0, "",
+	  { PLY_RULE_LAST }, 0 },
 	{ HEAD "  - path: /nowhere\n    resolve: first\n    of: {php: 'sha256:" HEX_A "'}\n", PLY_R_POLICY_STALE,
 	  "p.yaml:5:15: the entry is stale", { 0 }, 0 },
 	{ HEAD "  - path: /etc/w\n    resolve: keep-both\n" OF, PLY_R_POLICY_VALUE, "one of them deletes it", { 0 }, 0 },
