@@ -297,6 +297,25 @@ assert any(s and r"1.1\r  - x\x1b[2J" in s for s in v), v' "$output"
 	[ "$(stat -c %a t)" = 711 ]
 }
 
+@test "paths longer than YAML looks ahead" {
+	local g dir long
+	long=$(printf '%0220d' 0)
+	dir=srv/$long/$long/$long/$long/$long
+	for g in os web db; do machine $g; done
+	for g in web db; do
+		mkdir -p "$g/$dir"
+		for f in x.key x.pem; do
+			printf -- '-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n' $g >"$g/$dir/$f"
+		done
+	done
+	image os web db
+	decided last
+	grep -q '^  - paths:' p.yaml
+	run -0 plyfs plan i.plyfs --policy p.yaml
+	run -0 plyfs plan i.plyfs --policy p.yaml --write q.yaml
+	cmp <(grep -v '^ *#' p.yaml) <(grep -v '^ *#' q.yaml)
+}
+
 @test "wrong usage: 2" {
 	golds
 	run -2 plyfs plan i.plyfs --ask
