@@ -494,6 +494,29 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	run -1 plyfs cat i.plyfs /etc/secret -s two
 }
 
+@test "large files that collide: read where their sizes are equal, up to 16 GiB, and until it is interrupted" {
+	machine
+	clone b
+	clone c
+	truncate -s 17G b/srv17 c/srv17
+	truncate -s 15G b/srv15
+	truncate -s 14G c/srv15
+	add i.plyfs b b
+	SECONDS=0
+	run -0 --separate-stderr plyfs add --json i.plyfs c c
+	[ "$SECONDS" -lt 10 ]
+	[ "$(json "[(c['path'], c['why']) for c in d['conflicts']]" <<<"$output")" = \
+		"[('/srv15', 'too large to look at'), ('/srv17', 'too large to look at')]" ]
+	run -0 plyfs remove i.plyfs c
+	truncate -s 15G c/srv15
+	before=$(sha256sum <i.plyfs)
+	SECONDS=0
+	run -1 timeout --preserve-status -s INT 2 plyfs add i.plyfs c c
+	[ "$SECONDS" -lt 6 ]
+	[[ $output == *"interrupted; the image is as it was"* ]]
+	[ "$(sha256sum <i.plyfs)" = "$before" ]
+}
+
 @test "the same bytes for any number of threads" {
 	machine
 	clone
