@@ -494,6 +494,30 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	run -1 plyfs cat i.plyfs /etc/secret -s two
 }
 
+@test "an unreadable file that had other names is left as the parent has it" {
+	machine
+	clone
+	cp --remove-destination a/usr/share/l1 b/usr/share/l1
+	chmod 0 b/usr/share/l1
+	settle b
+	if [ "$(id -u)" = 0 ]; then
+		chown -R 65534 a b
+		capture
+		chown 0 b/usr/share/l1
+		chmod 755 . .. "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" 2>/dev/null || true
+		chmod 666 i.plyfs
+		as() { setpriv --reuid=65534 --clear-groups "$@"; }
+	else
+		as() { "$@"; }
+	fi
+	run -0 as plyfs add i.plyfs two b --allow-partial
+	[[ $output == *"left out: 1 files that this user cannot read"* ]]
+	[[ $output == *"two: 0 names are new, 2 override, 0 are deleted; "* ]]
+	[ "$(plyfs cat i.plyfs /usr/share/l1 -s two 2>/dev/null)" = links ]
+	[ "$(plyfs cat i.plyfs /usr/share/l2 -s two 2>/dev/null)" = links ]
+	run -0 plyfs verify i.plyfs
+}
+
 @test "large files that collide: read where their sizes are equal, up to 16 GiB, and until it is interrupted" {
 	machine
 	clone b

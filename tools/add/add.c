@@ -315,6 +315,7 @@ static int find_difference(struct adding *a, struct ply_err *err)
 
 /* --- the image ------------------------------------------------------------------------------------------- */
 
+	a->report->capture.skipped = a->cap.scan->unreadable;
 static uint32_t next_rank(const struct ply_image *image)
 {
 	uint32_t rank = 0;
