@@ -418,10 +418,11 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	}
 	refused COMPONENT_TWICE i.plyfs two b
 	refused COMPONENT_TWICE i.plyfs os b
-	refused SUB_NAME i.plyfs 'Two' b
-	refused SUB_NAME i.plyfs '' b
-	refused SUB_NAME i.plyfs 'a+b' b
-	refused SUB_NAME i.plyfs $'a\nb' b
+	for name in Two '' a+b $'a\nb' 'Not a name'; do
+		run -2 --separate-stderr plyfs add --json i.plyfs "$name" b
+		[ "$(json "d['error']['reason']" <<<"$output")" = USAGE ]
+		[[ $stderr == *"is no name for a sub-image"* ]]
+	done
 	refused SUB_UNKNOWN i.plyfs three b --on nothing
 	refused SUB_UNKNOWN i.plyfs three b --on two,three
 	refused ROOT_NOT_FOUND i.plyfs three nothing
