@@ -23,6 +23,16 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 
 root() { [ "$(id -u)" = 0 ] || skip "needs root${1:+: $1}"; }
 
+# as COMMAND...: as an ordinary user
+as()
+{
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+	else
+		"$@"
+	fi
+}
+
 # a small machine in a/, captured as i.plyfs
 machine()
 {
@@ -480,10 +490,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 		chown -R 65534 b
 		chmod 755 . .. "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" 2>/dev/null || true
 		chmod 666 i.plyfs
-		as() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 		chown 0 b/etc/conf b/etc/secret
-	else
-		as() { "$@"; }
 	fi
 	run -1 as plyfs add i.plyfs two b -x '/usr/share/d'
 	[[ $output == *"2 files cannot be read by this user, the first is /etc/conf"* ]]
@@ -507,9 +514,6 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 		chown 0 b/usr/share/l1
 		chmod 755 . .. "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" 2>/dev/null || true
 		chmod 666 i.plyfs
-		as() { setpriv --reuid=65534 --clear-groups "$@"; }
-	else
-		as() { "$@"; }
 	fi
 	run -0 as plyfs add i.plyfs two b --allow-partial
 	[[ $output == *"left out: 1 files that this user cannot read"* ]]
