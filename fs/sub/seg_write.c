@@ -26,11 +26,15 @@ struct segw {
 	uint64_t npages;
 };
 
-int segw_reserve(struct out *out, uint32_t nsections, struct ply_err *err)
+int segw_reserve(struct out *out, uint32_t nsections, uint64_t *ret_off, struct ply_err *err)
 {
 	static const uint8_t zero[PLY_SEGMENT_HEAD_MAX];
+	uint64_t at = align_up(out->end, PLY_ALIGN) % PLY_PAGE;
+	size_t len = segment_header_len(nsections);
+	int r = out_align(out, at + len > PLY_PAGE ? PLY_PAGE : PLY_ALIGN, err);
 
-	return out_write(out, zero, segment_header_len(nsections), err);
+	*ret_off = out->end;
+	return r < 0 ? r : out_write(out, zero, len, err);
 }
 
 int segw_new(struct out *out, uint64_t off, uint32_t kind, uint32_t nsections, struct segw **ret,
@@ -190,6 +194,8 @@ int segw_finish(struct segw *w, const uint8_t *uuid, const char *name, uint8_t r
 		r = end_page(w, err);
 	if (r == 0 && w->npages % PLY_SUMS_PER_GROUP != 0)
 		r = end_group(w, err);
+	if (r == 0 && w->seg.meta_len >= PLY_META_ALIGNED)   /* a group is one page of the page cache, not two */
+		r = out_align(w->out, PLY_PAGE, err);
 	if (r < 0)
 		return r;
 	sums = &w->seg.sections[w->seg.nsections++];
