@@ -332,8 +332,12 @@ static int by_ref(const void *a, const void *b)
 static int begin(struct imagew *w, uint32_t kind, uint32_t nsections, uint64_t size,
 		 struct segw **ret, uint64_t *ret_off, struct ply_err *err)
 {
-	int r = segw_reserve(&w->out, nsections, ret_off, err);
+	int r = out_align(&w->out, PLY_ALIGN, err);
 
+	if (r < 0)
+		return r;
+	*ret_off = w->out.end;
+	r = segw_reserve(&w->out, nsections, err);
 	if (r == 0)
 		r = segw_new(&w->out, *ret_off, kind, nsections, ret, err);
 	if (r == 0) {

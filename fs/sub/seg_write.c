@@ -26,15 +26,11 @@ struct segw {
 	uint64_t npages;
 };
 
-int segw_reserve(struct out *out, uint32_t nsections, uint64_t *ret_off, struct ply_err *err)
+int segw_reserve(struct out *out, uint32_t nsections, struct ply_err *err)
 {
 	static const uint8_t zero[PLY_SEGMENT_HEAD_MAX];
-	uint64_t at = align_up(out->end, PLY_ALIGN) % PLY_PAGE;
-	size_t len = segment_header_len(nsections);
-	int r = out_align(out, at + len > PLY_PAGE ? PLY_PAGE : PLY_ALIGN, err);
 
-	*ret_off = out->end;
-	return r < 0 ? r : out_write(out, zero, len, err);
+	return out_write(out, zero, segment_header_len(nsections), err);
 }
 
 int segw_new(struct out *out, uint64_t off, uint32_t kind, uint32_t nsections, struct segw **ret,

@@ -10,9 +10,8 @@
 
 struct segw;
 
-/* Write zeros where the header of a segment with @nsections will stand: *ret_off, so that it lies in one page of the
- * page cache. */
-int segw_reserve(struct out *out, uint32_t nsections, uint64_t *ret_off, struct ply_err *err);
+/* Write zeros where the header of a segment with @nsections will stand. */
+int segw_reserve(struct out *out, uint32_t nsections, struct ply_err *err);
 /* The segment begins at @off of @out, where segw_reserve() was called. */
 int segw_new(struct out *out, uint64_t off, uint32_t kind, uint32_t nsections, struct segw **ret,
 	     struct ply_err *err);

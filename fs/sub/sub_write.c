@@ -30,6 +30,7 @@ int subw_new(struct out *out, const struct subw_options *o, struct subw **ret, s
 	w->out = out;
 	w->opt = *o;
 	w->opt.max_inflight = MAX(w->opt.max_inflight, 1u);
+	w->off = out->end;
 	r = subw_blocks_init(w, err);
 	if (r < 0)
 		goto fail;
@@ -42,7 +43,7 @@ int subw_new(struct out *out, const struct subw_options *o, struct subw **ret, s
 	}
 	w->nodes[0] = (struct ply_node){ 0 };
 	w->nnodes = 1;
-	r = segw_reserve(out, subw_sections(w), &w->off, err);
+	r = segw_reserve(out, subw_sections(w), err);
 	if (r < 0)
 		goto fail;
 	*ret = w;
