@@ -334,23 +334,24 @@ static int find_paths(struct loader *w)
 	w->v = calloc(n ? n : 1, sizeof(*w->v));
 	if (!w->v)
 		return ply_fail_nomem(w->err);
-	for (; w->n < n; w->n++) {
-		const struct view_pair *p = view_pair_at(w->l->view, w->n);
+	for (size_t i = 0; i < n; i++) {
+		const struct view_pair *p = view_pair_at(w->l->view, i);
 		struct found *f = &w->v[w->n];
 		int r;
 
+		if (view_pair_is_hidden(w->l->view, p))
+			continue;
 		f->pair = (struct collision_pair){ p->a, p->b, p->cls, p->why, p->flags };
 		r = path_of_pair(w->l, p, &f->path, w->err);
 		if (r < 0)
 			return r;
+		w->n++;
 		bytes += strlen(f->path) + 1;
-		if (bytes > PATHS_MAX) {
-			w->n++;
+		if (bytes > PATHS_MAX)
 			return ply_fail(w->err, -EFBIG, PLY_R_LIMIT, "the paths of the collisions have more than %zu bytes",
 					PATHS_MAX);
-		}
 	}
-	qsort(w->v, n, sizeof(*w->v), by_path);
+	qsort(w->v, w->n, sizeof(*w->v), by_path);
 	return 0;
 }
 
@@ -469,7 +470,7 @@ int collisions_load(struct ply_view *view, struct collisions **ret, struct ply_e
 		r = find_paths(&w);
 	if (r == 0)
 		r = gather(&w);
-	for (size_t i = 0; w.v && i < view_npairs(view); i++)
+	for (size_t i = 0; w.v && i < w.n; i++)
 		free(w.v[i].path);
 	free(w.v);
 	if (r < 0)

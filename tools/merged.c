@@ -26,7 +26,7 @@ void merged_find(struct ply_view *view, uint64_t ino, struct merged *ret)
 		bool is_a = p->a == ino && !(p->flags & PLY_PAIR_A_WHITEOUT);
 		bool is_b = p->b == ino && !(p->flags & PLY_PAIR_B_WHITEOUT);
 
-		if ((is_a || is_b) && p->cls >= ret->cls)
+		if ((is_a || is_b) && p->cls >= ret->cls && !view_pair_is_hidden(view, p))
 			*ret = (struct merged){ true, p->cls, p->why, p->rule, p->driver };
 	}
 }

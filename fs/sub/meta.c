@@ -59,6 +59,28 @@ static bool remember(struct meta *m, _Atomic uint64_t *bits, uint64_t i, unsigne
 	return sound;
 }
 
+/* In one read where it lies in one page; of the next page nothing is read that is not header. */
+static int read_head(struct io *io, uint64_t off, uint64_t len, uint8_t head[PLY_SEGMENT_HEAD_MAX], size_t *ret_len,
+		     struct ply_err *err)
+{
+	size_t in_page = PLY_PAGE - off % PLY_PAGE;
+	size_t have = (size_t)MIN(len, MAX((uint64_t)in_page, sizeof(struct ply_disk_segment)));
+	int r = io_pread(io, head, have, off);
+
+	if (r == 0) {
+		r = segment_peek(head, ret_len, err);
+		if (r < 0)
+			return r;
+		if (*ret_len > len)
+			return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
+					"the segment at %llu is cut off", (unsigned long long)off);
+		if (*ret_len > have)
+			r = io_pread(io, head + have, *ret_len - have, off + have);
+	}
+	return r < 0 ? ply_fail(err, -EIO, PLY_R_IMAGE_IO, "cannot read the segment at %llu: %s",
+				(unsigned long long)off, strerror(-r)) : 0;
+}
+
 int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
 	      struct meta **ret, struct ply_err *err)
 {
@@ -75,17 +97,9 @@ int meta_open(struct io *io, uint64_t off, uint64_t len, const uint8_t *digest,
 		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
 				"a segment at %llu does not lie in the image",
 				(unsigned long long)off);
-	head_len = MIN(len, sizeof(head));   /* in one read, however much of it is header */
-	r = io_pread(io, head, head_len, off);
-	if (r < 0)
-		return ply_fail(err, -EIO, PLY_R_IMAGE_IO, "cannot read the segment at %llu: %s",
-				(unsigned long long)off, strerror(-r));
-	r = segment_peek(head, &head_len, err);
+	r = read_head(io, off, len, head, &head_len, err);
 	if (r < 0)
 		return r;
-	if (head_len > len)
-		return ply_fail(err, -EUCLEAN, PLY_R_SEGMENT_HEADER,
-				"the segment at %llu is cut off", (unsigned long long)off);
 	if (digest) {
 		r = sha256_once(head, head_len, is);
 		if (r < 0)

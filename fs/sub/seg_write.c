@@ -190,6 +190,8 @@ int segw_finish(struct segw *w, const uint8_t *uuid, const char *name, uint8_t r
 		r = end_page(w, err);
 	if (r == 0 && w->npages % PLY_SUMS_PER_GROUP != 0)
 		r = end_group(w, err);
+	if (r == 0 && w->seg.meta_len >= PLY_META_ALIGNED)   /* a group is one page of the page cache, not two */
+		r = out_align(w->out, PLY_PAGE, err);
 	if (r < 0)
 		return r;
 	sums = &w->seg.sections[w->seg.nsections++];

@@ -108,10 +108,16 @@ int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct
 struct view_pairs *view_pairs_free(struct view_pairs *p);
 /* Pairs whose second is @key: [*ret, *ret + count). */
 size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view_pair **ret);
+/* The one of them whose first is @key; NULL: there is none. */
+const struct view_pair *view_pairs_find(const struct view_pair *p, size_t n, uint64_t key);
 bool view_pairs_any(const struct ply_view *v, uint8_t rule);      /* is one decided by it? */
 bool view_pairs_of_types(const struct ply_view *v);                /* are two of different types? */
 
 bool view_pairs_of_links(const struct ply_view *v);                /* has one of them several names? */
+/* Is a conflict of types open? What is in a directory may then be shown or not. */
+bool view_pairs_open_types(const struct ply_view *v);
+/* Is the first name of view_pair_named() certainly the path where both are? */
+bool view_pair_has_one_name(const struct ply_view *v, const struct view_pair *p);
 
 /* view_links.c: how many names of a file of several are shown. @elsewhere: not the one that its node names. False: as
  * many as it has. */

@@ -99,6 +99,10 @@ const struct view_pair *view_pair_at(const struct ply_view *view, size_t i);
 /* That of both whose first name is the pair's path: no whiteout, and of one name if one of them is. */
 uint64_t view_pair_named(const struct ply_view *view, const struct view_pair *p);
 
+/* Is one of both no head: hidden by an overlay that stands on it, or not shown with its directory? Then the pair means
+ * nothing here. Looks the name up; false where that cannot tell. */
+bool view_pair_is_hidden(struct ply_view *view, const struct view_pair *p);
+
 /* What one sub-image (with what it stands on, or requires) has at a path. */
 struct view_contender {
 	char *path;                /* "/etc/motd", malloc-ed; of a file of several names the first of them: see

@@ -31,6 +31,8 @@
 #define GROUND_CACHE ((size_t)2 << 20)
 #define BYTES_MAX    (4 * MERGE_PARTS_MAX)
 #define COMPOSES_MAX 8192u
+#define COMPOSE_COST (1ULL << 25)          /* of one, at most: as many steps as diff3.c takes */
+#define COSTS_MAX    (256 * COMPOSE_COST)
 #define TESTS_MAX    (1ULL << 28)
 #define NESTED_MAX   128u
 
@@ -101,6 +103,10 @@ static int ground_view_locked(struct ply_view *v, const uint64_t *set, struct pl
 	r = open_ground(v, set, &made.view, err);
 	if (r < 0)
 		return r;
+	if (made.view->noverlays) {        /* it might ask for a ground of its own, and so on */
+		ground_done(&made);
+		return ply_fail(err, -EUCLEAN, PLY_R_PARENT, "what is no overlay requires one");
+	}
 	made.set = malloc(bytes);
 	if (!made.set) {
 		ground_done(&made);
@@ -154,7 +160,7 @@ struct fold {
 	bool *is_author;           /* it has changed the content, or brought it */
 	struct buf *bufs;          /* what texts lie in */
 	size_t nbufs, bufs_cap, bytes;
-	uint64_t tests;
+	uint64_t tests, costs;
 	uint32_t composes, nested;
 };
 
@@ -392,7 +398,7 @@ static int append_heads(struct fold *f, const struct layer *l, struct text *ret,
 	_cleanup_free_ struct span *v = calloc(f->n->n, sizeof(*v));
 	_cleanup_buf_ struct buf out = { 0 };
 	bool ground = false;
-	size_t n = 0;
+	size_t n = 0, bytes = 0;
 	int r = 0;
 
 	if (!v)
@@ -404,8 +410,12 @@ static int append_heads(struct fold *f, const struct layer *l, struct text *ret,
 			continue;
 		ground |= is_ground(f, k);
 		r = head_text(f, l, k, &t, err);
-		if (r == 0 && t.is_there)
+		if (r == 0 && t.is_there) {
 			v[n++] = t.s;
+			bytes += t.s.len;
+			if (bytes > MERGE_FILE_MAX)
+				r = too_much(err);
+		}
 	}
 	if (r == 0 && buf_reserve(&out, 1) < 0)
 		r = ply_fail_nomem(err);
@@ -454,11 +464,13 @@ static int compose(struct fold *f, const struct layer *l, struct text base, stru
 {
 	const struct merge_driver *force = l->rule == PLY_RULE_DRIVER ? merge_driver_get(l->driver) : NULL;
 	const struct span from = base.is_there ? base.s : (struct span){ 0 };
+	uint64_t bytes = (uint64_t)from.len + t->s.len + theirs.s.len;
 	_cleanup_buf_ struct buf out = { 0 };
 	enum merge_why why = MERGE_WHY_NONE;
 	int r;
 
-	if (++f->composes > COMPOSES_MAX)
+	f->costs += MIN(bytes * bytes, COMPOSE_COST);
+	if (++f->composes > COMPOSES_MAX || f->costs > COSTS_MAX)
 		return too_much(err);
 	if (l->rule == VIEW_RULE_FIRST_RECORDS || l->rule == VIEW_RULE_LAST_RECORDS)
 		r = merge_compose_for(f->path, l->rule == VIEW_RULE_FIRST_RECORDS ? MERGE_PREFER_OURS : MERGE_PREFER_THEIRS,

@@ -27,6 +27,7 @@
 #define BITS_WORDS ((PLY_NUMBER_MAX + 64) / 64)
 #define DEPTH_MAX  65536u          /* of directories whose parents are not remembered */
 #define BESIDE     ".plyfs-"
+#define JOINED_MAX 64u
 
 bool vnode_has_overlay(const struct ply_view *v, const struct vnode *vn)
 {
@@ -45,30 +46,61 @@ void view_name_done(struct view_name *n)
 	n->c = n->few;
 }
 
-/* What member @m of a directory has; 0: nothing. */
-static int candidate(struct ply_view *v, const struct vnode *dir, uint32_t k, const char *name, size_t len,
-		     struct cand *ret, struct ply_err *err)
+/* What member @k of a directory, whose node is @n, has; 0: nothing. */
+static int candidate(struct ply_view *v, const struct vnode *dir, uint32_t k, const struct ply_node *n, const char *name,
+		     size_t len, struct cand *ret, struct ply_err *err)
 {
 	const struct member *m = &dir->m[k];
 	struct sub *sub = v->subs[m->i].sub;
 	struct ply_entry e;
-	struct ply_node n;
 	uint64_t at;
-	int r = view_dir_part(v, dir, k, &n, err);
+	int r = sub_find(sub, n, name, len, &at, &e, NULL);
 
-	if (r < 0)
-		return r;
-	r = sub_find(sub, &n, name, len, &at, &e, NULL);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)                 /* once more, for the message */
-		return sub_find(sub, &n, name, len, &at, &e, err);
+		return sub_find(sub, n, name, len, &at, &e, err);
 	r = view_holds(v, m->i, e.condition, err);
 	if (r <= 0)
 		return r;
 	*ret = (struct cand){ .i = m->i, .dir = m->index, .at = at, .type = e.type,
 			      .index = e.type == PLY_T_WHITEOUT ? 0 : PLY_INO_INDEX(e.ref) };
 	return 1;
+}
+
+/* The same, where all that an overlay has there are directories, and an earlier member has a directory of that name,
+ * @first: the join table says it, and neither rows nor names of the overlay are read. */
+static int joined_candidate(struct ply_view *v, const struct vnode *dir, uint32_t k, const struct cand *first,
+			    struct cand *ret, struct ply_err *err)
+{
+	const struct member *m = &dir->m[k];
+	struct join_row row;
+	uint64_t ino;
+	int joined = view_find_ino(v, first->i, first->index, &ino, &row, err), r = MIN(joined, 0);
+
+	for (uint32_t q = 0; r == 0 && joined && q < row.nmembers; q++) {
+		struct join_member jm;
+		struct ply_node n;
+
+		r = join_member(v->join, &row, q, &jm, err);
+		if (r < 0 || PLY_INO_NUMBER(jm.ref) != v->subs[m->i].number)
+			continue;
+		r = sub_node(v->subs[m->i].sub, PLY_INO_INDEX(jm.ref), &n, err);
+		if (r < 0)
+			return r;
+		*ret = (struct cand){ .i = m->i, .dir = m->index, .at = n.entry, .type = S_IFDIR >> 12,
+				      .index = PLY_INO_INDEX(jm.ref) };
+		return 1;
+	}
+	return r;
+}
+
+/* ... where that is less work: rows of many members are looked through. */
+static bool is_joined_only(const struct ply_view *v, const struct vnode *dir, uint32_t k, const struct ply_node *n,
+			   const struct view_name *found)
+{
+	return v->subs[dir->m[k].i].overlay && n->nlink == n->size && dir->n <= JOINED_MAX && found->n &&
+	       found->c[0].type == S_IFDIR >> 12;
 }
 
 static int gather(struct ply_view *v, const struct vnode *dir, const char *name, size_t len, struct view_name *n,
@@ -82,8 +114,13 @@ static int gather(struct ply_view *v, const struct vnode *dir, const char *name,
 			return ply_fail_nomem(err);
 	}
 	for (uint32_t k = 0; k < dir->n; k++) {
-		int r = candidate(v, dir, k, name, len, &n->c[n->n], err);
+		struct ply_node node;
+		int r = view_dir_part(v, dir, k, &node, err);
 
+		if (r == 0)
+			r = is_joined_only(v, dir, k, &node, n) ?
+				    joined_candidate(v, dir, k, &n->c[0], &n->c[n->n], err) :
+				    candidate(v, dir, k, &node, name, len, &n->c[n->n], err);
 		if (r < 0)
 			return r;
 		n->n += (uint32_t)r;
@@ -157,11 +194,11 @@ static uint64_t key_of(const struct ply_view *v, const struct cand *c)
 					   PLY_INO(v->subs[c->i].number, c->index);
 }
 
-/* Which candidate is a pair's first? -1: none. */
-static int64_t find_first(const struct ply_view *v, const struct view_name *n, const struct view_pair *p)
+/* Which candidate is one side of a pair? -1: none. */
+static int64_t find_side(const struct ply_view *v, const struct view_name *n, uint64_t ref, bool whiteout)
 {
-	uint64_t key = p->a | (p->flags & PLY_PAIR_A_WHITEOUT ? PAIR_WHITEOUT : 0);
-	uint32_t i = v->by_number[PLY_INO_NUMBER(p->a)] - 1u, lo = 0, hi = n->n;
+	uint64_t key = ref | (whiteout ? PAIR_WHITEOUT : 0);
+	uint32_t i = v->by_number[PLY_INO_NUMBER(ref)] - 1u, lo = 0, hi = n->n;
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
@@ -174,45 +211,71 @@ static int64_t find_first(const struct ply_view *v, const struct view_name *n, c
 	return lo < n->n && n->c[lo].i == i && key_of(v, &n->c[lo]) == key ? (int64_t)lo : -1;
 }
 
+/* What the pairs of a name say. */
+struct saying {
+	uint8_t rule, of_itself;   /* of_itself: where nothing is decided */
+	uint16_t driver, flags;
+	bool records, more;        /* what clashes */
+};
+
+static void hear(struct saying *s, const struct view_pair *p)
+{
+	bool conflict = p->cls == PLY_PAIR_CONFLICT;
+
+	s->flags |= p->flags;
+	s->records |= conflict && p->why == PLY_PAIR_WHY_RECORD;
+	s->more |= conflict && p->why != PLY_PAIR_WHY_RECORD;
+	if (p->rule) {
+		s->rule = p->rule;
+		s->driver = p->driver;
+	} else if (conflict) {
+		s->of_itself = PLY_RULE_FIRST;
+	} else if (p->cls == PLY_PAIR_APPEND && !s->of_itself) {
+		s->of_itself = PLY_RULE_APPEND;
+	}
+}
+
+static bool is_heard(const struct view_name *n, const bool *heads, uint32_t k)
+{
+	return heads ? heads[k] : !n->c[k].own_hidden;
+}
+
+/* The pairs that candidate @k is the second of. A hostile image has more of them than there are candidates. */
+static void hear_pairs_of(const struct ply_view *v, const struct view_name *n, const bool *heads, uint32_t k,
+			  struct saying *s)
+{
+	const struct view_pair *p;
+	size_t count = view_pairs_with(v, key_of(v, &n->c[k]), &p);
+
+	for (uint32_t j = 0; count > n->n && j < n->n; j++) {
+		const struct view_pair *with = is_heard(n, heads, j) ?
+						       view_pairs_find(p, count, key_of(v, &n->c[j])) : NULL;
+
+		if (with)
+			hear(s, with);
+	}
+	for (size_t q = 0; count <= n->n && q < count; q++) {
+		int64_t first = find_side(v, n, p[q].a, p[q].flags & PLY_PAIR_A_WHITEOUT);
+
+		if (first >= 0 && is_heard(n, heads, (uint32_t)first))
+			hear(s, &p[q]);
+	}
+}
+
 void view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		    uint16_t *ret_driver, uint16_t *ret_flags)
 {
-	uint8_t of_itself = 0;     /* where nothing is decided */
-	bool records = false, more = false;        /* what clashes */
+	struct saying s = { 0 };
 
-	*ret_rule = 0;
-	*ret_driver = 0;
-	*ret_flags = 0;
-	for (uint32_t k = 0; k < n->n; k++) {
-		const struct view_pair *p;
-		size_t count;
-
-		if (heads ? !heads[k] : n->c[k].own_hidden)
-			continue;
-		for (count = view_pairs_with(v, key_of(v, &n->c[k]), &p); count; count--, p++) {
-			int64_t first = find_first(v, n, p);
-
-			if (first < 0 || (heads ? !heads[first] : n->c[first].own_hidden))
-				continue;
-			*ret_flags |= p->flags;
-			records |= p->cls == PLY_PAIR_CONFLICT && p->why == PLY_PAIR_WHY_RECORD;
-			more |= p->cls == PLY_PAIR_CONFLICT && p->why != PLY_PAIR_WHY_RECORD;
-			if (p->rule) {
-				*ret_rule = p->rule;
-				*ret_driver = p->driver;
-			} else if (p->cls == PLY_PAIR_CONFLICT) {
-				of_itself = PLY_RULE_FIRST;
-			} else if (p->cls == PLY_PAIR_APPEND && !of_itself) {
-				of_itself = PLY_RULE_APPEND;
-			}
-		}
-	}
-	if (!*ret_rule)
-		*ret_rule = of_itself;
-	else if (records && !more && *ret_rule == PLY_RULE_FIRST)
-		*ret_rule = VIEW_RULE_FIRST_RECORDS;
-	else if (records && !more && *ret_rule == PLY_RULE_LAST)
-		*ret_rule = VIEW_RULE_LAST_RECORDS;
+	for (uint32_t k = 0; k < n->n; k++)
+		if (is_heard(n, heads, k))
+			hear_pairs_of(v, n, heads, k, &s);
+	*ret_driver = s.driver;
+	*ret_flags = s.flags;
+	*ret_rule = s.rule ? s.rule : s.of_itself;
+	if (s.rule && s.records && !s.more)
+		*ret_rule = s.rule == PLY_RULE_FIRST ? VIEW_RULE_FIRST_RECORDS :
+			    s.rule == PLY_RULE_LAST ? VIEW_RULE_LAST_RECORDS : s.rule;
 }
 
 /* Heads, or with @all whiteouts among them: how many; the first and the last. */
@@ -302,6 +365,67 @@ int view_name_get(struct ply_view *v, const struct vnode *dir, const char *name,
 	}
 	show(v, ret);
 	return 0;
+}
+
+/* --- pairs of which one is not shown ---------------------------------------------------- */
+
+enum meeting { UNKNOWN, HEADS, HIDDEN };
+
+/* What has the name that node @ref says it has. -ESTALE: its directory is not shown. */
+static int name_of_node(struct ply_view *v, uint64_t ref, struct view_name *ret)
+{
+	uint32_t i = v->by_number[PLY_INO_NUMBER(ref)] - 1u;
+	struct sub *sub = v->subs[i].sub;
+	struct ply_entry e;
+	struct ply_node n;
+	struct vnode dir;
+	uint64_t parent;
+	int r = PLY_INO_INDEX(ref) == PLY_ROOT_INDEX ? -ENOENT : sub_node(sub, PLY_INO_INDEX(ref), &n, NULL);
+
+	if (r == 0)
+		r = sub_entry(sub, n.entry, &e, NULL);
+	if (r == 0)
+		r = view_node_ino(v, i, PLY_INO_INDEX(n.parent), &parent, NULL);
+	if (r == 0)
+		r = view_dir_get(v, parent, &dir, NULL);
+	if (r < 0)
+		return r;
+	r = view_name_get(v, &dir, e.name, e.name_len, ret, NULL);
+	vnode_done(&dir);
+	return r;
+}
+
+/* What @p is by the first name of @ref, one of its nodes. @sure: this is the path, so who is not there is hidden. */
+static enum meeting meet_at(struct ply_view *v, const struct view_pair *p, uint64_t ref, bool sure)
+{
+	struct view_name n;
+	int64_t a, b;
+	int r = name_of_node(v, ref, &n);
+
+	if (r == -ESTALE && sure && !view_pairs_open_types(v))
+		return HIDDEN;
+	if (r < 0)
+		return UNKNOWN;
+	a = find_side(v, &n, p->a, p->flags & PLY_PAIR_A_WHITEOUT);
+	b = find_side(v, &n, p->b, p->flags & PLY_PAIR_B_WHITEOUT);
+	if (a < 0 || b < 0)
+		r = sure ? HIDDEN : UNKNOWN;
+	else
+		r = n.c[a].own_hidden || n.c[b].own_hidden ? HIDDEN : HEADS;
+	view_name_done(&n);
+	return (enum meeting)r;
+}
+
+bool view_pair_is_hidden(struct ply_view *v, const struct view_pair *p)
+{
+	uint64_t first = view_pair_named(v, p), second = first == p->a ? p->b : p->a;
+	bool is_node = !(p->flags & (PLY_PAIR_A_WHITEOUT | PLY_PAIR_B_WHITEOUT));
+	enum meeting m = meet_at(v, p, first, view_pair_has_one_name(v, p));
+
+	/* both have several names: they meet at one of them */
+	if (m == UNKNOWN && is_node)
+		m = meet_at(v, p, second, false);
+	return m == HIDDEN;
 }
 
 /* --- keep both -------------------------------------------------------------------------- */

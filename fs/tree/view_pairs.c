@@ -26,6 +26,7 @@ struct view_pairs {
 	size_t n, cap;
 	bool rules[PLY_RULE_DRIVER + 1];
 	bool types;
+	bool open_types;           /* a conflict of types is open */
 };
 
 static uint64_t key_a(const struct view_pair *p)
@@ -56,10 +57,10 @@ struct view_pairs *view_pairs_free(struct view_pairs *p)
 	return NULL;
 }
 
-size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view_pair **ret)
+/* The first pair whose second is @key or more. */
+static size_t first_with(const struct view_pairs *p, uint64_t key)
 {
-	const struct view_pairs *p = v->pairs;
-	size_t lo = 0, hi = p ? p->n : 0, first;
+	size_t lo = 0, hi = p->n;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
@@ -69,11 +70,32 @@ size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view
 		else
 			hi = mid;
 	}
-	first = lo;
-	while (p && lo < p->n && key_b(&p->v[lo]) == key)
-		lo++;
-	*ret = p && p->n ? p->v + first : NULL;
-	return lo - first;
+	return lo;
+}
+
+size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view_pair **ret)
+{
+	const struct view_pairs *p = v->pairs;
+	size_t first;
+
+	*ret = NULL;
+	if (!p || !p->n)
+		return 0;
+	first = first_with(p, key);
+	*ret = p->v + first;
+	return first_with(p, key + 1) - first;
+}
+
+static int by_first(const void *key, const void *pair)
+{
+	uint64_t a = *(const uint64_t *)key, b = key_a(pair);
+
+	return a < b ? -1 : a > b;
+}
+
+const struct view_pair *view_pairs_find(const struct view_pair *p, size_t n, uint64_t key)
+{
+	return n ? bsearch(&key, p, n, sizeof(*p), by_first) : NULL;
 }
 
 bool view_pairs_any(const struct ply_view *v, uint8_t rule)
@@ -94,6 +116,11 @@ size_t view_npairs(const struct ply_view *v)
 const struct view_pair *view_pair_at(const struct ply_view *v, size_t i)
 {
 	return &v->pairs->v[i];
+}
+
+bool view_pairs_open_types(const struct ply_view *v)
+{
+	return v->pairs && v->pairs->open_types;
 }
 
 /* --- reading ------------------------------------------------------------------------ */
@@ -237,6 +264,13 @@ bool view_pairs_of_links(const struct ply_view *v)
 
 /* --- decisions ------------------------------------------------------------------------- */
 
+#define LOOKS_MAX (1u << 22)       /* at candidates: a hostile image may have many conflicts; those behind it count */
+
+static bool is_open(const struct view_pair *p)
+{
+	return p->cls == PLY_PAIR_CONFLICT && !p->rule;
+}
+
 /* By group: what decides it. */
 struct verdict {
 	uint8_t rule;
@@ -330,6 +364,14 @@ uint64_t view_pair_named(const struct ply_view *v, const struct view_pair *p)
 	return is_several(v, p->a, false) && !is_several(v, p->b, false) ? p->b : p->a;
 }
 
+/* A whiteout has the name that its row has. */
+bool view_pair_has_one_name(const struct ply_view *v, const struct view_pair *p)
+{
+	uint64_t ref = view_pair_named(v, p);
+
+	return !is_several(v, ref, false);
+}
+
 static int undecided(struct ply_view *v, const struct view_pair *p, size_t n, struct ply_err *err)
 {
 	uint64_t ref = view_pair_named(v, p);
@@ -342,37 +384,64 @@ static int undecided(struct ply_view *v, const struct view_pair *p, size_t n, st
 			n, n == 1 ? " is" : "s are", shown, name_of(v, p->a), name_of(v, p->b));
 }
 
-/* Tell each pair what decides it; the first of those that nothing does. */
-static size_t settle(struct view_pairs *p, struct verdict *verdicts, const struct view_pair **ret_first)
+/* Tell each pair what decides it. */
+static void tell(struct view_pairs *p, const struct verdict *verdicts)
+{
+	p->open_types = false;
+	for (size_t i = 0; i < p->n; i++) {
+		struct view_pair *pair = &p->v[i];
+
+		pair->rule = verdicts[pair->path].rule;
+		pair->driver = verdicts[pair->path].driver;
+		p->rules[pair->rule] = true;
+		p->open_types |= is_open(pair) && (pair->why == PLY_PAIR_WHY_TYPE ||
+						   pair->flags & (PLY_PAIR_F_TYPE | PLY_PAIR_A_WHITEOUT |
+								  PLY_PAIR_B_WHITEOUT));
+	}
+}
+
+/* Conflicts that are open only by the rows: one side is hidden. */
+static void find_hidden(struct ply_view *v, bool *hidden)
+{
+	const struct view_pairs *p = v->pairs;
+	uint64_t looks = 0;
+
+	for (size_t i = 0; i < p->n && looks < LOOKS_MAX; i++) {
+		if (!is_open(&p->v[i]))
+			continue;
+		looks += v->nsubs;
+		hidden[i] = view_pair_is_hidden(v, &p->v[i]);
+	}
+}
+
+/* Paths with a conflict that is open; the first of those. */
+static size_t count_open(const struct view_pairs *p, const bool *hidden, struct verdict *verdicts,
+			 const struct view_pair **ret_first)
 {
 	size_t open = 0;
 
 	for (size_t i = 0; i < p->n; i++) {
-		struct view_pair *pair = &p->v[i];
-		struct verdict *d = &verdicts[pair->path];
+		struct verdict *d = &verdicts[p->v[i].path];
 
-		pair->rule = d->rule;
-		pair->driver = d->driver;
-		p->rules[d->rule] = true;
-		if (d->rule || pair->cls != PLY_PAIR_CONFLICT || d->counted)
+		if (!is_open(&p->v[i]) || hidden[i] || d->counted)
 			continue;
 		d->counted = true;
 		if (!open++)
-			*ret_first = pair;
+			*ret_first = &p->v[i];
 	}
 	return open;
 }
 
 /* A path is appended where all that collides there can be. */
-static void append_all(struct view_pairs *p, struct verdict *verdicts)
+static void append_all(struct view_pairs *p, const bool *hidden, struct verdict *verdicts)
 {
 	for (size_t i = 0; i < p->n; i++)
-		if (p->v[i].cls == PLY_PAIR_CONFLICT && !(p->v[i].flags & PLY_PAIR_APPENDABLE))
+		if (p->v[i].cls == PLY_PAIR_CONFLICT && !hidden[i] && !(p->v[i].flags & PLY_PAIR_APPENDABLE))
 			verdicts[p->v[i].path].vetoed = true;
 	for (size_t i = 0; i < p->n; i++) {
 		struct verdict *d = &verdicts[p->v[i].path];
 
-		if (p->v[i].cls == PLY_PAIR_CONFLICT && !d->vetoed && !d->rule)
+		if (p->v[i].cls == PLY_PAIR_CONFLICT && !hidden[i] && !d->vetoed && !d->rule)
 			d->rule = PLY_RULE_APPEND;
 	}
 }
@@ -380,6 +449,7 @@ static void append_all(struct view_pairs *p, struct verdict *verdicts)
 int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct ply_err *err)
 {
 	_cleanup_free_ struct verdict *verdicts = NULL;
+	_cleanup_free_ bool *hidden = NULL;
 	const struct view_pair *first = NULL;
 	size_t open;
 	int r;
@@ -393,13 +463,18 @@ int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct
 	if (r < 0)
 		return r;
 	verdicts = calloc(2 * v->pairs->n + 1, sizeof(*verdicts));
-	if (!verdicts)
+	hidden = calloc(v->pairs->n + 1, sizeof(*hidden));
+	if (!verdicts || !hidden)
 		return ply_fail_nomem(err);
 	r = apply(v->pairs, o->decisions, o->ndecisions, verdicts, err);
 	if (r < 0)
 		return r;
-	if (o->append)
-		append_all(v->pairs, verdicts);
-	open = settle(v->pairs, verdicts, &first);
+	tell(v->pairs, verdicts);
+	find_hidden(v, hidden);
+	if (o->append) {
+		append_all(v->pairs, hidden, verdicts);
+		tell(v->pairs, verdicts);
+	}
+	open = count_open(v->pairs, hidden, verdicts, &first);
 	return open && !o->undecided_first ? undecided(v, first, open, err) : 0;
 }

@@ -108,7 +108,7 @@ _Static_assert(sizeof(struct ply_disk_super) == PLY_SUPER_SIZE, "super");
 #define PLY_SEGMENT_MAGIC "PLYSEG\r\n"
 #define PLY_SECTIONS_MAX  62u
 #define PLY_SEGMENT_HEAD_MAX 4096u
-#define PLY_META_ALIGNED  65536u   /* a metadata region of this size begins at a page of the file */
+#define PLY_META_ALIGNED  65536u   /* a metadata region of this size begins at a page of the file, and so do its sums */
 
 enum ply_segment_kind {
 	PLY_SEG_BASE = 1,          /* a sub-image */

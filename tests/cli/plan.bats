@@ -314,6 +314,39 @@ assert any(s and r"1.1\r  - x\x1b[2J" in s for s in v), v' "$output"
 	run -0 plyfs plan i.plyfs --policy p.yaml
 	run -0 plyfs plan i.plyfs --policy p.yaml --write q.yaml
 	cmp <(grep -v '^ *#' p.yaml) <(grep -v '^ *#' q.yaml)
+
+@test "what an overlay hides of another collides with nothing" {
+	machine os
+	for g in one two three; do cp -a os $g; done
+	echo 1 >one/etc/x
+	echo 2 >two/etc/x
+	cp -p two/etc/x three/etc/x
+	image os one
+	plyfs add i.plyfs two two --on one
+	plyfs add i.plyfs three three
+	run -3 plyfs plan i.plyfs -s one,three
+	run -0 --separate-stderr plyfs plan i.plyfs --json
+	python3 - "$output" <<'END'
+import json, sys
+d = json.loads(sys.argv[1])
+assert d["undecided"] == 0 and not [i for i in d["items"] if i["path"] == "/etc/x"], d
+END
+	[ "$(plyfs cat i.plyfs /etc/x)" = 2 ]
+	mkdir l
+	plyfs layout i.plyfs l
+	# one more that differs: the hidden one is no contender
+	echo 4 >os/etc/x
+	plyfs add i.plyfs four os
+	run -3 --separate-stderr plyfs plan i.plyfs --json
+	python3 - "$output" <<'END'
+import json, sys
+d = json.loads(sys.argv[1])
+x, = [i for i in d["items"] if i["path"] == "/etc/x"]
+assert [c["sub_image"] for c in x["contenders"]] == ["two", "three", "four"], x
+END
+	run -3 plyfs cat i.plyfs /etc/x
+	decided last
+	[ "$(plyfs cat i.plyfs /etc/x --policy p.yaml)" = 4 ]
 }
 
 @test "wrong usage: 2" {

@@ -38,7 +38,7 @@ def touched(path):
     pages = ctypes.create_string_buffer(-(-size // PAGE))
     if libc.mincore(at, size, pages) < 0:
         raise OSError(ctypes.get_errno(), "mincore", path)
-    print(sum(b & 1 for b in pages.raw[:-1]) * PAGE)
+    print(sum(b & 1 for b in pages.raw) * PAGE)
 
 
 def drop(path):

@@ -667,6 +667,67 @@ START_TEST(equal_files_are_one)
 }
 END_TEST
 
+/* A conflict is one of heads: what an overlay on top of one side hides collides with nothing. */
+START_TEST(hidden_sides_do_not_collide)
+{
+	static const struct item one[] = { F("e/d/f", "1"), F("etc/x", "1"), F("etc/y", "1\n"), END };
+	static const struct item two[] = { COVERS("e"), GONE_DIR("e/d"), GONE("e/d/f"), CHANGED("etc/x", "2"),
+					   CHANGED("etc/y", "2\n"), END };
+	static const struct item three[] = { F("e/d/f", "3"), F("etc/x", "2"), F("etc/y", "3\n"), END };
+	static const struct item four[] = { COVERS("e"), GONE_DIR("e/d"), GONE("e/d/f"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, base_os, NULL }, { "one", { "os" }, one, NULL },
+						 { "three", { "os" }, three, NULL }, { "two", { "one" }, two, NULL },
+						 { "four", { "three" }, four, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = { { "e/d/f", "one", "three", CONTENT_CLASH }, { "etc/x", "one", "three", CONTENT_CLASH },
+					     { "etc/y", "one", "three", CONTENT_CLASH },
+					     { "etc/y", "three", "two", CONTENT_CLASH | PLY_PAIR_APPENDABLE },
+					     { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	ck_assert_int_eq(try_open("one three", NULL, 0, false), -ENOTUNIQ);
+	ck_assert_ptr_nonnull(strstr(err.msg, "3 conflicts"));
+	ck_assert_int_eq(try_open("one three", NULL, 0, true), -ENOTUNIQ);
+	ck_assert_int_eq(try_open("two three", NULL, 0, false), -ENOTUNIQ);
+	ck_assert_str_eq(err.msg, "1 conflict is not decided, the first is /etc/y (three, two); see plyfs plan");
+	OK(try_open("two three", NULL, 0, true));
+	IS("/etc/x", "2");
+	IS("/etc/y", "3\n2\n");
+	IS("/e/d/f", "3");
+	OK(try_open("two four", NULL, 0, true));
+	IS("/etc/x", "2");
+	IS("/e/d", "-");
+	for (size_t i = 0; i < view_npairs(view); i++)
+		ck_assert_int_eq(view_pair_is_hidden(view, view_pair_at(view, i)), view_pair_at(view, i)->b >> 48 != 3);
+	done();
+}
+END_TEST
+
+/* What is no overlay may not lead to one: views of the ground would open each other. */
+START_TEST(the_ground_needs_no_overlays)
+{
+	static const struct item os[] = { F("f", "1\n2\n3\n4\n5\n"), END };
+	static const struct item y1[] = { F("y", "y"), END };
+	static const struct item g1[] = { F("g1", "g"), END };
+	static const struct item g2[] = { F("g2", "g"), END };
+	static const struct item z[] = { CHANGED("f", "0\n2\n3\n4\n5\n"), END };
+	static const struct item y2[] = { CHANGED("f", "1\n2\n3\n4\n0\n"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, os, NULL }, { "y1", { "os" }, y1, NULL },
+						 { "g1", { NULL }, g1, "y1" }, { "g2", { NULL }, g2, NULL },
+						 { "z", { "os" }, z, NULL }, { "y2", { "g1" }, y2, NULL },
+						 { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = { { "f", "z", "y2", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT },
+					     { NULL, NULL, NULL, 0, 0, 0 } };
+	uint64_t ino;
+
+	make(subs, pairs);
+	open_view("");
+	IS("/g1", "g");
+	ck_assert_int_eq(ply_view_resolve(view, "/f", false, &ino, &err), -EUCLEAN);
+	ck_assert_int_eq(err.reason, PLY_R_PARENT);
+	done();
+}
+END_TEST
+
 START_TEST(whiteouts_and_types_are_decided)
 {
 	struct ply_decision d[2] = { { .rule = PLY_RULE_LAST }, { .rule = PLY_RULE_FIRST } };
@@ -1000,6 +1061,8 @@ static Suite *suite(void)
 	tap_test(s, both_have_to_have_names);
 	tap_test(s, contenders_are_asked_alone);
 	tap_test(s, equal_files_are_one);
+	tap_test(s, hidden_sides_do_not_collide);
+	tap_test(s, the_ground_needs_no_overlays);
 	tap_test(s, whiteouts_and_types_are_decided);
 	tap_test(s, cookies_stay_good);
 	tap_test(s, links_stay_together);
