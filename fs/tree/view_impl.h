@@ -174,6 +174,20 @@ void view_name_done(struct view_name *n);
 void view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		    uint16_t *ret_driver, uint16_t *ret_flags);
 
+/* What all those candidates stand on (NULL: all heads): bits as in vsub.closure. Whiteouts do not count. */
+#define VIEW_BITS_WORDS ((PLY_NUMBER_MAX + 64) / 64)
+void view_common_ground(const struct ply_view *v, const struct view_name *n, const bool *heads,
+			uint64_t ret[VIEW_BITS_WORDS]);
+/* Is candidate @j below head @k, and not below all heads (@common)? What it changes, or brings, then comes with @k,
+ * whose own OVERRIDES do not tell of it. */
+static inline bool view_comes_with(const struct ply_view *v, const struct view_name *n, const uint64_t *common, uint32_t k,
+				   uint32_t j)
+{
+	const struct cand *a = &n->c[k], *b = &n->c[j];
+
+	return b->type == a->type && !(common[b->i / 64] >> b->i % 64 & 1) && view_stands_on(v, a->i, b->i);
+}
+
 /* Where a file that is no directory is shown. */
 struct place {
 	bool elsewhere;            /* it has several names, and is not shown by the one that its node says */

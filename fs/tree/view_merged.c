@@ -387,20 +387,33 @@ static uint32_t count_heads(const struct fold *f, const struct layer *l, bool al
 	return n;
 }
 
+/* Has head @k changed the content, or something below it that not all heads stand on (@common)? */
+static bool brings_content(struct fold *f, const struct layer *l, const uint64_t *common, uint32_t k)
+{
+	bool brings = f->is_author[k];
+
+	f->tests += k;
+	for (uint32_t j = 0; !brings && j < k; j++)
+		brings = l->in[j] && f->is_author[j] && view_comes_with(f->v, f->n, common, k, j);
+	return brings;
+}
+
 static int append_heads(struct fold *f, const struct layer *l, struct text *ret, struct ply_err *err)
 {
 	_cleanup_free_ struct span *v = calloc(f->n->n, sizeof(*v));
 	_cleanup_buf_ struct buf out = { 0 };
+	_cleanup_free_ uint64_t *common = calloc(VIEW_BITS_WORDS, sizeof(*common));
 	bool ground = false;
 	size_t n = 0;
 	int r = 0;
 
-	if (!v)
+	if (!v || !common)
 		return ply_fail_nomem(err);
+	view_common_ground(f->v, f->n, l->heads, common);
 	for (uint32_t k = 0; r == 0 && k < f->n->n; k++) {
 		struct text t;
 
-		if (!l->heads[k] || !f->is_author[k] || (is_ground(f, k) && ground))
+		if (!l->heads[k] || (is_ground(f, k) && ground) || !brings_content(f, l, common, k))
 			continue;
 		ground |= is_ground(f, k);
 		r = head_text(f, l, k, &t, err);

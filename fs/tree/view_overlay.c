@@ -24,7 +24,6 @@
 #include "base/util.h"
 #include "tree/view_impl.h"
 
-#define BITS_WORDS ((PLY_NUMBER_MAX + 64) / 64)
 #define DEPTH_MAX  65536u          /* of directories whose parents are not remembered */
 #define BESIDE     ".plyfs-"
 
@@ -94,7 +93,7 @@ static int gather(struct ply_view *v, const struct vnode *dir, const char *name,
 static void hide(const struct ply_view *v, struct view_name *n)
 {
 	uint32_t words = (v->nsubs + 63) / 64;
-	uint64_t hidden[BITS_WORDS];
+	uint64_t hidden[VIEW_BITS_WORDS];
 
 	if (n->n < 2)
 		return;
@@ -302,6 +301,24 @@ int view_name_get(struct ply_view *v, const struct vnode *dir, const char *name,
 	}
 	show(v, ret);
 	return 0;
+}
+
+/* --- what heads stand on ------------------------------------------------------------------ */
+
+void view_common_ground(const struct ply_view *v, const struct view_name *n, const bool *heads,
+			uint64_t ret[VIEW_BITS_WORDS])
+{
+	uint32_t words = (v->nsubs + 63) / 64;
+
+	memset(ret, 0xff, words * sizeof(*ret));
+	for (uint32_t k = 0; k < n->n; k++) {
+		const uint64_t *closure = v->subs[n->c[k].i].closure;
+
+		if (heads ? !heads[k] || n->c[k].type == PLY_T_WHITEOUT : !cand_is_head(&n->c[k]))
+			continue;
+		for (uint32_t w = 0; w < words; w++)
+			ret[w] &= closure ? closure[w] : 0;
+	}
 }
 
 /* --- keep both -------------------------------------------------------------------------- */
