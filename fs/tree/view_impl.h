@@ -142,8 +142,8 @@ enum name_kind {
 
 /* What a name is: by rank. Release with view_name_done(). */
 /* Beside enum ply_rule: FIRST and LAST of a shared file in which nothing clashes but records. They settle those, the others
- * are merged. */
-enum { VIEW_RULE_FIRST_RECORDS = 128, VIEW_RULE_LAST_RECORDS };
+ * are merged. APPEND that nobody decided: heads that have a base in common are one text. */
+enum { VIEW_RULE_FIRST_RECORDS = 128, VIEW_RULE_LAST_RECORDS, VIEW_RULE_APPEND };
 
 struct view_name {
 	enum name_kind kind;

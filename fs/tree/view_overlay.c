@@ -202,13 +202,13 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 			} else if (p->cls == PLY_PAIR_CONFLICT) {
 				of_itself = PLY_RULE_FIRST;
 			} else if (p->cls == PLY_PAIR_APPEND && !of_itself) {
-				of_itself = PLY_RULE_APPEND;
+				of_itself = VIEW_RULE_APPEND;
 			}
 		}
 	}
 	if (!*ret_rule)
 		*ret_rule = of_itself;
-	else if (records && !more && *ret_rule == PLY_RULE_FIRST)
+	if (records && !more && *ret_rule == PLY_RULE_FIRST)
 		*ret_rule = VIEW_RULE_FIRST_RECORDS;
 	else if (records && !more && *ret_rule == PLY_RULE_LAST)
 		*ret_rule = VIEW_RULE_LAST_RECORDS;

@@ -467,6 +467,32 @@ START_TEST(modes_come_along)
 }
 END_TEST
 
+/* Two change one file of a component, which a third brings by itself: what they started from is there once. */
+START_TEST(a_common_base_is_there_once)
+{
+	static const struct item db[] = { F("etc/new", TEN), END };
+	static const struct item x[] = { CHANGED("etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"), END };
+	static const struct item y[] = { CHANGED("etc/new", "1\n2\n3\n4\n5\n6\n7\n8\n9\nten\n"), END };
+	static const struct item z[] = { F("etc/new", "of z\n"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, base_os, NULL }, { "db", { NULL }, db, NULL },
+						 { "x", { "os", "db" }, x, NULL }, { "z", { "os" }, z, NULL },
+						 { "y", { "os", "db" }, y, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/new", "x", "y", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT },
+		{ "etc/new", "x", "z", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE },
+		{ "etc/new", "z", "y", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_view("x y");
+	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	open_view("x y z");
+	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\nof z\n");
+	open_decided("x y z", "etc/new", "x", "z", PLY_RULE_APPEND);
+	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\nof z\n1\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	done();
+}
+END_TEST
+
 /* What a component of the first capture brings comes with what stands on it, too. */
 START_TEST(components_below_one_head_count)
 {
@@ -527,6 +553,26 @@ START_TEST(shared_files_are_merged_with_overlays)
 	OK(view_contender(view, b, false, &c, &err));
 	ck_assert_uint_eq(c.attr.size, strlen(ROOT WEB));
 	view_contender_done(&c);
+	done();
+}
+END_TEST
+
+/* Where only records clash, what is not decided is as if decided for the first. */
+START_TEST(what_is_undecided_is_first_of_records)
+{
+	static const struct item a[] = { CHANGED("etc/passwd", ROOT WEB), END };
+	static const struct item b[] = { CHANGED("etc/passwd", ROOT "web:x:34:34::/var/www:/bin/false\n" APP), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, passwd_os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/passwd", "a", "b", PLY_PAIR_CONFLICT, PLY_PAIR_WHY_RECORD, PLY_PAIR_F_CONTENT }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_decided("a b", "etc/passwd", "a", "b", PLY_RULE_FIRST);
+	IS("/etc/passwd", ROOT WEB APP);
+	view = ply_view_close(view);
+	OK(ply_view_open_with(image, &(struct ply_view_options){ .undecided_first = true }, &view, &err));
+	IS("/etc/passwd", ROOT WEB APP);
 	done();
 }
 END_TEST
@@ -1075,6 +1121,8 @@ static Suite *suite(void)
 	tap_test(s, what_lies_below_one_head_counts);
 	tap_test(s, modes_come_along);
 	tap_test(s, components_below_one_head_count);
+	tap_test(s, a_common_base_is_there_once);
+	tap_test(s, what_is_undecided_is_first_of_records);
 	tap_test(s, shared_files_are_merged_with_overlays);
 	tap_test(s, threads_read_merged_files);
 	tap_test(s, what_is_undecided_does_not_open);
