@@ -9,7 +9,7 @@
  *
  * Only where a policy, or --on-collision, decides what happens where sub-images collide, the
  * image is opened here as well: the daemon, which faces the kernel, gets no YAML but pairs of
- * nodes, and the generation that they are of.
+ * nodes, and the image and generation that they are of.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +64,7 @@ static char *absolute(const char *path)
 /* What is decided, for the daemon. */
 struct decided {
 	int fd;                    /* lines; -1: nothing is */
-	char generation[24];
+	char generation[24], uuid[33];
 };
 
 static int command_line(const char *daemon, const struct cli_list *names,
@@ -75,7 +75,8 @@ static int command_line(const char *daemon, const struct cli_list *names,
 
 	if (decided->fd >= 0)
 		r |= cli_list_add(ret, "--decisions") | cli_list_add(ret, "4") | cli_list_add(ret, "--generation") |
-		     cli_list_add(ret, decided->generation);
+		     cli_list_add(ret, decided->generation) | cli_list_add(ret, "--uuid") |
+		     cli_list_add(ret, decided->uuid);
 	if (no_sandbox)
 		r |= cli_list_add(ret, "--no-sandbox");
 	for (size_t i = 0; i < names->n; i++)
@@ -222,6 +223,7 @@ static int decide(const char *path, const struct cli_list *names, struct choice 
 {
 	_cleanup_free_ struct ply_decision *v = NULL;
 	struct ply_image *image = NULL;
+	uint8_t uuid[16];
 	size_t n;
 	int r = choice_read(choice, err);
 
@@ -231,9 +233,12 @@ static int decide(const char *path, const struct cli_list *names, struct choice 
 		r = open_decisions(image, names, choice, &v, &n, err);
 	if (r == 0)
 		r = write_decisions(v, n, &ret->fd, err);
-	if (r == 0)
+	if (r == 0) {
 		snprintf(ret->generation, sizeof(ret->generation), "%llu",
 			 (unsigned long long)ply_image_generation(image)->generation);
+		ply_image_uuid(image, uuid);
+		hex_encode(uuid, sizeof(uuid), ret->uuid);
+	}
 	ply_image_close(image);
 	return r;
 }

@@ -160,9 +160,24 @@ static int digest_of(struct ply_view *view, uint64_t ino, uint64_t size, uint8_t
 	return r;
 }
 
+/* As it stands in a policy, so that both are equal text. */
+static int name_target(const char *to, size_t len, char **ret)
+{
+	_cleanup_free_ char *target = strndup(to, len);
+	_cleanup_buf_ struct buf text = { 0 };
+	int r = target ? buf_printf(&text, "symlink:") : -ENOMEM;
+
+	if (r == 0)
+		r = policy_escape(&text, target);
+	if (r == 0)
+		r = buf_add(&text, "", 1);
+	if (r == 0)
+		*ret = (char *)TAKE_PTR(text.data);
+	return r;
+}
+
 static int name_content(struct ply_view *view, uint64_t ino, const struct ply_attr *a, char **ret, struct ply_err *err)
 {
-	_cleanup_free_ char *target = NULL;
 	char hex[65];
 	uint8_t digest[32];
 	const char *to;
@@ -182,8 +197,7 @@ static int name_content(struct ply_view *view, uint64_t ino, const struct ply_at
 		r = ply_view_readlink(view, ino, &to, &len, err);
 		if (r < 0)
 			return r;
-		target = escape_name(to, len);
-		return !target || asprintf(ret, "symlink:%s", target) < 0 ? ply_fail_nomem(err) : 0;
+		return name_target(to, len, ret) < 0 ? ply_fail_nomem(err) : 0;
 	case S_IFCHR:
 	case S_IFBLK:
 		return asprintf(ret, "%s:%u:%u", S_ISCHR(a->mode) ? "char" : "block", a->rdev_major, a->rdev_minor) < 0 ?

@@ -344,16 +344,20 @@ static int add_word(char **to, const char *between, const char *word)
 	return 0;
 }
 
-/* "libssl3 3.0.11 (apache), 3.0.13 (php)" */
+/* "libssl3 3.0.11 (apache), 3.0.13 (php)", which stands in comments of YAML too: both are as the machine has them. */
 static int describe(const struct grouper *g, const struct collision *k, const char *package, struct plan_group *group)
 {
 	_cleanup_buf_ struct buf text = { 0 };
 	char version[256];
-	int r = buf_printf(&text, "%s ", package);
+	int r = policy_escape(&text, package);
 
 	for (size_t h = 0; r == 0 && h < k->n; h++) {
 		version_in(&g->facts[k->v[h].sub].status, package, version, sizeof(version));
-		r = buf_printf(&text, "%s%s (%s)", h ? ", " : "", *version ? version : "none", g->c->names[k->v[h].sub]);
+		r = buf_printf(&text, "%s", h ? ", " : " ");
+		if (r == 0)
+			r = policy_escape(&text, *version ? version : "none");
+		if (r == 0)
+			r = buf_printf(&text, " (%s)", g->c->names[k->v[h].sub]);
 	}
 	if (r == 0)
 		r = buf_add(&text, "", 1);

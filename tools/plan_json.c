@@ -114,8 +114,8 @@ static int item(const struct planning *p, const struct collision *k, json_t **re
 		      "contenders", contenders);
 	if (o && g->package)
 		json_object_set_new(o, "package", cli_json_name(g->package, strlen(g->package)));
-	if (o && g->what)
-		json_object_set_new(o, "versions", cli_json_name(g->what, strlen(g->what)));
+	if (o && g->what)          /* escaped already */
+		json_object_set_new(o, "versions", json_string(g->what));
 	*ret = o;
 	return 0;
 }

@@ -16,6 +16,8 @@
 #include "merge/merge.h"
 #include "planning.h"
 
+#define KEY_MAX 1000u              /* a longer one is written in the other way that YAML has */
+
 /* Each function adds to @out, and nothing after memory was short once. */
 struct writer {
 	struct planning *p;
@@ -31,6 +33,17 @@ static void put(struct writer *w, const char *text)
 static void put_value(struct writer *w, const char *text)
 {
 	w->failed |= policy_quote(&w->out, text) < 0;
+}
+
+/* "path: ", and what it has comes behind it. YAML looks 1024 characters ahead for the colon, and no further. */
+static void put_key(struct writer *w, const char *path)
+{
+	_cleanup_buf_ struct buf key = { 0 };
+
+	w->failed |= policy_quote(&key, path) < 0;
+	put(w, key.len > KEY_MAX ? "      ? " : "      ");
+	w->failed |= buf_add(&w->out, key.data, key.len) < 0;
+	put(w, key.len > KEY_MAX ? "\n      : " : ": ");
 }
 
 /* What is a value of a component: already escaped text. */
@@ -107,9 +120,7 @@ static void put_entry(struct writer *w, const struct policy_entry *e)
 		}
 		put(w, "    of:\n");
 		for (size_t i = 0; i < e->npaths; i++) {
-			put(w, "      ");
-			put_value(w, e->paths[i]);
-			put(w, ": ");
+			put_key(w, e->paths[i]);
 			put_ofs(w, e, i);
 		}
 	}
@@ -203,11 +214,8 @@ static int put_set(struct writer *w, size_t first, uint8_t rule, struct ply_err 
 
 		if (k->group != first || !is_new(k) || plan_rule(w->p, k) != rule)
 			continue;
-		if (n > 1) {
-			put(w, "      ");
-			put_value(w, k->path);
-			put(w, ": ");
-		}
+		if (n > 1)
+			put_key(w, k->path);
 		r = put_contents(w, k, err);
 	}
 	put_package(w, w->p->groups[first].package);

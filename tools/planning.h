@@ -11,8 +11,8 @@
 /* Collisions that are one decision; its index is that of the first of them. */
 struct plan_group {
 	size_t n;                  /* how many of them; 0: none begins here */
-	char *what;                /* "libssl3 3.0.11 (apache), 3.0.13 (php)"; NULL */
-	char *package;             /* its names, with commas; NULL */
+	char *what;                /* "libssl3 3.0.11 (apache), 3.0.13 (php)", escaped; NULL */
+	char *package;             /* its names, with commas, as they are; NULL */
 };
 
 struct planning {

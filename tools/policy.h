@@ -63,8 +63,10 @@ const char *policy_rule_name(uint8_t rule);
  * block:MAJOR:MINOR, or one of deleted, directory, fifo, socket. */
 bool policy_is_content(const char *text);
 
-/* @text as a value of YAML that policy_parse() reads back: plain, or in quotes, with the escapes of
- * escape_name(), and all that YAML does not take escaped too. -ENOMEM. */
+/* @text as policies, and people, see it: with the escapes of escape_name(), and all that YAML does not take escaped
+ * too. -ENOMEM. */
+int policy_escape(struct buf *out, const char *text);
+/* The same as a value of YAML that policy_parse() reads back: plain, or in quotes. -ENOMEM. */
 int policy_quote(struct buf *out, const char *text);
 
 struct collisions;

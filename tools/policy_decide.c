@@ -98,19 +98,20 @@ static int set(const struct decider *d, const struct policy_entry *e, struct col
 	const char *why = collision_refuses(c, e->rule);
 	char shown[256];
 
+	/* a glob decides what it may, and has no say in the rest */
+	if (e->is_glob && (why || e->rule == POLICY_UNDECIDED))
+		return 0;
 	escape_name_to(c->path, strlen(c->path), shown, sizeof(shown));
 	if (c->entry)
 		return fail_at(d, e->line, e->column, PLY_R_POLICY_VALUE,
 			       "%s has an entry at line %u already; nothing overrides an earlier entry", shown,
 			       c->entry->line);
-	if (why && !e->is_glob)
+	if (why)
 		return fail_at(d, e->resolve_line, e->resolve_column, PLY_R_POLICY_VALUE, "%s cannot be %s: %s", shown,
 			       policy_rule_name(e->rule), why);
 	c->entry = e;
-	if (!why) {                /* a glob decides what it may */
-		c->rule = e->rule;
-		c->driver = e->driver;
-	}
+	c->rule = e->rule;
+	c->driver = e->driver;
 	return 0;
 }
 

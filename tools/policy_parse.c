@@ -106,32 +106,38 @@ static bool is_odd(const uint8_t *s)
 	return s[0] == 0xe2 || s[0] >= 0xed;
 }
 
+int policy_escape(struct buf *out, const char *text)
+{
+	_cleanup_free_ char *shown = escape_name(text, strlen(text));
+	int r = shown ? 0 : -ENOMEM;
+
+	for (const uint8_t *s = (const uint8_t *)shown; r == 0 && *s; s++) {
+		if (*s < 0x80 || !is_odd(s)) {
+			r = buf_add(out, s, 1);
+			continue;
+		}
+		do
+			r = buf_printf(out, "\\x%02x", *s);
+		while (r == 0 && (*++s & 0xc0) == 0x80);
+		s--;
+	}
+	return r;
+}
+
 int policy_quote(struct buf *out, const char *text)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+@%-";
-	_cleanup_free_ char *shown = escape_name(text, strlen(text));
-	bool bare;
-	int r;
-
-	if (!shown)
-		return -ENOMEM;
 	/* a word that begins so is nothing else to YAML */
-	bare = (*shown == '/' || (*shown >= 'a' && *shown <= 'z')) && strspn(shown, plain) == strlen(shown);
-	if (bare)
-		return buf_printf(out, "%s", shown);
-	r = buf_add(out, "'", 1);
-	for (const uint8_t *s = (const uint8_t *)shown; r == 0 && *s; s++) {
-		if (*s == '\'') {
-			r = buf_add(out, "''", 2);
-		} else if (*s >= 0x80 && is_odd(s)) {
-			do
-				r = buf_printf(out, "\\x%02x", *s);
-			while (r == 0 && (*++s & 0xc0) == 0x80);
-			s--;
-		} else {
-			r = buf_add(out, s, 1);
-		}
-	}
+	bool bare = (*text == '/' || (*text >= 'a' && *text <= 'z')) && strspn(text, plain) == strlen(text);
+	_cleanup_buf_ struct buf shown = { 0 };
+	int r = policy_escape(&shown, text);
+
+	if (r == 0 && bare)
+		return buf_add(out, shown.data, shown.len);
+	if (r == 0)
+		r = buf_add(out, "'", 1);
+	for (size_t i = 0; r == 0 && i < shown.len; i++)
+		r = shown.data[i] == '\'' ? buf_add(out, "''", 2) : buf_add(out, shown.data + i, 1);
 	return r == 0 ? buf_add(out, "'", 1) : r;
 }
 
@@ -184,7 +190,7 @@ static bool is_path(const char *path)
 {
 	size_t len = strlen(path);
 
-	return *path == '/' && len > 1 && len < 65536 && path[len - 1] != '/' && !strstr(path, "//");
+	return *path == '/' && len < 65536 && (len == 1 || path[len - 1] != '/') && !strstr(path, "//");
 }
 
 static int add_path(const struct reader *r, const struct yaml *at, const char *what)
@@ -195,7 +201,7 @@ static int add_path(const struct reader *r, const struct yaml *at, const char *w
 
 	if (k == 0 && (!unescape(path) || !is_path(path)))
 		k = yaml_fail(r->doc, at, PLY_R_POLICY_VALUE, r->err,
-			      "%s: found '%s', allowed is a path that begins with a slash and does not end with one, as plyfs prints it",
+			      "%s: found '%s', allowed is / or a path that begins with a slash and does not end with one, as plyfs prints it",
 			      what, at->text);
 	if (k == 0 && array_grow(&e->paths, &e->paths_cap, e->npaths + 1, sizeof(*e->paths)) < 0)
 		k = ply_fail_nomem(r->err);

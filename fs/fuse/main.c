@@ -4,9 +4,10 @@
  * it serves on its command line; nothing else links libfuse.
  *
  *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD]
- *              [--generation N --decisions FD] IMAGE DIR
+ *              [--uuid HEX --generation N --decisions FD] IMAGE DIR
  *
- * What is decided where sub-images collide comes as pairs of nodes, which mean something in one generation only.
+ * What is decided where sub-images collide comes as pairs of nodes, which mean something in one generation of one
+ * image only.
  *
  * It stays one process with one pid: instead of forking into the background it
  * leaves the session and terminal of its parent, and the parent goes when it hears on the
@@ -60,6 +61,8 @@ struct daemon {
 	int decisions_fd;          /* -1: there are none */
 	struct decisions decisions;
 	uint64_t generation;       /* 0: that of image_arg */
+	bool has_uuid;
+	uint8_t uuid[16];          /* that the image is to have */
 
 	struct ply_image *image;
 	struct ply_view *view;
@@ -113,7 +116,7 @@ static int usage(struct daemon *d, struct ply_err *err)
 {
 	ply_fail(err, -EINVAL, PLY_R_USAGE,
 		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] "
-		 "[--generation N --decisions FD] IMAGE DIR");
+		 "[--uuid HEX --generation N --decisions FD] IMAGE DIR");
 	return give_up(d, err);
 }
 
@@ -132,7 +135,8 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 	static const struct option longs[] = { { "status", required_argument, NULL, 'S' },
 					       { "no-sandbox", no_argument, NULL, 'N' },
 					       { "decisions", required_argument, NULL, 'D' },
-					       { "generation", required_argument, NULL, 'G' }, { 0 } };
+					       { "generation", required_argument, NULL, 'G' },
+					       { "uuid", required_argument, NULL, 'U' }, { 0 } };
 	int c, r = 0;
 
 	opterr = 0;
@@ -151,6 +155,8 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 			d->decisions_fd = atoi(optarg);
 		else if (c == 'G')
 			d->generation = strtoull(optarg, NULL, 10);
+		else if (c == 'U' && hex_decode(optarg, d->uuid, sizeof(d->uuid)))
+			d->has_uuid = true;
 		else
 			return usage(d, err);
 	}
@@ -170,15 +176,22 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 static int open_image(struct daemon *d, struct ply_err *err)
 {
 	uint64_t generation;
+	uint8_t uuid[16];
 	struct io *io;
 	int r = image_io_open(d->image_arg, &io, &generation, err);
 
 	if (r < 0)
 		return r;
 	r = ply_image_open_io(io, d->generation ? d->generation : generation, &d->image, err);
-	if (r < 0)
+	if (r < 0) {
 		ply_err_prefix(err, "%s", d->image_arg);
-	return r;
+		return r;
+	}
+	ply_image_uuid(d->image, uuid);
+	if (d->has_uuid && memcmp(uuid, d->uuid, sizeof(uuid)) != 0)
+		return ply_fail(err, -EAGAIN, PLY_R_IMAGE_BUSY, "%s: the image was replaced meanwhile; try again",
+				d->image_arg);
+	return 0;
 }
 
 /* A root that cannot be read makes no mount: it could only be ended by force. */

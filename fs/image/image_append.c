@@ -470,6 +470,20 @@ static int undo_slot(struct imagew *w, const uint8_t old[PLY_SUPER_SIZE], int co
 	return sys(w, code, "cannot write the superblock", err);
 }
 
+/* A capture that replaced the file has made another image of that name: a generation in the one that has no name any
+ * more would be nobody's. */
+static int check_name(struct imagew *w, struct ply_err *err)
+{
+	struct stat is, named;
+	int r = fstat(w->fd, &is) < 0 || stat(w->path, &named) < 0 ? -errno : 0;
+
+	if (r < 0 && r != -ENOENT)
+		return sys(w, r, "stat", err);
+	if (r < 0 || is.st_dev != named.st_dev || is.st_ino != named.st_ino)
+		return ply_fail(err, -EAGAIN, PLY_R_IMAGE_BUSY, "%s: the image was replaced meanwhile; try again", w->path);
+	return 0;
+}
+
 int imagew_commit(struct imagew *w, const struct super *super, struct ply_err *err)
 {
 	struct super s = *super;
@@ -491,6 +505,9 @@ int imagew_commit(struct imagew *w, const struct super *super, struct ply_err *e
 		r = sync_data(w);
 	if (r < 0)
 		return sys(w, r, "cannot sync the image", err);
+	r = check_name(w, err);
+	if (r < 0)
+		return r;
 	r = write_slot(w, &s, w->first_slot);
 	if (r < 0)
 		return undo_slot(w, old, r, err);

@@ -23,6 +23,16 @@ json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
 
 root() { [ "$(id -u)" = 0 ] || skip "needs root${1:+: $1}"; }
 
+# as COMMAND...: as an ordinary user
+as()
+{
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+	else
+		"$@"
+	fi
+}
+
 # a small machine in a/, captured as i.plyfs
 machine()
 {
@@ -418,10 +428,11 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	}
 	refused COMPONENT_TWICE i.plyfs two b
 	refused COMPONENT_TWICE i.plyfs os b
-	refused SUB_NAME i.plyfs 'Two' b
-	refused SUB_NAME i.plyfs '' b
-	refused SUB_NAME i.plyfs 'a+b' b
-	refused SUB_NAME i.plyfs $'a\nb' b
+	for name in Two '' a+b $'a\nb' 'Not a name'; do
+		run -2 --separate-stderr plyfs add --json i.plyfs "$name" b
+		[ "$(json "d['error']['reason']" <<<"$output")" = USAGE ]
+		[[ $stderr == *"is no name for a sub-image"* ]]
+	done
 	refused SUB_UNKNOWN i.plyfs three b --on nothing
 	refused SUB_UNKNOWN i.plyfs three b --on two,three
 	refused ROOT_NOT_FOUND i.plyfs three nothing
@@ -479,10 +490,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 		chown -R 65534 b
 		chmod 755 . .. "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" 2>/dev/null || true
 		chmod 666 i.plyfs
-		as() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 		chown 0 b/etc/conf b/etc/secret
-	else
-		as() { "$@"; }
 	fi
 	run -1 as plyfs add i.plyfs two b -x '/usr/share/d'
 	[[ $output == *"2 files cannot be read by this user, the first is /etc/conf"* ]]
@@ -492,6 +500,50 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 	[[ $output == *a*b*c*e* ]]
 	[ "$(plyfs cat i.plyfs /etc/conf -s two 2>/dev/null)" = one ]
 	run -1 plyfs cat i.plyfs /etc/secret -s two
+}
+
+@test "an unreadable file that had other names is left as the parent has it" {
+	machine
+	clone
+	cp --remove-destination a/usr/share/l1 b/usr/share/l1
+	chmod 0 b/usr/share/l1
+	settle b
+	if [ "$(id -u)" = 0 ]; then
+		chown -R 65534 a b
+		capture
+		chown 0 b/usr/share/l1
+		chmod 755 . .. "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" 2>/dev/null || true
+		chmod 666 i.plyfs
+	fi
+	run -0 as plyfs add i.plyfs two b --allow-partial
+	[[ $output == *"left out: 1 files that this user cannot read"* ]]
+	[[ $output == *"two: 0 names are new, 2 override, 0 are deleted; "* ]]
+	[ "$(plyfs cat i.plyfs /usr/share/l1 -s two 2>/dev/null)" = links ]
+	[ "$(plyfs cat i.plyfs /usr/share/l2 -s two 2>/dev/null)" = links ]
+	run -0 plyfs verify i.plyfs
+}
+
+@test "large files that collide: read where their sizes are equal, up to 16 GiB, and until it is interrupted" {
+	machine
+	clone b
+	clone c
+	truncate -s 17G b/srv17 c/srv17
+	truncate -s 15G b/srv15
+	truncate -s 14G c/srv15
+	add i.plyfs b b
+	SECONDS=0
+	run -0 --separate-stderr plyfs add --json i.plyfs c c
+	[ "$SECONDS" -lt 10 ]
+	[ "$(json "[(c['path'], c['why']) for c in d['conflicts']]" <<<"$output")" = \
+		"[('/srv15', 'too large to look at'), ('/srv17', 'too large to look at')]" ]
+	run -0 plyfs remove i.plyfs c
+	truncate -s 15G c/srv15
+	before=$(sha256sum <i.plyfs)
+	SECONDS=0
+	run -1 timeout --preserve-status -s INT 2 plyfs add i.plyfs c c
+	[ "$SECONDS" -lt 6 ]
+	[[ $output == *"interrupted; the image is as it was"* ]]
+	[ "$(sha256sum <i.plyfs)" = "$before" ]
 }
 
 @test "the same bytes for any number of threads" {

@@ -237,6 +237,85 @@ stanza() { printf 'Package: %s\nStatus: install ok installed\nArchitecture: amd6
 	[ "$(grep -c undecided p.yaml)" = 6 ]
 }
 
+@test "a glob claims what it decides, and nothing else" {
+	golds
+	printf 'version: 1\nconflicts:\n  - glob: /**\n    resolve: keep-both\n' >p.yaml
+	# what one of them deletes, and what is a directory, is left
+	run -0 asked 'l\nl\n' i.plyfs --ask --policy p.yaml
+	[[ $output == *"Conflict 2 of 2: "* ]]
+	run -0 plyfs plan i.plyfs --policy p.yaml
+	grep -A2 'path: /etc/motd' p.yaml | grep -q 'resolve: last'
+	grep -A2 'path: /srv' p.yaml | grep -q 'resolve: last'
+	printf 'version: 1\nconflicts:\n  - glob: /etc/*\n    resolve: undecided\n' >p.yaml
+	run -3 plyfs plan i.plyfs --policy p.yaml --write q.yaml
+	run -3 plyfs plan i.plyfs --policy q.yaml
+	[[ $output == *"undecided: 7"* ]]
+	grep -q 'path: /etc/a.json' q.yaml
+}
+
+@test "versions and packages are as hostile as the machine: no line of them is YAML's, or the terminal's" {
+	local g v info=var/lib/dpkg/info odd=$'\r  - x\e[2J\xc2\x85  - y\xe2\x80\xa8  - z'
+	for g in os:1.0 web:1.1 db:1.2; do
+		v=${g#*:} g=${g%:*}
+		machine "$g"
+		mkdir -p "$g/$info" "$g/usr/lib"
+		{ stanza libssl3 "$v$odd"; stanza other 7; } >"$g/var/lib/dpkg/status"
+		printf '/.\n/usr/lib/libssl.so.3\n' >"$g/$info/libssl3:amd64.list"
+		printf '/.\n' >"$g/$info/other.list"
+		printf '\0%s' "$v" >"$g/usr/lib/libssl.so.3"
+	done
+	image os web db
+	run -3 --separate-stderr plyfs plan i.plyfs
+	[[ $output == *'libssl3:amd64 1.1\r  - x\x1b[2J\xc2\x85  - y\xe2\x80\xa8  - z (web), 1.2\r'* ]]
+	run ! grep -q $'[\r\e]' <<<"$output"
+	run -3 --separate-stderr plyfs plan i.plyfs --json
+	python3 -c 'import json, sys; v = {i.get("versions") for i in json.loads(sys.argv[1])["items"]}
+assert any(s and r"1.1\r  - x\x1b[2J" in s for s in v), v' "$output"
+	decided last
+	run -0 plyfs plan i.plyfs --policy p.yaml
+}
+
+@test "any target of a symlink comes back from a policy, and the root directory" {
+	local g
+	for g in os web db; do machine $g; done
+	for g in web db; do
+		ln -s "$g"$'/odd \'"\\ #: \xff\n\r\e\xc2\x85\xe2\x80\xa8\xef\xbb\xbf' $g/etc/link
+		ln -s "$g/é – ü" $g/etc/other
+	done
+	chmod 700 web
+	chmod 711 db
+	image os web db
+	decided last
+	grep -q 'path: /$' p.yaml
+	run -0 plyfs plan i.plyfs --policy p.yaml
+	[[ $output == *"conflict 3; nothing is undecided" ]]
+	run -0 plyfs plan i.plyfs --policy p.yaml --write q.yaml
+	run -0 plyfs plan i.plyfs --policy q.yaml
+	mkdir t
+	plyfs layout i.plyfs t --policy q.yaml --no-sync >/dev/null
+	[ "$(readlink t/etc/link | sha256sum)" = "$(readlink db/etc/link | sha256sum)" ]
+	[ "$(stat -c %a t)" = 711 ]
+}
+
+@test "paths longer than YAML looks ahead" {
+	local g dir long
+	long=$(printf '%0220d' 0)
+	dir=srv/$long/$long/$long/$long/$long
+	for g in os web db; do machine $g; done
+	for g in web db; do
+		mkdir -p "$g/$dir"
+		for f in x.key x.pem; do
+			printf -- '-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n' $g >"$g/$dir/$f"
+		done
+	done
+	image os web db
+	decided last
+	grep -q '^  - paths:' p.yaml
+	run -0 plyfs plan i.plyfs --policy p.yaml
+	run -0 plyfs plan i.plyfs --policy p.yaml --write q.yaml
+	cmp <(grep -v '^ *#' p.yaml) <(grep -v '^ *#' q.yaml)
+}
+
 @test "wrong usage: 2" {
 	golds
 	run -2 plyfs plan i.plyfs --ask

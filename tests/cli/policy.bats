@@ -197,6 +197,12 @@ assert [o["sub_image"] for o in p["overrides"]] == ["web", "db"], p' "$output"
 	run ! mountpoint -q m
 	run -1 "$fuse" --generation 9 i.plyfs m
 	run ! mountpoint -q m
+	# nor those of an image that had its name before
+	run -1 "$fuse" --generation 3 --uuid 00112233445566778899aabbccddeeff i.plyfs m
+	[[ $output == *"i.plyfs: the image was replaced meanwhile; try again"* ]]
+	run -1 "$fuse" --uuid 0011 i.plyfs m
+	[[ $output == *"usage: "* ]]
+	run ! mountpoint -q m
 }
 
 @test "first and last of a file that is merged by records settle what clashes; the rest is merged" {

@@ -40,6 +40,8 @@ static bool recording;
 static struct op ops[256];
 static size_t nops;
 static size_t calls, fail_at;      /* 0: none fails */
+static char path[64];
+static const char *replacement;    /* gets the image's name at the next sync */
 
 static int count(void)
 {
@@ -78,6 +80,10 @@ int __wrap_fdatasync(int fd)
 		errno = EIO;
 		return -1;
 	}
+	if (replacement) {
+		ck_assert_int_eq(rename(replacement, path), 0);
+		replacement = NULL;
+	}
 	record((struct op){ OP_SYNC, 0, 0, NULL }, NULL);
 	return __real_fdatasync(fd);
 }
@@ -91,8 +97,6 @@ int __wrap_ftruncate64(int fd, off_t len)
 }
 
 /* --- files ---------------------------------------------------------------------------------- */
-
-static char path[64];
 
 static void make(void (*fn)(const char *))
 {
@@ -395,6 +399,33 @@ START_TEST(not_the_newest)
 END_TEST
 
 /* What no reader would open is not committed. */
+/* Another capture gives its image the name before the generation is there. */
+START_TEST(replaced)
+{
+	char old_name[80], other[80];
+	struct buf old, b;
+	struct ply_err err = { 0 };
+
+	make(with_db);
+	old = load();
+	snprintf(other, sizeof(other), "%s.new", path);
+	small_image(other, 1);
+	snprintf(old_name, sizeof(old_name), "%s.old", path);
+	ck_assert_int_eq(link(path, old_name), 0);
+	replacement = other;
+	ck_assert_int_eq(overlay_add_cache(path, &err), -EAGAIN);
+	ck_assert_int_eq(err.reason, PLY_R_IMAGE_BUSY);
+	ck_assert_ptr_null(replacement);
+	judge_file(1);
+	ck_assert_int_eq(rename(old_name, path), 0);
+	b = load();
+	ck_assert(equal(&old, &b));
+	buf_done(&old);
+	buf_done(&b);
+	unlink(path);
+}
+END_TEST
+
 START_TEST(nonsense)
 {
 	static const char *const on[] = { "nobody" }, *const requires[] = { "os" };
@@ -645,6 +676,7 @@ static Suite *suite(void)
 	tap_test(s, not_removed);
 	tap_test(s, busy);
 	tap_test(s, not_the_newest);
+	tap_test(s, replaced);
 	tap_test(s, nonsense);
 	tap_test(s, failing);
 	tap_test(s, crash_in_first);

@@ -35,6 +35,19 @@ START_TEST(names_decide)
 }
 END_TEST
 
+START_TEST(any_of_several_names_will_do)
+{
+	struct idmap m = { 0 };
+
+	make(&m, ID_USER, "root:x:0:0\ntoor:x:0:0\nmysql:x:102:109\nx:x:103:1\n",
+	     "root:x:0:0\ndb:x:103:1\nmysql:x:103:1\nadmin:x:500:1\ntoor:x:500:1\n");
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 103), 102);
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 500), 0);
+	ck_assert_str_eq(idmap_holder(&m, ID_USER, 0), "root");
+	idmap_done(&m);
+}
+END_TEST
+
 START_TEST(ranges)
 {
 	struct idmap m = { 0 };
@@ -156,6 +169,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("idmap");
 
 	tap_test(s, names_decide);
+	tap_test(s, any_of_several_names_will_do);
 	tap_test(s, ranges);
 	tap_test(s, numbers_without_a_name_are_taken);
 	tap_test(s, exhausted);

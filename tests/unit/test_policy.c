@@ -121,6 +121,21 @@ START_TEST(each_form_is_read)
 	policy_done(&p);
 	ck_assert_msg(parse("version: 1\n", &p, &err) == 0, "%s", err.msg);
 	policy_done(&p);
+	ck_assert_msg(parse(HEAD "  - path: /\n    resolve: first\n" OF, &p, &err) == 0, "%s", err.msg);
+	ck_assert_str_eq(p.v[0].paths[0], "/");
+	policy_done(&p);
+}
+END_TEST
+
+START_TEST(what_yaml_does_not_take_is_escaped)
+{
+	static const char text[] = "a \\\n\r\x1b[2J \xc2\x85 \xe2\x80\xa8 \xef\xbb\xbf \xff \xc3\xa9 '#:";
+	_cleanup_buf_ struct buf out = { 0 };
+
+	ck_assert_int_eq(buf_add(&out, ">", 1), 0);
+	ck_assert_int_eq(policy_escape(&out, text), 0);
+	ck_assert_int_eq(buf_add(&out, "", 1), 0);
+	ck_assert_str_eq((char *)out.data, ">a \\\\\\n\\r\\x1b[2J \\xc2\\x85 \\xe2\\x80\\xa8 \\xef\\xbb\\xbf \\xff \xc3\xa9 '#:");
 }
 END_TEST
 
@@ -218,6 +233,11 @@ static const struct {
 	{ HEAD "  - glob: /etc/*\n    resolve: last\n", 0, "", { PLY_RULE_LAST, PLY_RULE_LAST, 0, PLY_RULE_LAST }, 0 },
 	/* a glob decides what it may */
 	{ HEAD "  - glob: /etc/*\n    resolve: append\n", 0, "", { PLY_RULE_APPEND }, 0 },
+	/* and leaves the rest to others */
+	{ HEAD "  - glob: /etc/*\n    resolve: append\n  - path: /etc/d\n    resolve: first\n" OF, 0, "",
+	  { PLY_RULE_APPEND, PLY_RULE_FIRST }, 0 },
+	{ HEAD "  - glob: /etc/*\n    resolve: undecided\n  - path: /etc/a.json\n    resolve: last\n" OF, 0, "",
+	  { PLY_RULE_LAST }, 0 },
 	{ HEAD "  - path: /etc/d\n    resolve: append\n" OF, PLY_R_POLICY_VALUE,
 	  "p.yaml:4:14: /etc/d cannot be append: different types", { 0 }, 0 },
 	{ HEAD "  - path: /etc/d\n    resolve: keep-both\n" OF, PLY_R_POLICY_VALUE, "a directory has one name only", { 0 }, 0 },
@@ -364,6 +384,7 @@ static Suite *suite(void)
 
 	tap_loop(s, what_is_wrong_has_its_place, 0, (int)ARRAY_SIZE(wrong));
 	tap_test(s, each_form_is_read);
+	tap_test(s, what_yaml_does_not_take_is_escaped);
 	tap_test(s, any_path_comes_back);
 	tap_loop(s, entries_decide, 0, (int)ARRAY_SIZE(decisions));
 	tap_test(s, decisions_are_of_pairs);

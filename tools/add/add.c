@@ -95,13 +95,21 @@ static int unknown_sub(const struct ply_image *image, const char *name, struct p
 static int check_name(const struct adding *a, struct ply_err *err)
 {
 	char shown[256];
-	uint32_t i;
 
 	escape_name_to(a->o->name, strlen(a->o->name), shown, sizeof(shown));
 	if (!sub_name_ok(a->o->name, strlen(a->o->name), false))
-		return ply_fail(err, -EINVAL, PLY_R_SUB_NAME,
+		return ply_fail(err, -EINVAL, PLY_R_USAGE,
 				"'%s' is no name for a sub-image: lower-case letters, digits and . _ -, a letter or digit first",
 				shown);
+	return 0;
+}
+
+static int check_new(const struct adding *a, struct ply_err *err)
+{
+	char shown[256];
+	uint32_t i;
+
+	escape_name_to(a->o->name, strlen(a->o->name), shown, sizeof(shown));
 	if (ply_image_find_sub(a->from, a->o->name, &i) == 0)
 		return ply_fail(err, -EEXIST, PLY_R_COMPONENT_TWICE,
 				"the image has a sub-image %s already; choose another name, or remove that one (plyfs remove)",
@@ -307,6 +315,7 @@ static int find_difference(struct adding *a, struct ply_err *err)
 	r = diff_tree(a->cap.scan, TAKE_PTR(split->marks), &o, &a->diff, err);
 	if (r < 0)
 		return r;
+	a->report->capture.skipped = a->cap.scan->unreadable;
 	a->report->nnew = a->diff.nnew;
 	a->report->nchanged = a->diff.nchanged;
 	a->report->ngone = a->diff.ngone;
@@ -412,11 +421,13 @@ int add_run(const struct add_options *o, struct add_report *ret, struct ply_err 
 					   .cancelled = o->cancelled };
 	a.cap = (struct capture){ .o = &a.copt, .report = &ret->capture, .scan = &ret->capture.scan,
 				  .users = &ret->users, .groups = &ret->groups };
-	r = capture_read_time(&a.cap, err);
+	r = check_name(&a, err);
+	if (r == 0)
+		r = capture_read_time(&a.cap, err);
 	if (r == 0)
 		r = ply_image_open(o->image, &a.from, err);
 	if (r == 0)
-		r = check_name(&a, err);
+		r = check_new(&a, err);
 	if (r == 0)
 		r = list_on(&a, err);
 	if (r == 0)

@@ -46,8 +46,8 @@ struct add_report {
 };
 
 /*
- * COMPONENT_TWICE, SUB_NAME, SUB_UNKNOWN, MISMATCH, IDS_EXHAUSTED, PKGDB_UNFINISHED, CONFLICT (those that it is to
- * stand on collide), and those of a capture. Where it fails the image is as it was.
+ * USAGE (of the name), COMPONENT_TWICE, SUB_UNKNOWN, MISMATCH, IDS_EXHAUSTED, PKGDB_UNFINISHED, CONFLICT (those that
+ * it is to stand on collide), and those of a capture. Where it fails the image is as it was.
  */
 int add_run(const struct add_options *o, struct add_report *ret, struct ply_err *err);
 void add_report_done(struct add_report *r);

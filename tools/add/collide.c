@@ -24,6 +24,7 @@
 #define CACHE_BYTES (8u << 20)
 #define PIECE       (1u << 20)
 #define PATH_SHOWN  4096u
+#define HASH_MAX    ((uint64_t)16 << 30)   /* a larger file, which may be nothing but a hole, equals no other */
 
 /* A sub-image that the overlay does not stand on. */
 struct other {
@@ -76,6 +77,13 @@ struct colliding {
 	const atomic_bool *cancelled;
 	struct ply_err *err;
 };
+
+static int check_cancelled(const struct colliding *w)
+{
+	if (w->cancelled && atomic_load(w->cancelled))
+		return ply_fail(w->err, -ECANCELED, PLY_R_CANCELLED, "interrupted; the image is as it was");
+	return 0;
+}
 
 /* --- views --------------------------------------------------------------------------------------- */
 
@@ -215,8 +223,12 @@ static int hash_content(struct colliding *w, struct side *s)
 	int r = sha ? 0 : ply_fail_nomem(w->err);
 
 	while (r == 0 && off < s->c.size) {
-		ssize_t n = read_side(w, s, off, PIECE, w->piece);
+		ssize_t n;
 
+		r = check_cancelled(w);
+		if (r < 0)
+			break;
+		n = read_side(w, s, off, PIECE, w->piece);
 		if (n <= 0) {
 			r = (int)n;
 			break;
@@ -228,6 +240,29 @@ static int hash_content(struct colliding *w, struct side *s)
 		sha256_end(sha, s->c.digest);
 	sha256_free(sha);
 	return r;
+}
+
+/* The digests of regular files among the @n sides. One whose size no other has differs from them all, and so does one
+ * that is too large to look at: then it is a number that is no other's. */
+static int hash_sides(struct colliding *w, struct side *const *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		bool has_like = false;
+		int r;
+
+		if (!S_ISREG(v[i]->c.mode))
+			continue;
+		for (size_t k = 0; k < n; k++)
+			has_like |= k != i && S_ISREG(v[k]->c.mode) && v[k]->c.size == v[i]->c.size;
+		if (!has_like || v[i]->c.size > HASH_MAX) {
+			v[i]->c.digest[0] = (uint8_t)(i + 1);
+			continue;
+		}
+		r = hash_content(w, v[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 /* A file's text, where the engine would look at it. */
@@ -277,7 +312,7 @@ static int side_of_view(struct colliding *w, struct ply_view *v, uint64_t ino, s
 		r = ply_view_readlink(v, ino, &target, &len, w->err);
 		return r < 0 ? r : take_target(w, s, target, len);
 	}
-	return r == 0 && S_ISREG(a.mode) ? hash_content(w, s) : r;
+	return r;
 }
 
 static int side_of_mine(struct colliding *w, const struct ply_entry *e, struct side *s)
@@ -309,7 +344,7 @@ static int side_of_mine(struct colliding *w, const struct ply_entry *e, struct s
 		r = sub_heap(w->mine, s->node.data, s->node.size, &target, w->err);
 		return r < 0 ? r : take_target(w, s, target, s->node.size);
 	}
-	return r == 0 && S_ISREG(s->c.mode) ? hash_content(w, s) : r;
+	return r;
 }
 
 /* --- pairs ------------------------------------------------------------------------------------------ */
@@ -413,6 +448,7 @@ static int judge(struct colliding *w, struct other *o, const struct ply_entry *m
 		 const struct ply_entry *theirs, uint64_t theirs_row, uint64_t their_ino, uint64_t base_ino)
 {
 	struct side a = { 0 }, b = { 0 }, base = { 0 };
+	struct side *const sides[] = { &a, &b, &base };
 	struct pair_class k = { 0 };
 	int r = 0;
 
@@ -424,6 +460,8 @@ static int judge(struct colliding *w, struct other *o, const struct ply_entry *m
 		r = side_of_mine(w, mine, &b);
 	if (r == 0 && base_ino)
 		r = side_of_view(w, o->base, base_ino, &base);
+	if (r == 0)
+		r = hash_sides(w, sides, ARRAY_SIZE(sides));
 	if (r == 0)
 		r = classify(w, &a, &b, base_ino ? &base : NULL, &k);
 	if (r == 0)
@@ -594,11 +632,10 @@ static int walk(struct colliding *w)
 	while (r == 0 && w->nframes) {
 		struct frame *f = &w->frames[w->nframes - 1];
 
-		if (w->cancelled && atomic_load(w->cancelled))
-			r = ply_fail(w->err, -ECANCELED, PLY_R_CANCELLED, "interrupted; the image is as it was");
-		else if (f->next < f->end)
+		r = check_cancelled(w);
+		if (r == 0 && f->next < f->end)
 			r = step(w, theirs, bases);
-		else
+		else if (r == 0)
 			free(w->frames[--w->nframes].theirs);
 	}
 	return r;

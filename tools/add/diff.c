@@ -645,6 +645,8 @@ static int compare(struct work *w, struct loaded *l)
 	if (l->result < 0) {
 		if (l->err.reason == PLY_R_FILES_UNREADABLE && w->o->allow_partial) {
 			d->alone = true;
+			w->d->scan->nodes[l->node].flags |= SCAN_UNREADABLE;
+			w->d->scan->unreadable++;
 			return 0;
 		}
 		*w->err = l->err;
@@ -860,6 +862,9 @@ static int settle_links(struct work *w)
 		struct diff_node *dn = v[i].node == SCAN_NONE ? NULL : &d->nodes[v[i].node];
 
 		if (!dn || dn->how == DIFF_NEW || dn->how == DIFF_GONE || !broken[root_of(up, v[i].set)])
+			continue;
+		/* of what cannot be stored, what the parent has stays */
+		if (d->scan->nodes[v[i].node].flags & (SCAN_UNREADABLE | SCAN_LEFT_OUT))
 			continue;
 		dn->how = DIFF_CHANGED;
 		dn->mask |= PLY_OVER_LINKS;

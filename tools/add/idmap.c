@@ -64,6 +64,8 @@ int idmap_known_text(struct idmap *m, enum id_kind kind, const char *text, size_
 
 	for (size_t i = 0; r == 0 && i < names.n; i++)
 		r = idmap_known(m, kind, names.v[i].name, strlen(names.v[i].name), names.v[i].id);
+	for (size_t i = 0; r == 0 && i < names.nalso; i++)
+		r = idmap_known(m, kind, names.also[i].name, strlen(names.also[i].name), names.also[i].id);
 	idnames_done(&names);
 	return r;
 }
@@ -198,6 +200,26 @@ static int give(struct idmap_side *s, enum id_kind kind, const struct idname *n,
 	return take(s, *ret) < 0 ? ply_fail_nomem(err) : 0;
 }
 
+/* @n, or another name of its number, as the image knows it. */
+static const struct idmap_known *find_any(const struct idmap_side *s, const struct idnames *names,
+					  const struct idname *n)
+{
+	const struct idmap_known *known = find(s, n->name);
+	size_t lo = 0, hi = names->nalso;
+
+	while (!known && lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (names->also[mid].id < n->id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; !known && lo < names->nalso && names->also[lo].id == n->id; lo++)
+		known = find(s, names->also[lo].name);
+	return known;
+}
+
 int idmap_make(struct idmap *m, enum id_kind kind, const struct idnames *names, struct ply_err *err)
 {
 	struct idmap_side *s = &m->side[kind];
@@ -205,7 +227,7 @@ int idmap_make(struct idmap *m, enum id_kind kind, const struct idnames *names, 
 
 	settle(s);
 	for (size_t i = 0; r == 0 && i < names->n; i++) {
-		const struct idmap_known *known = find(s, names->v[i].name);
+		const struct idmap_known *known = find_any(s, names, &names->v[i]);
 		struct idmap_pair p = { .from = names->v[i].id };
 
 		if (known)
@@ -226,11 +248,12 @@ int idmap_make(struct idmap *m, enum id_kind kind, const struct idnames *names, 
 const char *idmap_holder(const struct idmap *m, enum id_kind kind, uint32_t id)
 {
 	const struct idmap_side *s = &m->side[kind];
+	const struct idmap_known *first = NULL;
 
 	for (size_t i = 0; i < s->nknown; i++)
-		if (s->known[i].id == id)
-			return s->known[i].name;
-	return NULL;
+		if (s->known[i].id == id && (!first || s->known[i].order < first->order))
+			first = &s->known[i];
+	return first ? first->name : NULL;
 }
 
 uint32_t idmap_id(const struct idmap *m, enum id_kind kind, uint32_t id)

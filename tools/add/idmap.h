@@ -2,7 +2,8 @@
 /*
  * Users and groups of a machine by name: which number each of its numbers is in the image. A name that
  * the image knows has the number that it has there; an unknown one keeps its own where that is free in the whole
- * image, and else gets the lowest free one of its range, as adduser does. Pure.
+ * image, and else gets the lowest free one of its range, as adduser does. Of several names of one number the first that
+ * the image knows decides. Pure.
  *
  * First idmap_known() and idmap_used() for all that the image has, and for what of the machine has no name; then
  * idmap_make() once for each kind; then everything else.

@@ -75,7 +75,8 @@ static bool hides(void *ctx, uint32_t node)
 {
 	const struct writing *w = ctx;
 
-	return w->d->nodes[node].ino != 0;
+	/* what cannot be read is not gone */
+	return w->d->nodes[node].ino != 0 && !(w->d->scan->nodes[node].flags & SCAN_UNREADABLE);
 }
 
 static int written(void *ctx, struct subw *subw, uint32_t node, uint32_t index, struct ply_err *err)

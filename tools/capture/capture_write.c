@@ -615,6 +615,8 @@ static int unreadable(struct writer *w, struct loaded *l, bool *ret_gone, struct
 	if (!is_dir || !(at(w, l->node)->flags & SCAN_UNREADABLE))
 		w->cap->report->skipped++;
 	l->nxattrs = 0;
+	if (!is_dir)
+		w->cap->scan->nodes[l->node].flags |= SCAN_UNREADABLE;
 	*ret_gone = !is_dir;
 	return 0;
 }

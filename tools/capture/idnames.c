@@ -61,11 +61,13 @@ int idnames_parse(struct idnames *t, const char *text, size_t len)
 			return r;
 		text = nl ? nl + 1 : end;
 	}
+	if (array_grow(&t->also, &t->also_cap, t->nalso + t->n, sizeof(*t->also)) < 0)
+		return -ENOMEM;
 	if (t->n)
 		qsort(t->v, t->n, sizeof(*t->v), by_id);
 	for (size_t i = 0; i < t->n; i++) {
 		if (kept && t->v[kept - 1].id == t->v[i].id)
-			free(t->v[i].name);
+			t->also[t->nalso++] = t->v[i];
 		else
 			t->v[kept++] = t->v[i];
 	}
@@ -89,7 +91,10 @@ void idnames_done(struct idnames *t)
 {
 	for (size_t i = 0; i < t->n; i++)
 		free(t->v[i].name);
+	for (size_t i = 0; i < t->nalso; i++)
+		free(t->also[i].name);
 	free(t->v);
+	free(t->also);
 	*t = (struct idnames){ 0 };
 }
 

@@ -12,6 +12,8 @@ struct idnames {
 		char *name;
 	} *v;                      /* sorted by id; of several names the first in the file */
 	size_t n, cap;
+	struct idname *also;       /* the further names of those, sorted by id */
+	size_t nalso, also_cap;
 };
 
 /* @text: lines "NAME:x:ID:..." of passwd or group; others are passed over. -ENOMEM. */
