@@ -148,8 +148,8 @@ enum name_kind {
 
 /* What a name is: by rank. Release with view_name_done(). */
 /* Beside enum ply_rule: FIRST and LAST of a shared file in which nothing clashes but records. They settle those, the others
- * are merged. */
-enum { VIEW_RULE_FIRST_RECORDS = 128, VIEW_RULE_LAST_RECORDS };
+ * are merged. APPEND that nobody decided: heads that have a base in common are one text. */
+enum { VIEW_RULE_FIRST_RECORDS = 128, VIEW_RULE_LAST_RECORDS, VIEW_RULE_APPEND };
 
 struct view_name {
 	enum name_kind kind;
@@ -179,6 +179,20 @@ void view_name_done(struct view_name *n);
 /* What comes of these candidates (NULL: of those that nobody hides), as view_name has it. */
 void view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		    uint16_t *ret_driver, uint16_t *ret_flags);
+
+/* What all those candidates stand on (NULL: all heads): bits as in vsub.closure. Whiteouts do not count. */
+#define VIEW_BITS_WORDS ((PLY_NUMBER_MAX + 64) / 64)
+void view_common_ground(const struct ply_view *v, const struct view_name *n, const bool *heads,
+			uint64_t ret[VIEW_BITS_WORDS]);
+/* Is candidate @j below head @k, and not below all heads (@common)? What it changes, or brings, then comes with @k,
+ * whose own OVERRIDES do not tell of it. */
+static inline bool view_comes_with(const struct ply_view *v, const struct view_name *n, const uint64_t *common, uint32_t k,
+				   uint32_t j)
+{
+	const struct cand *a = &n->c[k], *b = &n->c[j];
+
+	return b->type == a->type && !(common[b->i / 64] >> b->i % 64 & 1) && view_stands_on(v, a->i, b->i);
+}
 
 /* Where a file that is no directory is shown. */
 struct place {

@@ -393,35 +393,15 @@ static uint32_t count_heads(const struct fold *f, const struct layer *l, bool al
 	return n;
 }
 
-static int append_heads(struct fold *f, const struct layer *l, struct text *ret, struct ply_err *err)
+/* Has head @k changed the content, or something below it that not all heads stand on (@common)? */
+static bool brings_content(struct fold *f, const struct layer *l, const uint64_t *common, uint32_t k)
 {
-	_cleanup_free_ struct span *v = calloc(f->n->n, sizeof(*v));
-	_cleanup_buf_ struct buf out = { 0 };
-	bool ground = false;
-	size_t n = 0, bytes = 0;
-	int r = 0;
+	bool brings = f->is_author[k];
 
-	if (!v)
-		return ply_fail_nomem(err);
-	for (uint32_t k = 0; r == 0 && k < f->n->n; k++) {
-		struct text t;
-
-		if (!l->heads[k] || !f->is_author[k] || (is_ground(f, k) && ground))
-			continue;
-		ground |= is_ground(f, k);
-		r = head_text(f, l, k, &t, err);
-		if (r == 0 && t.is_there) {
-			v[n++] = t.s;
-			bytes += t.s.len;
-			if (bytes > MERGE_FILE_MAX)
-				r = too_much(err);
-		}
-	}
-	if (r == 0 && buf_reserve(&out, 1) < 0)
-		r = ply_fail_nomem(err);
-	if (r == 0)
-		r = merge_append(v, n, NULL, &out, err);
-	return r < 0 ? r : keep_text(f, &out, ret, err);
+	f->tests += k;
+	for (uint32_t j = 0; !brings && j < k; j++)
+		brings = l->in[j] && f->is_author[j] && view_comes_with(f->v, f->n, common, k, j);
+	return brings;
 }
 
 static int show_layer(struct fold *f, struct layer *l, struct text *ret, struct ply_err *err);
@@ -535,6 +515,98 @@ static int fold_layer(struct fold *f, const struct layer *l, struct text *ret, s
 	return r;
 }
 
+/* By head: the first of those that have a base in common with it, which then are one change of that. */
+static void find_blocks(struct fold *f, const struct layer *l, uint32_t *block)
+{
+	for (uint32_t k = 0; k < f->n->n; k++)
+		block[k] = k;
+	for (uint32_t j = 0; l->rule == VIEW_RULE_APPEND && j < f->n->n; j++) {
+		uint32_t first = UINT32_MAX;
+
+		f->tests += f->n->n;
+		for (uint32_t k = j + 1; l->in[j] && !l->heads[j] && f->n->c[j].type != PLY_T_WHITEOUT && k < f->n->n; k++) {
+			uint32_t old = block[k];
+
+			if (!l->heads[k] || f->n->c[k].type == PLY_T_WHITEOUT ||
+			    !view_stands_on(f->v, f->n->c[k].i, f->n->c[j].i))
+				continue;
+			if (first == UINT32_MAX)
+				first = block[k];
+			for (uint32_t q = 0; first != block[k] && q < f->n->n; q++)
+				if (block[q] == MAX(first, old))
+					block[q] = MIN(first, old);
+			first = MIN(first, old);
+		}
+	}
+}
+
+/* All that the heads of block @k, and what lies below them, did. */
+static int block_text(struct fold *f, const struct layer *l, const uint32_t *block, uint32_t k, struct text *ret,
+		      struct ply_err *err)
+{
+	uint32_t words = (f->v->nsubs + 63) / 64;
+	_cleanup_free_ uint64_t *closure = calloc(words, sizeof(*closure));
+	_cleanup_free_ bool *in = calloc(f->n->n, sizeof(*in));
+	_cleanup_free_ bool *heads = calloc(f->n->n, sizeof(*heads));
+	struct layer of_block = { .in = in, .closure = closure, .heads = heads };
+
+	if (!closure || !in || !heads)
+		return ply_fail_nomem(err);
+	for (uint32_t q = k; q < f->n->n; q++) {
+		heads[q] = block[q] == k && l->heads[q];
+		for (uint32_t w = 0; heads[q] && w < words; w++)
+			closure[w] |= f->v->subs[f->n->c[q].i].closure[w];
+	}
+	for (uint32_t q = 0; q < f->n->n; q++)
+		in[q] = heads[q] || (l->in[q] && closure[f->n->c[q].i / 64] >> f->n->c[q].i % 64 & 1);
+	return fold_layer(f, &of_block, ret, err);
+}
+
+static bool is_block(const struct fold *f, const struct layer *l, const uint32_t *block, uint32_t k)
+{
+	for (uint32_t q = k + 1; q < f->n->n; q++)
+		if (l->heads[q] && block[q] == k)
+			return true;
+	return false;
+}
+
+static int append_heads(struct fold *f, const struct layer *l, struct text *ret, struct ply_err *err)
+{
+	_cleanup_free_ struct span *v = calloc(f->n->n, sizeof(*v));
+	_cleanup_buf_ struct buf out = { 0 };
+	_cleanup_free_ uint64_t *common = calloc(VIEW_BITS_WORDS, sizeof(*common));
+	_cleanup_free_ uint32_t *block = calloc(f->n->n, sizeof(*block));
+	bool ground = false;
+	size_t n = 0, bytes = 0;
+	int r = 0;
+
+	if (!v || !common || !block)
+		return ply_fail_nomem(err);
+	view_common_ground(f->v, f->n, l->heads, common);
+	find_blocks(f, l, block);
+	for (uint32_t k = 0; r == 0 && k < f->n->n; k++) {
+		bool several = block[k] == k && l->heads[k] && is_block(f, l, block, k);
+		struct text t;
+
+		if (!l->heads[k] || block[k] != k || (is_ground(f, k) && ground) ||
+		    (!several && !brings_content(f, l, common, k)))
+			continue;
+		ground |= is_ground(f, k);
+		r = several ? block_text(f, l, block, k, &t, err) : head_text(f, l, k, &t, err);
+		if (r == 0 && t.is_there) {
+			v[n++] = t.s;
+			bytes += t.s.len;
+			if (bytes > MERGE_FILE_MAX)
+				r = too_much(err);
+		}
+	}
+	if (r == 0 && buf_reserve(&out, 1) < 0)
+		r = ply_fail_nomem(err);
+	if (r == 0)
+		r = merge_append(v, n, NULL, &out, err);
+	return r < 0 ? r : keep_text(f, &out, ret, err);
+}
+
 static int show_layer(struct fold *f, struct layer *l, struct text *ret, struct ply_err *err)
 {
 	_cleanup_free_ bool *heads = calloc(f->n->n + 1, sizeof(*heads));
@@ -552,7 +624,7 @@ static int show_layer(struct fold *f, struct layer *l, struct text *ret, struct 
 		return ground_text(f, l->closure, ret, err);
 	if (n > 1 && l->rule != PLY_RULE_FIRST && l->rule != PLY_RULE_LAST) {
 		n = count_heads(f, l, false, &first, &last);
-		if (n > 1 && l->rule == PLY_RULE_APPEND)
+		if (n > 1 && (l->rule == PLY_RULE_APPEND || l->rule == VIEW_RULE_APPEND))
 			return append_heads(f, l, ret, err);
 		if (n > 1 && l->rule != PLY_RULE_KEEP_BOTH)
 			return fold_layer(f, l, ret, err);

@@ -24,7 +24,6 @@
 #include "base/util.h"
 #include "tree/view_impl.h"
 
-#define BITS_WORDS ((PLY_NUMBER_MAX + 64) / 64)
 #define DEPTH_MAX  65536u          /* of directories whose parents are not remembered */
 #define BESIDE     ".plyfs-"
 #define JOINED_MAX 64u
@@ -131,7 +130,7 @@ static int gather(struct ply_view *v, const struct vnode *dir, const char *name,
 static void hide(const struct ply_view *v, struct view_name *n)
 {
 	uint32_t words = (v->nsubs + 63) / 64;
-	uint64_t hidden[BITS_WORDS];
+	uint64_t hidden[VIEW_BITS_WORDS];
 
 	if (n->n < 2)
 		return;
@@ -231,7 +230,7 @@ static void hear(struct saying *s, const struct view_pair *p)
 	} else if (conflict) {
 		s->of_itself = PLY_RULE_FIRST;
 	} else if (p->cls == PLY_PAIR_APPEND && !s->of_itself) {
-		s->of_itself = PLY_RULE_APPEND;
+		s->of_itself = VIEW_RULE_APPEND;
 	}
 }
 
@@ -273,9 +272,9 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 	*ret_driver = s.driver;
 	*ret_flags = s.flags;
 	*ret_rule = s.rule ? s.rule : s.of_itself;
-	if (s.rule && s.records && !s.more)
-		*ret_rule = s.rule == PLY_RULE_FIRST ? VIEW_RULE_FIRST_RECORDS :
-			    s.rule == PLY_RULE_LAST ? VIEW_RULE_LAST_RECORDS : s.rule;
+	if (s.records && !s.more)
+		*ret_rule = *ret_rule == PLY_RULE_FIRST ? VIEW_RULE_FIRST_RECORDS :
+			    *ret_rule == PLY_RULE_LAST ? VIEW_RULE_LAST_RECORDS : *ret_rule;
 }
 
 /* Heads, or with @all whiteouts among them: how many; the first and the last. */
@@ -426,6 +425,24 @@ bool view_pair_is_hidden(struct ply_view *v, const struct view_pair *p)
 	if (m == UNKNOWN && is_node)
 		m = meet_at(v, p, second, false);
 	return m == HIDDEN;
+}
+
+/* --- what heads stand on ------------------------------------------------------------------ */
+
+void view_common_ground(const struct ply_view *v, const struct view_name *n, const bool *heads,
+			uint64_t ret[VIEW_BITS_WORDS])
+{
+	uint32_t words = (v->nsubs + 63) / 64;
+
+	memset(ret, 0xff, words * sizeof(*ret));
+	for (uint32_t k = 0; k < n->n; k++) {
+		const uint64_t *closure = v->subs[n->c[k].i].closure;
+
+		if (heads ? !heads[k] || n->c[k].type == PLY_T_WHITEOUT : !cand_is_head(&n->c[k]))
+			continue;
+		for (uint32_t w = 0; w < words; w++)
+			ret[w] &= closure ? closure[w] : 0;
+	}
 }
 
 /* --- keep both -------------------------------------------------------------------------- */

@@ -245,45 +245,111 @@ static void take_content(struct view_file *f, uint32_t i, const struct ply_node 
 	f->node.flags = n->flags;
 }
 
+/* What a candidate changes: itself, and what comes with it. */
+struct change {
+	uint32_t own, inherited;   /* PLY_OVER_* */
+	bool is_new;               /* the path is there by one of them */
+};
+
+static int own_change(struct ply_view *v, const struct cand *c, struct change *ret, struct ply_err *err)
+{
+	int r = mask_of(v, c->i, c->index, &ret->own, &ret->is_new, err);
+
+	ret->is_new |= !v->subs[c->i].overlay;
+	return r;
+}
+
+/* Add what comes with the heads: see view_comes_with(). Each mask is asked for once, however many stand on it. */
+static int inherit(struct ply_view *v, const struct view_name *n, struct change *changes, struct ply_err *err)
+{
+	uint64_t common[VIEW_BITS_WORDS];
+
+	view_common_ground(v, n, NULL, common);
+	for (uint32_t j = 0; j < n->n; j++) {
+		struct change below = { 0 };
+		bool asked = false;
+
+		for (uint32_t k = j + 1; n->c[j].own_hidden && k < n->n; k++) {
+			int r = 0;
+
+			if (!cand_is_head(&n->c[k]) || !view_comes_with(v, n, common, k, j))
+				continue;
+			if (!asked)
+				r = own_change(v, &n->c[j], &below, err);
+			if (r < 0)
+				return r;
+			asked = true;
+			changes[k].inherited |= below.own;
+			changes[k].is_new |= below.is_new;
+		}
+	}
+	return 0;
+}
+
+static int changes_of(struct ply_view *v, const struct view_name *n, struct change *changes, struct ply_err *err)
+{
+	int r = 0;
+
+	for (uint32_t k = n->shown; r == 0 && k < n->n; k++)
+		if (cand_is_head(&n->c[k]))
+			r = own_change(v, &n->c[k], &changes[k], err);
+	return r < 0 ? r : inherit(v, n, changes, err);
+}
+
+/* Attributes in @mask, but those that another one has given: *taken. */
+static void take_attributes(struct view_file *f, uint32_t i, const struct ply_node *n, uint32_t mask, uint32_t *taken)
+{
+	for (size_t a = 0; a < ARRAY_SIZE(attributes); a++) {
+		if (!(mask & attributes[a].bit & ~*taken))
+			continue;
+		*taken |= attributes[a].bit;
+		attributes[a].take(f, i, n);
+	}
+}
+
 /*
- * A file of several heads: an attribute is of the first that changes it, or of the first of all. So is content; where
- * several have to do with it, it is put together (view_merged.c), and is as new as the newest of them.
+ * A file of several heads: an attribute is of the first that changes it, or else the first with which such a change comes, or
+ * of the first of all. So is content; where several have to do with it, it is put together (view_merged.c), and is as new as
+ * the newest of them.
  */
 static int override_file(struct ply_view *v, const struct place *p, struct view_file *f, struct ply_err *err)
 {
 	const struct view_name *name = &p->name;
+	_cleanup_free_ struct change *changes = calloc(name->n, sizeof(*changes));
 	bool differ = name->flags & PLY_PAIR_F_CONTENT;
-	bool by[ARRAY_SIZE(attributes)] = { 0 };
-	uint32_t authors = 0;
 	struct ply_node author = f->node;
+	uint32_t authors = 0, taken = 0;
+	int r = changes ? changes_of(v, name, changes, err) : ply_fail_nomem(err);
 
-	for (uint32_t k = name->shown; k < name->n; k++) {
+	for (uint32_t k = name->shown; r == 0 && k < name->n; k++) {
+		const struct change *change = &changes[k];
 		const struct cand *c = &name->c[k];
 		struct ply_node n;
-		uint32_t mask;
-		bool is_new;
-		int r;
 
 		if (!cand_is_head(c))
 			continue;
 		r = sub_node(v->subs[c->i].sub, c->index, &n, err);
-		if (r == 0)
-			r = mask_of(v, c->i, c->index, &mask, &is_new, err);
 		if (r < 0)
-			return r;
-		for (size_t a = 0; a < ARRAY_SIZE(attributes); a++) {
-			if (!(mask & attributes[a].bit) || by[a])
-				continue;
-			by[a] = true;
-			attributes[a].take(f, c->i, &n);
-		}
-		if (!differ || !(mask & PLY_OVER_CONTENT || is_new || !v->subs[c->i].overlay))
+			break;
+		take_attributes(f, c->i, &n, change->own, &taken);
+		if (!differ || !((change->own | change->inherited) & PLY_OVER_CONTENT || change->is_new))
 			continue;
 		if (!authors++)
 			take_content(f, c->i, &n);
 		if (authors == 1 || is_newer(&n, &author))
 			author = n;
 	}
+	for (uint32_t k = name->shown; r == 0 && k < name->n; k++) {
+		struct ply_node n;
+
+		if (!(changes[k].inherited & ~taken))
+			continue;
+		r = sub_node(v->subs[name->c[k].i].sub, name->c[k].index, &n, err);
+		if (r == 0)
+			take_attributes(f, name->c[k].i, &n, changes[k].inherited, &taken);
+	}
+	if (r < 0)
+		return r;
 	f->node.mtime_sec = author.mtime_sec;
 	f->node.mtime_nsec = author.mtime_nsec;
 	f->rendered = authors > 1 && S_ISREG(f->node.mode);

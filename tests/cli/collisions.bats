@@ -437,6 +437,49 @@ appended()
 	[ "$(stat -c %h out/srv/y)" = 1 ]
 }
 
+# linked TEXT-OF-ONE TEXT-OF-TWO [NAME]: as many names each, one of them in common; NAME is one's other one
+linked()
+{
+	both /etc/sysctl.d/b.conf "$1" "$2"
+	ln one/etc/sysctl.d/b.conf "one/etc/sysctl.d/${3:-a}.conf"
+	ln two/etc/sysctl.d/b.conf two/etc/sysctl.d/c.conf
+	image
+	[ "$(plyfs plan i.plyfs --json | python3 -c 'import json,sys; print([c["why"] for c in json.load(sys.stdin)["items"] if c["class"] == "conflict"])')" = "['LINKS']" ]
+	run -3 --separate-stderr plyfs layout i.plyfs out
+	decide first
+	made --policy policy.yaml
+	[ "out/etc/sysctl.d/${3:-a}.conf" -ef out/etc/sysctl.d/b.conf ]
+	is out/etc/sysctl.d/b.conf "$1"
+	is out/etc/sysctl.d/c.conf "$2"
+	[ "$(stat -c %h out/etc/sysctl.d/b.conf out/etc/sysctl.d/c.conf | tr '\n' ' ')" = "2 1 " ]
+	decide last
+	made --policy policy.yaml
+	[ out/etc/sysctl.d/b.conf -ef out/etc/sysctl.d/c.conf ]
+	is "out/etc/sysctl.d/${3:-a}.conf" "$1"
+	is out/etc/sysctl.d/b.conf "$2"
+}
+
+@test "hard-link groups of as many names, but others: texts that could be appended" {
+	linked 'a.x = 1\n' 'b.y = 1\n'
+}
+
+@test "hard-link groups of as many names, but others: equal texts" {
+	linked 'a.x = 1\n' 'a.x = 1\n'
+}
+
+@test "hard-link groups of as many names, but others: with one first name" {
+	linked 'a.x = 1\n' 'a.x = 1\n' d
+}
+
+@test "hard-link groups with the same names" {
+	both /etc/sysctl.d/b.conf 'a.x = 1\n' 'b.y = 1\n'
+	ln one/etc/sysctl.d/b.conf one/etc/sysctl.d/c.conf
+	ln two/etc/sysctl.d/b.conf two/etc/sysctl.d/c.conf
+	no_conflict /etc/sysctl.d/b.conf append
+	[ out/etc/sysctl.d/b.conf -ef out/etc/sysctl.d/c.conf ]
+	is out/etc/sysctl.d/c.conf 'a.x = 1\nb.y = 1\n'
+}
+
 @test "a device against a file, and against another device" {
 	mknod one/srv/x c 1 3
 	put two/srv/x 'a file\n'

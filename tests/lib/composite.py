@@ -201,7 +201,7 @@ class Maker:
         """A clone of what it stands on, not yet with anything of its own."""
         overlays = [m for m in self.machines if not m.ground]
         stands, tree = ("os",), dict(self.base)
-        if overlays and self.chance(0.3):
+        if overlays and self.chance(0.4):
             m = self.random.choice(overlays)
             stands, tree = ("os", m.name), dict(m.tree)
         elif len(self.machines) > 1 and self.machines[1].ground and self.chance(0.3):
@@ -652,6 +652,24 @@ class Maker:
     def row_both_binary(self, row):
         self.override(row, "/srv/app", self.of_os(data=b"\0" * 99), self.shuffled(
             self.changing(data=b"\0\1" * 50), self.changing(data=b"\0\2" * 50)), 2, ("first", "last", "keep-both"))
+
+    def row_both_below(self, row):
+        """One of two changes lines, and another one, on which it stands, the mode; or the other way round."""
+        text = "".join(f"line {i} of the file {self.serial}\n" for i in range(20))
+
+        def make(name):
+            found = [(m, o) for m in self.overlays if self.on(m) for o in self.overlays
+                     if self.on(m).name not in self.below(o) and o.name not in self.below(m)]
+            if not found:
+                return
+            m, other = self.random.choice(found)
+            two = self.shuffled(self.changing(data=text.replace("line 3 ", "LINE 3 ").encode()),
+                                self.changing(**self.random.choice(({"mode": 0o600}, {"owner": (33, 50)}, {"xattrs": {"user.x": b"1"}}))))
+            for x, f in zip((self.on(m), m, other), (*two, self.changing(data=text.replace("line 15 ", "LINE 15 ").encode()))):
+                f(x, f"/srv/app/{name}")
+                self.spread(x, f"/srv/app/{name}")
+            self.rows[row] += 1
+        self.later(row, make, lambda name: self.put(self.base, f"/srv/app/{name}", data=text))
 
     def row_both_gone(self, row):
         self.override(row, "/srv/app", self.of_os(data="not for long\n"), [self.drop] * 2, 2)

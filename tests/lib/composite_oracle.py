@@ -234,19 +234,15 @@ class Composite:
         first = heads[0][1]
         if all(not differing(first, h[1], path) for h in heads[1:]):
             return first
-        attributes = {}
-        for x in ("mode", "owner", "xattrs"):
-            attributes[x] = next((getattr(h[1], x) for h in heads if x in h[2]), getattr(first, x))
-        changed = [h for h in heads if "data" in h[2] or not h[2]]
-        texts = list(dict.fromkeys(h[1].data for h in changed))
+        base = self.plain(set.intersection(*(self.closure(h[0].stands) for h in heads))).get(path)
+        changes = [(h[1], ATTRIBUTES if base is None else differing(h[1], base, path)) for h in heads]
+        attributes = {x: next((getattr(n, x) for n, c in changes if x in c), getattr(first, x)) for x in ("mode", "owner", "xattrs")}
+        changed = [n for n, c in changes if "data" in c]
+        texts = list(dict.fromkeys(n.data for n in changed))
         data = texts[0] if texts else first.data
-        base = self.base(heads[0][0], heads[1][0], path)
-        if len(texts) > 1 and base is not None:
-            for text in texts[1:]:
-                data = three_way(base.data, data, text)
-        elif len(texts) > 1:
-            data = append(texts)
-        mtime = max(h[1].mtime for h in changed) if len(texts) > 1 else next(h[1].mtime for h in heads if h[1].data == data)
+        for text in texts[1:]:
+            data = append((data, text)) if base is None else three_way(base.data, data, text)
+        mtime = max(n.mtime for n in changed) if len({h[1].data for h in heads}) > 1 and changed else first.mtime
         return replace(first, **attributes, data=data, mtime=mtime, names=frozenset())
 
     def directory(self, path, found):

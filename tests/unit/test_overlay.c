@@ -403,6 +403,114 @@ START_TEST(overlays_on_siblings_are_their_merge)
 }
 END_TEST
 
+/* y stands on x and changes the mode alone: what x did counts all the same. */
+START_TEST(what_lies_below_one_head_counts)
+{
+	static const struct item x[] = { { "etc/new", 'f', "of x\n", 0, 0, 0, 0, 10, NULL },
+					 { "etc/ten", 'f', "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\n", PLY_OVER_CONTENT, 0, 0, 0, 10, NULL }, END };
+	static const struct item y[] = { { "etc/new", 'f', "of x\n", PLY_OVER_OWNER, 0, 7, 0, 10, NULL },
+					 { "etc/ten", 'f', "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\n", PLY_OVER_MODE, 0600, 0, 0, 10, NULL }, END };
+	static const struct item z[] = { { "etc/new", 'f', "of z\n", 0, 0, 7, 0, 5, NULL },
+					 { "etc/ten", 'f', "1\n2\n3\n4\n5\n6\n7\n8\n9\nten\n", PLY_OVER_CONTENT, 0, 0, 0, 5, NULL }, END };
+	static const struct sub_table subs[] = { { "os", { NULL }, ten_os, NULL }, { "x", { "os" }, x, NULL },
+						 { "y", { "x" }, y, NULL }, { "z", { "os" }, z, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct sub_table z_first[] = { { "os", { NULL }, ten_os, NULL }, { "z", { "os" }, z, NULL },
+						    { "x", { "os" }, x, NULL }, { "y", { "x" }, y, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/ten", "x", "z", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT },
+		{ "etc/ten", "y", "z", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_F_MODE },
+		{ "etc/new", "y", "z", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
+	static const struct pair z_pairs[] = {
+		{ "etc/ten", "z", "x", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT },
+		{ "etc/ten", "z", "y", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_F_MODE },
+		{ "etc/new", "z", "y", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_view("y z");
+	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	ck_assert_uint_eq(attr_of("/etc/ten").mode, S_IFREG | 0600);
+	ck_assert_int_eq(attr_of("/etc/ten").mtime_sec, 10);
+	IS("/etc/new", "of x\nof z\n");
+	done();
+	make(z_first, z_pairs);
+	open_view("y z");
+	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	ck_assert_uint_eq(attr_of("/etc/ten").mode, S_IFREG | 0600);
+	IS("/etc/new", "of z\nof x\n");
+	ck_assert_uint_eq(attr_of("/etc/new").uid, 7);
+	done();
+}
+END_TEST
+
+/* x makes it secret, y, which stands on x, and z change lines: it stays so, whoever is the first. */
+START_TEST(modes_come_along)
+{
+	static const struct item x[] = { { "etc/ten", 'f', TEN, PLY_OVER_MODE | PLY_OVER_OWNER | PLY_OVER_XATTRS, 0600, 5, 0, 10, "x" }, END };
+	static const struct item y[] = { { "etc/ten", 'f', "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\n", PLY_OVER_CONTENT, 0600, 5, 0, 20, "x" }, END };
+	static const struct sub_table subs[] = { { "os", { NULL }, ten_os, NULL }, { "z", { "os" }, ten_b, NULL },
+						 { "x", { "os" }, x, NULL }, { "y", { "x" }, y, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/ten", "z", "x", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_F_MODE | PLY_PAIR_F_OWNER | PLY_PAIR_F_XATTRS },
+		{ "etc/ten", "z", "y", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_F_MODE | PLY_PAIR_F_OWNER | PLY_PAIR_F_XATTRS },
+		{ NULL, NULL, NULL, 0, 0, 0 } };
+	const void *value;
+	size_t len;
+
+	make(subs, pairs);
+	open_view("z y");
+	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	ck_assert_uint_eq(attr_of("/etc/ten").mode, S_IFREG | 0600);
+	ck_assert_uint_eq(attr_of("/etc/ten").uid, 5);
+	OK(ply_view_getxattr(view, ino_of("/etc/ten"), "user.x", &value, &len, &err));
+	ck_assert_mem_eq(value, "x", 1);
+	done();
+}
+END_TEST
+
+/* Two change one file of a component, which a third brings by itself: what they started from is there once. */
+START_TEST(a_common_base_is_there_once)
+{
+	static const struct item db[] = { F("etc/new", TEN), END };
+	static const struct item x[] = { CHANGED("etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"), END };
+	static const struct item y[] = { CHANGED("etc/new", "1\n2\n3\n4\n5\n6\n7\n8\n9\nten\n"), END };
+	static const struct item z[] = { F("etc/new", "of z\n"), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, base_os, NULL }, { "db", { NULL }, db, NULL },
+						 { "x", { "os", "db" }, x, NULL }, { "z", { "os" }, z, NULL },
+						 { "y", { "os", "db" }, y, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/new", "x", "y", PLY_PAIR_THREE_WAY, 0, PLY_PAIR_F_CONTENT },
+		{ "etc/new", "x", "z", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE },
+		{ "etc/new", "z", "y", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_view("x y");
+	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	open_view("x y z");
+	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\nof z\n");
+	open_decided("x y z", "etc/new", "x", "z", PLY_RULE_APPEND);
+	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\nof z\n1\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
+	done();
+}
+END_TEST
+
+/* What a component of the first capture brings comes with what stands on it, too. */
+START_TEST(components_below_one_head_count)
+{
+	static const struct item db[] = { F("etc/new", "of db\n"), END };
+	static const struct item y[] = { { "etc/new", 'f', "of db\n", PLY_OVER_XATTRS, 0, 0, 0, 0, "y" }, END };
+	static const struct item z[] = { { "etc/new", 'f', "of z\n", 0, 0, 0, 0, 0, "y" }, END };
+	static const struct sub_table subs[] = { { "os", { NULL }, ten_os, NULL }, { "db", { NULL }, db, NULL },
+						 { "y", { "os", "db" }, y, NULL }, { "z", { "os" }, z, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/new", "y", "z", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_view("y z");
+	IS("/etc/new", "of db\nof z\n");
+	done();
+}
+END_TEST
+
 #define ROOT  "root:x:0:0:root:/root:/bin/sh\n"
 #define MYSQL "mysql:x:27:27::/var/lib/mysql:/bin/false\n"
 #define WEB   "web:x:33:33::/var/www:/bin/false\n"
@@ -445,6 +553,26 @@ START_TEST(shared_files_are_merged_with_overlays)
 	OK(view_contender(view, b, false, &c, &err));
 	ck_assert_uint_eq(c.attr.size, strlen(ROOT WEB));
 	view_contender_done(&c);
+	done();
+}
+END_TEST
+
+/* Where only records clash, what is not decided is as if decided for the first. */
+START_TEST(what_is_undecided_is_first_of_records)
+{
+	static const struct item a[] = { CHANGED("etc/passwd", ROOT WEB), END };
+	static const struct item b[] = { CHANGED("etc/passwd", ROOT "web:x:34:34::/var/www:/bin/false\n" APP), END };
+	static const struct sub_table subs[] = { { "os", { NULL }, passwd_os, NULL }, { "a", { "os" }, a, NULL },
+						 { "b", { "os" }, b, NULL }, { NULL, { NULL }, NULL, NULL } };
+	static const struct pair pairs[] = {
+		{ "etc/passwd", "a", "b", PLY_PAIR_CONFLICT, PLY_PAIR_WHY_RECORD, PLY_PAIR_F_CONTENT }, { NULL, NULL, NULL, 0, 0, 0 } };
+
+	make(subs, pairs);
+	open_decided("a b", "etc/passwd", "a", "b", PLY_RULE_FIRST);
+	IS("/etc/passwd", ROOT WEB APP);
+	view = ply_view_close(view);
+	OK(ply_view_open_with(image, &(struct ply_view_options){ .undecided_first = true }, &view, &err));
+	IS("/etc/passwd", ROOT WEB APP);
 	done();
 }
 END_TEST
@@ -1051,6 +1179,11 @@ static Suite *suite(void)
 	tap_test(s, attributes_are_taken_one_by_one);
 	tap_test(s, content_is_merged);
 	tap_test(s, overlays_on_siblings_are_their_merge);
+	tap_test(s, what_lies_below_one_head_counts);
+	tap_test(s, modes_come_along);
+	tap_test(s, components_below_one_head_count);
+	tap_test(s, a_common_base_is_there_once);
+	tap_test(s, what_is_undecided_is_first_of_records);
 	tap_test(s, shared_files_are_merged_with_overlays);
 	tap_test(s, threads_read_merged_files);
 	tap_test(s, what_is_undecided_does_not_open);

@@ -55,6 +55,7 @@ struct pair {
 	struct ply_collision c;
 	char *path;
 	const char *with;
+	uint64_t nlink;            /* of files of one type: how many names the one with more has; else 1 */
 };
 
 struct colliding {
@@ -348,9 +349,10 @@ static int side_of_mine(struct colliding *w, const struct ply_entry *e, struct s
 
 /* --- pairs ------------------------------------------------------------------------------------------ */
 
-static int remember(struct colliding *w, const struct other *o, uint64_t a, uint64_t b, const struct pair_class *k)
+static int remember(struct colliding *w, const struct other *o, uint64_t a, uint64_t b, const struct pair_class *k,
+		    uint64_t nlink)
 {
-	struct pair p = { .c = { a, b, k->cls, k->why, k->flags }, .with = o->info->name };
+	struct pair p = { .c = { a, b, k->cls, k->why, k->flags }, .with = o->info->name, .nlink = nlink };
 
 	if (array_grow(&w->pairs, &w->pairs_cap, w->npairs + 1, sizeof(p)) < 0)
 		return ply_fail_nomem(w->err);
@@ -434,6 +436,14 @@ static int settle_marked(struct colliding *w, const struct side *a, const struct
 	return r;
 }
 
+/* As long as files have all names in common, they are pairs by each of these: see check_links(). */
+static uint64_t names_of(const struct side *a, const struct side *b)
+{
+	if (a->c.deleted || b->c.deleted || (a->c.mode & S_IFMT) != (b->c.mode & S_IFMT))
+		return 1;
+	return MAX(a->c.nlink, b->c.nlink);
+}
+
 static int judge(struct colliding *w, struct other *o, const struct ply_entry *mine, uint64_t mine_row,
 		 const struct ply_entry *theirs, uint64_t theirs_row, uint64_t their_ino, uint64_t base_ino)
 {
@@ -456,10 +466,11 @@ static int judge(struct colliding *w, struct other *o, const struct ply_entry *m
 		r = classify(w, &a, &b, base_ino ? &base : NULL, &k);
 	if (r == 0)
 		r = settle_marked(w, &a, &b, PLY_INO_INDEX(mine->ref), &k);
-	if (r == 0 && k.cls != MERGE_SAME) {
+	if (r == 0 && (k.cls != MERGE_SAME || names_of(&a, &b) > 1)) {
 		k.flags = (uint16_t)((k.flags & ~(PAIR_A_WHITEOUT | PAIR_B_WHITEOUT)) |
 				     (a.c.deleted ? PAIR_A_WHITEOUT : 0) | (b.c.deleted ? PAIR_B_WHITEOUT : 0));
-		r = remember(w, o, ref_of(o->info->number, theirs, theirs_row), ref_of(w->number, mine, mine_row), &k);
+		r = remember(w, o, ref_of(o->info->number, theirs, theirs_row), ref_of(w->number, mine, mine_row), &k,
+			     names_of(&a, &b));
 	}
 	side_done(&a);
 	side_done(&b);
@@ -736,6 +747,17 @@ static int report_conflict(struct add_report *r, const struct pair *p)
 	return c.path && c.with ? 0 : -ENOMEM;
 }
 
+/* Files of several names that have not all of them in common are other groups, be they as large: what would become of
+ * a name that only one has? @n pairs of the same two files, one for each name that both have. */
+static void check_links(struct pair *p, size_t n)
+{
+	if (p->nlink <= n)
+		return;
+	p->c.cls = MERGE_CONFLICT;
+	p->c.why = MERGE_WHY_LINKS;
+	p->c.flags = (uint16_t)((p->c.flags & ~PAIR_APPENDABLE) | PAIR_LINKS);
+}
+
 static int write_pairs(struct colliding *w, struct imagew *image, struct add_report *report)
 {
 	int r = 0;
@@ -743,10 +765,14 @@ static int write_pairs(struct colliding *w, struct imagew *image, struct add_rep
 	find_sets(w);
 	if (w->npairs)
 		qsort(w->pairs, w->npairs, sizeof(*w->pairs), by_pair);
-	for (size_t i = 0; r == 0 && i < w->npairs; i++) {
+	for (size_t i = 0, n; r == 0 && i < w->npairs; i += n) {
 		const struct ply_collision *c = &w->pairs[i].c;
 
-		if (i && collision_compare(&w->pairs[i - 1].c, c) == 0)   /* other names of one file */
+		/* other names of one file stand behind it */
+		for (n = 1; i + n < w->npairs && collision_compare(&w->pairs[i + n].c, c) == 0; n++)
+			;
+		check_links(&w->pairs[i], n);
+		if (c->cls == MERGE_SAME)
 			continue;
 		r = imagew_collision(image, c->a, c->b, c->cls, c->why, c->flags, w->err);
 		report->collisions[c->cls]++;
