@@ -589,7 +589,7 @@ counts() { plyfs add --json i.plyfs "$@" 2>/dev/null | json "d['new'],d['changed
 @test "an image that another one adds to is busy" {
 	machine
 	clone
-	flock i.plyfs sleep 5 3>&- &
+	flock --no-fork i.plyfs sleep 5 3>&- &
 	sleep 0.3
 	run -1 plyfs add i.plyfs two b
 	[[ $output == *"another process adds to this image"* ]]

@@ -314,6 +314,7 @@ assert any(s and r"1.1\r  - x\x1b[2J" in s for s in v), v' "$output"
 	run -0 plyfs plan i.plyfs --policy p.yaml
 	run -0 plyfs plan i.plyfs --policy p.yaml --write q.yaml
 	cmp <(grep -v '^ *#' p.yaml) <(grep -v '^ *#' q.yaml)
+}
 
 @test "what an overlay hides of another collides with nothing" {
 	machine os
