@@ -13,6 +13,8 @@
 #include "planning.h"
 #include "tree/view_internal.h"
 
+#define PARENTS_MAX (1u << 24)
+
 struct teller {
 	struct planning *p;
 	uint32_t sub;
@@ -143,22 +145,45 @@ static int tell_whiteouts(const struct teller *t)
 	return 0;
 }
 
+static int tell_all(struct teller *t)
+{
+	int r;
+
+	*t->count = (struct plan_changes){ 0 };
+	r = tell_overrides(t);
+	return r < 0 ? r : tell_whiteouts(t);
+}
+
+/* A view costs the square of how many overlays stand on one another in it. */
+static int open_parent(struct teller *t)
+{
+	struct planning *p = t->p;
+	const struct ply_sub_info *info = ply_image_sub_info(p->look.image, t->sub);
+	const struct ply_view_options o = { .names = info->stands_on, .n = info->nstands_on,
+					    .undecided_first = true };
+	int r = ply_view_open_with(p->look.image, &o, &t->parent, t->err);
+	uint64_t n = r == 0 ? ply_view_nsubs(t->parent) : 0;
+
+	p->parents += n * n;
+	return r == 0 && p->parents > PARENTS_MAX ?
+		ply_fail(t->err, -EFBIG, PLY_R_LIMIT, "too many overlays that stand on one another to list what each "
+			 "of them overrides; select fewer") : r;
+}
+
 int plan_changes(struct planning *p, uint32_t sub, struct plan_changes *ret, plan_change_fn *fn, void *ctx,
 		 struct ply_err *err)
 {
-	const struct ply_sub_info *info = ply_image_sub_info(p->look.image, sub);
-	struct teller t = { .p = p, .sub = sub, .count = ret, .fn = fn, .ctx = ctx, .err = err };
-	const struct ply_view_options o = { .names = info->stands_on, .n = info->nstands_on,
-					    .undecided_first = true };
+	struct teller t = { .p = p, .sub = sub, .count = ret, .ctx = ctx, .err = err };
 	int r = image_sub(p->look.image, sub, &t.s, err);
 
-	*ret = (struct plan_changes){ 0 };
-	if (r == 0 && fn)
-		r = ply_view_open_with(p->look.image, &o, &t.parent, err);
 	if (r == 0)
-		r = tell_overrides(&t);
-	if (r == 0)
-		r = tell_whiteouts(&t);
+		r = tell_all(&t);
+	if (r == 0 && fn && (ret->n || ret->deleted)) {
+		r = open_parent(&t);
+		t.fn = fn;
+		if (r == 0)
+			r = tell_all(&t);
+	}
 	ply_view_close(t.parent);
 	return r;
 }

@@ -23,6 +23,7 @@ struct planning {
 	const struct cli_list *names;
 	struct choice *choice;
 	bool append, all;          /* --on-collision=append, --all */
+	uint64_t parents;          /* what opening views of what overlays stand on has cost */
 };
 
 /* plan_group.c: which collisions are one decision. */
