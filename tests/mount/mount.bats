@@ -5,6 +5,7 @@
 # Root's mounts: what they show, how they are asked for, and what the kernel need not ask.
 
 load common
+bats_require_minimum_version 1.5.0
 
 setup_file()
 {
