@@ -61,6 +61,8 @@ int decisions_read(int fd, struct decisions *ret, struct ply_err *err)
 		return ply_fail_sys(err, -errno, "--decisions");
 	if (!S_ISREG(st.st_mode) || st.st_size > TEXT_MAX)
 		return ply_fail(err, -EINVAL, PLY_R_USAGE, "--decisions takes a regular file, and none of that size");
+	if (!st.st_size)           /* nothing is decided */
+		return 0;
 	if (buf_reserve(&text, (size_t)st.st_size) < 0)
 		return ply_fail_nomem(err);
 	r = pread_full(fd, text.data, (size_t)st.st_size, 0);
