@@ -211,7 +211,7 @@ $(completion): tools/completions/plyfs.bash
 $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  LINK    $@')
-	$(Q)$(link) $$(grep -oh '\b__wrap_[a-z0-9_]*' tests/unit/$*.c | sort -u | sed 's/^__wrap_/-Wl,--wrap=/') \
+	$(Q)$(link) $$(nm $< | sed -n 's/.* T __wrap_/-Wl,--wrap=/p') \
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 

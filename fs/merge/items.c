@@ -61,6 +61,27 @@ int items_add_line(struct items *t, struct span key, const struct line *line)
 	return items_add(t, (struct item){ .key = key, .value = line->text, .all = line->all });
 }
 
+int items_by_name(const char *path, struct span text, struct items *ret, struct ply_err *err)
+{
+	struct lines lines;
+	struct line line;
+	int r = lines_init(&lines, text.s, text.len, err);
+
+	(void)path;
+	while (r == 0 && lines_next(&lines, &line)) {
+		struct span rest = span_trim(line.text), key = line.text;
+
+		if (rest.len && !strchr("+-#:", rest.s[0])) {
+			span_cut(&rest, ':', &key);
+			if (!rest.s)
+				return merge_bad(err, line.no, "no colon");
+			key = span_trim(key);
+		}
+		r = items_add_line(ret, key, &line);
+	}
+	return r;
+}
+
 int items_order_bytes(const struct item *a, const struct item *b)
 {
 	int r = span_compare(a->key, b->key);

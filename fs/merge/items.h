@@ -39,6 +39,10 @@ int items_add(struct items *t, struct item item);          /* -ENOMEM; -E2BIG: t
 struct line;
 int items_add_line(struct items *t, struct span key, const struct line *line);
 
+/* merge_driver.items of files with a line for each name, which ends at a colon (passwd, group and their shadows); comments
+ * and what NIS adds are their own keys. */
+int items_by_name(const char *path, struct span text, struct items *ret, struct ply_err *err);
+
 /* Appended to @out; @prefer: whose a record is that clashes. -ENOTUNIQ, -EUCLEAN: one of them is no such file; -ENOMEM. */
 int items_merge(const struct merge_driver *d, const char *path, struct span base, struct span ours, struct span theirs,
 		enum merge_prefer prefer, struct buf *out, struct ply_err *err);

@@ -111,27 +111,6 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 
 /* --- three-way ------------------------------------------------------------------- */
 
-static int items(const char *path, struct span text, struct items *ret, struct ply_err *err)
-{
-	struct lines lines;
-	struct line line;
-	int r = lines_init(&lines, text.s, text.len, err);
-
-	(void)path;
-	while (r == 0 && lines_next(&lines, &line)) {
-		struct span rest = span_trim(line.text), key = line.text;
-
-		if (rest.len && !strchr("+-#:", rest.s[0])) {
-			span_cut(&rest, ':', &key);
-			if (!rest.s)
-				return merge_bad(err, line.no, "no colon");
-			key = span_trim(key);
-		}
-		r = items_add_line(ret, key, &line);
-	}
-	return r;
-}
-
 #define FIELDS 4u
 
 /* False: not as many as there should be. */
@@ -179,5 +158,5 @@ static const char *const paths[] = { "/etc/group", "/etc/group-", "/etc/group.or
 
 const struct merge_driver merge_group = {
 	.name = "group", .number = 3, .version = 1, .paths = paths, .monotone = true,
-	.split = split, .describe = describe, .items = items, .combine = combine,
+	.split = split, .describe = describe, .items = items_by_name, .combine = combine,
 };

@@ -71,27 +71,6 @@ static int describe(const uint8_t *data, size_t len, uint32_t flags, struct buf 
 
 /* --- three-way ------------------------------------------------------------------- */
 
-static int items(const char *path, struct span text, struct items *ret, struct ply_err *err)
-{
-	struct lines lines;
-	struct line line;
-	int r = lines_init(&lines, text.s, text.len, err);
-
-	(void)path;
-	while (r == 0 && lines_next(&lines, &line)) {
-		struct span rest = span_trim(line.text), key = line.text;
-
-		if (rest.len && !strchr("+-#:", rest.s[0])) {
-			span_cut(&rest, ':', &key);
-			if (!rest.s)
-				return merge_bad(err, line.no, "no colon");
-			key = span_trim(key);
-		}
-		r = items_add_line(ret, key, &line);
-	}
-	return r;
-}
-
 #define LAST_CHANGE 2u             /* the field of the day on which the password was changed */
 
 /* Equal but for that day: two machines that were installed on different days differ in it. */
@@ -149,10 +128,10 @@ static const char *const shadow_paths[] = { "/etc/shadow", "/etc/shadow-", "/etc
 
 const struct merge_driver merge_passwd = {
 	.name = "passwd", .number = 1, .version = 1, .paths = passwd_paths, .monotone = true,
-	.split = split, .describe = describe, .items = items,
+	.split = split, .describe = describe, .items = items_by_name,
 };
 
 const struct merge_driver merge_shadow = {
 	.name = "shadow", .number = 2, .version = 1, .paths = shadow_paths, .monotone = true,
-	.split = split, .describe = describe, .items = items, .combine = combine_shadow,
+	.split = split, .describe = describe, .items = items_by_name, .combine = combine_shadow,
 };

@@ -16,38 +16,9 @@
 #include "merge/diversions.h"
 #include "merge/drivers.h"
 #include "tap.h"
+#include "unit/failing_memory.h"
 #include "unit/merge_gen.h"
 #include "unit/merge_project.h"
-
-/* --- allocations that fail ----------------------------------------------------------- */
-
-static long fail_at;               /* 0: none; else the n-th from now */
-
-static bool fails(void)
-{
-	return fail_at && !--fail_at;
-}
-
-void *__real_malloc(size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_malloc(size_t n)
-{
-	return fails() ? NULL : __real_malloc(n);
-}
-
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__real_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n)
-{
-	return fails() ? NULL : __real_realloc(p, n);
-}
 
 /* --- what tests share ------------------------------------------------------------------- */
 
