@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "cancel.h"
 #include "capture/dryrun.h"
+#include "capture/glob.h"
 #include "cli.h"
 #include "codec/codec.h"
 #include "merge/compose.h"
@@ -207,6 +208,8 @@ int cmd_add(int argc, char **argv)
 		return cli_usage("--level is %d to %d, not %u", CODEC_LEVEL_MIN, CODEC_LEVEL_MAX, level);
 	if (!jobs || jobs > JOBS_MAX)
 		return cli_usage("--jobs is 1 to %u, not %u", JOBS_MAX, jobs);
+	if (glob_any_too_long(exclude.v, exclude.n))
+		return cli_usage("--exclude: a pattern has at most %u bytes", GLOB_MAX);
 	if (progress_mode(when) < 0)
 		return cli_usage("--progress is auto, never or json, not '%s'", when);
 	o = (struct add_options){ .image = args.v[0], .name = args.v[1], .root = args.v[2], .on = &on,

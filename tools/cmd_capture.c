@@ -11,6 +11,7 @@
 #include "cancel.h"
 #include "capture/capture.h"
 #include "capture/dryrun.h"
+#include "capture/glob.h"
 #include "cli.h"
 #include "codec/codec.h"
 #include "verbs.h"
@@ -133,6 +134,8 @@ int cmd_capture(int argc, char **argv)
 		return cli_usage("--level is %d to %d, not %u", CODEC_LEVEL_MIN, CODEC_LEVEL_MAX, level);
 	if (!jobs || jobs > JOBS_MAX)
 		return cli_usage("--jobs is 1 to %u, not %u", JOBS_MAX, jobs);
+	if (glob_any_too_long(exclude.v, exclude.n))
+		return cli_usage("--exclude: a pattern has at most %u bytes", GLOB_MAX);
 	if (progress_mode(when) < 0)
 		return cli_usage("--progress is auto, never or json, not '%s'", when);
 	if (args.n == 1 && !dry_run)

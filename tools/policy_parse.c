@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "capture/glob.h"
 #include "merge/merge.h"
 #include "plyfs/disk.h"
 #include "policy.h"
@@ -224,7 +225,11 @@ static int read_paths(const struct reader *r, const struct yaml *at)
 		return add_path(r, path, "path");
 	r->entry->is_glob = glob;
 	if (glob)
-		return add_path(r, glob, "glob");
+		k = add_path(r, glob, "glob");
+	if (glob)
+		return k < 0 || strlen(r->entry->paths[0]) <= GLOB_MAX ? k :
+		       yaml_fail(r->doc, glob, PLY_R_POLICY_VALUE, r->err, "glob: found %zu bytes, allowed are %u",
+				 strlen(r->entry->paths[0]), GLOB_MAX);
 	k = yaml_expect(r->doc, paths, YAML_LIST, "paths", r->err);
 	for (const struct yaml *n = k == 0 ? paths->first : NULL; k == 0 && n; n = n->next)
 		k = add_path(r, n, "paths");

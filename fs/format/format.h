@@ -190,6 +190,8 @@ int override_decode(const struct ply_disk_override *in, const struct sub_limits 
 		    struct ply_err *err);
 
 /* Of the join table. Orders by b, then a. */
+/* Is it of those that who opens a view has to know? */
+bool collision_comes_first(const struct ply_collision *c);
 int collision_compare(const struct ply_collision *x, const struct ply_collision *y);
 void collision_encode(const struct ply_collision *c, struct ply_disk_collision *out);
 int collision_decode(const struct ply_disk_collision *in, struct ply_collision *ret, struct ply_err *err);

@@ -105,8 +105,17 @@ int override_decode(const struct ply_disk_override *in, const struct sub_limits 
 	return 0;
 }
 
+bool collision_comes_first(const struct ply_collision *c)
+{
+	return c->cls == PLY_PAIR_CONFLICT || c->flags & (PLY_PAIR_F_TYPE | PLY_PAIR_A_WHITEOUT | PLY_PAIR_B_WHITEOUT);
+}
+
 int collision_compare(const struct ply_collision *x, const struct ply_collision *y)
 {
+	bool first = collision_comes_first(x);
+
+	if (first != collision_comes_first(y))
+		return first ? -1 : 1;
 	if (x->b != y->b)
 		return x->b < y->b ? -1 : 1;
 	return x->a < y->a ? -1 : x->a > y->a;

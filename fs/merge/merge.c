@@ -49,6 +49,13 @@ const struct merge_driver *merge_driver_for(const char *path)
 	return NULL;
 }
 
+bool merge_is_backup(const char *path)
+{
+	size_t len = strlen(path);
+
+	return merge_driver_for(path) && (path[len - 1] == '-' || (len > 4 && !strcmp(path + len - 4, "-old")));
+}
+
 /* --- records ------------------------------------------------------------------- */
 
 void records_done(struct records *r)

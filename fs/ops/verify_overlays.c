@@ -444,8 +444,8 @@ static int check_collisions(struct check *k, struct ply_err *err)
 	return r;
 }
 
-/* Is there a row for the pair? True, too, where that cannot be told. */
-static bool is_declared(const struct join *j, const struct ply_collision *pair)
+/* Is there a row for @pair, among those of its class? True, too, where that cannot be told. */
+static bool has_pair(const struct join *j, const struct ply_collision *pair)
 {
 	uint64_t lo = 0, hi = join_ncollisions(j);
 
@@ -465,6 +465,18 @@ static bool is_declared(const struct join *j, const struct ply_collision *pair)
 			hi = mid;
 	}
 	return false;
+}
+
+static bool is_declared(const struct join *j, struct ply_collision pair)
+{
+	static const uint8_t classes[] = { PLY_PAIR_CONFLICT, PLY_PAIR_TIMES };
+	bool found = false;
+
+	for (size_t i = 0; !found && i < ARRAY_SIZE(classes); i++) {
+		pair.cls = classes[i];
+		found = has_pair(j, &pair);
+	}
+	return found;
 }
 
 static bool has_mark(struct sub *s, uint64_t index)
@@ -522,7 +534,7 @@ bool overlays_differ_untold(const struct join *j, const struct catalog *c, struc
 	if (ae->type == PLY_T_WHITEOUT || be->type == PLY_T_WHITEOUT ||
 	    !nodes_differ(subs[a], PLY_INO_INDEX(ae->ref), subs[b], PLY_INO_INDEX(be->ref)))
 		return false;
-	return !is_declared(j, &pair);
+	return !is_declared(j, pair);
 }
 
 /* All that an overlay is based on comes before it, also where that is only required by what it stands on. */

@@ -365,8 +365,7 @@ static int find_heads(struct fold *f, struct layer *l, struct ply_err *err)
 			hidden[w] |= f->v->subs[f->n->c[k].i].closure[w];
 	for (uint32_t k = 0; k < f->n->n; k++)
 		l->heads[k] = l->in[k] && !(hidden[f->n->c[k].i / 64] >> f->n->c[k].i % 64 & 1);
-	view_name_rule(f->v, f->n, l->heads, &l->rule, &l->driver, &flags);
-	return 0;
+	return view_name_rule(f->v, f->n, l->heads, &l->rule, &l->driver, &flags, err);
 }
 
 /* Text of head @k: the ground is one, however many parts it has. */
@@ -457,6 +456,8 @@ static int compose(struct fold *f, const struct layer *l, struct text base, stru
 				      from, t->s, theirs.s, &out, &why, err);
 	else
 		r = merge_compose(f->path, force, from, t->s, theirs.s, &out, &why, err);
+	if (r == -ENOTUNIQ && merge_is_backup(f->path))
+		return 0;          /* nothing depends on it: what came first stays */
 	if (r == -ENOTUNIQ)
 		return ply_fail(err, -EUCLEAN, PLY_R_CONFLICT, "cannot be merged (%s), although no collision says so",
 				merge_why_text(why));

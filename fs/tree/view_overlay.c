@@ -261,11 +261,14 @@ static void hear_pairs_of(const struct ply_view *v, const struct view_name *n, c
 	}
 }
 
-void view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
-		    uint16_t *ret_driver, uint16_t *ret_flags)
+int view_name_rule(struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
+		   uint16_t *ret_driver, uint16_t *ret_flags, struct ply_err *err)
 {
 	struct saying s = { 0 };
+	int r = view_pairs_load(v, err);
 
+	if (r < 0)
+		return r;
 	for (uint32_t k = 0; k < n->n; k++)
 		if (is_heard(n, heads, k))
 			hear_pairs_of(v, n, heads, k, &s);
@@ -275,6 +278,7 @@ void view_name_rule(const struct ply_view *v, const struct view_name *n, const b
 	if (s.records && !s.more)
 		*ret_rule = *ret_rule == PLY_RULE_FIRST ? VIEW_RULE_FIRST_RECORDS :
 			    *ret_rule == PLY_RULE_LAST ? VIEW_RULE_LAST_RECORDS : *ret_rule;
+	return 0;
 }
 
 /* Heads, or with @all whiteouts among them: how many; the first and the last. */
@@ -328,15 +332,19 @@ static void place_directory(struct view_name *n)
 	}
 }
 
-static void show(const struct ply_view *v, struct view_name *n)
+static int show(struct ply_view *v, struct view_name *n, struct ply_err *err)
 {
 	uint32_t first = 0, last = 0, count = find_heads(n, true, &first, &last);
 
 	n->kind = NAME_NONE;
 	n->rule = 0;
 	n->flags = 0;
-	if (count > 1)
-		view_name_rule(v, n, NULL, &n->rule, &n->driver, &n->flags);
+	if (count > 1) {
+		int r = view_name_rule(v, n, NULL, &n->rule, &n->driver, &n->flags, err);
+
+		if (r < 0)
+			return r;
+	}
 	if (count == 1 || (count && (n->rule == PLY_RULE_FIRST || n->rule == PLY_RULE_LAST))) {
 		show_one(n, n->rule == PLY_RULE_LAST ? last : first);
 	} else if (count) {
@@ -347,6 +355,7 @@ static void show(const struct ply_view *v, struct view_name *n)
 			show_several(n, first);
 	}
 	place_directory(n);
+	return 0;
 }
 
 int view_name_get(struct ply_view *v, const struct vnode *dir, const char *name, size_t len, struct view_name *ret,
@@ -358,12 +367,11 @@ int view_name_get(struct ply_view *v, const struct vnode *dir, const char *name,
 		hide(v, ret);
 		r = unite_ground(v, ret, err);
 	}
-	if (r < 0) {
+	if (r == 0)
+		r = show(v, ret, err);
+	if (r < 0)
 		view_name_done(ret);
-		return r;
-	}
-	show(v, ret);
-	return 0;
+	return r;
 }
 
 /* --- pairs of which one is not shown ---------------------------------------------------- */

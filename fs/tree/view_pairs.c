@@ -3,14 +3,17 @@
  * What collides in a selection, and what was decided about it.
  *
  * The image has a row for each two sub-images that have one path and differ there, if neither stands on the
- * other (FORMAT.md, COLLISIONS). Those with both selected are kept, in one scan at opening; nothing else is read for
- * them. All pairs of one path are one group: pairs that share a contender. A decision about one of them
+ * other (FORMAT.md, COLLISIONS). Those with both selected are kept. What settles itself stands behind all
+ * else, and where that is all there is, it is read when the first name asks for it: a mount does not pay for it.
+ * All pairs of one path are one group: pairs that share a contender. A decision about one of them
  * decides all, for what is shown is one path. A contender of several names is at several paths: where the other
  * one has other links, it does not tell which, and joins no groups.
  *
- * Immutable once open.
+ * Immutable once open, but for that reading, which happens once, under a lock.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,6 +30,9 @@ struct view_pairs {
 	bool rules[PLY_RULE_DRIVER + 1];
 	bool types;
 	bool open_types;           /* a conflict of types is open */
+	_Atomic bool all;          /* nothing is left to be read */
+	uint64_t next;             /* the row from which on it is */
+	pthread_mutex_t lock;      /* who reads it */
 };
 
 static uint64_t key_a(const struct view_pair *p)
@@ -51,10 +57,17 @@ static int by_keys(const void *x, const void *y)
 struct view_pairs *view_pairs_free(struct view_pairs *p)
 {
 	if (p) {
+		pthread_mutex_destroy(&p->lock);
 		free(p->v);
 		free(p);
 	}
 	return NULL;
+}
+
+/* Somebody may be at it. */
+static bool is_loaded(const struct ply_view *v)
+{
+	return v->pairs && atomic_load_explicit(&v->pairs->all, memory_order_acquire);
 }
 
 /* The first pair whose second is @key or more. */
@@ -79,7 +92,7 @@ size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view
 	size_t first;
 
 	*ret = NULL;
-	if (!p || !p->n)
+	if (!view_npairs(v))
 		return 0;
 	first = first_with(p, key);
 	*ret = p->v + first;
@@ -110,7 +123,7 @@ bool view_pairs_of_types(const struct ply_view *v)
 
 size_t view_npairs(const struct ply_view *v)
 {
-	return v->pairs ? v->pairs->n : 0;
+	return is_loaded(v) ? v->pairs->n : 0;
 }
 
 const struct view_pair *view_pair_at(const struct ply_view *v, size_t i)
@@ -138,17 +151,25 @@ static bool names_something(const struct ply_view *v, uint64_t ref, bool whiteou
 	return index && (whiteout ? index <= lim->entries : index < lim->nodes);
 }
 
-static int read_pairs(struct ply_view *v, struct ply_err *err)
+/* Those that come first, or, with @behind, all others. */
+static int read_pairs(struct ply_view *v, bool behind, struct ply_err *err)
 {
 	struct view_pairs *p = v->pairs;
 	uint64_t n = v->join ? join_ncollisions(v->join) : 0;
 
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t i = p->next; i < n; i++) {
 		struct ply_collision c;
 		int r = join_collision(v->join, i, &c, err);
 
 		if (r < 0)
 			return r;
+		if (!behind && !collision_comes_first(&c)) {
+			p->next = i;
+			return 0;
+		}
+		if (behind && collision_comes_first(&c))
+			return ply_fail(err, -EUCLEAN, PLY_R_COLLISION_FIELD, "collision %llu is out of order",
+					(unsigned long long)i);
 		if (!is_selected(v, c.a) || !is_selected(v, c.b))
 			continue;
 		if (!names_something(v, c.a, c.flags & PLY_PAIR_A_WHITEOUT) ||
@@ -158,13 +179,11 @@ static int read_pairs(struct ply_view *v, struct ply_err *err)
 		if (array_grow(&p->v, &p->cap, p->n + 1, sizeof(*p->v)) < 0)
 			return ply_fail_nomem(err);
 		p->v[p->n++] = (struct view_pair){ .a = c.a, .b = c.b, .cls = c.cls, .why = c.why, .flags = c.flags };
-		p->types |= (c.flags & PLY_PAIR_F_TYPE) || c.why == PLY_PAIR_WHY_TYPE;
+		if (c.flags & PLY_PAIR_F_TYPE || c.why == PLY_PAIR_WHY_TYPE)
+			p->types = true;   /* never by those behind, when others may be looking */
 	}
-	if (p->n > UINT32_MAX / 2)
-		return ply_fail(err, -EUCLEAN, PLY_R_LIMIT, "more than 2^31 collisions");
-	if (p->n)
-		qsort(p->v, p->n, sizeof(*p->v), by_keys);
-	return 0;
+	p->next = n;
+	return p->n <= UINT32_MAX / 2 ? 0 : ply_fail(err, -EUCLEAN, PLY_R_LIMIT, "more than 2^31 collisions");
 }
 
 /* --- groups --------------------------------------------------------------------------- */
@@ -227,6 +246,8 @@ static int group(struct ply_view *v, struct ply_err *err)
 	_cleanup_free_ uint64_t *of = calloc(2 * p->n + 1, sizeof(*of));   /* both keys of each pair */
 	struct groups g = { 0 };
 
+	if (p->n)
+		qsort(p->v, p->n, sizeof(*p->v), by_keys);
 	g.keys = calloc(2 * p->n + 1, sizeof(*g.keys));
 	g.up = calloc(2 * p->n + 1, sizeof(*g.up));
 	if (!of || !g.keys || !g.up) {
@@ -446,6 +467,37 @@ static void append_all(struct view_pairs *p, const bool *hidden, struct verdict 
 	}
 }
 
+/* All others, and what that changes: nothing but that they are there, since nothing is decided. */
+static int load_locked(struct ply_view *v, struct ply_err *err)
+{
+	struct view_pairs *p = v->pairs;
+	uint64_t next = p->next;
+	int r = read_pairs(v, true, err);
+
+	if (r == 0)
+		r = group(v, err);
+	if (r == 0) {
+		atomic_store_explicit(&p->all, true, memory_order_release);
+	} else {                   /* none was there before */
+		p->n = 0;
+		p->next = next;
+	}
+	return r;
+}
+
+int view_pairs_load(struct ply_view *v, struct ply_err *err)
+{
+	int r = 0;
+
+	if (!v->pairs || is_loaded(v))
+		return 0;
+	pthread_mutex_lock(&v->pairs->lock);
+	if (!is_loaded(v))
+		r = load_locked(v, err);
+	pthread_mutex_unlock(&v->pairs->lock);
+	return r;
+}
+
 int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct ply_err *err)
 {
 	_cleanup_free_ struct verdict *verdicts = NULL;
@@ -457,9 +509,13 @@ int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct
 	v->pairs = calloc(1, sizeof(*v->pairs));
 	if (!v->pairs)
 		return ply_fail_nomem(err);
-	r = read_pairs(v, err);
-	if (r == 0)
-		r = group(v, err);
+	pthread_mutex_init(&v->pairs->lock, NULL);
+	r = read_pairs(v, false, err);
+	if (r < 0)
+		return r;
+	if (!v->pairs->n && !o->ndecisions && !o->undecided_first)
+		return 0;          /* the others are read when they are asked for */
+	r = view_pairs_load(v, err);
 	if (r < 0)
 		return r;
 	verdicts = calloc(2 * v->pairs->n + 1, sizeof(*verdicts));

@@ -83,6 +83,7 @@ tree() { # a small tree of no machine
 	[[ $output == *"--no-such"* ]]
 	run -2 plyfs capture t i --progress=often
 	run -2 plyfs capture t i -c nonsense
+	run -2 plyfs capture t i -x "/$(printf '%04096d' 0)"
 	run -2 plyfs capture t i -c Upper=/d
 	[[ $output == *"'Upper' is no name"* ]]
 	run -2 env SOURCE_DATE_EPOCH=now plyfs capture t i

@@ -208,6 +208,8 @@ refuse()
 	refuse MANIFEST_VALUE "2:20: by must be a list" $'rules:\n  - {path: /x, by: parent}\n'
 	refuse MANIFEST_VALUE "2:21: by: found 'magic', allowed are: target" $'rules:\n  - {path: /x, by: [magic]}\n'
 	refuse MANIFEST_VALUE "2:12: path must begin with a slash" $'rules:\n  - {path: x, to: os}\n'
+	refuse MANIFEST_VALUE "2:15: component a: a pattern of 5001 bytes, allowed are 4096" $'components:\n  a: {paths: ['"/$(printf '%05000d' 0)]}"
+	refuse MANIFEST_VALUE "2:12: path: found a pattern of 5001 bytes, allowed are 4096" $'rules:\n  - {path: '"/$(printf '%05000d' 0), to: os}"
 	refuse PACKAGE_UNKNOWN "2:18: component a: package nothing" $'components:\n  a: {packages: [nothing]}\n'
 	refuse MANIFEST_VALUE "1:1: the manifest is empty" ''
 	run -1 plyfs capture -n "$r" -m no-such-file

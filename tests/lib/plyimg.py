@@ -598,7 +598,7 @@ class Join(Segment):
         super().__init__()
         self.rows, self.members, self.index = [], [], []
         self.collisions = [self._collide(*c) for c in collisions]
-        self.collisions.sort(key=lambda r: (r.b, r.a))
+        self.collisions.sort(key=lambda r: (r.cls != 6 and not r.flags & 0x602, r.b, r.a))
         level = [b""]
         while level:
             below = []

@@ -88,6 +88,23 @@ START_TEST(what_is_wrong_has_its_place)
 }
 END_TEST
 
+START_TEST(globs_have_a_length)
+{
+	static const char *const lines = "\n    resolve: first\n";
+	struct ply_err err = { 0 };
+	struct policy p;
+	char text[8192];
+
+	for (int n = 4096; n <= 4097; n++) {
+		snprintf(text, sizeof(text), HEAD "  - glob: /%0*d%s", n - 1, 0, lines);
+		ck_assert_int_eq(parse(text, &p, &err), n == 4096 ? 0 : -EINVAL);
+		if (n == 4096)
+			policy_done(&p);
+	}
+	ck_assert_str_eq(err.msg, "p.yaml:3:11: glob: found 4097 bytes, allowed are 4096");
+}
+END_TEST
+
 START_TEST(each_form_is_read)
 {
 	static const char text[] =
@@ -383,6 +400,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("policy");
 
 	tap_loop(s, what_is_wrong_has_its_place, 0, (int)ARRAY_SIZE(wrong));
+	tap_test(s, globs_have_a_length);
 	tap_test(s, each_form_is_read);
 	tap_test(s, what_yaml_does_not_take_is_escaped);
 	tap_test(s, any_path_comes_back);

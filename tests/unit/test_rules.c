@@ -95,6 +95,23 @@ START_TEST(many_stars_end)
 }
 END_TEST
 
+/* Stars that stand for nothing nest. */
+START_TEST(globs_are_bounded)
+{
+	char pattern[GLOB_MAX + 2];
+	const char *const v[] = { "a", pattern };
+
+	memset(pattern, '*', sizeof(pattern));
+	pattern[GLOB_MAX + 1] = '\0';
+	ck_assert(!glob_match(pattern, "a/b", NULL));
+	ck_assert(glob_any_too_long(v, 2));
+	ck_assert(!glob_any_too_long(v, 1));
+	pattern[GLOB_MAX] = '\0';
+	ck_assert(glob_match(pattern, "a/b", NULL));
+	ck_assert(!glob_any_too_long(v, 2));
+}
+END_TEST
+
 START_TEST(templates_expand)
 {
 	const struct rule *r = rule("/{x}/{y}");
@@ -275,6 +292,7 @@ static Suite *suite(void)
 
 	tap_loop(s, patterns_match, 0, (int)ARRAY_SIZE(patterns));
 	tap_test(s, many_stars_end);
+	tap_test(s, globs_are_bounded);
 	tap_test(s, templates_expand);
 	tap_loop(s, bad_yaml_is_told, 0, (int)ARRAY_SIZE(bad));
 	tap_test(s, deep_yaml_is_refused);

@@ -408,14 +408,6 @@ static int is_shown(struct colliding *w, struct other *o, uint64_t dir, const st
 	return r < 0 ? r : shown == ino;
 }
 
-/* The copy of a shared file that its tool leaves beside it: passwd-, status-old. */
-static bool is_backup(const char *path)
-{
-	size_t len = strlen(path);
-
-	return merge_driver_for(path) && (path[len - 1] == '-' || (len > 4 && !strcmp(path + len - 4, "-old")));
-}
-
 /*
  * Caches and logs of the machines, as the rules have them, and backups: whichever comes first will do. The content is
  * then no difference.
@@ -431,7 +423,7 @@ static int settle_marked(struct colliding *w, const struct side *a, const struct
 	    a->c.deleted || b->c.deleted)
 		return 0;
 	r = diff_mark_of(w->mine, index, &mark, w->err);
-	if (r == 0 && (mark & PLY_MARK_SUBSET || (k->cls == MERGE_CONFLICT && is_backup((const char *)w->path.data))))
+	if (r == 0 && (mark & PLY_MARK_SUBSET || (k->cls == MERGE_CONFLICT && merge_is_backup((const char *)w->path.data))))
 		*k = (struct pair_class){ .cls = MERGE_TIMES, .flags = PAIR_TIMES };
 	return r;
 }

@@ -3,7 +3,7 @@
  * A backtracking matcher: see glob.h. What follows a star is tried at each place of the path; a
  * pair of places that has failed once is remembered and fails at once, so that no pattern is
  * exponential: a manifest may come from anybody. Where a pair fails does not depend on what was
- * captured before.
+ * captured before. Stars that stand for nothing nest without using up the path, so the length of a pattern bounds the stack.
  *
  * fnmatch() was rejected: it has neither captures nor stars across slashes, and its own
  * backtracking has no bound. Regular expressions in a file of paths are read wrongly by people.
@@ -169,6 +169,14 @@ static bool may_match(const char *pattern, size_t plen, const char *path, size_t
 	return true;
 }
 
+bool glob_any_too_long(const char *const *patterns, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strlen(patterns[i]) > GLOB_MAX)
+			return true;
+	return false;
+}
+
 bool glob_may_begin(const char *pattern, char c)
 {
 	return *pattern == c || is_special(*pattern, true);
@@ -183,7 +191,7 @@ bool glob_match(const char *pattern, const char *path, struct glob_captures *c)
 
 	if (c)
 		c->n = 0;
-	if (!may_match(pattern, plen, path, len, c != NULL))
+	if (plen > GLOB_MAX || !may_match(pattern, plen, path, len, c != NULL))
 		return false;
 	m.width = len + 1;
 	bytes = (plen + 1) * m.width / 8 + 1;

@@ -15,6 +15,7 @@
 #include <stddef.h>
 
 #define GLOB_CAPTURES 4
+#define GLOB_MAX 4096u             /* bytes of a pattern; a longer one matches nothing */
 
 struct glob_captures {
 	struct {
@@ -26,6 +27,8 @@ struct glob_captures {
 	unsigned n;
 };
 
+/* Is one of them longer than that? */
+bool glob_any_too_long(const char *const *patterns, size_t n);
 /* @c NULL: braces are bytes like others. Costs at most the product of pattern, path and path. */
 bool glob_match(const char *pattern, const char *path, struct glob_captures *c);
 /* Can a path that begins with @c match? '\0': the empty path. */

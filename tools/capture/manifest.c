@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "capture/glob.h"
 #include "plyfs/disk.h"
 
 #define NAME_BYTES "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -54,6 +55,9 @@ static int add_item(struct manifest_item **v, size_t *n, size_t *cap, const char
 
 static int add_what(struct manifest_component *c, const char *text, const char *where, struct ply_err *err)
 {
+	if (*text == '/' && strlen(text) > GLOB_MAX)
+		return ply_fail(err, -EINVAL, PLY_R_MANIFEST_VALUE, "%s: component %s: a pattern of %zu bytes, allowed are %u",
+				where, c->name, strlen(text), GLOB_MAX);
 	if (*text == '/')
 		return add_item(&c->paths, &c->npaths, &c->paths_cap, text, where, err);
 	return add_item(&c->packages, &c->npackages, &c->packages_cap, text, where, err);

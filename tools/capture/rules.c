@@ -184,6 +184,9 @@ static int read_path(struct rule *rule, const struct yaml_doc *d, const struct y
 	for (size_t i = 0; r == 0 && i < rule->npatterns; i++) {
 		char *p = rule->patterns[i];
 
+		if (strlen(p) > GLOB_MAX)
+			return yaml_fail(d, at, PLY_R_MANIFEST_VALUE, err, "path: found a pattern of %zu bytes, allowed are %u",
+					 strlen(p), GLOB_MAX);
 		memmove(p, p + 1, strlen(p));
 		for (unsigned c = 0; c < 256; c++)
 			if (glob_may_begin(p, (char)c))
