@@ -332,6 +332,14 @@ static void place_directory(struct view_name *n)
 	}
 }
 
+static bool are_directories(const struct view_name *n)
+{
+	for (uint32_t k = 0; k < n->n; k++)
+		if (!n->c[k].hidden && n->c[k].type != S_IFDIR >> 12)
+			return false;
+	return true;
+}
+
 static int show(struct ply_view *v, struct view_name *n, struct ply_err *err)
 {
 	uint32_t first = 0, last = 0, count = find_heads(n, true, &first, &last);
@@ -339,7 +347,8 @@ static int show(struct ply_view *v, struct view_name *n, struct ply_err *err)
 	n->kind = NAME_NONE;
 	n->rule = 0;
 	n->flags = 0;
-	if (count > 1) {
+	/* directories need no rule but a decision, for which all pairs were read */
+	if (count > 1 && (view_npairs(v) || !are_directories(n))) {
 		int r = view_name_rule(v, n, NULL, &n->rule, &n->driver, &n->flags, err);
 
 		if (r < 0)
