@@ -78,3 +78,25 @@ teardown() { unmount_all "$mnt"; }
 @test "verify with many threads" {
 	plyfs verify "$image" --deep
 }
+
+@test "many readers of files that two machines brought, the first who asks included" {
+	local i g pids=()
+	for g in os web db; do
+		mkdir -p $g/etc/sysctl.d
+		printf 'ID=debian\nVERSION_ID="12"\n' >$g/etc/os-release
+	done
+	for g in web db; do
+		for i in {1..40}; do echo "kernel.x$i.$g = 1" >"$g/etc/sysctl.d/$i.conf"; done
+	done
+	plyfs capture os i.plyfs
+	for g in web db; do plyfs add i.plyfs "$g" "$g"; done
+	mounted "$mnt" i.plyfs
+	for i in 1 2 3 4 5 6; do
+		cat "$mnt"/etc/sysctl.d/{1..40}.conf >"read.$i" 3>&- &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i"; done
+	[ "$(wc -l <read.1)" = 80 ]
+	for i in 2 3 4 5 6; do cmp read.1 "read.$i"; done
+	plyfs umount "$mnt"
+}
