@@ -281,9 +281,6 @@ static int print_text(const struct origin *o, const char *path, uint64_t ino, co
 		printf("%s%s", i ? ", " : "", ply_image_sub_info(o->opened.image, subs[i])->name);
 	printf(" (generation %llu)\n",
 	       (unsigned long long)ply_image_generation(o->opened.image)->generation);
-	r = view_pairs_load(out.view, err);
-	if (r < 0)
-		return r;
 	merged_find(out.view, ino, &merged);
 	r = merged_print(out.view, ino, &merged, err);
 	if (r == 0 && !merged.collides)
@@ -300,9 +297,6 @@ static int print_json(struct origin *o, const char *path, uint64_t ino, const ui
 	struct merged merged;
 	int r;
 
-	r = view_pairs_load(out.view, err);
-	if (r < 0)
-		return r;
 	merged_find(out.view, ino, &merged);
 	r = merged.collides ? 0 : has_records(o, ino, err);
 	if (r < 0)
@@ -360,7 +354,7 @@ int cmd_origin(int argc, char **argv)
 {
 	struct cli_list select _cleanup_list_ = { 0 };
 	const char *image = NULL;
-	struct origin o = { 0 };
+	struct origin o = { .choice.all_pairs = true };
 	const struct cli_opt opts[] = {
 		{ "image", 0, "IMAGE", "the paths are inside this image, not on a mount", CLI_TEXT, &image },
 		SELECTION_OPTION(&select),

@@ -209,7 +209,8 @@ static int open_chosen(struct ply_image *image, const struct cli_list *names, st
 		       struct ply_view **ret, struct ply_err *err)
 {
 	_cleanup_free_ struct ply_decision *decisions = NULL;
-	struct ply_view_options o = { .names = names->v, .n = names->n, .undecided_first = choice->look };
+	struct ply_view_options o = { .names = names->v, .n = names->n, .undecided_first = choice->look,
+				       .all_pairs = choice->all_pairs };
 	int r = 0;
 
 	/* without them nothing is looked at that is not shown */

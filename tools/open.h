@@ -18,6 +18,7 @@ struct choice {
 	const char *policy;        /* file */
 	const char *on_collision;
 	bool look;                 /* what is undecided is no error: the first has it */
+	bool all_pairs;            /* as in ply_view_options */
 	bool is_read;
 	struct policy read;        /* see choice_read() */
 };

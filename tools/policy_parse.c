@@ -212,6 +212,16 @@ static int add_path(const struct reader *r, const struct yaml *at, const char *w
 	return k;
 }
 
+static int add_glob(const struct reader *r, const struct yaml *at)
+{
+	int k = add_path(r, at, "glob");
+
+	if (k == 0 && strlen(r->entry->paths[0]) > GLOB_MAX)
+		k = yaml_fail(r->doc, at, PLY_R_POLICY_VALUE, r->err, "glob: found %zu bytes, allowed are %u",
+			      strlen(r->entry->paths[0]), GLOB_MAX);
+	return k;
+}
+
 static int read_paths(const struct reader *r, const struct yaml *at)
 {
 	const struct yaml *path = yaml_get(at, "path"), *paths = yaml_get(at, "paths"), *glob = yaml_get(at, "glob");
@@ -225,11 +235,7 @@ static int read_paths(const struct reader *r, const struct yaml *at)
 		return add_path(r, path, "path");
 	r->entry->is_glob = glob;
 	if (glob)
-		k = add_path(r, glob, "glob");
-	if (glob)
-		return k < 0 || strlen(r->entry->paths[0]) <= GLOB_MAX ? k :
-		       yaml_fail(r->doc, glob, PLY_R_POLICY_VALUE, r->err, "glob: found %zu bytes, allowed are %u",
-				 strlen(r->entry->paths[0]), GLOB_MAX);
+		return add_glob(r, glob);
 	k = yaml_expect(r->doc, paths, YAML_LIST, "paths", r->err);
 	for (const struct yaml *n = k == 0 ? paths->first : NULL; k == 0 && n; n = n->next)
 		k = add_path(r, n, "paths");

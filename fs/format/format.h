@@ -189,9 +189,9 @@ void override_encode(const struct ply_override *o, struct ply_disk_override *out
 int override_decode(const struct ply_disk_override *in, const struct sub_limits *lim, struct ply_override *ret,
 		    struct ply_err *err);
 
-/* Of the join table. Orders by b, then a. */
-/* Is it of those that who opens a view has to know? */
+/* Of the join table. Is it of those that who opens a view has to know? */
 bool collision_comes_first(const struct ply_collision *c);
+/* Orders those first, then by b, then a. */
 int collision_compare(const struct ply_collision *x, const struct ply_collision *y);
 void collision_encode(const struct ply_collision *c, struct ply_disk_collision *out);
 int collision_decode(const struct ply_disk_collision *in, struct ply_collision *ret, struct ply_err *err);

@@ -163,3 +163,23 @@ int join_collision(const struct join *j, uint64_t i, struct ply_collision *ret, 
 		     sizeof(struct ply_disk_collision), &p, err);
 	return r < 0 ? r : collision_decode(p, ret, err);
 }
+
+int join_collision_from(const struct join *j, const struct ply_collision *key, uint64_t *ret, struct ply_err *err)
+{
+	uint64_t lo = 0, hi = join_ncollisions(j);
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+		struct ply_collision c;
+		int r = join_collision(j, mid, &c, err);
+
+		if (r < 0)
+			return r;
+		if (collision_compare(&c, key) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*ret = lo;
+	return 0;
+}

@@ -41,5 +41,7 @@ int join_member(const struct join *j, const struct join_row *row, uint32_t i,
 /* Pairs of sub-images that have one path; sorted by b, then a. */
 uint64_t join_ncollisions(const struct join *j);
 int join_collision(const struct join *j, uint64_t i, struct ply_collision *ret, struct ply_err *err);
+/* The first row that is not before @key, in the order of collision_compare(). */
+int join_collision_from(const struct join *j, const struct ply_collision *key, uint64_t *ret, struct ply_err *err);
 
 #endif

@@ -141,9 +141,9 @@ struct merge_driver {
 /* The driver of a path (absolute), or of a number; NULL: none. */
 const struct merge_driver *merge_driver_for(const char *path);
 const struct merge_driver *merge_driver_get(uint16_t number);
-/* Is it the copy of such a file that its tool leaves beside it: passwd-, status-old? */
-bool merge_is_backup(const char *path);
 const struct merge_driver *merge_driver_at(size_t i);      /* the table, in order; NULL: its end */
+/* Is it the copy of a driver's file that its tool leaves beside it: passwd-, status-old? */
+bool merge_is_backup(const char *path);
 
 /*
  * Cut a file. Where the driver finds it malformed, or its records do not give it back, *ret is one

@@ -444,39 +444,22 @@ static int check_collisions(struct check *k, struct ply_err *err)
 	return r;
 }
 
-/* Is there a row for @pair, among those of its class? True, too, where that cannot be told. */
-static bool has_pair(const struct join *j, const struct ply_collision *pair)
-{
-	uint64_t lo = 0, hi = join_ncollisions(j);
-
-	while (lo < hi) {
-		uint64_t mid = lo + (hi - lo) / 2;
-		struct ply_collision c;
-		int cmp;
-
-		if (join_collision(j, mid, &c, NULL) < 0)
-			return true;
-		cmp = collision_compare(&c, pair);
-		if (!cmp)
-			return true;
-		if (cmp < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return false;
-}
-
+/* Is there a row for the pair, of whatever class? True, too, where that cannot be told. */
 static bool is_declared(const struct join *j, struct ply_collision pair)
 {
-	static const uint8_t classes[] = { PLY_PAIR_CONFLICT, PLY_PAIR_TIMES };
-	bool found = false;
+	static const uint8_t parts[] = { PLY_PAIR_CONFLICT, PLY_PAIR_TIMES };   /* of the table: see collision_comes_first() */
 
-	for (size_t i = 0; !found && i < ARRAY_SIZE(classes); i++) {
-		pair.cls = classes[i];
-		found = has_pair(j, &pair);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		struct ply_collision c;
+		uint64_t at;
+
+		pair.cls = parts[i];
+		if (join_collision_from(j, &pair, &at, NULL) < 0)
+			return true;
+		if (at < join_ncollisions(j) && (join_collision(j, at, &c, NULL) < 0 || !collision_compare(&c, &pair)))
+			return true;
 	}
-	return found;
+	return false;
 }
 
 static bool has_mark(struct sub *s, uint64_t index)

@@ -106,14 +106,20 @@ static inline const struct member *vnode_member(const struct vnode *vn, uint32_t
 
 int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct ply_err *err);
 struct view_pairs *view_pairs_free(struct view_pairs *p);
-/* Pairs whose second is @key: [*ret, *ret + count), of those that are loaded. */
-size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view_pair **ret);
-/* The one of them whose first is @key; NULL: there is none. */
-const struct view_pair *view_pairs_find(const struct view_pair *p, size_t n, uint64_t key);
+/* Places of pairs, for view_pairs_get(). */
+struct view_pair_range {
+	uint64_t at, n;
+};
+/* Pairs whose second is @key; also of sub-images that are not selected, where they are not kept. */
+int view_pairs_with(const struct ply_view *v, uint64_t key, struct view_pair_range *ret, struct ply_err *err);
+int view_pairs_get(const struct ply_view *v, uint64_t at, struct view_pair *ret, struct ply_err *err);
+/* The one of them whose first is @key: 1, or 0: there is none. */
+int view_pairs_find(const struct ply_view *v, const struct view_pair_range *range, uint64_t key, struct view_pair *ret,
+		    struct ply_err *err);
 bool view_pairs_any(const struct ply_view *v, uint8_t rule);      /* is one decided by it? */
 bool view_pairs_of_types(const struct ply_view *v);                /* are two of different types? */
 
-bool view_pairs_of_links(const struct ply_view *v);                /* has one of those loaded several names? */
+bool view_pairs_of_links(const struct ply_view *v);                /* has one of them several names? */
 /* Is a conflict of types open? What is in a directory may then be shown or not. */
 bool view_pairs_open_types(const struct ply_view *v);
 /* Is the first name of view_pair_named() certainly the path where both are? */
@@ -177,7 +183,7 @@ int view_name_get(struct ply_view *v, const struct vnode *dir, const char *name,
 		  struct ply_err *err);
 void view_name_done(struct view_name *n);
 /* What comes of these candidates (NULL: of those that nobody hides), as view_name has it. */
-int view_name_rule(struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
+int view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		   uint16_t *ret_driver, uint16_t *ret_flags, struct ply_err *err);
 
 /* What all those candidates stand on (NULL: all heads): bits as in vsub.closure. Whiteouts do not count. */

@@ -92,10 +92,8 @@ struct view_pair {
 	uint16_t driver;
 	uint32_t path;             /* equal where one path is concerned */
 };
-/* What needs no decision is not read at opening, where there is nothing else, and neither undecided_first nor a
- * decision was given: who goes through pairs reads it first. Then nothing changes any more. */
-int view_pairs_load(struct ply_view *view, struct ply_err *err);
-size_t view_npairs(const struct ply_view *view);   /* 0 as long as they are not read */
+/* All of them, where there is something to decide, or the view was opened with all_pairs; else 0. */
+size_t view_npairs(const struct ply_view *view);
 /* By b, then a. */
 const struct view_pair *view_pair_at(const struct ply_view *view, size_t i);
 

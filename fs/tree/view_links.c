@@ -133,7 +133,7 @@ bool view_links_count(struct ply_view *v, uint64_t ino, bool elsewhere, uint64_t
 	struct view_links *l = v->links;
 	bool counted;
 
-	if (!l || (!elsewhere && (view_pairs_load(v, NULL) < 0 || !view_npairs(v))))
+	if (!l)
 		return false;
 	pthread_mutex_lock(&l->lock);
 	if (l->state == NOT_LOOKED && !elsewhere && !view_pairs_of_links(v))

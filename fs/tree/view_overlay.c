@@ -240,38 +240,42 @@ static bool is_heard(const struct view_name *n, const bool *heads, uint32_t k)
 }
 
 /* The pairs that candidate @k is the second of. A hostile image has more of them than there are candidates. */
-static void hear_pairs_of(const struct ply_view *v, const struct view_name *n, const bool *heads, uint32_t k,
-			  struct saying *s)
+static int hear_pairs_of(const struct ply_view *v, const struct view_name *n, const bool *heads, uint32_t k,
+			 struct saying *s, struct ply_err *err)
 {
-	const struct view_pair *p;
-	size_t count = view_pairs_with(v, key_of(v, &n->c[k]), &p);
+	struct view_pair_range pairs;
+	struct view_pair p;
+	int r = view_pairs_with(v, key_of(v, &n->c[k]), &pairs, err);
 
-	for (uint32_t j = 0; count > n->n && j < n->n; j++) {
-		const struct view_pair *with = is_heard(n, heads, j) ?
-						       view_pairs_find(p, count, key_of(v, &n->c[j])) : NULL;
-
-		if (with)
-			hear(s, with);
+	for (uint32_t j = 0; r >= 0 && pairs.n > n->n && j < n->n; j++) {
+		r = is_heard(n, heads, j) ? view_pairs_find(v, &pairs, key_of(v, &n->c[j]), &p, err) : 0;
+		if (r > 0)
+			hear(s, &p);
 	}
-	for (size_t q = 0; count <= n->n && q < count; q++) {
-		int64_t first = find_side(v, n, p[q].a, p[q].flags & PLY_PAIR_A_WHITEOUT);
+	for (uint64_t q = 0; r >= 0 && pairs.n <= n->n && q < pairs.n; q++) {
+		int64_t first;
 
+		r = view_pairs_get(v, pairs.at + q, &p, err);
+		if (r < 0)
+			break;
+		first = find_side(v, n, p.a, p.flags & PLY_PAIR_A_WHITEOUT);
 		if (first >= 0 && is_heard(n, heads, (uint32_t)first))
-			hear(s, &p[q]);
+			hear(s, &p);
 	}
+	return MIN(r, 0);
 }
 
-int view_name_rule(struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
+int view_name_rule(const struct ply_view *v, const struct view_name *n, const bool *heads, uint8_t *ret_rule,
 		   uint16_t *ret_driver, uint16_t *ret_flags, struct ply_err *err)
 {
 	struct saying s = { 0 };
-	int r = view_pairs_load(v, err);
+	int r = 0;
 
+	for (uint32_t k = 0; r == 0 && k < n->n; k++)
+		if (is_heard(n, heads, k))
+			r = hear_pairs_of(v, n, heads, k, &s, err);
 	if (r < 0)
 		return r;
-	for (uint32_t k = 0; k < n->n; k++)
-		if (is_heard(n, heads, k))
-			hear_pairs_of(v, n, heads, k, &s);
 	*ret_driver = s.driver;
 	*ret_flags = s.flags;
 	*ret_rule = s.rule ? s.rule : s.of_itself;
@@ -340,14 +344,14 @@ static bool are_directories(const struct view_name *n)
 	return true;
 }
 
-static int show(struct ply_view *v, struct view_name *n, struct ply_err *err)
+static int show(const struct ply_view *v, struct view_name *n, struct ply_err *err)
 {
 	uint32_t first = 0, last = 0, count = find_heads(n, true, &first, &last);
 
 	n->kind = NAME_NONE;
 	n->rule = 0;
 	n->flags = 0;
-	/* directories need no rule but a decision, for which all pairs were read */
+	/* directories need no rule but a decision, and then pairs are kept */
 	if (count > 1 && (view_npairs(v) || !are_directories(n))) {
 		int r = view_name_rule(v, n, NULL, &n->rule, &n->driver, &n->flags, err);
 

@@ -3,17 +3,15 @@
  * What collides in a selection, and what was decided about it.
  *
  * The image has a row for each two sub-images that have one path and differ there, if neither stands on the
- * other (FORMAT.md, COLLISIONS). Those with both selected are kept. What settles itself stands behind all
- * else, and where that is all there is, it is read when the first name asks for it: a mount does not pay for it.
- * All pairs of one path are one group: pairs that share a contender. A decision about one of them
+ * other (FORMAT.md, COLLISIONS). Those with both selected are kept, in one scan at opening; nothing else is read for
+ * them. Where nothing has to be decided, nor was, nothing is kept, and a name looks up its pairs in the table: a mount
+ * does not pay for what settles itself, which stands behind all else there. All pairs of one path are one group: pairs that share a contender. A decision about one of them
  * decides all, for what is shown is one path. A contender of several names is at several paths: where the other
  * one has other links, it does not tell which, and joins no groups.
  *
- * Immutable once open, but for that reading, which happens once, under a lock.
+ * Immutable once open.
  */
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,9 +28,7 @@ struct view_pairs {
 	bool rules[PLY_RULE_DRIVER + 1];
 	bool types;
 	bool open_types;           /* a conflict of types is open */
-	_Atomic bool all;          /* nothing is left to be read */
-	uint64_t next;             /* the row from which on it is */
-	pthread_mutex_t lock;      /* who reads it */
+	uint64_t behind;           /* rows of the table from this one on are not kept */
 };
 
 static uint64_t key_a(const struct view_pair *p)
@@ -57,17 +53,10 @@ static int by_keys(const void *x, const void *y)
 struct view_pairs *view_pairs_free(struct view_pairs *p)
 {
 	if (p) {
-		pthread_mutex_destroy(&p->lock);
 		free(p->v);
 		free(p);
 	}
 	return NULL;
-}
-
-/* Somebody may be at it. */
-static bool is_loaded(const struct ply_view *v)
-{
-	return v->pairs && atomic_load_explicit(&v->pairs->all, memory_order_acquire);
 }
 
 /* The first pair whose second is @key or more. */
@@ -86,29 +75,80 @@ static size_t first_with(const struct view_pairs *p, uint64_t key)
 	return lo;
 }
 
-size_t view_pairs_with(const struct ply_view *v, uint64_t key, const struct view_pair **ret)
+static uint64_t nrows(const struct ply_view *v)
 {
-	const struct view_pairs *p = v->pairs;
-	size_t first;
-
-	*ret = NULL;
-	if (!view_npairs(v))
-		return 0;
-	first = first_with(p, key);
-	*ret = p->v + first;
-	return first_with(p, key + 1) - first;
+	return v->join ? join_ncollisions(v->join) : 0;
 }
 
-static int by_first(const void *key, const void *pair)
+/* Are they not kept, but looked up? */
+static bool in_table(const struct ply_view *v)
 {
-	uint64_t a = *(const uint64_t *)key, b = key_a(pair);
-
-	return a < b ? -1 : a > b;
+	return v->pairs && v->pairs->behind < nrows(v);
 }
 
-const struct view_pair *view_pairs_find(const struct view_pair *p, size_t n, uint64_t key)
+/* A row of those that are not kept. */
+static int read_row(const struct ply_view *v, uint64_t i, struct view_pair *ret, struct ply_err *err)
 {
-	return n ? bsearch(&key, p, n, sizeof(*p), by_first) : NULL;
+	struct ply_collision c;
+	int r = join_collision(v->join, i, &c, err);
+
+	if (r < 0)
+		return r;
+	if (collision_comes_first(&c))
+		return ply_fail(err, -EUCLEAN, PLY_R_COLLISION_FIELD, "collision %llu is out of order", (unsigned long long)i);
+	*ret = (struct view_pair){ .a = c.a, .b = c.b, .cls = c.cls, .flags = c.flags };
+	return 0;
+}
+
+int view_pairs_with(const struct ply_view *v, uint64_t key, struct view_pair_range *ret, struct ply_err *err)
+{
+	struct ply_collision from = { .b = key, .cls = PLY_PAIR_TIMES }, to = { .b = key + 1, .cls = PLY_PAIR_TIMES };
+	int r;
+
+	*ret = (struct view_pair_range){ 0 };
+	if (view_npairs(v)) {
+		ret->at = first_with(v->pairs, key);
+		ret->n = first_with(v->pairs, key + 1) - ret->at;
+	} else if (in_table(v) && !(key & PAIR_WHITEOUT)) {   /* those are kept */
+		uint64_t end;
+
+		r = join_collision_from(v->join, &from, &ret->at, err);
+		if (r == 0)
+			r = join_collision_from(v->join, &to, &end, err);
+		if (r < 0)
+			return r;
+		ret->n = end - ret->at;
+	}
+	return 0;
+}
+
+int view_pairs_get(const struct ply_view *v, uint64_t at, struct view_pair *ret, struct ply_err *err)
+{
+	if (in_table(v))
+		return read_row(v, at, ret, err);
+	*ret = v->pairs->v[at];
+	return 0;
+}
+
+int view_pairs_find(const struct ply_view *v, const struct view_pair_range *range, uint64_t key, struct view_pair *ret,
+		    struct ply_err *err)
+{
+	uint64_t lo = range->at, hi = range->at + range->n;
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+		int r = view_pairs_get(v, mid, ret, err);
+
+		if (r < 0)
+			return r;
+		if (key_a(ret) == key)
+			return 1;
+		if (key_a(ret) < key)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return 0;
 }
 
 bool view_pairs_any(const struct ply_view *v, uint8_t rule)
@@ -123,7 +163,7 @@ bool view_pairs_of_types(const struct ply_view *v)
 
 size_t view_npairs(const struct ply_view *v)
 {
-	return is_loaded(v) ? v->pairs->n : 0;
+	return v->pairs ? v->pairs->n : 0;
 }
 
 const struct view_pair *view_pair_at(const struct ply_view *v, size_t i)
@@ -151,25 +191,21 @@ static bool names_something(const struct ply_view *v, uint64_t ref, bool whiteou
 	return index && (whiteout ? index <= lim->entries : index < lim->nodes);
 }
 
-/* Those that come first, or, with @behind, all others. */
-static int read_pairs(struct ply_view *v, bool behind, struct ply_err *err)
+/* @all: also where there is nothing that has to be decided. */
+static int read_pairs(struct ply_view *v, bool all, struct ply_err *err)
 {
 	struct view_pairs *p = v->pairs;
-	uint64_t n = v->join ? join_ncollisions(v->join) : 0;
+	uint64_t n = nrows(v);
 
-	for (uint64_t i = p->next; i < n; i++) {
+	for (; p->behind < n; p->behind++) {
+		uint64_t i = p->behind;
 		struct ply_collision c;
 		int r = join_collision(v->join, i, &c, err);
 
 		if (r < 0)
 			return r;
-		if (!behind && !collision_comes_first(&c)) {
-			p->next = i;
-			return 0;
-		}
-		if (behind && collision_comes_first(&c))
-			return ply_fail(err, -EUCLEAN, PLY_R_COLLISION_FIELD, "collision %llu is out of order",
-					(unsigned long long)i);
+		if (!all && !p->n && !collision_comes_first(&c))
+			break;
 		if (!is_selected(v, c.a) || !is_selected(v, c.b))
 			continue;
 		if (!names_something(v, c.a, c.flags & PLY_PAIR_A_WHITEOUT) ||
@@ -179,11 +215,13 @@ static int read_pairs(struct ply_view *v, bool behind, struct ply_err *err)
 		if (array_grow(&p->v, &p->cap, p->n + 1, sizeof(*p->v)) < 0)
 			return ply_fail_nomem(err);
 		p->v[p->n++] = (struct view_pair){ .a = c.a, .b = c.b, .cls = c.cls, .why = c.why, .flags = c.flags };
-		if (c.flags & PLY_PAIR_F_TYPE || c.why == PLY_PAIR_WHY_TYPE)
-			p->types = true;   /* never by those behind, when others may be looking */
+		p->types |= (c.flags & PLY_PAIR_F_TYPE) || c.why == PLY_PAIR_WHY_TYPE;
 	}
-	p->next = n;
-	return p->n <= UINT32_MAX / 2 ? 0 : ply_fail(err, -EUCLEAN, PLY_R_LIMIT, "more than 2^31 collisions");
+	if (p->n > UINT32_MAX / 2)
+		return ply_fail(err, -EUCLEAN, PLY_R_LIMIT, "more than 2^31 collisions");
+	if (p->n)
+		qsort(p->v, p->n, sizeof(*p->v), by_keys);
+	return 0;
 }
 
 /* --- groups --------------------------------------------------------------------------- */
@@ -246,8 +284,6 @@ static int group(struct ply_view *v, struct ply_err *err)
 	_cleanup_free_ uint64_t *of = calloc(2 * p->n + 1, sizeof(*of));   /* both keys of each pair */
 	struct groups g = { 0 };
 
-	if (p->n)
-		qsort(p->v, p->n, sizeof(*p->v), by_keys);
 	g.keys = calloc(2 * p->n + 1, sizeof(*g.keys));
 	g.up = calloc(2 * p->n + 1, sizeof(*g.up));
 	if (!of || !g.keys || !g.up) {
@@ -274,11 +310,20 @@ static int group(struct ply_view *v, struct ply_err *err)
 	return 0;
 }
 
+static bool is_of_links(const struct ply_view *v, const struct view_pair *p)
+{
+	return is_several(v, p->a, p->flags & PLY_PAIR_A_WHITEOUT) || is_several(v, p->b, p->flags & PLY_PAIR_B_WHITEOUT);
+}
+
 bool view_pairs_of_links(const struct ply_view *v)
 {
+	struct view_pair p;
+
 	for (size_t i = 0; i < view_npairs(v); i++)
-		if (is_several(v, v->pairs->v[i].a, v->pairs->v[i].flags & PLY_PAIR_A_WHITEOUT) ||
-		    is_several(v, v->pairs->v[i].b, v->pairs->v[i].flags & PLY_PAIR_B_WHITEOUT))
+		if (is_of_links(v, &v->pairs->v[i]))
+			return true;
+	for (uint64_t i = v->pairs->behind; i < nrows(v); i++)
+		if (read_row(v, i, &p, NULL) < 0 || (is_selected(v, p.a) && is_selected(v, p.b) && is_of_links(v, &p)))
 			return true;
 	return false;
 }
@@ -467,37 +512,6 @@ static void append_all(struct view_pairs *p, const bool *hidden, struct verdict 
 	}
 }
 
-/* All others, and what that changes: nothing but that they are there, since nothing is decided. */
-static int load_locked(struct ply_view *v, struct ply_err *err)
-{
-	struct view_pairs *p = v->pairs;
-	uint64_t next = p->next;
-	int r = read_pairs(v, true, err);
-
-	if (r == 0)
-		r = group(v, err);
-	if (r == 0) {
-		atomic_store_explicit(&p->all, true, memory_order_release);
-	} else {                   /* none was there before */
-		p->n = 0;
-		p->next = next;
-	}
-	return r;
-}
-
-int view_pairs_load(struct ply_view *v, struct ply_err *err)
-{
-	int r = 0;
-
-	if (!v->pairs || is_loaded(v))
-		return 0;
-	pthread_mutex_lock(&v->pairs->lock);
-	if (!is_loaded(v))
-		r = load_locked(v, err);
-	pthread_mutex_unlock(&v->pairs->lock);
-	return r;
-}
-
 int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct ply_err *err)
 {
 	_cleanup_free_ struct verdict *verdicts = NULL;
@@ -509,13 +523,9 @@ int view_pairs_open(struct ply_view *v, const struct ply_view_options *o, struct
 	v->pairs = calloc(1, sizeof(*v->pairs));
 	if (!v->pairs)
 		return ply_fail_nomem(err);
-	pthread_mutex_init(&v->pairs->lock, NULL);
-	r = read_pairs(v, false, err);
-	if (r < 0)
-		return r;
-	if (!v->pairs->n && !o->ndecisions && !o->undecided_first)
-		return 0;          /* the others are read when they are asked for */
-	r = view_pairs_load(v, err);
+	r = read_pairs(v, o->ndecisions || o->undecided_first || o->all_pairs, err);
+	if (r == 0)
+		r = group(v, err);
 	if (r < 0)
 		return r;
 	verdicts = calloc(2 * v->pairs->n + 1, sizeof(*verdicts));

@@ -190,12 +190,16 @@ static const struct {
 static bool last_counts(const struct ply_view *v, const struct vnode *vn)
 {
 	for (uint32_t k = 0; view_pairs_any(v, PLY_RULE_LAST) && k < vn->n; k++) {
-		const struct view_pair *p;
-		size_t n = view_pairs_with(v, PLY_INO(v->subs[vn->m[k].i].number, vn->m[k].index), &p);
+		uint64_t key = PLY_INO(v->subs[vn->m[k].i].number, vn->m[k].index);
+		struct view_pair_range pairs;
 
-		for (; n; n--, p++)
+		/* kept, since one is decided, so this does not fail */
+		for (view_pairs_with(v, key, &pairs, NULL); pairs.n; pairs.n--, pairs.at++) {
+			const struct view_pair *p = view_pair_at(v, pairs.at);
+
 			if (p->rule == PLY_RULE_LAST && !(p->flags & PLY_PAIR_A_WHITEOUT))
 				return true;
+		}
 	}
 	return false;
 }

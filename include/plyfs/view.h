@@ -76,6 +76,7 @@ struct ply_view_options {
 	size_t ndecisions;
 	bool append;               /* undecided conflicts that allow it are PLY_RULE_APPEND */
 	bool undecided_first;      /* what is still undecided is shown as PLY_RULE_FIRST: for who looks at it */
+	bool all_pairs;            /* what needs no decision is kept, too, as it is with undecided_first or decisions */
 };
 
 /*

@@ -79,7 +79,7 @@ teardown() { unmount_all "$mnt"; }
 	plyfs verify "$image" --deep
 }
 
-@test "many readers of files that two machines brought, the first who asks included" {
+@test "many readers of files that two machines brought" {
 	local i g pids=()
 	for g in os web db; do
 		mkdir -p $g/etc/sysctl.d

@@ -117,7 +117,7 @@ best()
 	[ "$touched" -le $((256 * 1024)) ]
 	touched=$(touched_by_stat fs i.plyfs etc/sysctl.d/1234.conf)
 	say "touched, to the first stat of a merged file: $touched bytes"
-	[ "$touched" -le $((512 * 1024)) ]
+	[ "$touched" -le $((384 * 1024)) ]
 }
 
 @test "the daemon holds at most 96 MiB" {

@@ -189,7 +189,7 @@ static void see_image(struct ply_image *image, unsigned how)
 	if (ply_view_open(image, (const char *[]){ "nothing" }, 1, 1 << 20, &v.view, &err) == 0)
 		v.view = ply_view_close(v.view);
 	if (ply_view_open_with(image, &(struct ply_view_options){ .names = names, .n = nnames, .cache_bytes = 1 << 20,
-								  .append = how & 4, .undecided_first = true },
+								  .append = how & 4, .undecided_first = !(how & 1) },
 			       &v.view, &err) < 0)
 		return;
 	see_pairs(&v);
