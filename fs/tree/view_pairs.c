@@ -5,9 +5,11 @@
  * The image has a row for each two sub-images that have one path and differ there, if neither stands on the
  * other (FORMAT.md, COLLISIONS). Those with both selected are kept, in one scan at opening; nothing else is read for
  * them. Where nothing has to be decided, nor was, nothing is kept, and a name looks up its pairs in the table: a mount
- * does not pay for what settles itself, which stands behind all else there. All pairs of one path are one group: pairs that share a contender. A decision about one of them
- * decides all, for what is shown is one path. A contender of several names is at several paths: where the other
- * one has other links, it does not tell which, and joins no groups.
+ * does not pay for what settles itself, which stands behind all else there.
+ *
+ * All pairs of one path are one group: pairs that share a contender. A decision about one of them decides all, for what
+ * is shown is one path. A contender of several names is at several paths: where the other one has other links, it does
+ * not tell which, and joins no groups.
  *
  * Immutable once open.
  */

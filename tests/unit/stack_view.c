@@ -82,7 +82,7 @@ int try_open(const char *names, const struct ply_decision *d, size_t n, bool app
 	return r;
 }
 
-void open_view(const char *names)
+void open_names(const char *names)
 {
 	OK(try_open(names, NULL, 0, false));
 }

@@ -41,7 +41,7 @@ extern const struct item passwd_os[], ten_os[], ten_a[], ten_b[];
 void make(const struct sub_table *subs, const struct pair *pairs);
 /* @names: "os web"; another view is closed. */
 int try_open(const char *names, const struct ply_decision *d, size_t n, bool append);
-void open_view(const char *names);
+void open_names(const char *names);
 void open_decided(const char *names, const char *path, const char *a, const char *b, uint8_t rule);
 void done(void);
 

@@ -46,7 +46,7 @@ START_TEST(what_is_undecided_does_not_open)
 	ck_assert_str_eq(err.msg, "1 conflict is not decided, the first is /etc/conf (a, b); see plyfs plan");
 	ck_assert_int_eq(try_open("a b c", NULL, 0, true), -ENOTUNIQ);
 	ck_assert_ptr_nonnull(strstr(err.msg, "2 conflicts"));
-	open_view("a");
+	open_names("a");
 	stack_pair("etc/conf", "a", "b", &d[0].a, &d[0].b);
 	d[0].rule = PLY_RULE_FIRST;
 	ck_assert_int_eq(try_open("a", d, 1, false), -EINVAL);
@@ -190,7 +190,7 @@ START_TEST(equal_files_are_one)
 	struct view_file f;
 
 	make(subs, NULL);
-	open_view("a b");
+	open_names("a b");
 	IS("/x", "same");
 	OK(view_file(view, ino_of("/x"), &f, &err));
 	ck_assert(f.merged && !f.rendered);
@@ -253,7 +253,7 @@ START_TEST(the_ground_needs_no_overlays)
 	uint64_t ino;
 
 	make(subs, pairs);
-	open_view("");
+	open_names("");
 	IS("/g1", "g");
 	ck_assert_int_eq(ply_view_resolve(view, "/f", false, &ino, &err), -EUCLEAN);
 	ck_assert_int_eq(err.reason, PLY_R_PARENT);
@@ -395,9 +395,9 @@ START_TEST(links_stay_together)
 	uint64_t of_os;
 
 	make(subs, pairs);
-	open_view("os");
+	open_names("os");
 	of_os = ino_of("/x");
-	open_view("a");
+	open_names("a");
 	ck_assert_uint_eq(ino_of("/x"), ino_of("/y"));
 	ck_assert_uint_eq(attr_of("/y").nlink, 2);
 	ck_assert_int_eq(ply_view_attr(view, of_os, &at, &err), -ESTALE);
@@ -414,11 +414,11 @@ END_TEST
 START_TEST(layouts_are_what_is_mounted)
 {
 	make(ten_subs, ten_pairs);
-	open_view("b c");
+	open_names("b c");
 	check_layout();
 	done();
 	make(passwd_subs, passwd_pairs);
-	open_view("mysql web app");
+	open_names("mysql web app");
 	check_layout();
 	done();
 	make(clash_subs, clash_pairs);

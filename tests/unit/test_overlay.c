@@ -22,10 +22,10 @@ START_TEST(overlays_hide_what_they_stand_on)
 	struct ply_attr a;
 
 	make(subs, NULL);
-	open_view("os");
+	open_names("os");
 	IS("/etc/a", "a of os\n");
 	b = ino_of("/etc/b");
-	open_view("web");
+	open_names("web");
 	IS("/etc/a", "a of web\n");
 	IS("/etc/b", "-");
 	IS("/etc/c", "c");
@@ -49,11 +49,11 @@ START_TEST(whole_directories_go)
 	struct ply_attr a;
 
 	make(subs, NULL);
-	open_view("os");
+	open_names("os");
 	x = ino_of("/opt/sub/x");
 	sub = ino_of("/opt/sub");
 	ck_assert_uint_eq(attr_of("/opt").nlink, 3);
-	open_view("web");
+	open_names("web");
 	LISTS("/opt", "z");
 	IS("/opt/sub", "-");
 	ck_assert_uint_eq(attr_of("/opt").nlink, 2);
@@ -62,13 +62,13 @@ START_TEST(whole_directories_go)
 	ck_assert_int_eq(ply_view_lookup(view, sub, "x", 1, &ino, &err), -ESTALE);
 	ck_assert_int_eq(ply_view_readdir(view, sub, 0, list_one, NULL, &err), -ESTALE);
 	/* what a sibling puts there brings nothing else back */
-	open_view("web db");
+	open_names("web db");
 	LISTS("/opt", "sub z");
 	LISTS("/opt/sub", "of-db");
 	IS("/opt/sub/x", "-");
 	ck_assert_uint_eq(attr_of("/opt").nlink, 3);
 	ck_assert_uint_eq(ino_of("/opt/sub"), sub);
-	open_view("db");
+	open_names("db");
 	LISTS("/opt/sub", "x y of-db");
 	done();
 }
@@ -84,16 +84,16 @@ START_TEST(files_and_directories_take_turns)
 	uint64_t x, dir;
 
 	make(subs, NULL);
-	open_view("os");
+	open_names("os");
 	x = ino_of("/opt/sub/x");
 	dir = ino_of("/opt/sub");
-	open_view("one");
+	open_names("one");
 	IS("/opt/sub", "now a file");
 	LISTS("/opt", "z sub");
 	ck_assert_uint_eq(attr_of("/opt").nlink, 2);
 	ck_assert_int_eq(ply_view_attr(view, x, &a, &err), -ESTALE);
 	ck_assert_int_eq(ply_view_attr(view, dir, &a, &err), -ESTALE);
-	open_view("two");
+	open_names("two");
 	LISTS("/opt/sub", "of-two");
 	IS("/opt/sub/x", "-");
 	ck_assert_uint_eq(attr_of("/opt").nlink, 3);
@@ -111,12 +111,12 @@ START_TEST(overlays_stand_on_overlays)
 						 { "app", { "web" }, app, NULL }, { NULL, { NULL }, NULL, NULL } };
 
 	make(subs, NULL);
-	open_view("app");
+	open_names("app");
 	ck_assert_uint_eq(ply_view_nsubs(view), 3);
 	IS("/etc/a", "-");
 	IS("/etc/b", "b of app\n");
 	LISTS("/etc", "b");
-	open_view("");     /* all */
+	open_names("");     /* all */
 	LISTS("/etc", "b");
 	done();
 }
@@ -144,14 +144,14 @@ START_TEST(attributes_are_taken_one_by_one)
 	size_t len;
 
 	make(subs, pairs);
-	open_view("a b c");
+	open_names("a b c");
 	at = attr_of("/d");
 	ck_assert_uint_eq(at.mode, S_IFDIR | 0711);
 	ck_assert_uint_eq(at.uid, 9);
 	ck_assert_int_eq(at.mtime_sec, 100);
 	OK(ply_view_getxattr(view, ino_of("/d"), "user.x", &value, &len, &err));
 	ck_assert_mem_eq(value, "os", 2);
-	open_view("a b");
+	open_names("a b");
 	ck_assert_uint_eq(attr_of("/d").mode, S_IFDIR | 0700);
 	at = attr_of("/f");
 	ck_assert_uint_eq(at.mode, S_IFREG | 0640);
@@ -160,7 +160,7 @@ START_TEST(attributes_are_taken_one_by_one)
 	ck_assert_uint_eq(at.nlink, 1);
 	IS("/f", "of b");
 	ck_assert_int_eq(ply_view_origin(view, ino_of("/f"), who, 4, &err), 3);
-	open_view("b");
+	open_names("b");
 	ck_assert_uint_eq(attr_of("/f").mode, S_IFREG | 0600);
 	done();
 }
@@ -183,10 +183,10 @@ START_TEST(content_is_merged)
 	uint32_t who[4];
 
 	make(ten_subs, ten_pairs);
-	open_view("a b");
+	open_names("a b");
 	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
 	LISTS("/etc", "ten");
-	open_view("b c");
+	open_names("b c");
 	IS("/etc/ten", "one\n2\n3\n4\nfive\n6\n7\n8\n9\nten\n");
 	ino = ino_of("/etc/ten");
 	OK(view_blocks(view, ino, print_run, &runs, &err));
@@ -198,7 +198,7 @@ START_TEST(content_is_merged)
 	ck_assert_uint_eq(off, attr_of("/etc/ten").size);
 	ck_assert_int_eq(ply_view_read(view, ino, 4, 2, part, &err), 2);
 	ck_assert_mem_eq(part, "2\n", 2);
-	open_view("c");
+	open_names("c");
 	IS("/etc/ten", "one\n2\n3\n4\nfive\n6\n7\n8\n9\n10\n");
 	done();
 }
@@ -218,9 +218,9 @@ START_TEST(overlays_on_siblings_are_their_merge)
 					     { NULL, NULL, NULL, 0, 0, 0 } };
 
 	make(subs, pairs);
-	open_view("d");
+	open_names("d");
 	IS("/etc/ten", "one\n2\n3\n4\n5\n6\nseven\n8\n9\nten\n");
-	open_view("d e");
+	open_names("d e");
 	IS("/etc/ten", "one\n2\nthree\n4\n5\n6\nseven\n8\n9\nten\n");
 	done();
 }
@@ -249,14 +249,14 @@ START_TEST(what_lies_below_one_head_counts)
 		{ "etc/new", "z", "y", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
 
 	make(subs, pairs);
-	open_view("y z");
+	open_names("y z");
 	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
 	ck_assert_uint_eq(attr_of("/etc/ten").mode, S_IFREG | 0600);
 	ck_assert_int_eq(attr_of("/etc/ten").mtime_sec, 10);
 	IS("/etc/new", "of x\nof z\n");
 	done();
 	make(z_first, z_pairs);
-	open_view("y z");
+	open_names("y z");
 	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
 	ck_assert_uint_eq(attr_of("/etc/ten").mode, S_IFREG | 0600);
 	IS("/etc/new", "of z\nof x\n");
@@ -280,7 +280,7 @@ START_TEST(modes_come_along)
 	size_t len;
 
 	make(subs, pairs);
-	open_view("z y");
+	open_names("z y");
 	IS("/etc/ten", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
 	ck_assert_uint_eq(attr_of("/etc/ten").mode, S_IFREG | 0600);
 	ck_assert_uint_eq(attr_of("/etc/ten").uid, 5);
@@ -306,9 +306,9 @@ START_TEST(a_common_base_is_there_once)
 		{ "etc/new", "z", "y", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
 
 	make(subs, pairs);
-	open_view("x y");
+	open_names("x y");
 	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
-	open_view("x y z");
+	open_names("x y z");
 	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\nten\nof z\n");
 	open_decided("x y z", "etc/new", "x", "z", PLY_RULE_APPEND);
 	IS("/etc/new", "one\n2\n3\n4\n5\n6\n7\n8\n9\n10\nof z\n1\n2\n3\n4\n5\n6\n7\n8\n9\nten\n");
@@ -328,7 +328,7 @@ START_TEST(components_below_one_head_count)
 		{ "etc/new", "y", "z", PLY_PAIR_APPEND, 0, PLY_PAIR_F_CONTENT | PLY_PAIR_APPENDABLE }, { NULL, NULL, NULL, 0, 0, 0 } };
 
 	make(subs, pairs);
-	open_view("y z");
+	open_names("y z");
 	IS("/etc/new", "of db\nof z\n");
 	done();
 }
@@ -340,16 +340,16 @@ START_TEST(shared_files_are_merged_with_overlays)
 	uint64_t a, b;
 
 	make(passwd_subs, passwd_pairs);
-	open_view("mysql");
+	open_names("mysql");
 	IS("/etc/passwd", ROOT MYSQL);
-	open_view("web");
+	open_names("web");
 	IS("/etc/passwd", ROOT WEB);
-	open_view("web app");
+	open_names("web app");
 	IS("/etc/passwd", ROOT WEB APP);
-	open_view("mysql web");
+	open_names("mysql web");
 	IS("/etc/passwd", ROOT MYSQL WEB);
 	LISTS("/etc", "passwd");
-	open_view("mysql web app");
+	open_names("mysql web app");
 	IS("/etc/passwd", ROOT MYSQL WEB APP);
 	stack_pair("etc/passwd", "mysql", "web", &a, &b);
 	OK(view_contender(view, a, false, &c, &err));
@@ -409,7 +409,7 @@ START_TEST(threads_read_merged_files)
 	pthread_t t[4];
 
 	make(passwd_subs, passwd_pairs);
-	open_view("mysql web app");
+	open_names("mysql web app");
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
 		pthread_create(&t[i], NULL, reader, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
@@ -429,7 +429,7 @@ START_TEST(whiteouts_of_files)
 	uint64_t dir, ino;
 
 	make(subs, NULL);
-	open_view("web");
+	open_names("web");
 	OK(ply_view_lookup(view, 1, "etc", 3, &dir, &err));
 	ck_assert_int_eq(ply_view_lookup(view, dir, "b", 1, &ino, &err), -ENOENT);
 	ck_assert_int_eq(ply_view_walk(view, 1, walk_on, NULL, &err), -EUCLEAN);   /* /etc/a belongs to two */
@@ -463,7 +463,7 @@ START_TEST(deep_chains)
 	uint64_t ino;
 
 	make_chain(512);
-	open_view("s511");
+	open_names("s511");
 	ck_assert_uint_eq(ply_view_nsubs(view), 512);
 	OK(ply_view_lookup(view, 1, "f", 1, &ino, &err));
 	IS("/f", "line 511\n");
@@ -476,7 +476,7 @@ END_TEST
 START_TEST(many_siblings)
 {
 	make_chain(1);
-	open_view("");
+	open_names("");
 	IS("/f", "line 1\n");      /* nothing says that they differ */
 	LISTS("/", "own f");
 	done();
