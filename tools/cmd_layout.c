@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* plyfs layout: a selection of an image as ordinary files in an empty directory. */
+/* plyfs layout: a selection of an image as ordinary files in an empty directory; going on with one, taking it out. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "base/util.h"
 #include "cancel.h"
+#include "layout/journal.h"
 #include "layout/layout.h"
 #include "open.h"
 #include "progress.h"
@@ -49,10 +50,21 @@ static double total_s(const struct layout_report *r)
 	return sum;
 }
 
-static int print_json(const struct opened *o, const char *target, unsigned streams,
-		      const struct layout_report *r)
+static json_t *json_left(const struct layout_report *r)
 {
-	json_t *phases = json_object(), *lost = json_array(), *subs = json_array();
+	json_t *left = json_array();
+
+	for (size_t i = 0; i < r->nleft; i++)
+		json_array_append_new(left, json_pack("{s:s,s:s}", "path", r->left[i].path ? r->left[i].path : "",
+						      "why", r->left[i].why));
+	return left;
+}
+
+/* @err: NULL, or why not all of it was done. */
+static json_t *json_report(const struct opened *o, const char *target, unsigned streams,
+			   const struct layout_report *r, const struct ply_err *err)
+{
+	json_t *phases = json_object(), *lost = json_array(), *subs = json_array(), *all;
 
 	for (int i = 0; i < PHASE_COUNT; i++)
 		json_object_set_new(phases, layout_phase_names[i], json_real(r->seconds[i]));
@@ -61,18 +73,21 @@ static int print_json(const struct opened *o, const char *target, unsigned strea
 			json_array_append_new(lost, json_pack("{s:s,s:I,s:s}", "field", r->lost[f].id,
 							      "count", (json_int_t)r->lost[f].count,
 							      "first", r->lost[f].first));
-	for (uint32_t i = 0; i < ply_view_nsubs(o->view); i++)
+	for (uint32_t i = 0; o->view && i < ply_view_nsubs(o->view); i++)
 		json_array_append_new(subs, json_string(ply_image_sub_info(o->image,
 									   ply_view_sub(o->view, i))->name));
-	return cli_print_json(json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:o,s:o,s:I,s:I}",
-					"target", cli_json_name(target, strlen(target)), "selection", subs,
-					"streams", (json_int_t)streams,
-					"directories", (json_int_t)r->directories,
-					"files", (json_int_t)r->files, "names", (json_int_t)r->names,
-					"bytes", (json_int_t)r->bytes, "total_s", total_s(r),
-					"seconds", phases, "lost", lost,
-					"owners_not_kept", (json_int_t)r->owners,
-					"privileges_left_off", (json_int_t)r->privileges));
+	all = json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:o,s:o,s:I,s:I,s:o}",
+			"target", cli_json_name(target, strlen(target)), "selection", subs,
+			"streams", (json_int_t)streams,
+			"directories", (json_int_t)r->directories,
+			"files", (json_int_t)r->files, "names", (json_int_t)r->names,
+			"bytes", (json_int_t)r->bytes, "total_s", total_s(r),
+			"seconds", phases, "lost", lost,
+			"owners_not_kept", (json_int_t)r->owners,
+			"privileges_left_off", (json_int_t)r->privileges, "left", json_left(r));
+	if (err && all)
+		json_object_set_new(all, "error", cli_json_error(err));
+	return all;
 }
 
 static void print_text(const char *target, const struct layout_report *r)
@@ -97,61 +112,399 @@ static void print_text(const char *target, const struct layout_report *r)
 		       (unsigned long long)r->privileges);
 }
 
+/* What cannot be done, or needs not be done: one line. */
+static int print_short(const char *target, const char *what, const struct layout_report *r, const struct ply_err *err)
+{
+	char shown[512];
+
+	if (cli_json) {
+		json_t *o = json_pack("{s:o,s:b,s:s,s:o}", "target", cli_json_name(target, strlen(target)), "nothing",
+				      r->nothing, "result", what, "left", json_left(r));
+
+		if (err && o)
+			json_object_set_new(o, "error", cli_json_error(err));
+		return cli_print_json(o);
+	}
+	if (!err) {
+		escape_name_to(target, strlen(target), shown, sizeof(shown));
+		printf("%s: %s\n", shown, what);
+	}
+	return EXIT_DONE;
+}
+
+#define LEFT_TOLD 20u              /* names that are told one by one */
+
+/* Names of others on stderr; the exit code. */
+static int tell_left(const struct layout_report *r, const struct ply_err *err)
+{
+	for (size_t i = 0; i < r->nleft && i < LEFT_TOLD; i++)
+		cli_note("left: %s: %s", r->left[i].path ? r->left[i].path : "?", r->left[i].why);
+	if (r->nleft > LEFT_TOLD)
+		cli_note("left: %zu more", r->nleft - LEFT_TOLD);
+	cli_note("%s", err->msg);
+	return cli_exit_code(err);
+}
+
+/* --- the view ------------------------------------------------------------------------------------ */
+
+/* All that the verb was asked. */
+struct asked {
+	const char *path, *target;
+	struct cli_list names;
+	struct choice choice;
+	struct layout_options o;
+	bool resume, abort, dry_run;
+	struct opened image;
+	struct layout_look look;
+	struct ply_decision *decisions;    /* NULL: those of look, or none */
+};
+
+static void asked_done(struct asked *a)
+{
+	layout_look_done(&a->look);
+	opened_done(&a->image);
+	cli_list_done(&a->names);
+	choice_done(&a->choice);
+	free(a->decisions);
+}
+
+static bool has_choice(const struct asked *a)
+{
+	return a->choice.policy || a->choice.on_collision;
+}
+
+static int selected(const struct opened *o, struct cli_list *ret)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < ply_view_nsubs(o->view); i++)
+		r = cli_list_add(ret, ply_image_sub_info(o->image, ply_view_sub(o->view, i))->name);
+	return r;
+}
+
+/* As open_view(), and what was decided is kept: it goes into the plan. */
+static int open_new(struct asked *a, struct ply_err *err)
+{
+	_cleanup_list_ struct cli_list all = { 0 };
+	struct ply_view_options v = { .names = a->names.v, .n = a->names.n };
+	int r = choice_read(&a->choice, err);
+
+	if (r == 0)
+		r = open_image(a->path, &a->image.image, err);
+	if (r == 0 && has_choice(a))
+		r = open_decisions(a->image.image, &a->names, &a->choice, &a->decisions, &v.ndecisions, err);
+	if (r < 0)
+		return r;
+	v.decisions = a->decisions;
+	r = ply_view_open_with(a->image.image, &v, &a->image.view, err);
+	if (r < 0 && err->reason == PLY_R_CONFLICT && !has_choice(a))
+		tell_undecided(a->image.image, &a->names);
+	if (r < 0)
+		return r;
+	if (selected(&a->image, &all) == 0)
+		tell_selection(&all, &a->names);
+	a->o.decisions = a->decisions;
+	a->o.ndecisions = v.ndecisions;
+	return 0;
+}
+
+static int differs(struct ply_err *err, const char *what)
+{
+	return ply_fail(err, -EINVAL, PLY_R_USAGE,
+			"%s: the layout there was begun otherwise; leave it out, and it is as it was begun", what);
+}
+
+/* What is said again must be what was said first. */
+static int check_options(struct asked *a, struct ply_err *err)
+{
+	const struct saved *s = a->look.saved;
+
+	if (a->o.lossy && !s->lossy)
+		return differs(err, "--lossy");
+	if (a->o.allow_partial && !s->allow_partial)
+		return differs(err, "--allow-partial");
+	if (a->o.map_owner && (!s->map_owner || s->map_uid != a->o.map_uid || s->map_gid != a->o.map_gid))
+		return differs(err, "--map-owner");
+	a->o.lossy = s->lossy;
+	a->o.allow_partial = s->allow_partial;
+	a->o.map_owner = s->map_owner;
+	a->o.map_uid = s->map_uid;
+	a->o.map_gid = s->map_gid;
+	return 0;
+}
+
+static int check_selection(struct asked *a, struct ply_err *err)
+{
+	const struct ply_view_options v = { .names = a->names.v, .n = a->names.n, .undecided_first = true };
+	struct opened look = { .image = a->image.image };
+	_cleanup_list_ struct cli_list all = { 0 };
+	const char *name = NULL;
+	size_t i = 0;
+	int r;
+
+	if (!a->names.n)
+		return 0;
+	r = ply_view_open_with(look.image, &v, &look.view, err);
+	if (r == 0 && selected(&look, &all) < 0)
+		r = ply_fail_nomem(err);
+	for (; r == 0 && i < all.n; i++) {
+		name = saved_name(a->look.saved, name);
+		if (!name || strcmp(name, all.v[i]) != 0)
+			r = differs(err, "--select");
+	}
+	if (r == 0 && all.n != a->look.saved->nnames)
+		r = differs(err, "--select");
+	ply_view_close(look.view);
+	return r;
+}
+
+static int check_decisions(struct asked *a, const struct cli_list *names, struct ply_err *err)
+{
+	const struct saved *s = a->look.saved;
+	size_t n = 0;
+	int r;
+
+	if (!has_choice(a))
+		return 0;
+	r = open_decisions(a->image.image, names, &a->choice, &a->decisions, &n, err);
+	if (r == 0 && n != s->ndecisions)
+		return differs(err, a->choice.policy ? "--policy" : "--on-collision");
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct ply_decision *x = &a->decisions[i], *y = &s->decisions[i];
+
+		if (x->a != y->a || x->b != y->b || x->rule != y->rule || x->driver != y->driver)
+			return differs(err, a->choice.policy ? "--policy" : "--on-collision");
+	}
+	return r;
+}
+
+/* The view of the plan that was begun. */
+static int open_begun(struct asked *a, struct ply_err *err)
+{
+	const struct saved *s = a->look.saved;
+	_cleanup_list_ struct cli_list names = { 0 };
+	struct ply_view_options v = { .decisions = s->decisions, .ndecisions = s->ndecisions };
+	int r = choice_read(&a->choice, err);
+
+	for (const char *n = saved_name(s, NULL); r == 0 && n; n = saved_name(s, n))
+		if (cli_list_add(&names, n) < 0)
+			r = ply_fail_nomem(err);
+	if (r == 0)
+		r = check_options(a, err);
+	if (r == 0)
+		r = open_image(a->path, &a->image.image, err);
+	if (r == 0)
+		r = check_selection(a, err);
+	if (r == 0)
+		r = check_decisions(a, &names, err);
+	v.names = names.v;
+	v.n = names.n;
+	if (r == 0)
+		r = ply_view_open_with(a->image.image, &v, &a->image.view, err);
+	if (r < 0 && err->reason != PLY_R_USAGE && a->image.image)
+		ply_err_prefix(err, "as the layout in %s was begun (from %s)", a->target, s->image);
+	return r;
+}
+
+/* --- --dry-run ------------------------------------------------------------------------------------ */
+
+struct shown {
+	json_t *phases, *streams, *batches;        /* those that are being filled; borrowed from the ones before */
+	enum layout_phase phase;
+	const char *stream;                /* NULL: none yet */
+	uint64_t nbatches, n, bytes;       /* of it */
+};
+
+static void show_stream(const struct shown *s)
+{
+	char size[16];
+
+	if (s->stream && !cli_json)
+		printf("%-12s %-20s %8llu %10llu  %s\n", layout_phase_names[s->phase], s->stream,
+		       (unsigned long long)s->nbatches, (unsigned long long)s->n, format_size(s->bytes, size));
+}
+
+static void next_stream(struct shown *s, const struct layout_step *step)
+{
+	bool phase = !s->stream || s->phase != step->phase;
+
+	if (!s->stream && !cli_json)
+		printf("%-12s %-20s %8s %10s  %s\n", "PHASE", "STREAM", "BATCHES", "NAMES", "BYTES");
+	show_stream(s);
+	s->phase = step->phase;
+	s->stream = step->stream;
+	s->nbatches = s->n = s->bytes = 0;
+	if (!s->phases)
+		return;
+	if (phase) {
+		s->streams = json_array();
+		json_array_append_new(s->phases, json_pack("{s:s,s:o}", "phase", layout_phase_names[step->phase],
+							   "streams", s->streams));
+	}
+	s->batches = json_array();
+	json_array_append_new(s->streams, json_pack("{s:s,s:o}", "stream", step->stream, "batches", s->batches));
+}
+
+static int show_step(void *ctx, const struct layout_step *step)
+{
+	struct shown *s = ctx;
+
+	if (!s->stream || s->phase != step->phase || strcmp(s->stream, step->stream) != 0)
+		next_stream(s, step);
+	s->nbatches++;
+	s->n += step->n;
+	s->bytes += step->bytes;
+	if (s->phases)
+		json_array_append_new(s->batches, json_pack("{s:I,s:I}", "n", (json_int_t)step->n, "bytes",
+							    (json_int_t)step->bytes));
+	return 0;
+}
+
+static int dry_run(struct asked *a, struct ply_err *err)
+{
+	struct shown s = { .phases = cli_json ? json_array() : NULL };
+	uint8_t digest[32];
+	char hex[65];
+	int r;
+
+	r = layout_dry_run(a->image.view, a->target, &a->o, show_step, &s, digest, err);
+	if (r < 0) {
+		json_decref(s.phases);
+		return cli_fail(err);
+	}
+	show_stream(&s);
+	hex_encode(digest, sizeof(digest), hex);
+	if (cli_json)
+		return cli_print_json(json_pack("{s:o,s:s+,s:o}", "target", cli_json_name(a->target, strlen(a->target)),
+						"plan", "sha256:", hex, "phases", s.phases));
+	printf("plan sha256:%s\n", hex);
+	return EXIT_DONE;
+}
+
+/* --- the verb ---------------------------------------------------------------------------------------- */
+
+static int check_asked(const struct asked *a)
+{
+	if (a->resume && a->abort)
+		return cli_usage("--resume and --abort exclude each other");
+	if (a->o.all && !a->abort)
+		return cli_usage("--all goes with --abort");
+	if (a->dry_run && (a->resume || a->abort))
+		return cli_usage("--dry-run is for new layouts, without --resume and --abort");
+	if (a->abort && (a->names.n || has_choice(a) || a->o.lossy || a->o.allow_partial || a->o.map_owner))
+		return cli_usage("--abort takes what was begun: without -s, --policy, --on-collision, --lossy, "
+				 "--allow-partial and --map-owner");
+	return -1;
+}
+
+static int report_abort(const struct asked *a, const struct layout_report *r, const struct ply_err *err)
+{
+	const char *what = !r->nothing ? "the layout was taken out" :
+			   a->look.found == LAYOUT_COMPLETE ?
+			   "nothing to undo: the layout is complete; --abort --all takes it out" : "nothing to undo";
+	int code;
+
+	if (!err)
+		return print_short(a->target, what, r, NULL);
+	if (!r->nleft)
+		return cli_fail(err);
+	code = tell_left(r, err);
+	if (cli_json)
+		print_short(a->target, "taken out, but for what others have put there", r, err);
+	return code;
+}
+
+static int run(struct asked *a, enum progress_mode mode)
+{
+	struct progress_counters counters = { 0 };
+	struct layout_report report;
+	struct progress *progress;
+	bool begun = false;
+	struct ply_err err;
+	int code, r = 0;
+
+	if (a->resume || a->abort)
+		r = layout_look(a->target, &a->look, &err);
+	if (r == 0 && a->look.saved)
+		begun = a->abort ? a->look.found != LAYOUT_COMPLETE || a->o.all : a->look.found == LAYOUT_UNFINISHED;
+	if (r == 0 && begun)
+		r = open_begun(a, &err);
+	else if (r == 0 && !a->abort && a->look.found == LAYOUT_NOTHING)
+		r = open_new(a, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	a->o.todo = a->abort ? LAYOUT_ABORT : a->resume ? LAYOUT_RESUME : LAYOUT_NEW;
+	a->o.cancel = cancel_on_signals();
+	if (a->dry_run)
+		return dry_run(a, &err);
+	a->o.progress = &counters;
+	progress = progress_begin(mode, "layout", &counters);
+	r = layout_run(a->image.view, a->target, &a->o, &report, &err);
+	progress_end(progress);
+	if (a->abort) {
+		code = report_abort(a, &report, r < 0 ? &err : NULL);
+	} else if (r < 0 && !report.nleft) {
+		code = cli_fail(&err);
+	} else if (report.nothing) {
+		code = print_short(a->target, "the layout is complete", &report, NULL);
+	} else {
+		code = r < 0 ? tell_left(&report, &err) : EXIT_DONE;
+		if (cli_json)
+			cli_print_json(json_report(&a->image, a->target, a->o.streams, &report, r < 0 ? &err : NULL));
+		else if (r == 0)
+			print_text(a->target, &report);
+	}
+	layout_report_done(&report);
+	return code;
+}
+
 int cmd_layout(int argc, char **argv)
 {
-	_cleanup_list_ struct cli_list names = { 0 };
-	_cleanup_choice_ struct choice choice = { 0 };
-	_cleanup_opened_ struct opened image = { 0 };
-	struct progress_counters counters = { 0 };
-	struct layout_options o = { .streams = MIN(ncpus(), 256u), .sync = true };
+	__attribute__((cleanup(asked_done))) struct asked a = {
+		.o = { .streams = MIN(ncpus(), 256u), .sync = true },
+	};
 	const char *when = NULL, *owner = NULL;
 	bool no_sync = false;
 	const struct cli_opt opts[] = {
-		SELECTION_OPTION(&names),
-		CHOICE_OPTIONS(&choice),
-		{ "streams", 'j', "N", "parallel streams (default: processors)", CLI_NUMBER, &o.streams },
+		SELECTION_OPTION(&a.names),
+		CHOICE_OPTIONS(&a.choice),
+		{ "streams", 'j', "N", "parallel streams (default: processors)", CLI_NUMBER, &a.o.streams },
+		{ "dry-run", 0, NULL, "print what would be done, and write nothing", CLI_FLAG, &a.dry_run },
+		{ "resume", 0, NULL, "go on with a layout that was killed or lost its power", CLI_FLAG, &a.resume },
+		{ "abort", 0, NULL, "take out a layout that is not complete", CLI_FLAG, &a.abort },
+		{ "all", 0, NULL, "with --abort: also one that is complete, or has laid out os", CLI_FLAG, &a.o.all },
 		{ "no-sync", 0, NULL, "do not wait until it is durable", CLI_FLAG, &no_sync },
-		{ "lossy", 0, NULL, "leave out what the target cannot hold, and list it", CLI_FLAG, &o.lossy },
+		{ "lossy", 0, NULL, "leave out what the target cannot hold, and list it", CLI_FLAG, &a.o.lossy },
 		{ "allow-partial", 0, NULL,
 		  "where you cannot give files to their owners, keep them; skip devices", CLI_FLAG,
-		  &o.allow_partial },
+		  &a.o.allow_partial },
 		{ "map-owner", 0, "WHO", "all files belong to self, or to UID:GID", CLI_TEXT, &owner },
 		PROGRESS_OPTION(&when),
 		CLI_JSON,
 		CLI_END
 	};
 	const struct cli_spec spec = { "layout", "IMAGE TARGET",
-				       "Lay a selection of an image out into an empty directory.", opts, 2, 2 };
-	struct layout_report report;
-	struct progress *progress;
+				       "Lay a selection of an image out into an empty directory, go on with that, or take it "
+				       "out.", opts, 2, 2 };
 	struct cli_args args;
-	struct ply_err err;
-	int code = cli_parse(&spec, argc, argv, &args), mode, r;
+	int code = cli_parse(&spec, argc, argv, &args), mode;
 
 	if (code < 0)
-		code = choice_check(&choice);
+		code = choice_check(&a.choice);
 	if (code >= 0)
 		return code;
 	mode = progress_mode(when);
 	if (mode < 0)
 		return cli_usage("--progress takes auto, never or json, not '%s'", when);
-	if (o.streams < 1 || o.streams > LAYOUT_STREAMS_MAX)
-		return cli_usage("--streams takes 1 to %d, not %u", LAYOUT_STREAMS_MAX, o.streams);
-	if (owner && parse_owner(owner, &o) < 0)
+	if (a.o.streams < 1 || a.o.streams > LAYOUT_STREAMS_MAX)
+		return cli_usage("--streams takes 1 to %d, not %u", LAYOUT_STREAMS_MAX, a.o.streams);
+	if (owner && parse_owner(owner, &a.o) < 0)
 		return cli_usage("--map-owner takes self or UID:GID, not '%s'", owner);
-	o.sync = !no_sync;
-	o.progress = &counters;
-	r = open_view(args.v[0], &names, &choice, &image, &err);
-	if (r < 0)
-		return cli_fail(&err);
-	o.cancel = cancel_on_signals();
-	progress = progress_begin((enum progress_mode)mode, "layout", &counters);
-	r = layout_run(image.view, args.v[1], &o, &report, &err);
-	progress_end(progress);
-	if (r < 0)
-		return cli_fail(&err);
-	if (cli_json)
-		return print_json(&image, args.v[1], o.streams, &report);
-	print_text(args.v[1], &report);
-	return EXIT_DONE;
+	code = check_asked(&a);
+	if (code >= 0)
+		return code;
+	a.o.sync = !no_sync;
+	a.path = args.v[0];
+	a.target = args.v[1];
+	return run(&a, (enum progress_mode)mode);
 }

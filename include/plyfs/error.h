@@ -118,6 +118,9 @@
 	X(DAEMON_MISSING, 151) \
 	X(TARGET_FULL, 152) \
 	X(TARGET_BUSY, 153) \
+	X(TARGET_UNFINISHED, 154) /* a layout was begun there, and is not complete */ \
+	X(PLAN_DIFFERENT, 155)    /* image or tool give another plan than the one that was begun */ \
+	X(STATE_DAMAGED, 156)     /* /var/lib/plyfs of a target */ \
 	/* verify */ \
 	X(DIFFERENT, 170) \
 	X(DIGEST_MISMATCH, 171) \

@@ -8,13 +8,12 @@
  *                 that it reads the image in order, and helps elsewhere when that one is done
  *   links         further names of hard-link groups
  *   metadata      of directories, children first, so that a mode cannot lock us out
- *   sync          one syncfs
  *
  * Batches have disjoint paths, so no two streams ever want one name, and the result does not
- * depend on who took what. A phase begins when the one before has ended: that is where a
- * journal will be written one day.
+ * depend on who took what. A phase begins when the one before has ended: it is made durable by one syncfs, then a record
+ * in the journal says so. What a phase did that has no such record is looked at again by a resume, name for name.
  *
- * The first error stops all streams at their next file; then what was made is taken out.
+ * The first error stops all streams at their next file; then what was made is taken out (run.c).
  *
  * Locking: `lock` guards the first error. All else that streams share is atomic, immutable, or
  * a slot of `made` that one of them has taken, read after the threads have ended.
@@ -56,7 +55,7 @@ struct phase {
 	atomic_uint started;
 };
 
-static void fail(struct layout *l, const struct ply_err *err)
+void layout_fail(struct layout *l, const struct ply_err *err)
 {
 	pthread_mutex_lock(&l->lock);
 	if (!l->err.code)
@@ -144,7 +143,7 @@ static void *stream_main(void *arg)
 			read_ahead(p, q, i);
 		r = p->run(&s, &q->batches[i], q->sub);
 		if (r < 0 && r != -ECANCELED)
-			fail(p->l, &s.err);
+			layout_fail(p->l, &s.err);
 	}
 	stream_done(&s);
 	return NULL;
@@ -222,46 +221,75 @@ static int run_all_links(struct layout *l)
 
 /* --- directories -------------------------------------------------------------------------- */
 
-/* Parents stand before their children. */
-static int make_directory(struct stream *s, uint32_t d)
+/* What an earlier run made is taken; what else has the name keeps it, and all below is not made. */
+static int take_directory(struct stream *s, uint32_t d, int parent, const char *name)
 {
 	struct plan_dir *dir = &s->l->plan->dirs[d];
 	const struct where w = { .at = WHERE_DIR, .dir = d };
+	int fd = beneath_open(parent, name, dir->name_len, O_PATH);
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	if (fd != -ENOTDIR && fd != -ELOOP)
+		return stream_fail(s, fd, &w, "open");
+	layout_leave(s->l, &w, "is no directory");
+	dir->left_out = dir->foreign = true;
+	return 0;
+}
+
+/* Parents stand before their children. @make: else only what is known of them is noted. */
+static int make_directory(struct stream *s, uint32_t d, bool make)
+{
+	struct plan_dir *dir = &s->l->plan->dirs[d];
+	const struct plan_dir *up = &s->l->plan->dirs[dir->parent];
+	const struct where w = { .at = WHERE_DIR, .dir = d };
+	bool above_state = d == s->l->var || d == s->l->var_lib;
 	char name[PLY_NAME_MAX + 1];
 	int parent;
 
-	dir->left_out = s->l->plan->dirs[dir->parent].left_out || dir->name_len > s->l->limits.name_len;
+	dir->foreign = up->foreign;
+	dir->left_out = up->left_out || dir->name_len > s->l->limits.name_len;
 	if (dir->left_out) {
-		stream_lose(s, FIELD_NAME_LENGTH);
+		if (!dir->foreign)
+			stream_lose(s, FIELD_NAME_LENGTH);
 		return 0;
 	}
+	if (!make)
+		return 0;
 	memcpy(name, dir->name, dir->name_len);
 	name[dir->name_len] = '\0';
 	parent = stream_dir(s, dir->parent);
 	if (parent < 0)
 		return stream_fail(s, parent, &w, "open its directory");
+	if (above_state)           /* made with the state */
+		return take_directory(s, d, parent, name);
 	if (mkdirat(parent, name, 0700) == 0)
 		return 0;
 	if (errno == EEXIST && !dir->parent && !strcmp(name, "lost+found"))
 		return ply_fail(&s->err, -EEXIST, PLY_R_TARGET_EXISTS,
 				"/lost+found: the image has one, and so has the file system at %s; lay out "
 				"into a directory below it", s->l->target->path);
+	if (errno == EEXIST && s->l->again)
+		return take_directory(s, d, parent, name);
 	return stream_fail(s, -errno, &w, "create");
 }
 
 static int run_directories(struct layout *l)
 {
+	bool make = !journal_has(l->state.j.committed, PHASE_DIRECTORIES);
 	struct stream s;
 	int r = 0;
 
 	stream_init(&s, l, DIRFDS_MAX);
 	for (size_t d = 1; r == 0 && d < l->plan->ndirs && !stream_stops(&s); d++) {
-		r = make_directory(&s, (uint32_t)d);
+		r = make_directory(&s, (uint32_t)d, make);
 		if (r == 0)
 			l->dirs_made = d + 1;
 	}
 	if (r < 0)
-		fail(l, &s.err);
+		layout_fail(l, &s.err);
 	stream_done(&s);
 	return 0;
 }
@@ -291,27 +319,22 @@ static int run_metadata(struct layout *l)
 
 	l->finishing = true;
 	stream_init(&s, l, DIRFDS_MAX);
+	if (l->again)
+		undo_reopen_directories(l, &s);
+	/* what leads to the state, and the view has not */
+	if ((!l->var && fchmod(l->state.top, 0755) < 0) || (!l->var_lib && fchmod(l->state.lib, 0755) < 0)) {
+		r = -errno;
+		ply_fail(&s.err, r, PLY_R_TARGET_WRITE, "%s/var: cannot set its mode: %s", l->target->path, strerror(-r));
+	}
 	for (size_t d = l->plan->ndirs; r == 0 && d-- > 0 && !stream_stops(&s);)
 		r = finish_directory(&s, (uint32_t)d);
 	if (r < 0)
-		fail(l, &s.err);
+		layout_fail(l, &s.err);
 	stream_done(&s);
 	return 0;
 }
 
-static int run_sync(struct layout *l)
-{
-	struct ply_err err;
-
-	if (!l->o->sync || syncfs(l->target->fd) == 0)
-		return 0;
-	ply_fail(&err, -errno, errno == ENOSPC || errno == EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
-		 "%s: cannot make it durable: %s", l->target->path, strerror(errno));
-	fail(l, &err);
-	return 0;
-}
-
-/* --- the whole ------------------------------------------------------------------------------- */
+/* --- phases ----------------------------------------------------------------------------------- */
 
 static double now(void)
 {
@@ -327,144 +350,112 @@ static void begin_phase(struct layout *l, enum layout_phase phase)
 		atomic_store(&l->o->progress->phase, layout_phase_names[phase]);
 }
 
-/* Many descriptors: what the system allows. */
-static void raise_limits(void)
+/* Has it written anything that must be durable? */
+static bool has_work(const struct layout *l, enum layout_phase phase)
 {
-	struct rlimit rl;
+	const struct plan *plan = l->plan;
+	bool others = false;
 
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-		rl.rlim_cur = MIN(rl.rlim_max, (rlim_t)1 << 16);
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
+	for (uint32_t i = 1; i < plan->nsubs; i++)
+		others |= plan->subs[i].nbatches > 0;
+	return phase == PHASE_OTHERS ? others : phase == PHASE_LINKS ? plan->nlink_batches > 0 : true;
+}
+
+static int make_durable(struct layout *l, struct ply_err *err)
+{
+	double start = now();
+	int r;
+
+	begin_phase(l, PHASE_SYNC);
+	r = syncfs(l->target->fd) < 0 ? -errno : 0;
+	l->report->seconds[PHASE_SYNC] += now() - start;
+	return r == 0 ? 0 : ply_fail(err, r, r == -ENOSPC || r == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
+				     "%s: cannot make it durable: %s", l->target->path, strerror(-r));
+}
+
+int engine_mark_done(struct layout *l, enum layout_phase phase, struct ply_err *err)
+{
+	struct ply_view *view = l->plan->view;
+	uint32_t from = phase == PHASE_OS ? 0 : 1, to = phase == PHASE_OS ? 1 : l->plan->nsubs;
+	int r = 0;
+
+	if (phase != PHASE_OS && phase != PHASE_OTHERS)
+		return 0;
+	for (uint32_t i = from; r == 0 && i < to; i++)
+		r = state_mark_done(&l->state,
+				    ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->name, err);
+	return r;
+}
+
+/* The record of this phase, and that of what begins now. Where names of others are in the way, all is looked at again
+ * next time. */
+static int commit(struct layout *l, enum layout_phase phase, struct ply_err *err)
+{
+	struct state_note notes[2];
+	size_t n = 0;
+	int r = 0;
+
+	if (l->o->sync && has_work(l, phase))
+		r = make_durable(l, err);
+	if (!l->nleft)
+		notes[n++] = (struct state_note){ JOURNAL_PHASE_COMMITTED, phase };
+	if (phase < PHASE_METADATA)
+		notes[n++] = (struct state_note){ JOURNAL_PHASE_BEGUN, phase + 1 };
+	else if (!l->nleft)
+		notes[n++] = (struct state_note){ JOURNAL_COMPLETE, PHASE_PLAN };
+	if (r == 0 && n)
+		r = state_write(&l->state, notes, n, err);
+	if (r == 0 && !l->nleft)
+		r = engine_mark_done(l, phase, err);
+	return r;
 }
 
 /* Pages of the image that could not be read since @faults were zeros: nothing counts. */
-static int check_image(unsigned faults, struct ply_err *err)
+int engine_check_image(unsigned faults, struct ply_err *err)
 {
 	return sigbus_faults() == faults ? 0 :
 		ply_fail(err, -EIO, PLY_R_IMAGE_IO,
 			 "the image cannot be read, or was cut off while it was laid out");
 }
 
-static void execute(struct layout *l, unsigned faults)
+static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 {
 	static int (*const phases[PHASE_COUNT])(struct layout *) = {
 		[PHASE_DIRECTORIES] = run_directories, [PHASE_OS] = run_os,
 		[PHASE_OTHERS] = run_others, [PHASE_LINKS] = run_all_links,
-		[PHASE_METADATA] = run_metadata, [PHASE_SYNC] = run_sync,
+		[PHASE_METADATA] = run_metadata,
 	};
+	double start = now();
+	struct ply_err err;
+	int r;
+
+	begin_phase(l, phase);
+	r = phases[phase](l);
+	if (r < 0) {
+		ply_fail_sys(&err, r, "cannot start a stream");
+		layout_fail(l, &err);
+	}
+	l->report->seconds[phase] = now() - start;
+	if (engine_check_image(faults, &err) < 0)
+		layout_fail(l, &err);
+	if (l->o->cancel && atomic_load(l->o->cancel)) {
+		ply_fail(&err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
+		layout_fail(l, &err);
+	}
+}
+
+void engine_execute(struct layout *l, unsigned faults)
+{
 	struct ply_err err;
 
-	for (int i = PHASE_DIRECTORIES; i < PHASE_COUNT && !atomic_load(&l->stop); i++) {
-		double start = now();
-		int r;
+	for (int i = PHASE_DIRECTORIES; i <= PHASE_METADATA && !atomic_load(&l->stop); i++) {
+		bool committed = journal_has(l->state.j.committed, (enum layout_phase)i);
 
-		begin_phase(l, (enum layout_phase)i);
-		r = phases[i](l);
-		if (r < 0) {
-			ply_fail_sys(&err, r, "cannot start a stream");
-			fail(l, &err);
-		}
-		l->report->seconds[i] = now() - start;
-		if (check_image(faults, &err) < 0)
-			fail(l, &err);
-		if (l->o->cancel && atomic_load(l->o->cancel)) {
-			ply_fail(&err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
-			fail(l, &err);
-		}
+		/* of directories it must be known which are left out */
+		if (committed && i != PHASE_DIRECTORIES)
+			continue;
+		run_one(l, (enum layout_phase)i, faults);
+		if (!committed && !atomic_load(&l->stop) && commit(l, (enum layout_phase)i, &err) < 0)
+			layout_fail(l, &err);
 	}
-}
-
-/* Leave the target as it was, and say so where that cannot be done. */
-static int give_up(struct layout *l, struct ply_err *err)
-{
-	uint64_t left = undo(l);
-	int r = target_restore(l->target);
-	size_t len = strlen(l->err.msg);
-	char *end = l->err.msg + len;
-
-	if (left)
-		snprintf(end, sizeof(l->err.msg) - len, "; %llu names could not be taken out of %s again",
-			 (unsigned long long)left, l->target->path);
-	else if (r < 0)
-		snprintf(end, sizeof(l->err.msg) - len, "; mode and owner of %s could not be put back: %s",
-			 l->target->path, strerror(-r));
-	else
-		snprintf(end, sizeof(l->err.msg) - len, "; %s is empty again", l->target->path);
-	*err = l->err;
-	return l->err.code;
-}
-
-static void report(struct layout *l)
-{
-	static const struct {
-		const char *id, *text;
-	} fields[FIELD_COUNT] = {
-#define X(name, id, text) [FIELD_##name] = { id, text },
-		LAYOUT_FIELDS(X)
-#undef X
-	};
-	struct layout_report *r = l->report;
-
-	r->directories = l->plan->ndirs;
-	r->files = atomic_load(&l->files);
-	r->names = atomic_load(&l->names);
-	r->bytes = atomic_load(&l->bytes);
-	r->owners = atomic_load(&l->owners);
-	r->privileges = atomic_load(&l->privileges);
-	for (int f = 0; f < FIELD_COUNT; f++) {
-		r->lost[f].id = fields[f].id;
-		r->lost[f].text = fields[f].text;
-		r->lost[f].count = atomic_load(&l->lost[f]);
-	}
-}
-
-int layout_run(struct ply_view *view, const char *path, const struct layout_options *o,
-	       struct layout_report *ret, struct ply_err *err)
-{
-	struct target target;
-	struct layout l = { .target = &target, .o = o, .report = ret };
-	unsigned faults = sigbus_faults();
-	double start = now();
-	mode_t mask;
-	int r = target_open(&target, path, err);
-
-	if (r < 0)
-		return r;
-	*ret = (struct layout_report){ 0 };
-	pthread_mutex_init(&l.lock, NULL);
-	mask = umask(0);
-	raise_limits();
-	begin_phase(&l, PHASE_PLAN);
-	r = plan_new(view, target.block, o->cancel, &l.plan, err);
-	if (r < 0)
-		goto out;
-	if (o->progress) {
-		atomic_store(&o->progress->total_bytes, l.plan->bytes);
-		atomic_store(&o->progress->total_files, l.plan->files);
-	}
-	r = undo_begin(&l, err);
-	if (r == 0)
-		r = target_take(&target, err);
-	if (r == 0)
-		r = probe(&l, err);
-	if (r == 0)
-		r = check_image(faults, err);
-	ret->seconds[PHASE_PLAN] = now() - start;
-	if (r < 0) {
-		target_restore(&target);
-		goto out;
-	}
-	execute(&l, faults);
-	if (l.err.code)
-		r = give_up(&l, err);
-	else
-		report(&l);
-out:
-	umask(mask);
-	free(l.made);
-	plan_free(l.plan);
-	target_close(&target);
-	pthread_mutex_destroy(&l.lock);
-	return r;
 }

@@ -3,38 +3,29 @@
 #ifndef PLYFS_LAYOUT_ENGINE_H
 #define PLYFS_LAYOUT_ENGINE_H
 
-#include <errno.h>
 #include <pthread.h>
 
 #include "layout/layout.h"
+#include "layout/limits.h"
 #include "layout/plan.h"
+#include "layout/state.h"
 #include "layout/target.h"
 
-/* What the target can hold: by probe(), then immutable. */
-struct limits {
-	bool lacks[FIELD_COUNT];
-	int64_t time_min, time_max;
-	uint32_t time_step_ns;
-	uint64_t file_size;
-	uint64_t symlink_len;
-	uint64_t name_len;
-	uint64_t links;
-	uid_t uid;                 /* what a new file gets */
-	gid_t gid;
-	bool creates_mode;         /* a new file gets the mode that it is made with */
+/* A name that a resume or an abort found to be somebody else's, and left. */
+struct left {
+	struct where w;
+	char *path;                /* escaped */
+	const char *why;
 };
-
-/* What a file system says of an xattr that it has no room for. */
-static inline bool limits_size_error(int code)
-{
-	return code == -ENOSPC || code == -E2BIG || code == -ERANGE || code == -EDQUOT;
-}
 
 struct layout {
 	struct plan *plan;
 	struct target *target;
 	const struct layout_options *o;
+	struct state state;
+	uint32_t var, var_lib;     /* above the state, in plan.dirs; 0: the view has none */
 	struct limits limits;
+	bool again;                /* an earlier run was here: what is there is looked at */
 	size_t dirs_made;          /* plan.dirs[1 .. dirs_made) exist by this run */
 	/* The names of files that exist by this run, for undo: name_hash() of each, in no order. */
 	uint64_t *made;            /* as many as the plan has names */
@@ -43,8 +34,10 @@ struct layout {
 	bool finishing;            /* directories begin to get their own modes */
 
 	atomic_bool stop;
-	pthread_mutex_t lock;      /* err */
+	pthread_mutex_t lock;      /* err, left */
 	struct ply_err err;        /* the first one; code 0: none */
+	struct left *left;
+	size_t nleft, left_cap;
 
 	atomic_ullong lost[FIELD_COUNT];
 	atomic_ullong owners, privileges;
@@ -59,6 +52,28 @@ struct layout {
  * no name, and what must have one is removed in the next call.
  */
 int probe(struct layout *l, struct ply_err *err);
+
+/* @w is not ours: it stays, and is told at the end. @why: a constant. Any stream. */
+void layout_leave(struct layout *l, const struct where *w, const char *why);
+/* A name that is not in the plan. */
+void layout_leave_name(struct layout *l, uint32_t dir, const char *name);
+/* The first error of all is kept, and stops everything. */
+void layout_fail(struct layout *l, const struct ply_err *err);
+/* Was it left? */
+bool layout_left(struct layout *l, const struct where *w);
+
+/* The plan of @view, and whether the state has a place in it (run.c). */
+int layout_plan(struct layout *l, struct ply_view *view, struct ply_err *err);
+/* May a new layout begin there? TARGET_UNFINISHED, TARGET_NOT_EMPTY. */
+int layout_check_new(const struct layout *l, struct ply_err *err);
+
+/* --- phases (engine.c) ------------------------------------------------------------- */
+
+/* All that are not committed. The first error is in l->err. @faults: sigbus_faults() at the beginning. */
+void engine_execute(struct layout *l, unsigned faults);
+int engine_check_image(unsigned faults, struct ply_err *err);
+/* done/NAME of what @phase has laid out. */
+int engine_mark_done(struct layout *l, enum layout_phase phase, struct ply_err *err);
 
 /* --- a stream: one thread's own resources --------------------------------------- */
 
@@ -137,7 +152,17 @@ int place_directory(struct stream *s, uint32_t dir, int fd);
 int undo_begin(struct layout *l, struct ply_err *err);
 /* The name @name (@len bytes) in the directory @dir of the plan now exists by this run. Any stream. */
 void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len);
-/* Takes out all that this run made, without the image. Returns how many names could not be removed. */
-uint64_t undo(struct layout *l);
+/* Takes out all that this run made, and the state, without the image; the target is as it was, but for its times.
+ * Returns how many names could not be removed; *ret_restore: -errno of putting mode and owner back. */
+uint64_t undo(struct layout *l, int *ret_restore);
+/* How many names the target has now, but for lost+found. */
+uint64_t undo_count_rest(const struct layout *l);
+/* Directories that have got their own mode may keep us out. */
+void undo_reopen_directories(struct layout *l, struct stream *s);
+
+/* --- taking out what an earlier run made (abort.c) ---------------------------------- */
+
+/* The plan is that of the state. What is not ours is left and noted. */
+void abort_names(struct layout *l);
 
 #endif

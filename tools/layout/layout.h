@@ -4,9 +4,11 @@
  *
  * What happens, in this order: the target is looked at (target.c), the whole selection is
  * read into a plan of batches (plan.c), a hidden file is asked what the target can hold
- * (probe.c), and only then the first byte is written: directories, `os`, the other sub-images
- * in parallel streams, further names of hard links, metadata of directories (engine.c,
- * place.c). What fails on the way takes out what it made (undo.c).
+ * (probe.c), plan and journal are put into TARGET/var/lib/plyfs (state.c, journal.c), and only then the first byte is
+ * written: directories, `os`, the other sub-images in parallel streams, further names of hard links, metadata of
+ * directories (engine.c, place.c), each phase with a record in the journal when it is durable. What fails on the way
+ * takes out what it made (undo.c). What was killed, or lost its power, is completed (run.c, again.c) or taken out
+ * (abort.c).
  */
 #ifndef PLYFS_LAYOUT_H
 #define PLYFS_LAYOUT_H
@@ -19,6 +21,8 @@
 
 #include "plyfs/view.h"
 #include "progress.h"
+
+struct saved;              /* layout/journal.h */
 
 #define LAYOUT_STREAMS_MAX 256
 
@@ -51,7 +55,17 @@ enum layout_field {
 	FIELD_COUNT
 };
 
+enum layout_todo {
+	LAYOUT_NEW,
+	LAYOUT_RESUME,             /* where nothing was begun: as LAYOUT_NEW */
+	LAYOUT_ABORT,
+};
+
 struct layout_options {
+	enum layout_todo todo;
+	bool all;                  /* LAYOUT_ABORT: also what is complete */
+	const struct ply_decision *decisions;  /* that the view was opened with: for the plan; borrowed */
+	size_t ndecisions;
 	unsigned streams;          /* 1 .. LAYOUT_STREAMS_MAX */
 	bool sync;                 /* make it durable at the end */
 	bool lossy;                /* leave out what the target cannot hold */
@@ -73,6 +87,12 @@ struct layout_loss {
 	char first[512];           /* one path concerned, escaped */
 };
 
+/* A name that was found to be somebody else's. */
+struct layout_left {
+	char *path;                /* escaped */
+	const char *why;
+};
+
 struct layout_report {
 	uint64_t directories, files, names;   /* files: inodes that are no directories */
 	uint64_t bytes;                       /* written as content of files */
@@ -80,14 +100,51 @@ struct layout_report {
 	struct layout_loss lost[FIELD_COUNT];
 	uint64_t owners;           /* files whose owner is not the image's */
 	uint64_t privileges;       /* of these, whose setuid, setgid or capability was left off */
+	bool nothing;              /* there was nothing to resume or to abort */
+	struct layout_left *left;
+	size_t nleft;
 };
+void layout_report_done(struct layout_report *r);
 
 /*
  * Lay @view out into the empty directory @path. On failure the directory is as it was
  * before, or @err says what could not be taken out again. Changes the process's umask
- * while it runs. Reasons: TARGET_*, CANCELLED, and those of reading the image.
+ * while it runs. Reasons: TARGET_*, CANCELLED, STATE_DAMAGED, and those of reading the image.
+ *
+ * LAYOUT_RESUME: go on where an earlier one was killed; @view must give the same plan (PLAN_DIFFERENT). On failure all
+ * stays as it is then. What is somebody else's is left and reported: TARGET_EXISTS, when all else is done.
+ *
+ * LAYOUT_ABORT: take out what it made. @view may be NULL where layout_look() says so. Names that are left: TARGET_EXISTS.
  */
 int layout_run(struct ply_view *view, const char *path, const struct layout_options *o,
 	       struct layout_report *ret, struct ply_err *err);
+
+/* A piece of what would be done: @n names, or directories, and @bytes of content. */
+struct layout_step {
+	enum layout_phase phase;
+	const char *stream;        /* whose batches streams take in order: a sub-image's name, or that of the phase */
+	uint64_t n, bytes;
+};
+typedef int layout_step_fn(void *ctx, const struct layout_step *step);
+/* Calls @fn for each batch of a new layout into @path, and writes nothing; @ret_digest: of the plan. What @fn returns,
+ * if not 0, ends it and is returned. */
+int layout_dry_run(struct ply_view *view, const char *path, const struct layout_options *o, layout_step_fn *fn,
+		   void *ctx, uint8_t ret_digest[32], struct ply_err *err);
+
+enum layout_found {
+	LAYOUT_NOTHING,            /* or remains of one that had not begun */
+	LAYOUT_UNFINISHED,
+	LAYOUT_COMPLETE,
+	LAYOUT_ABORTED,            /* an abort was begun */
+};
+
+struct layout_look {
+	enum layout_found found;
+	bool has_os;               /* `os` is committed */
+	struct saved *saved;       /* the plan; NULL: none, and an abort needs no view */
+};
+/* What is in the directory @path? Changes nothing. Release by layout_look_done(). */
+int layout_look(const char *path, struct layout_look *ret, struct ply_err *err);
+void layout_look_done(struct layout_look *look);
 
 #endif

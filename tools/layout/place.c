@@ -7,9 +7,11 @@
  * checked, below a directory that was opened beneath the target.
  *
  * The order is what keeps metadata: content (a write clears setuid and capabilities), owner
- * (so does chown), xattrs, then the mode where it is not yet right, the time last. A file
- * is made with its final permissions where nothing forbids it, which saves a call for each;
- * its directory is 0700 until the end, so nobody sees it before its owner is right.
+ * (so does chown), the time, xattrs, the mode last. A regular or special file is made with a mode that
+ * says "being made" (limits_marks()), and the last call takes that away: what has its own mode has all of its metadata,
+ * and its content unless the power went. That is how a resume and an abort know what is theirs. The time stands
+ * before the xattrs, since an ACL touches the mode: whatever is no longer marked has its time.
+ * Directories are 0700 until the end, so nobody sees a file before its owner is right.
  *
  * xattrs of symlinks and special files have no call that takes a descriptor; they are set
  * through /proc/self/fd/DIRECTORY/NAME, which follows no link at the end.
@@ -25,21 +27,10 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "layout/engine.h"
+#include "layout/place.h"
 
 #define SPECIAL_BITS (S_ISUID | S_ISGID | S_ISVTX)
 #define EARLY_BYTES  (1u << 20)    /* files of that size start their writeback at once */
-
-/* The file that is being made. */
-struct file {
-	const struct where *w;
-	struct view_file v;        /* node and sub-image of its metadata and content */
-	uint64_t ino;              /* set by look_up() */
-	struct name name;
-	int dir;                   /* its directory */
-	int fd;                    /* -1: has none */
-	mode_t made;               /* permissions that it was made with */
-};
 
 int place_name(struct name *n, const char *from, size_t len, struct ply_err *err)
 {
@@ -179,11 +170,15 @@ static int set_metadata(struct stream *s, const struct file *f)
 		atomic_fetch_add_explicit(&s->l->owners, 1, memory_order_relaxed);
 	dropped = mode & drop;
 	mode &= ~drop;
-	if (o->put_uid != lim->uid || o->put_gid != lim->gid) {
+	/* what is taken may be half of an earlier run's */
+	if (o->put_uid != lim->uid || o->put_gid != lim->gid || f->made == MADE_UNKNOWN) {
 		r = set_owner(f, o->put_uid, o->put_gid);
 		if (r < 0)
 			return stream_fail(s, r, f->w, "set its owner");
 	}
+	r = set_time(s, f);
+	if (r < 0)
+		return stream_fail(s, r, f->w, "set its time");
 	if (n->xattrs) {
 		r = set_xattrs(s, f, !other_uid && !other_gid, &dropped);
 		if (r < 0)
@@ -198,8 +193,7 @@ static int set_metadata(struct stream *s, const struct file *f)
 		if (r < 0)
 			return stream_fail(s, r, f->w, "set its mode");
 	}
-	r = set_time(s, f);
-	return r < 0 ? stream_fail(s, r, f->w, "set its time") : 0;
+	return 0;
 }
 
 /* --- content ----------------------------------------------------------------------------- */
@@ -335,12 +329,19 @@ static void note(struct stream *s, const struct file *f)
 	undo_note(s->l, f->w->dir, f->name.text, f->name.len);
 }
 
+/* Who sets xattrs must be able to write it, and is not always root. */
+static mode_t first_mode(const struct stream *s, const struct ply_node *n)
+{
+	mode_t mode = n->mode & 0777;
+
+	if (limits_marks(&s->l->limits))
+		return S_ISVTX | (n->xattrs ? S_IWUSR : 0);
+	return S_ISREG(n->mode) && n->xattrs ? mode | 0600 : mode;
+}
+
 static int make_regular(struct stream *s, struct file *f)
 {
-	mode_t mode = f->v.node.mode & 0777;
-
-	/* who sets xattrs must be able to write it, and is not always root */
-	f->made = f->v.node.xattrs ? mode | 0600 : mode;
+	f->made = first_mode(s, &f->v.node);
 	f->fd = openat(f->dir, f->name.text, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->made);
 	if (f->fd < 0)
 		return -errno;
@@ -348,35 +349,47 @@ static int make_regular(struct stream *s, struct file *f)
 	return 0;
 }
 
-static int make_symlink(struct stream *s, struct file *f)
+int place_symlink_target(struct stream *s, const struct file *f, char out[PLY_SYMLINK_MAX + 1])
 {
-	char target[PLY_SYMLINK_MAX + 1];
 	const void *p;
 	int r = sub_heap(f->v.sub, f->v.node.data, f->v.node.size, &p, &s->err);
 
 	if (r < 0)
 		return stream_damaged(s, r, f->w);
-	memcpy(target, p, f->v.node.size);
-	target[f->v.node.size] = '\0';
-	if (strlen(target) != f->v.node.size) {
+	memcpy(out, p, f->v.node.size);
+	out[f->v.node.size] = '\0';
+	if (strlen(out) != f->v.node.size) {
 		r = ply_fail(&s->err, -EUCLEAN, PLY_R_NODE_FIELD, "a symlink target with a NUL");
 		return stream_damaged(s, r, f->w);
 	}
+	return 0;
+}
+
+static int make_symlink(struct stream *s, struct file *f)
+{
+	char target[PLY_SYMLINK_MAX + 1];
+	int r = place_symlink_target(s, f, target);
+
+	if (r < 0)
+		return r;
 	if (symlinkat(target, f->dir, f->name.text) < 0)
-		return stream_fail(s, -errno, f->w, "create");
+		return errno == EEXIST && s->l->again ? -EEXIST : stream_fail(s, -errno, f->w, "create");
 	note(s, f);
 	return 0;
+}
+
+dev_t place_device(const struct ply_node *n)
+{
+	return S_ISCHR(n->mode) || S_ISBLK(n->mode) ? makedev((unsigned)(n->size >> 32), (unsigned)n->size) : 0;
 }
 
 static int make_special(struct stream *s, struct file *f)
 {
 	const struct ply_node *n = &f->v.node;
-	dev_t dev = S_ISCHR(n->mode) || S_ISBLK(n->mode) ?
-		makedev((unsigned)(n->size >> 32), (unsigned)n->size) : 0;
 
-	f->made = n->mode & 0777;
-	if (mknodat(f->dir, f->name.text, (n->mode & S_IFMT) | f->made, dev) < 0)
-		return stream_fail(s, -errno, f->w, "create");
+	f->made = first_mode(s, n);
+	if (mknodat(f->dir, f->name.text, (n->mode & S_IFMT) | f->made, place_device(n)) < 0)
+		return errno == EEXIST && s->l->again ? -EEXIST : stream_fail(s, -errno, f->w, "create");
 	note(s, f);
 	return 0;
 }
@@ -426,15 +439,13 @@ static void count_file(struct stream *s)
 		atomic_fetch_add_explicit(&s->l->o->progress->files, 1, memory_order_relaxed);
 }
 
-static int open_dir(struct stream *s, struct file *f)
+int place_open_dir(struct stream *s, struct file *f)
 {
 	f->dir = stream_dir(s, f->w->dir);
 	return f->dir < 0 ? stream_fail(s, f->dir, f->w, "open its directory") : 0;
 }
 
-/* What @w names: 1 lay it out, 0 it is not to be made here; *ret_lost tells why the target gets
- * none of it, or is negative. */
-static int look_up(struct stream *s, struct file *f, const struct where *w, int *ret_lost)
+int place_look_up(struct stream *s, struct file *f, const struct where *w, int *ret_lost)
 {
 	struct plan *plan = s->l->plan;
 	const struct plan_link *first;
@@ -474,62 +485,93 @@ static bool is_split(struct stream *s, const struct file *f)
 	return S_ISREG(f->v.node.mode) && plan_find_big(s->l->plan, f->w->sub, f->w->at);
 }
 
+static int make(struct stream *s, struct file *f)
+{
+	int r;
+
+	switch (f->v.node.mode & S_IFMT) {
+	case S_IFREG:
+		r = make_regular(s, f);
+		return r < 0 && (r != -EEXIST || !s->l->again) ? stream_fail(s, r, f->w, "create") : r;
+	case S_IFLNK:
+		return make_symlink(s, f);
+	default:
+		return make_special(s, f);
+	}
+}
+
+/* Makes it; or, where an earlier run was here, looks at what lies there. 0: it is new, 1: it is taken as it is,
+ * 2: it is another's. */
+static int make_or_take(struct stream *s, struct file *f)
+{
+	int r = make(s, f);
+
+	if (r != -EEXIST || !s->l->again)
+		return r;
+	r = again_look(s, f);
+	if (r == AGAIN_MAKE) {
+		r = make(s, f);
+		return r == -EEXIST ? stream_fail(s, r, f->w, "create") : r;
+	}
+	return r < 0 ? r : r == AGAIN_TAKEN ? 1 : 2;
+}
+
 int place_entry(struct stream *s, const struct where *w)
 {
 	struct file f;
-	int lost, r = look_up(s, &f, w, &lost);
+	int lost, r = place_look_up(s, &f, w, &lost);
 
 	if (lost >= 0)
 		stream_lose(s, (enum layout_field)lost);
 	if (r <= 0 || is_split(s, &f))
 		return MIN(r, 0);
-	r = open_dir(s, &f);
-	if (r < 0)
-		return r;
-	switch (f.v.node.mode & S_IFMT) {
-	case S_IFREG:
-		r = make_regular(s, &f);
-		if (r < 0)
-			return stream_fail(s, r, w, "create");
-		r = fill(s, &f, 0, UINT64_MAX);
+	r = place_open_dir(s, &f);
+	if (r == 0)
+		r = make_or_take(s, &f);
+	if (r < 0 || r == 2) {
+		cleanup_close(&f.fd);
+		return MIN(r, 0);
+	}
+	if (S_ISREG(f.v.node.mode)) {
+		r = r ? 0 : fill(s, &f, 0, UINT64_MAX);
 		if (r == 0)
 			r = finish_regular(s, &f);
 		cleanup_close(&f.fd);
-		break;
-	case S_IFLNK:
-		r = make_symlink(s, &f);
-		break;
-	default:
-		r = make_special(s, &f);
-	}
-	if (r == 0 && !S_ISREG(f.v.node.mode))
+	} else {
 		r = set_metadata(s, &f);
+	}
 	if (r == 0)
 		count_file(s);
 	return r;
 }
 
-/* Create the file where no other stream has. */
+/* Create the file where no other stream has. 1: there is nothing to fill. */
 static int open_big(struct stream *s, struct file *f, struct plan_big *big)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&big->lock);
 	if (!big->made) {
-		r = open_dir(s, f);
-		if (r == 0) {
-			r = make_regular(s, f);
-			if (r < 0)
-				r = stream_fail(s, r, f->w, "create");
-		}
-		if (r == 0) {
+		r = place_open_dir(s, f);
+		if (r == 0)
+			r = make_or_take(s, f);
+		if (r >= 0) {
 			big->made = true;
-			big->fd = f->fd;
+			big->taken = r > 0;
+			big->fd = r ? -1 : f->fd;
 		}
-	} else if (big->fd < 0) {
+		if (r == 1) {
+			r = finish_regular(s, f);
+			if (r == 0)
+				count_file(s);
+			cleanup_close(&f->fd);
+			r = r < 0 ? r : 1;
+		}
+	} else if (!big->taken && big->fd < 0) {
 		r = -ECANCELED;    /* it failed there */
 	}
 	f->fd = big->fd;
+	r = r < 0 ? r : big->taken;
 	pthread_mutex_unlock(&big->lock);
 	return r;
 }
@@ -539,19 +581,19 @@ int place_piece(struct stream *s, const struct plan_batch *b)
 	struct plan_big *big = &s->l->plan->bigs[b->big - 1];
 	const struct where w = { .at = big->at, .dir = big->dir, .sub = big->sub };
 	struct file f;
-	int lost, r = look_up(s, &f, &w, &lost);
+	int lost, r = place_look_up(s, &f, &w, &lost);
 
 	if (r <= 0)
 		return r;
 	r = open_big(s, &f, big);
-	if (r < 0)
-		return r;
+	if (r)
+		return MIN(r, 0);
 	r = fill(s, &f, b->at, b->end);
 	if (r < 0 || atomic_fetch_sub(&big->left, 1) > 1)
 		return r;
 	/* the last one: all content is there */
 	big->fd = -1;
-	f.made = f.v.node.xattrs ? (f.v.node.mode & 0777) | 0600 : f.v.node.mode & 0777;
+	f.made = first_mode(s, &f.v.node);
 	if (ftruncate(f.fd, (off_t)f.v.node.size) < 0)
 		r = stream_fail(s, -errno, &w, "set its size");
 	if (r == 0)
@@ -562,38 +604,60 @@ int place_piece(struct stream *s, const struct plan_batch *b)
 	return r;
 }
 
+int place_link_lost(struct stream *s, const struct plan_link *first, const struct plan_link *l, struct file *from,
+		    struct name *ret_name, int *ret_lost)
+{
+	struct plan *plan = s->l->plan;
+	const struct where w = { .at = l->at, .dir = l->dir, .sub = l->sub };
+	struct ply_entry e;
+	int r;
+
+	r = view_file(plan->view, first->ino, &from->v, &s->err);
+	from->ino = first->ino;
+	from->fd = -1;
+	if (r == 0)
+		r = sub_entry(plan->subs[first->sub].sub, first->at, &e, &s->err);
+	if (r == 0)
+		r = name_of(s, from->w, &e, &from->name);
+	if (r == 0)
+		r = sub_entry(plan->subs[l->sub].sub, l->at, &e, &s->err);
+	if (r == 0)
+		r = name_of(s, &w, &e, ret_name);
+	if (r < 0)
+		return stream_damaged(s, r, &w);
+	r = left_out(s->l, from);
+	if (r < 0 && (plan->dirs[first->dir].left_out || plan->dirs[l->dir].left_out ||
+		      ret_name->len > s->l->limits.name_len))
+		r = FIELD_NAME_LENGTH;
+	if (r < 0 && s->l->limits.lacks[FIELD_LINK])
+		r = FIELD_LINK;
+	if (r < 0 && (uint64_t)(l - first) >= s->l->limits.links)
+		r = FIELD_LINK_COUNT;
+	*ret_lost = r;
+	return 0;
+}
+
 int place_link(struct stream *s, const struct plan_link *first, const struct plan_link *l)
 {
 	struct plan *plan = s->l->plan;
 	const struct where w = { .at = l->at, .dir = l->dir, .sub = l->sub };
 	const struct where from_w = { .at = first->at, .dir = first->dir, .sub = first->sub };
 	struct file from = { .w = &from_w };
-	struct ply_entry e;
+	int r, from_dir, dir, lost;
 	struct name name;
-	int r, from_dir, dir;
 
 	/* was the first name left out? */
-	r = view_file(plan->view, first->ino, &from.v, &s->err);
-	if (r == 0)
-		r = sub_entry(plan->subs[first->sub].sub, first->at, &e, &s->err);
-	if (r == 0)
-		r = name_of(s, &from_w, &e, &from.name);
-	if (r == 0)
-		r = sub_entry(plan->subs[l->sub].sub, l->at, &e, &s->err);
-	if (r == 0)
-		r = name_of(s, &w, &e, &name);
+	r = place_link_lost(s, first, l, &from, &name, &lost);
 	if (r < 0)
-		return stream_damaged(s, r, &w);
-	r = left_out(s->l, &from);
-	if (r < 0 && (plan->dirs[first->dir].left_out || plan->dirs[l->dir].left_out ||
-		      name.len > s->l->limits.name_len))
-		r = FIELD_NAME_LENGTH;
-	if (r < 0 && s->l->limits.lacks[FIELD_LINK])
-		r = FIELD_LINK;
-	if (r < 0 && (uint64_t)(l - first) >= s->l->limits.links)
-		r = FIELD_LINK_COUNT;
-	if (r >= 0) {
-		stream_lose(s, (enum layout_field)r);
+		return r;
+	if (plan->dirs[l->dir].foreign)
+		return 0;
+	if (plan->dirs[first->dir].foreign || layout_left(s->l, &from_w)) {
+		layout_leave(s->l, &w, "the file that it would be a name of is not there");
+		return 0;
+	}
+	if (lost >= 0) {
+		stream_lose(s, (enum layout_field)lost);
 		return 0;
 	}
 	/* two descriptors of one cache: the second call may not close the first's */
@@ -604,35 +668,24 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 		dir = from_dir;
 	if (dir < 0)
 		return stream_fail(s, dir, &w, "open its directory");
-	if (linkat(from_dir, from.name.text, dir, name.text, 0) < 0)
-		return stream_fail(s, -errno, &w, "link");
+	r = linkat(from_dir, from.name.text, dir, name.text, 0) < 0 ? -errno : 0;
+	if (r == -EEXIST && s->l->again) {
+		r = again_link(s, &w, &from, from_dir, dir, &name);
+		if (r == AGAIN_LEFT)
+			return 0;
+		if (r == AGAIN_MAKE)
+			r = linkat(from_dir, from.name.text, dir, name.text, 0) < 0 ? -errno : 0;
+		else if (r == AGAIN_TAKEN)
+			r = 0;
+	}
+	if (r < 0)
+		return stream_fail(s, r, &w, "link");
 	undo_note(s->l, l->dir, name.text, name.len);
 	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
 	return 0;
 }
 
 /* --- directories ------------------------------------------------------------------------------- */
-
-/* What the target directory had of its own goes, but for labels that the kernel gives. */
-static int clear_root(struct stream *s, const struct file *f)
-{
-	_cleanup_free_ char *list = NULL;
-	ssize_t n = flistxattr(f->fd, NULL, 0);
-
-	if (n <= 0)
-		return 0;          /* none, or a file system without */
-	list = malloc((size_t)n);
-	if (!list)
-		return ply_fail_nomem(&s->err);
-	n = flistxattr(f->fd, list, (size_t)n);
-	for (const char *p = list; n > 0 && p < list + n; p += strlen(p) + 1) {
-		if (!strncmp(p, "user.", 5) || !strncmp(p, "trusted.", 8) ||
-		    !strncmp(p, "system.posix_acl_", 17))
-			if (fremovexattr(f->fd, p) < 0)
-				return stream_fail(s, -errno, f->w, "remove its extended attributes");
-	}
-	return 0;
-}
 
 int place_directory(struct stream *s, uint32_t dir, int fd)
 {
@@ -647,9 +700,10 @@ int place_directory(struct stream *s, uint32_t dir, int fd)
 		return 0;
 	}
 	if (!dir) {
-		r = clear_root(s, &f);
+		s->l->target->finished = true;
+		r = target_clear_xattrs(fd);
 		if (r < 0)
-			return r;
+			return stream_fail(s, r, &w, "remove its extended attributes");
 		/* it was not made by this run, so it has not what a new one gets */
 		if (fchown(fd, s->l->limits.uid, s->l->limits.gid) < 0)
 			return stream_fail(s, -errno, &w, "set its owner");

@@ -979,6 +979,17 @@ int plan_entry_name(const struct plan *p, const struct where *w, const struct pl
 	return view_entry_name(p->view, p->dirs[w->dir].ino, w->sub, w->at, e, buf, ret, ret_len, err);
 }
 
+uint32_t plan_find_dir(const struct plan *p, uint32_t parent, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t d = 1; d < p->ndirs; d++)
+		if (p->dirs[d].parent == parent && p->dirs[d].name_len == len &&
+		    memcmp(p->dirs[d].name, name, len) == 0)
+			return (uint32_t)d;
+	return 0;
+}
+
 /* --- the whole ------------------------------------------------------------------------ */
 
 void plan_path(const struct plan *p, const struct where *w, char *out, size_t cap)

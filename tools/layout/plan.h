@@ -30,7 +30,8 @@ struct plan_dir {
 	uint64_t ino;
 	uint32_t parent;
 	uint8_t name_len;
-	bool left_out;             /* lossy: its name, or one above it, is too long */
+	bool left_out;             /* lossy: its name, or one above it, is too long; or foreign */
+	bool foreign;              /* resume: its place, or that of one above it, is taken by somebody else */
 };
 
 /* Rows [first, end) of a sub-image's ENTRIES that the view shows in one directory, except
@@ -70,9 +71,10 @@ struct plan_sub {
 struct plan_big {
 	uint64_t at;               /* its name: row of ENTRIES */
 	uint32_t sub, dir;
-	pthread_mutex_t lock;      /* fd, made */
+	pthread_mutex_t lock;      /* fd, made, taken */
 	int fd;                    /* -1 before and after */
 	bool made;
+	bool taken;                /* resume: it is there, or somebody else's is: nothing to fill */
 	atomic_uint left;          /* batches that are not done */
 };
 
@@ -126,6 +128,13 @@ struct plan {
 int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, struct plan **ret,
 	     struct ply_err *err);
 struct plan *plan_free(struct plan *plan);
+
+/* SHA-256 of all that is done, in order: directories, parts, batches, pieces of big files, links. Two plans of one
+ * digest, over one catalog with the same decisions, do the same. -ENOMEM. */
+int plan_digest(const struct plan *plan, uint8_t ret[32]);
+
+/* The index of the directory @name in @parent; 0: there is none. */
+uint32_t plan_find_dir(const struct plan *plan, uint32_t parent, const char *name);
 
 /* A hard-link group's first name; NULL: the inode has only one name. */
 const struct plan_link *plan_link_first(const struct plan *plan, uint64_t ino);

@@ -39,6 +39,7 @@ static const char *const field_text[FIELD_COUNT] = {
 struct probe {
 	struct layout *l;
 	struct target *t;
+	int dir;                   /* of the state, not yet published: what is left there by a SIGKILL goes with it */
 	const struct plan_needs *need;
 	struct limits *lim;
 	struct where first[FIELD_COUNT];   /* the path to name, by field */
@@ -54,14 +55,14 @@ static void lacks(struct probe *p, enum layout_field f, const struct where *w)
 /* A file without a name: -errno where the target takes no files at all. */
 static int hidden_file(struct probe *p, mode_t mode)
 {
-	int fd = openat(p->t->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+	int fd = openat(p->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL))
 		return fd < 0 ? -errno : fd;
-	fd = openat(p->t->fd, p->name[0], O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode);
+	fd = openat(p->dir, p->name[0], O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return -errno;
-	unlinkat(p->t->fd, p->name[0], 0);
+	unlinkat(p->dir, p->name[0], 0);
 	return fd;
 }
 
@@ -219,7 +220,7 @@ static int probe_mode(struct probe *p, int fd)
 		return -errno;
 	p->lim->uid = st.st_uid;
 	p->lim->gid = st.st_gid;
-	p->lim->creates_mode = (st.st_mode & 07777) == 0767;
+	p->lim->creates_mode = (st.st_mode & 07777) == 01767;
 	if (fchmod(fd, 0641) < 0 || fstat(fd, &st) < 0 || (st.st_mode & 07777) != 0641)
 		lacks(p, FIELD_MODE, NULL);
 	return 0;
@@ -229,9 +230,9 @@ static int probe_mode(struct probe *p, int fd)
 
 static bool can_make(struct probe *p, mode_t mode, dev_t dev)
 {
-	if (mknodat(p->t->fd, p->name[0], mode | 0600, dev) < 0)
+	if (mknodat(p->dir, p->name[0], mode | 0600, dev) < 0)
 		return false;
-	unlinkat(p->t->fd, p->name[0], 0);
+	unlinkat(p->dir, p->name[0], 0);
 	return true;
 }
 
@@ -241,9 +242,9 @@ static bool can_symlink(struct probe *p, size_t len)
 
 	memset(target, 'x', len);
 	target[len] = '\0';
-	if (symlinkat(target, p->t->fd, p->name[0]) < 0)
+	if (symlinkat(target, p->dir, p->name[0]) < 0)
 		return false;
-	unlinkat(p->t->fd, p->name[0], 0);
+	unlinkat(p->dir, p->name[0], 0);
 	return true;
 }
 
@@ -251,12 +252,12 @@ static bool can_link(struct probe *p)
 {
 	bool can;
 
-	if (mknodat(p->t->fd, p->name[0], S_IFREG | 0600, 0) < 0)
+	if (mknodat(p->dir, p->name[0], S_IFREG | 0600, 0) < 0)
 		return false;
-	can = linkat(p->t->fd, p->name[0], p->t->fd, p->name[1], 0) == 0;
+	can = linkat(p->dir, p->name[0], p->dir, p->name[1], 0) == 0;
 	if (can)
-		unlinkat(p->t->fd, p->name[1], 0);
-	unlinkat(p->t->fd, p->name[0], 0);
+		unlinkat(p->dir, p->name[1], 0);
+	unlinkat(p->dir, p->name[0], 0);
 	return can;
 }
 
@@ -420,7 +421,7 @@ static int check_room(struct probe *p, struct ply_err *err)
 
 int probe(struct layout *l, struct ply_err *err)
 {
-	struct probe p = { .l = l, .t = l->target, .need = &l->plan->needs, .lim = &l->limits };
+	struct probe p = { .l = l, .t = l->target, .dir = l->state.dir, .need = &l->plan->needs, .lim = &l->limits };
 	_cleanup_close_ int fd = -1;
 	uint64_t salt;
 	int r;
@@ -431,7 +432,7 @@ int probe(struct layout *l, struct ply_err *err)
 	r = check_room(&p, err);
 	if (r < 0)
 		return r;
-	fd = hidden_file(&p, 0767);
+	fd = hidden_file(&p, 01767);
 	if (fd < 0)
 		return ply_fail(err, fd, fd == -ENOSPC ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 				"%s: cannot make a file in it: %s", l->target->path, strerror(-fd));

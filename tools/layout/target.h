@@ -18,19 +18,29 @@ struct target {
 	uint64_t free_inodes;
 	long name_max, link_max;   /* -1: not known */
 	bool mine;                 /* the caller may change its metadata */
-	bool changed;              /* by target_take() */
+	bool changed;              /* something of it is not as @before says */
+	bool early;                /* its mode had to go before the state could be made */
+	bool finished;             /* it has got what the image's root has */
 	void *acl[2];              /* access and default, as they were; NULL: none */
 	size_t acl_len[2];
 };
 extern const char *const target_acl_names[2];
 
-/* Checks that @path is an empty directory (a file system's own lost+found does not count),
- * and locks it. TARGET_NOT_FOUND, TARGET_NOT_DIRECTORY, TARGET_NOT_EMPTY, TARGET_BUSY. */
+/* Opens and locks it. TARGET_NOT_FOUND, TARGET_NOT_DIRECTORY, TARGET_BUSY. */
 int target_open(struct target *t, const char *path, struct ply_err *err);
+/* Only opens it. */
+int target_look(struct target *t, const char *path, struct ply_err *err);
+/* A file system's own lost+found does not count. TARGET_NOT_EMPTY. */
+int target_check_empty(const struct target *t, struct ply_err *err);
+/* Finds out whether it is the caller's to change, and what it was before beyond @before. */
+int target_own(struct target *t, struct ply_err *err);
 /* From here on only the caller sees into it: mode 0700, no ACLs that files would inherit. */
 int target_take(struct target *t, struct ply_err *err);
-/* As it was before target_take(). -errno. */
+/* Takes off what a directory has of its own, but for labels that the kernel gives. -errno. */
+int target_clear_xattrs(int fd);
+/* Owner, ACLs and mode as they were; then, when nothing is made or removed in it any more, times too. -errno. */
 int target_restore(struct target *t);
+int target_restore_times(struct target *t);
 void target_close(struct target *t);
 
 #endif

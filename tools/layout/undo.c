@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Taking out what a failed layout has made, and nothing else. The image is not asked: it may be
+ * Taking out what a failed layout has made, and nothing else; what one that was killed has made is for abort.c. The image is not asked: it may be
  * what has failed. Directories are known by the plan, which has their names; of each file that
  * was made there is a hash of its directory and name. So the directories are listed, a name whose
  * hash is there goes, then the directories from the leaves up. What another process has put there
@@ -90,19 +90,18 @@ static bool is_ours(const struct undo *u, uint32_t dir, const char *name)
 	return lo < u->nmade && made[lo] == h;
 }
 
-/* Directories that have got their own mode may keep us out. */
-static void reopen_directories(struct undo *u)
+void undo_reopen_directories(struct layout *l, struct stream *s)
 {
-	struct plan *plan = u->l->plan;
+	struct plan *plan = l->plan;
 
-	fchmod(u->l->target->fd, 0700);
-	for (size_t d = 1; d < u->l->dirs_made; d++) {
+	fchmod(l->target->fd, 0700);
+	for (size_t d = 1; d < plan->ndirs; d++) {
 		char path[64];
 		int fd;
 
 		if (plan->dirs[d].left_out)
 			continue;
-		fd = stream_dir(&u->s, (uint32_t)d);
+		fd = stream_dir(s, (uint32_t)d);
 		if (fd < 0)
 			continue;
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);   /* O_PATH: no fchmod */
@@ -174,9 +173,15 @@ static void remove_directory(struct undo *u, const struct plan_dir *dir)
 		u->left++;
 }
 
+/* Those that lead to the state go with it. */
+static bool is_above_state(const struct layout *l, size_t d)
+{
+	return d && (d == l->var || d == l->var_lib);
+}
+
 /* What is there now, whoever made it: a name that the target has changed is not known as ours.
  * An empty file system has lost+found; one of the image that stays is counted where it was to go. */
-static uint64_t count_rest(const struct layout *l)
+uint64_t undo_count_rest(const struct layout *l)
 {
 	int fd = openat(l->target->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -194,22 +199,28 @@ static uint64_t count_rest(const struct layout *l)
 	return n;
 }
 
-uint64_t undo(struct layout *l)
+uint64_t undo(struct layout *l, int *ret_restore)
 {
+	const struct state_note aborting = { .type = JOURNAL_ABORTING };
 	struct undo u = { .l = l };
 	struct plan *plan = l->plan;
 
+	/* if this is killed too, nobody may believe what the journal says of phases; if it cannot be written, most of
+	 * what follows will still succeed */
+	state_write(&l->state, &aborting, 1, NULL);
 	for (size_t i = 0; i < plan->nbigs; i++) {
 		cleanup_close(&plan->bigs[i].fd);
 		plan->bigs[i].fd = -1;
 	}
 	stream_init(&u.s, l, DIRFDS_MAX);
 	if (l->finishing)
-		reopen_directories(&u);
+		undo_reopen_directories(l, &u.s);
 	empty_directories(&u);
 	for (size_t d = l->dirs_made; d-- > 1;)
-		if (!plan->dirs[d].left_out)
+		if (!plan->dirs[d].left_out && !is_above_state(l, d))
 			remove_directory(&u, &plan->dirs[d]);
 	stream_done(&u.s);
-	return MAX(u.left, count_rest(l));
+	*ret_restore = target_restore(l->target);
+	state_remove(&l->state);   /* where it stays, its directories are counted */
+	return MAX(u.left, undo_count_rest(l));
 }
