@@ -402,6 +402,27 @@ def appended(out):
     put(out, "diff3", "equal", b"\7" b"abc\0axc\0axc")
 
 
+def layout_state(out):
+    """Records and plans with checksums that the target makes right (bit 0 of the first byte)."""
+    def record(seq, kind, phase=0):
+        return struct.pack("<IIQI", 64, kind, seq, phase).ljust(64, b"\0")
+
+    whole = [record(0, 1)]
+    for phase in range(1, 6):
+        whole += [record(len(whole), 2, phase), record(len(whole) + 1, 3, phase)]
+    whole += [record(11, 4), record(12, 5)]
+    for n in (1, 4, 12, 13):
+        put(out, "journal", f"records-{n}", b"\3", *whole[:n])
+    put(out, "journal", "torn", b"\3", *whole[:3], whole[3][:40])
+    put(out, "journal", "unsummed", b"\2", *whole[:3])
+    tables = struct.pack("<QQII", 1 << 48 | 5, 2 << 48 | 4, 5, 3) + struct.pack("<IIII", 0, 1, 33, 33) + b"/i.plyfs" + \
+        b"os\0web\0" + b"\2\0\0\0"
+    head = b"PLYPLAN\n" + struct.pack("<II", 1, 9) + bytes(8 + 32 + 16 + 32) + struct.pack("<Q", 1) + bytes(16) + \
+        struct.pack("<QqqQQQQIIII", 0, -1 << 63, (1 << 63) - 1, 1 << 40, 4095, 255, 65000, 1, 0, 0, 0o755) + bytes(8) + \
+        struct.pack("<qqII", 5, 6, 7, 8) + struct.pack("<IIIIIII", 2, 1, 1, 8, 7, 0, 4) + bytes(4)
+    put(out, "journal", "plan", b"\1", head, tables, bytes(8))
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit("usage: seeds.py BUILD DIR")
@@ -414,6 +435,7 @@ def main():
         catalog_with_mounts(out)
         database(out, work)
         texts(out)
+    layout_state(out)
     shared(out)
     appended(out)
 

@@ -224,9 +224,6 @@ void abort_names(struct layout *l)
 
 	note_left_out(plan, &l->limits);
 	stream_init(&j.s, l, DIRFDS_MAX);
-	/* root needs no leave, and what stays keeps its mode */
-	if (geteuid() && journal_has(l->state.j.begun, PHASE_METADATA))
-		undo_reopen_directories(l, &j.s);
 	j.committed = journal_has(l->state.j.committed, PHASE_LINKS);
 	r = remove_links(&j);
 	for (uint32_t i = 0; r == 0 && i < plan->nsubs; i++) {

@@ -319,8 +319,6 @@ static int run_metadata(struct layout *l)
 
 	l->finishing = true;
 	stream_init(&s, l, DIRFDS_MAX);
-	if (l->again)
-		undo_reopen_directories(l, &s);
 	/* what leads to the state, and the view has not */
 	if ((!l->var && fchmod(l->state.top, 0755) < 0) || (!l->var_lib && fchmod(l->state.lib, 0755) < 0)) {
 		r = -errno;

@@ -150,7 +150,8 @@ int place_directory(struct stream *s, uint32_t dir, int fd);
 
 /* Before anything is made. */
 int undo_begin(struct layout *l, struct ply_err *err);
-/* The name @name (@len bytes) in the directory @dir of the plan now exists by this run. Any stream. */
+/* The name @name (@len bytes) in the directory @dir of the plan now exists by this run. Any stream;
+ * without undo_begin() nothing is noted. */
 void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len);
 /* Takes out all that this run made, and the state, without the image; the target is as it was, but for its times.
  * Returns how many names could not be removed; *ret_restore: -errno of putting mode and owner back. */

@@ -400,10 +400,26 @@ static int stopped(struct layout *l, const char *more, struct ply_err *err)
 	return l->err.code;
 }
 
+/* Directories that have got their own mode may keep an ordinary user out. */
+static void reopen(struct layout *l)
+{
+	struct stream s;
+
+	if (!geteuid())
+		return;
+	stream_init(&s, l, DIRFDS_MAX);
+	undo_reopen_directories(l, &s);
+	stream_done(&s);
+}
+
 static int resume(struct layout *l, struct ply_view *view, unsigned faults, struct ply_err *err)
 {
+	const struct state_note complete = { .type = JOURNAL_COMPLETE };
 	int r = start_again(l, view, err);
 
+	/* the last record was torn */
+	if (r == 0 && journal_has(l->state.j.committed, PHASE_METADATA))
+		return state_write(&l->state, &complete, 1, err);
 	if (r == 0)
 		r = target_take(l->target, err);
 	for (int i = PHASE_OS; r == 0 && i <= PHASE_OTHERS; i++)
@@ -412,6 +428,7 @@ static int resume(struct layout *l, struct ply_view *view, unsigned faults, stru
 	if (r < 0)
 		return r;
 	l->again = true;
+	reopen(l);
 	engine_execute(l, faults);
 	if (l->err.code)
 		return stopped(l, "; what is there stays: --resume goes on, --abort takes it out", err);
@@ -456,6 +473,7 @@ static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err
 		r = state_write(&l->state, &aborting, 1, err);
 	if (r < 0)
 		return r;
+	reopen(l);                 /* root needs no leave, and what stays keeps its mode */
 	abort_names(l);
 	if (!l->err.code && l->o->cancel && atomic_load(l->o->cancel)) {
 		ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted");

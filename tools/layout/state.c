@@ -509,7 +509,7 @@ int state_remove(struct state *s)
 			strcpy(s->place, away);
 	} else if (parse_left_name(s->place, &mode, &t->before.st_mtim)) {
 		t->before.st_mode = (t->before.st_mode & S_IFMT) | mode;
-		t->changed = true;
+		t->changed = t->early = true;
 	}
 	r = remove_inside(s);
 	if (r == 0)

@@ -231,7 +231,7 @@ int target_restore_times(struct target *t)
 	if (!t->changed)
 		return 0;
 	t->changed = false;
-	if (t->early && fchmod(t->fd, t->before.st_mode & 07777) < 0)
+	if (t->early && t->mine && fchmod(t->fd, t->before.st_mode & 07777) < 0)
 		r = -errno;
 	if (futimens(t->fd, times) < 0 && t->mine)
 		r = -errno;

@@ -58,8 +58,11 @@ int undo_begin(struct layout *l, struct ply_err *err)
 
 void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len)
 {
-	size_t at = atomic_fetch_add_explicit(&l->nmade, 1, memory_order_relaxed);
+	size_t at;
 
+	if (!l->made)              /* one that goes on takes nothing out */
+		return;
+	at = atomic_fetch_add_explicit(&l->nmade, 1, memory_order_relaxed);
 	l->made[at] = name_hash(l, dir, name, len);
 }
 
