@@ -9,7 +9,9 @@ the hypervisor is not idle, so it is foreign.
 """
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import statistics
 import subprocess
@@ -90,6 +92,23 @@ def warm_programs(*names):
         subprocess.run([name, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
+def files_of(argv):
+    """What must be in memory for a program to start at once: its file, its loader, its shared objects. More
+    words than one are a loader that is told what to start, and how."""
+    program = shutil.which(argv[-1]) or argv[-1]
+    tell = [*argv[:-1], "--list", program] if len(argv) > 1 else ["ldd", program]
+    told = subprocess.run(tell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    found = re.findall(r"(?:=> |^\s*)(/.*) \(0x", os.fsdecode(told), re.MULTILINE)
+    return list(dict.fromkeys([program, *found]))
+
+
+def warm_files(paths):
+    for path in paths:
+        with open(path, "rb") as f:
+            while f.read(1 << 20):
+                pass
+
+
 def text_end(data, limit=400):
     return " ".join(data.decode(errors="replace").split())[-limit:]
 
@@ -131,16 +150,23 @@ class Meter:
                 "window_s": window, "foreign_cpu_s": max(0.0, window * NCPU - (idle1 - idle0) - own - kernel)}
 
 
-def wanted_runs(runs, first_s, is_essential):
+def with_sync(sample, sync):
+    """A tool and the sync behind it, as if they were one command."""
+    out = {k: sample[k] + sync[k] for k in ("wall_s", "cpu_s", "kernel_cpu_s", "window_s", "foreign_cpu_s")}
+    return {**out, **{k: max(sample[k], sync[k]) for k in ("peak_mib", "daemon_peak_mib")}}
+
+
+def wanted_runs(runs, first_s, is_essential, patience_s=PATIENCE_S):
     """A slow tool is not repeated for ever."""
     if is_essential:
-        return runs if first_s < PATIENCE_S else min(runs, 3)
+        return runs if first_s < patience_s else min(runs, 3)
     return max(1, min(runs, int(PATIENCE_S / max(first_s, 0.001))))
 
 
-def alternate(runs, tools, essential, on_failure, say):
+def alternate(runs, tools, essential, on_failure, say, patience_s=PATIENCE_S):
     """Runs passes A B C A B C ... Each tool is a function that returns {measure: sample}; the result is
-    {measure: {tool: [sample, ...]}}. A tool that fails goes to on_failure(tool, exception), and is out."""
+    {measure: {tool: [sample, ...]}}. A tool that fails goes to on_failure(tool, exception), and is out.
+    An essential one whose first pass takes longer than @patience_s gets fewer runs."""
     out, left = {}, {name: runs for name in tools}
     while any(n > 0 for n in left.values()):
         for name, one_pass in tools.items():
@@ -157,7 +183,7 @@ def alternate(runs, tools, essential, on_failure, say):
                 continue
             took = time.monotonic() - t0
             if left[name] == runs:
-                left[name] = wanted_runs(runs, took, name in essential)
+                left[name] = wanted_runs(runs, took, name in essential, patience_s)
             left[name] -= 1
             for measure, sample in samples.items():
                 out.setdefault(measure, {}).setdefault(name, []).append(sample)
@@ -193,14 +219,14 @@ def summarize(measures):
     return out
 
 
-def ratio(base, row, metric):
-    """None where there is nothing to compare, or too much else was running."""
+def ratio(base, row, metric, of="median"):
+    """Of medians, or @of the best runs. None where there is nothing to compare, or too much else was running."""
     if not base or metric not in base or metric not in row:
         return None
     if metric == "wall_s" and max(base["foreign"], row["foreign"]) > FOREIGN_MAX:
         return None
-    below = row[metric]["median"]
-    return base[metric]["median"] / below if below else None
+    below = row[metric][of]
+    return base[metric][of] / below if below else None
 
 
 def interrupt_on_term():

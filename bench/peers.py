@@ -22,6 +22,7 @@ EROFS_CLUSTER = 64 * 1024
 NEWER_SUITE = "trixie"
 SUFFIX = {"plyfs": "plyfs", "squashfs": "sqfs", "erofs": "erofs", "wim": "wim", "tar": "tar.zst"}
 MAKER = {"squashfs": "mksquashfs", "erofs": "mkfs.erofs", "wim": "wimcapture", "tar": "zstd"}
+EXTRACTOR = {"squashfs": "unsquashfs", "erofs": "fsck.erofs", "wim": "wimapply", "tar": "zstd"}
 TAR = ("tar --xattrs --xattrs-include='*' --acls --numeric-owner --one-file-system -S",)
 # of the LAMP machine; another tree is one component
 COMPONENTS = ("-c", "apache=apache2,apache2-bin,apache2-data", "-c", "mysql=mariadb-server,mariadb-server-core,mariadb-client",
@@ -165,18 +166,30 @@ class Peers:
         return ["bash", "-o", "pipefail", "-c", f"{TAR[0]} -C {shlex.quote(tree)} -cpf - . | "
                 f"{shlex.join(maker)} -q -{LEVEL} -T0 -o {shlex.quote(image)}"]
 
-    def extract_argv(self, image, fmt, to):
-        """How to unpack an image into an empty directory; None where it cannot be had."""
+    def extract_programs(self, fmt):
+        """[argv to begin with] of all programs that unpack an image."""
         if fmt == "plyfs":
-            return [self.plyfs, "layout", image, to, "-j", self.ncpu, "--no-sync", "--progress=never"]
-        name = {"squashfs": "unsquashfs", "erofs": "fsck.erofs", "wim": "wimapply", "tar": "zstd"}[fmt]
-        argv = self.need(name)
+            return [[self.plyfs]]
+        return [self.program(EXTRACTOR[fmt]), *([["bash"], ["tar"]] if fmt == "tar" else [])]
+
+    def has_erofs_xattrs(self):
+        """fsck.erofs leaves xattrs out unless it is asked for them; older ones have no such option."""
+        r = subprocess.run([*self.program("fsck.erofs"), "--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, check=False)
+        return b"xattrs" in r.stdout
+
+    def extract_argv(self, image, fmt, to, is_durable=False):
+        """How to unpack an image into an empty directory; None where it cannot be had. @is_durable: as plyfs
+        does it by itself; else like the peers, which leave it to the kernel when the data reaches the disk."""
+        if fmt == "plyfs":
+            return [self.plyfs, "layout", image, to, "-j", self.ncpu, "--progress=never", *([] if is_durable else ["--no-sync"])]
+        argv = self.need(EXTRACTOR[fmt])
         if argv is None:
             return None
         if fmt == "squashfs":
             return [*argv, "-q", "-n", "-p", self.ncpu, "-f", "-d", to, image]
         if fmt == "erofs":
-            return [*argv, f"--extract={to}", "--overwrite", image]
+            return [*argv, f"--extract={to}", "--overwrite", *(["--xattrs"] if self.has_erofs_xattrs() else []), image]
         if fmt == "wim":
             return [*argv, image, to, "--unix-data"]
         return ["bash", "-o", "pipefail", "-c", f"{shlex.join(argv)} -qdc {shlex.quote(image)} | {TAR[0]} -xpf - -C {shlex.quote(to)}"]

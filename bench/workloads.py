@@ -5,6 +5,7 @@
 are made outside of the timing, once, and serve all workloads.
 """
 import json
+import math
 import os
 import shlex
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 
 import measure
-from measure import Failed, alternate, call, drop_caches, warm_programs
+from measure import Failed, alternate, call, drop_caches, files_of, warm_files, warm_programs, with_sync
 from peers import MAKER, MOUNTS, is_mounted
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,12 +24,37 @@ MOUNT_REPEATS = 20
 MANY_ROOM = 7 << 10          # of a small file on tmpfs: a page, an inode, a name
 LABEL = {"plyfs": "plyfs", "squashfs": "mksquashfs", "erofs": "mkfs.erofs", "wim": "wimcapture", "tar": "tar | zstd"}
 CP, FLOOR, DIRECTORY = "cp -a", "floor", "directory"
-EXTRACT = {"plyfs": "plyfs", "squashfs": "unsquashfs", "tar": "zstd | tar", "erofs": "fsck.erofs", "wim": "wimapply"}
-TOOLS = {CP, FLOOR, DIRECTORY, *LABEL.values(), *EXTRACT.values(), *(m[0] for m in MOUNTS)}
+DURABLE = "plyfs durable"
+LAYOUT = {"plyfs": "plyfs", DURABLE: "plyfs", "unsquashfs": "squashfs", "zstd | tar": "tar", "fsck.erofs": "erofs", "wimapply": "wim"}
+NO_SYNC, FINAL_SYNC = "image cold", ", with the final sync"
+TOOLS = {CP, FLOOR, DIRECTORY, *LABEL.values(), *LAYOUT, *(m[0] for m in MOUNTS)}
 
 
 class NotHere(Exception):
     """A workload that means nothing here."""
+
+
+def floor_rows(parts, whole, ncpu):
+    """What floors.c says, as measures of one tool. @whole: the sample of the program, whose memory and foreign load
+    are those of its parts."""
+    def row(part):
+        return {**whole, **{k: v for k, v in part.items() if k != "bytes" or v}}
+    cpu = parts["decompress"]["cpu_s"] + parts["write"]["cpu_s"]
+    out = {f"{FLOOR}: {name}": row(parts[name]) for name in ("decompress", "create", "write")}
+    out[f"{FLOOR}: CPU / cores"] = {**whole, "wall_s": cpu / ncpu, "cpu_s": cpu}
+    both = {k: parts["write"][k] + parts["sync"][k] for k in ("wall_s", "cpu_s")}
+    out[f"{FLOOR}: write{FINAL_SYNC}"] = {**whole, **both}
+    return out
+
+
+def with_floors(measures):
+    """The floors as rows below the tools, not as measures of their own."""
+    out = {name: dict(rows) for name, rows in measures.items() if not name.startswith(f"{FLOOR}: ")}
+    for name, rows in measures.items():
+        if name not in out and FLOOR in rows:
+            row = name.removesuffix(FINAL_SYNC)
+            out.setdefault(NO_SYNC + name[len(row):], {})[row] = rows[FLOOR]
+    return out
 
 
 class Bench:
@@ -121,14 +147,14 @@ class Bench:
 
     def failed(self, tool, why):
         self.leave()
-        if tool == "plyfs":
+        if tool in ("plyfs", DURABLE):
             raise why
         self.peers.skip(tool, f"failed: {why}")
         self.say(f"{tool} failed: {why}")
 
-    def alternate(self, workload, tools, runs=None):
+    def alternate(self, workload, tools, runs=None, patience_s=measure.PATIENCE_S):
         from goals import essential
-        return alternate(runs or self.runs, tools, essential(workload), self.failed, self.say)
+        return alternate(runs or self.runs, tools, essential(workload), self.failed, self.say, patience_s)
 
     def enter(self, key, image):
         """Mount; returns the daemon's pid, None for the kernel's."""
@@ -224,28 +250,26 @@ class Bench:
             out[measure_name] = sample
         return out
 
-    def extract(self):
-        """Image cold, onto a fresh ext4; the final sync apart."""
+    def layout(self):
+        """Onto a fresh ext4, image cold: without and with a final sync; and the floors."""
         tools = {}
-        for fmt, label in EXTRACT.items():
+        for label, fmt in LAYOUT.items():
             if not self.is_wanted(label):
                 continue
             image = self.image("tree", fmt)
             if image and self.peers.extract_argv(image, fmt, "/"):
-                tools[label] = lambda fmt=fmt, label=label, image=image: {
-                    "image cold": self.extract_pass(label, lambda to: self.peers.extract_argv(image, fmt, to))}
+                tools[label] = lambda label=label, fmt=fmt, image=image: self.layout_pass(
+                    label, lambda to: self.peers.extract_argv(image, fmt, to, label == DURABLE), self.peers.extract_programs(fmt))
         if self.is_wanted(CP):
-            tools[CP] = lambda: {"image cold": self.extract_pass(CP, lambda to: ["cp", "-a", f"{self.tree}/.", to])}
+            tools[CP] = lambda: self.layout_pass(CP, lambda to: ["cp", "-a", f"{self.tree}/.", to], [["cp"]])
+        image = self.image("tree", "plyfs")
         if not self.is_wanted(FLOOR):
             pass
         elif measure.available_bytes() > 3 * self.tree_bytes():
-            tools[FLOOR] = self.floor_pass
+            tools[FLOOR] = lambda: self.floor_pass(image)
         else:
             self.peers.skip(FLOOR, "the tree does not fit into memory")
-        out = self.alternate("extract", tools)
-        for name in [m for m in out if m.startswith("floor: ")]:
-            out["image cold"][name] = out.pop(name)[FLOOR]
-        return out
+        return with_floors(self.alternate("layout", tools, patience_s=math.inf))
 
     def tree_bytes(self):
         if self.nbytes is None:
@@ -266,28 +290,32 @@ class Bench:
         self.leave()
         os.unlink(self.disk)
 
-    def extract_pass(self, label, argv):
+    def layout_pass(self, label, argv, programs):
+        """@argv: a function of the directory to fill; @programs: those that it starts."""
         to = self.fresh_disk()
-        drop_caches()
         argv = argv(to)
-        warm_programs(argv[0])
+        files = [path for p in (*programs, ["sync"]) for path in files_of(p)]
+        drop_caches()
+        warm_files(files)
         sample = self.meter.run(argv)
         sync = self.meter.run(["sync", "-f", self.mnt])
-        sample["sync_s"] = sync["wall_s"]
-        self.check_same("plyfs layout" if label == "plyfs" else label, to)
+        self.check_same({"plyfs": "plyfs layout", DURABLE: "plyfs layout, durable"}.get(label, label), to)
         self.drop_disk()
-        return sample
+        synced = {NO_SYNC + FINAL_SYNC: with_sync(sample, sync)}
+        if label == DURABLE:                    # its own syncs are in its time
+            return synced
+        return {NO_SYNC: {**sample, "sync_s": sync["wall_s"]}, **synced}
 
-    def floor_pass(self):
-        """Parts of an extraction alone, from memory: floor.c."""
+    def floor_pass(self, image):
+        """Parts of a layout alone, from memory: floors.c."""
         to = self.fresh_disk()
-        result = os.path.join(self.work, "floor.json")
-        whole = self.meter.run(["bash", "-c", f"{shlex.join([self.helpers['floor'], self.tree, to, self.peers.ncpu])} "
-                                f">{shlex.quote(result)}"])
+        result = os.path.join(self.work, "floors.json")
+        argv = [self.helpers["floors"], image, self.tree, to, self.peers.ncpu]
+        whole = self.meter.run(["bash", "-c", f"exec {shlex.join(argv)} >{shlex.quote(result)}"])
         with open(result) as f:
             parts = json.load(f)
         self.drop_disk()
-        return {f"floor: {name}": {**whole, **part} for name, part in parts.items()}
+        return floor_rows(parts, whole, measure.NCPU)
 
     def walk(self):
         """find, ls -lR and all xattrs; and whether each mount shows the same tree."""
@@ -458,9 +486,9 @@ class Bench:
         for path in (self.large_src, self.many_src):
             shutil.rmtree(path, ignore_errors=True)
         for name in os.listdir(self.work):
-            if name.split(".", 1)[0] in ("tree", "large", "many", "disk", "fio", "floor", "meter"):
+            if name.split(".", 1)[0] in ("tree", "large", "many", "disk", "fio", "floors", "meter"):
                 os.unlink(os.path.join(self.work, name))
 
 
-WORKLOADS = {"capture": Bench.capture, "extract": Bench.extract, "walk": Bench.walk, "read": Bench.read, "exec": Bench.exec_like,
+WORKLOADS = {"capture": Bench.capture, "layout": Bench.layout, "walk": Bench.walk, "read": Bench.read, "exec": Bench.exec_like,
              "random": Bench.random, "large": Bench.large, "mount": Bench.mount, "scale": Bench.scale}

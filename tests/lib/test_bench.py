@@ -3,6 +3,7 @@
 """The bench judges by its own rules, refuses what it cannot run, runs from end to end on a tree of a few
 files, and leaves nothing behind when it is interrupted. No figure is looked at: only what is counted."""
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,10 +17,14 @@ BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "be
 sys.path.insert(0, os.path.abspath(BENCH))
 import goals  # noqa: E402
 import measure  # noqa: E402
+import workloads  # noqa: E402
 
 RUN, RESULTS = os.path.join(BENCH, "run"), os.path.join(BENCH, "results")
+COMPARE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compare.py")
 BUILD = os.environ["PLYFS_BUILD"]
-ROOT_ONLY = ("runs_from_end_to_end", "interrupted_it_leaves_nothing")
+ROOT_ONLY = ("runs_from_end_to_end", "floors_make_the_tree", "layout_from_end_to_end", "interrupted_it_leaves_nothing")
+LAYOUT_TOOLS = ("unsquashfs", "zstd | tar", "fsck.erofs", "wimapply")
+FLOORS = ("floor: decompress", "floor: create", "floor: write", "floor: CPU / cores")
 TRIES = 3000        # 10 ms apart
 
 
@@ -70,6 +75,74 @@ def verdicts():
     return got == want, got
 
 
+def best_runs_decide_nothing():
+    two = rows(plyfs=[sample(x) for x in (1.0, 3.0, 4.0)], a=[sample(x) for x in (2.0, 3.0, 9.0)], loud=[sample(0.1, foreign=1.0)])
+    got = [goals.judge(limit(peers, 1), two) for peers in (("a",), ("loud",), ())]
+    got = [(v["verdict"], v["value"], v["best"]) for v in got]
+    return got == [("held", 1.0, 0.5), ("not judged (foreign load)", None, None), ("missed", 3.0, None)], got
+
+
+def a_limit_may_look_at_another_tool_of_ours():
+    two = rows(plyfs=[sample(1.0)], plyfs_durable=[sample(3.0)], a=[sample(2.0)])
+    other = limit(("a",), 1)._replace(tool="plyfs durable")
+    got = [verdict(two, limit(("a",), 1)), verdict(two, other), verdict(rows(plyfs=[sample(1.0)], a=[sample(2.0)]), other)]
+    want = [("held", 0.5, "a"), ("missed", 1.5, "a"), ("not judged (no figure)", None, None)]
+    return got == want, got
+
+
+def limits_of_layout():
+    """What each is held against, and at which ratio it begins to miss."""
+    def measures(**tools):
+        return {"layout": {"measures": measure.summarize({m: {**{k: [sample(1.0)] for k in (*LAYOUT_TOOLS, "floor: CPU / cores")},
+                                                              **{k.replace("_", " "): [v] for k, v in tools.items()}}
+                                                          for m in ("image cold", "image cold, with the final sync")})}}
+
+    def missed(**ours):
+        return [v["name"].split(", ", 1)[-1] for v in goals.judge_all(measures(**ours)) if v["verdict"] == "missed"]
+    quick = {"cpu_s": 0.5, "peak_mib": 1.0}
+    got = [missed(plyfs={**sample(w), **quick, **more}, plyfs_durable={**sample(d), **quick})
+           for w, d, more in ((0.49, 1.04, {}), (0.51, 1.06, {}), (0.68, 0.5, {}), (0.78, 0.5, {}), (1.1, 0.5, {}), (1.6, 0.5, {}),
+                              (0.4, 0.4, {"peak_mib": 1.26, "cpu_s": 1.01}))]
+    tar, twice, durable = "1.5 times faster than zstd | tar", "twice as fast as zstd | tar", "durable, at most 1.05 of the fastest peer with the final sync"
+    third, synced = "1.3 times faster than unsquashfs", "at most 1.05 of the fastest peer"
+    want = [[], [twice, durable], [tar, twice], [tar, third, twice], [tar, third, twice, synced],
+            ["at most 1.15 of unsquashfs", tar, third, twice, synced, "within 1.5 of (CPU of decompression + of creating and writing) / cores"],
+            ["at most a quarter of unsquashfs's memory", "CPU seconds, no more than unsquashfs"]]
+    essential = {"plyfs", "plyfs durable", "floor", *LAYOUT_TOOLS}
+    return got == want and goals.essential("layout") == essential, [*got, goals.essential("layout")]
+
+
+def a_sync_is_part_of_its_tool():
+    got = measure.with_sync({**sample(2.0, foreign=0.5), "sync_s": 9.0}, {**sample(1.0), "peak_mib": 7.0})
+    want = {"wall_s": 3.0, "cpu_s": 3.0, "kernel_cpu_s": 0.0, "peak_mib": 7.0, "daemon_peak_mib": 0.0, "window_s": 3.0,
+            "foreign_cpu_s": 1.0 * measure.NCPU}
+    return got == want, got
+
+
+def floors_are_rows():
+    parts = {"decompress": {"wall_s": 1.0, "cpu_s": 2.0, "bytes": 5}, "create": {"wall_s": 0.5, "cpu_s": 0.5, "bytes": 0},
+             "write": {"wall_s": 2.0, "cpu_s": 4.0, "bytes": 6}, "sync": {"wall_s": 7.0, "cpu_s": 1.0, "bytes": 0}}
+    found = workloads.floor_rows(parts, sample(20.0), 4)
+    cold, synced = "image cold", "image cold, with the final sync"
+    measures = {cold: {"plyfs": [1]}, synced: {"plyfs": [2]}, **{k: {"floor": [v]} for k, v in found.items()}, "floor: lost": {}}
+    out = workloads.with_floors(measures)
+    got = {m: {row: (s[0]["wall_s"], s[0]["cpu_s"], s[0].get("bytes")) for row, s in of.items() if row != "plyfs"} for m, of in out.items()}
+    want = {cold: {"floor: decompress": (1.0, 2.0, 5), "floor: create": (0.5, 0.5, None), "floor: write": (2.0, 4.0, 6),
+                   "floor: CPU / cores": (1.5, 6.0, None)}, synced: {"floor: write": (9.0, 5.0, None)}}
+    return got == want and out[cold]["plyfs"] == [1], got
+
+
+def what_a_program_needs_is_found():
+    own = measure.files_of(["tar"])
+    loader = [path for path in own if os.path.basename(path).startswith("ld-linux")]
+    folders = ":".join(sorted({os.path.dirname(path) for path in own[1:]}))
+    by_loader = measure.files_of([*loader[:1], "--library-path", folders, own[0]]) if loader else own
+    measure.warm_files(own)
+    facts = [own[0] == shutil.which("tar"), any("/libc.so." in path for path in own), all(os.path.isabs(path) for path in own),
+             by_loader[0] == own[0], any("/libc.so." in path for path in by_loader), measure.files_of([RUN]) == [RUN]]
+    return all(facts), [facts, own, by_loader]
+
+
 def only_gates_fail():
     v = [{"kind": "gate", "name": "g", "verdict": "missed"}, {"kind": "goal", "name": "h", "verdict": "missed"},
          {"kind": "gate", "name": "i", "verdict": "not judged (foreign load)"}]
@@ -89,8 +162,9 @@ def tools_alternate_and_slow_ones_are_not_repeated():
     out = measure.alternate(2, {"plyfs": tool("plyfs"), "bad": tool("bad", True), "it": tool("it")}, {"plyfs"},
                             lambda name, e: failed.append(name), lambda text: None)
     got = [order, failed, sorted(out["m"]), measure.wanted_runs(5, 1, False), measure.wanted_runs(5, 7, False),
-           measure.wanted_runs(5, 70, False), measure.wanted_runs(5, 7, True), measure.wanted_runs(5, 70, True)]
-    return got == [["plyfs", "bad", "it", "plyfs", "it"], ["bad"], ["it", "plyfs"], 5, 1, 1, 5, 3], got
+           measure.wanted_runs(5, 70, False), measure.wanted_runs(5, 7, True), measure.wanted_runs(5, 70, True),
+           measure.wanted_runs(5, 70, True, math.inf), measure.wanted_runs(5, 70, False, math.inf)]
+    return got == [["plyfs", "bad", "it", "plyfs", "it"], ["bad"], ["it", "plyfs"], 5, 1, 1, 5, 3, 5, 1], got
 
 
 def run(*args, program=RUN, build=BUILD, **kw):
@@ -100,7 +174,7 @@ def run(*args, program=RUN, build=BUILD, **kw):
 
 
 def refusals():
-    bad = [run("nosuch"), run("--runs", "0"), run("--many", "x"), run("--tree", "/nosuch"), run("--peers", "all"), run("--tools", "nosuch")]
+    bad = [run("nosuch"), run("extract"), run("--runs", "0"), run("--many", "x"), run("--tree", "/nosuch"), run("--peers", "all"), run("--tools", "nosuch")]
     if os.geteuid() == 0:
         # a copy, where others can reach it
         os.chmod(".", 0o755)
@@ -148,6 +222,90 @@ def runs_from_end_to_end():
     return all(facts), [facts, *r, md[2]]
 
 
+def floors(*args):
+    r = subprocess.run([os.path.join(BUILD, "bench", "floors"), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, check=False)
+    return r.returncode, r.stdout.decode(), r.stderr.decode()
+
+
+def make_odd_tree():
+    """Some of each that a floor has to make, and more data than one block has."""
+    make_tree()
+    os.mkfifo("tree/d/fifo", 0o640)
+    os.link("tree/d/1", "tree/link-to-1")
+    with open("tree/sparse", "wb") as f:
+        f.truncate(1 << 20)
+        f.seek(512 << 10)
+        f.write(os.urandom(200_000))
+    os.chmod("tree/d/2", 0o4751)
+    os.chown("tree/d/3", 12, 34)
+    os.utime("tree/d", ns=(0, 1_234_567_890_123_456_789))
+    os.utime("tree/link", ns=(0, 987_654_321), follow_symlinks=False)
+
+
+def floors_make_the_tree():
+    make_odd_tree()
+    try:
+        os.setxattr("tree/d/4", "user.x", b"y" * 100)
+    except OSError:
+        pass                # a tmpfs of an older kernel
+    subprocess.run([os.path.join(BUILD, "bin", "plyfs"), "capture", "tree", "x.plyfs", "--progress=never"], stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, check=True)
+    os.mkdir("to")
+    r = floors("x.plyfs", "tree", "to", "3")
+    got = json.loads(r[1]) if r[0] == 0 else {}
+    names = ("decompress", "create", "write", "sync")
+    same = subprocess.run([sys.executable, COMPARE, "tree", "to/write", "--skip", "mtime,mode,owner"], stdout=subprocess.PIPE, check=False)
+    # all but the top, which was there before
+    strict = subprocess.run([sys.executable, COMPARE, "tree/d", "to/write/d"], stdout=subprocess.PIPE, check=False)
+    made = sum(len(dirs) + len(files) for _, dirs, files in os.walk("tree"))
+    data = sum(len(str(i)) * 1000 for i in range(20)) + 200_000
+    there = [os.path.join(where, name) for where, dirs, files in os.walk("to/create") for name in dirs + files]
+    facts = [r[0] == 0 and list(got) == list(names), same.returncode == 0, strict.returncode == 0, len(there) == made,
+             not any(os.path.getsize(p) for p in there if os.path.isfile(p) and not os.path.islink(p)),
+             all(got.get(n, {}).get("wall_s", 0) > 0 for n in names),
+             # names with little in them lie elsewhere in the image; holes, nowhere
+             200_000 <= got.get("decompress", {}).get("bytes", 0) <= 300_000, data <= got.get("write", {}).get("bytes", 0) <= data + 8192]
+    return all(facts), [facts, *r, same.stdout.decode(), strict.stdout.decode(), made, len(there)]
+
+
+def floors_of_what_is_none():
+    make_tree()
+    os.mkdir("to")
+    with open("none", "w") as f:
+        f.write("no image")
+    bad = [floors("none", "tree", "to", "2"), floors("nosuch", "tree", "to", "2"), floors("none", "tree", "nosuch", "2")]
+    wrong = [floors(), floors("none", "tree", "to", "0"), floors("none", "tree", "to", "x"), floors("none", "tree", "to", "2", "more")]
+    facts = [all(r[0] == 1 and r[1] == "" for r in bad), all(r[0] == 2 and "usage" in r[2] for r in wrong),
+             "none" in bad[0][2], "nosuch" in bad[1][2], "nosuch" in bad[2][2], not os.listdir("to")]
+    return all(facts), [facts, *bad, *wrong]
+
+
+def layout_from_end_to_end():
+    make_odd_tree()
+    r = run("--tree", "tree", "--runs", "2", "--work", "work", "--json", "x.json", "--tools",
+            ",".join((*LAYOUT_TOOLS, "floor", "plyfs durable")), "layout")
+    if r[0] not in (0, 1):
+        return False, r
+    with open("x.json") as f:
+        got = json.load(f)
+    of, md = got["workloads"]["layout"]["measures"], results("x.json")
+    cold, synced = of["image cold"], of["image cold, with the final sync"]
+    checked, skipped = got["checked"], {s["what"] for s in got["skips"]}
+    judged = {v["name"]: v["verdict"] for v in got["verdicts"] if v["name"].startswith("layout")}
+    peers = [t for t in LAYOUT_TOOLS if t in cold]
+    facts = [set(FLOORS) | {"plyfs", "unsquashfs", "zstd | tar"} <= set(cold), "plyfs durable" not in cold,
+             {"plyfs", "plyfs durable", "floor: write", *peers} == set(synced),
+             all(r["n"] == 2 for r in (*cold.values(), *synced.values())),
+             all(w > c for t in ("plyfs", *peers) for w, c in zip(synced[t]["wall_s"]["runs"], cold[t]["wall_s"]["runs"])),
+             checked["plyfs layout"]["is_same"] and checked["plyfs layout, durable"]["is_same"], set(peers) <= set(checked),
+             checked["zstd | tar"]["is_same"], len(judged) == 9 and "not run" not in judged.values(),
+             judged["layout, at most a quarter of unsquashfs's memory"] in ("held", "missed"),
+             set(LAYOUT_TOOLS) - set(peers) <= skipped, md[0] == 0 and "## Layout" in md[1],
+             sorted(os.listdir("work")) == ["lock", "mnt"], not os.listdir("work/mnt")]
+    return all(facts), [facts, *r, md[2], sorted(cold), sorted(synced), checked, judged]
+
+
 def interrupted_it_leaves_nothing():
     make_tree()
     work = os.path.realpath("work")
@@ -167,8 +325,10 @@ def interrupted_it_leaves_nothing():
 
 
 def main():
-    tests = (medians_and_ratios, foreign_load_is_no_ratio, verdicts, only_gates_fail, tools_alternate_and_slow_ones_are_not_repeated,
-             refusals, results_of_what_is_none, runs_from_end_to_end, interrupted_it_leaves_nothing)
+    tests = (medians_and_ratios, foreign_load_is_no_ratio, verdicts, best_runs_decide_nothing, a_limit_may_look_at_another_tool_of_ours,
+             limits_of_layout, a_sync_is_part_of_its_tool, floors_are_rows, what_a_program_needs_is_found, only_gates_fail,
+             tools_alternate_and_slow_ones_are_not_repeated, refusals, results_of_what_is_none, floors_of_what_is_none,
+             floors_make_the_tree, runs_from_end_to_end, layout_from_end_to_end, interrupted_it_leaves_nothing)
     print(f"1..{len(tests)}")
     bad, lacks = 0, None
     if os.geteuid():

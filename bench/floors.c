@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * floor TREE DIR THREADS: what no extraction of TREE can do without, each part alone, as JSON:
+ * floors IMAGE TREE DIR THREADS: what no extraction of TREE can do without, each part alone, as JSON:
  *
- *   decompress   its data from zstd blocks of 128 KiB, level 3, from memory to memory
- *   create       all its inodes below DIR/create, with owner, mode, times and xattrs, without data
+ *   decompress   all data blocks of IMAGE, which was made of TREE, from memory to memory
+ *   create       all inodes of TREE below DIR/create, with owner, mode, times and xattrs, files without data
  *   write        the same below DIR/write, with the data, from memory
+ *   sync         then, until the file system of DIR has all that on its disk
  *
- * Names, metadata and data are loaded first, untimed. Directories are made first and get their
- * times last, by one thread; all else is taken in batches, in the order of the directory walk. Holes
- * stay holes. It takes the memory of the tree's data, once and a half.
+ * Names, metadata, data and stored blocks are loaded first, untimed, and what "create" has left to be
+ * written is written before "write" begins. Directories are made first and get their times last, by one
+ * thread; all else is taken in batches, in the order of the directory walk. Holes stay holes.
+ * Checksums of blocks are not computed: they are a reader's choice. It takes the memory of the
+ * tree's data and of the image's. "bytes" is what was decoded or written.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,10 +28,11 @@
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
-#include <zstd.h>
 
-#define BLOCK  (128 * 1024)
-#define LEVEL  3
+#include "codec/codec.h"
+#include "image/catalog.h"
+#include "plyfs/image.h"
+
 #define BATCH  32
 #define XATTRS 4096                /* bytes of names of one inode */
 
@@ -43,12 +47,12 @@ struct entry {
 };
 
 struct piece { off_t offset; size_t at, len; };   /* at: place in data */
-struct block { void *bytes; size_t stored, len; };
+struct block { void *bytes; struct ply_block row; };
 
 static struct entry *entries;
 static size_t nentries;
 static char *data;
-static size_t ndata;
+static size_t ndata, ndecoded;
 static struct block *blocks;
 static size_t nblocks;
 static unsigned nthreads;
@@ -58,7 +62,13 @@ static bool with_data;
 
 static void die(const char *what)
 {
-	fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "floors: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void die_of(const struct ply_err *err)
+{
+	fprintf(stderr, "floors: %s\n", err->msg);
 	exit(1);
 }
 
@@ -206,36 +216,71 @@ static void load(char *tree)
 	}
 }
 
-/* --- what is timed ------------------------------------------------------- */
-
-static void *compress_some(void *unused)
+/* The stored bytes of all blocks of the sub-image at position @i. */
+static void load_sub(struct ply_image *image, uint32_t i)
 {
-	ZSTD_CCtx *ctx = need(ZSTD_createCCtx());
-	void *out = need(malloc(ZSTD_compressBound(BLOCK)));
+	const struct catalog *c = image_catalog(image);
+	const struct section *section;
+	struct ply_err err;
+	struct sub *sub;
+	uint64_t from, n;
 
-	for (size_t i; (i = atomic_fetch_add(&next, 1)) < nblocks;) {
-		size_t len = ndata - i * BLOCK < BLOCK ? ndata - i * BLOCK : BLOCK;
-		size_t n = ZSTD_compressCCtx(ctx, out, ZSTD_compressBound(BLOCK), data + i * BLOCK, len, LEVEL);
+	if (image_sub(image, i, &sub, &err) < 0)
+		die_of(&err);
+	section = segment_section(meta_segment(sub_meta(sub)), PLY_S_DATA);
+	n = section ? sub_limits(sub)->blocks : 0;
+	from = c->segments[c->subs[i].seg_first].off + (section ? section->off : 0);
+	blocks = need(realloc(blocks, (nblocks + n + 1) * sizeof(*blocks)));
+	for (uint64_t k = 0; k < n; k++) {
+		struct block *b = &blocks[nblocks++];
+		int r = sub_block(sub, k, &b->row, &err);
 
-		if (ZSTD_isError(n))
-			exit(1);
-		blocks[i] = (struct block){ memcpy(need(malloc(n)), out, n), n, len };
+		if (r < 0)
+			die_of(&err);
+		b->bytes = need(malloc(b->row.stored));
+		r = io_pread(image_io(image), b->bytes, b->row.stored, from + b->row.off);
+		if (r < 0) {
+			errno = -r;
+			die(ply_image_path(image));
+		}
+		ndecoded += b->row.size;
 	}
-	free(out);
-	ZSTD_freeCCtx(ctx);
-	return unused;
 }
+
+static void load_blocks(const char *path)
+{
+	struct ply_image *image;
+	struct ply_err err;
+
+	if (ply_image_open(path, &image, &err) < 0)
+		die_of(&err);
+	for (uint32_t i = 0; i < ply_image_nsubs(image); i++)
+		load_sub(image, i);
+	ply_image_close(image);
+}
+
+/* --- what is timed ------------------------------------------------------- */
 
 static void *decompress_some(void *unused)
 {
-	ZSTD_DCtx *ctx = need(ZSTD_createDCtx());
-	void *out = need(malloc(BLOCK));
+	struct codec *codec = need(codec_new());
+	char *out = need(malloc(PLY_BLOCK_SIZE));
 
-	for (size_t i; (i = atomic_fetch_add(&next, 1)) < nblocks;)
-		if (ZSTD_decompressDCtx(ctx, out, BLOCK, blocks[i].bytes, blocks[i].stored) != blocks[i].len)
-			exit(1);
+	for (size_t i; (i = atomic_fetch_add(&next, 1)) < nblocks;) {
+		const struct block *b = &blocks[i];
+		int r = 0;
+
+		if (b->row.raw)
+			memcpy(out, b->bytes, b->row.size);
+		else
+			r = codec_decompress(codec, b->bytes, b->row.stored, out, b->row.size);
+		if (r < 0) {
+			errno = -r;
+			die("a block of the image");
+		}
+	}
 	free(out);
-	ZSTD_freeDCtx(ctx);
+	codec_free(codec);
 	return unused;
 }
 
@@ -342,13 +387,19 @@ static void decompress_all(void)
 	in_threads(decompress_some);
 }
 
-static void timed(const char *name, void (*what)(void), const char *end)
+static void sync_all(void)
+{
+	if (syncfs(target_fd) < 0)
+		die("syncfs");
+}
+
+static void timed(const char *name, void (*what)(void), size_t nbytes, const char *end)
 {
 	double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
 
 	what();
-	printf("\"%s\": {\"wall_s\": %.6f, \"cpu_s\": %.6f}%s", name, clock_s(CLOCK_MONOTONIC) - wall,
-	       clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu, end);
+	printf("\"%s\": {\"wall_s\": %.6f, \"cpu_s\": %.6f, \"bytes\": %zu}%s", name,
+	       clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu, nbytes, end);
 }
 
 static void below(int dir, const char *name)
@@ -361,25 +412,25 @@ int main(int argc, char **argv)
 {
 	int dir;
 
-	if (argc != 4 || atoi(argv[3]) < 1 || atoi(argv[3]) > 1024) {
-		fprintf(stderr, "usage: floor TREE DIR THREADS\n");
+	if (argc != 5 || atoi(argv[4]) < 1 || atoi(argv[4]) > 1024) {
+		fprintf(stderr, "usage: floors IMAGE TREE DIR THREADS\n");
 		return 2;
 	}
-	nthreads = (unsigned)atoi(argv[3]);
+	nthreads = (unsigned)atoi(argv[4]);
 	umask(0);
-	dir = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		die(argv[2]);
-	load(argv[1]);
-	nblocks = (ndata + BLOCK - 1) / BLOCK;
-	blocks = need(calloc(nblocks + 1, sizeof(*blocks)));
-	in_threads(compress_some);
+		die(argv[3]);
+	load_blocks(argv[1]);
+	load(argv[2]);
 	printf("{");
-	timed("decompress", decompress_all, ", ");
+	timed("decompress", decompress_all, ndecoded, ", ");
 	below(dir, "create");
-	timed("create", make_all, ", ");
+	timed("create", make_all, 0, ", ");
+	sync_all();
 	below(dir, "write");
 	with_data = true;
-	timed("write", make_all, "}\n");
+	timed("write", make_all, ndata, ", ");
+	timed("sync", sync_all, 0, "}\n");
 	return fflush(stdout) == 0 ? 0 : 1;
 }
