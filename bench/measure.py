@@ -98,7 +98,7 @@ def files_of(argv):
     program = shutil.which(argv[-1]) or argv[-1]
     tell = [*argv[:-1], "--list", program] if len(argv) > 1 else ["ldd", program]
     told = subprocess.run(tell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
-    found = re.findall(r"(?:=> |^\s*)(/.*) \(0x", os.fsdecode(told), re.MULTILINE)
+    found = re.findall(r"^(?:.* => |\s*)(/.*) \(0x", os.fsdecode(told), re.MULTILINE)
     return list(dict.fromkeys([program, *found]))
 
 

@@ -136,10 +136,12 @@ def what_a_program_needs_is_found():
     own = measure.files_of(["tar"])
     loader = [path for path in own if os.path.basename(path).startswith("ld-linux")]
     folders = ":".join(sorted({os.path.dirname(path) for path in own[1:]}))
-    by_loader = measure.files_of([*loader[:1], "--library-path", folders, own[0]]) if loader else own
-    measure.warm_files(own)
-    facts = [own[0] == shutil.which("tar"), any("/libc.so." in path for path in own), all(os.path.isabs(path) for path in own),
+    # another loader than the program's own, as a private root has it
+    shutil.copy(loader[0], "ld.so")
+    by_loader = measure.files_of([os.path.abspath("ld.so"), "--library-path", folders, own[0]])
+    facts = [all(os.path.isfile(path) for path in own + by_loader), os.path.abspath("ld.so") in by_loader, own[0] == shutil.which("tar"), any("/libc.so." in path for path in own), all(os.path.isabs(path) for path in own),
              by_loader[0] == own[0], any("/libc.so." in path for path in by_loader), measure.files_of([RUN]) == [RUN]]
+    measure.warm_files(own)
     return all(facts), [facts, own, by_loader]
 
 
