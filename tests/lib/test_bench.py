@@ -17,6 +17,7 @@ BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "be
 sys.path.insert(0, os.path.abspath(BENCH))
 import goals  # noqa: E402
 import measure  # noqa: E402
+import peers  # noqa: E402
 import workloads  # noqa: E402
 
 RUN, RESULTS = os.path.join(BENCH, "run"), os.path.join(BENCH, "results")
@@ -77,7 +78,7 @@ def verdicts():
 
 def best_runs_decide_nothing():
     two = rows(plyfs=[sample(x) for x in (1.0, 3.0, 4.0)], a=[sample(x) for x in (2.0, 3.0, 9.0)], loud=[sample(0.1, foreign=1.0)])
-    got = [goals.judge(limit(peers, 1), two) for peers in (("a",), ("loud",), ())]
+    got = [goals.judge(limit(them, 1), two) for them in (("a",), ("loud",), ())]
     got = [(v["verdict"], v["value"], v["best"]) for v in got]
     return got == [("held", 1.0, 0.5), ("not judged (foreign load)", None, None), ("missed", 3.0, None)], got
 
@@ -143,6 +144,22 @@ def what_a_program_needs_is_found():
              by_loader[0] == own[0], any("/libc.so." in path for path in by_loader), measure.files_of([RUN]) == [RUN]]
     measure.warm_files(own)
     return all(facts), [facts, own, by_loader]
+
+
+def what_unpacks_an_image():
+    """plyfs durable or like its peers; fsck.erofs with xattrs where it has such an option."""
+    here = peers.Peers("/build", ".", False)
+    got = [("--no-sync" in here.extract_argv("i", "plyfs", "/to", d), here.extract_programs("plyfs")) for d in (False, True)]
+    path = os.environ["PATH"]
+    for says in ("--extract", "--extract --[no-]xattrs"):
+        with open("fsck.erofs", "w") as f:
+            f.write(f"#!/bin/sh\necho '{says}'\n")
+        os.chmod("fsck.erofs", 0o755)
+        os.environ["PATH"] = os.getcwd() + ":" + path
+        got.append(("--xattrs" in here.extract_argv("i", "erofs", "/to"), here.extract_programs("erofs")))
+        os.environ["PATH"] = path
+    program = [[os.path.abspath("fsck.erofs")]]
+    return got == [(True, [["/build/bin/plyfs"]]), (False, [["/build/bin/plyfs"]]), (False, program), (True, program)], got
 
 
 def only_gates_fail():
@@ -295,15 +312,15 @@ def layout_from_end_to_end():
     cold, synced = of["image cold"], of["image cold, with the final sync"]
     checked, skipped = got["checked"], {s["what"] for s in got["skips"]}
     judged = {v["name"]: v["verdict"] for v in got["verdicts"] if v["name"].startswith("layout")}
-    peers = [t for t in LAYOUT_TOOLS if t in cold]
+    those = [t for t in LAYOUT_TOOLS if t in cold]
     facts = [set(FLOORS) | {"plyfs", "unsquashfs", "zstd | tar"} <= set(cold), "plyfs durable" not in cold,
-             {"plyfs", "plyfs durable", "floor: write", *peers} == set(synced),
+             {"plyfs", "plyfs durable", "floor: write", *those} == set(synced),
              all(r["n"] == 2 for r in (*cold.values(), *synced.values())),
-             all(w > c for t in ("plyfs", *peers) for w, c in zip(synced[t]["wall_s"]["runs"], cold[t]["wall_s"]["runs"])),
-             checked["plyfs layout"]["is_same"] and checked["plyfs layout, durable"]["is_same"], set(peers) <= set(checked),
+             all(w > c for t in ("plyfs", *those) for w, c in zip(synced[t]["wall_s"]["runs"], cold[t]["wall_s"]["runs"])),
+             checked["plyfs layout"]["is_same"] and checked["plyfs layout, durable"]["is_same"], set(those) <= set(checked),
              checked["zstd | tar"]["is_same"], len(judged) == 9 and "not run" not in judged.values(),
              judged["layout, at most a quarter of unsquashfs's memory"] in ("held", "missed"),
-             set(LAYOUT_TOOLS) - set(peers) <= skipped, md[0] == 0 and "## Layout" in md[1],
+             set(LAYOUT_TOOLS) - set(those) <= skipped, md[0] == 0 and "## Layout" in md[1],
              sorted(os.listdir("work")) == ["lock", "mnt"], not os.listdir("work/mnt")]
     return all(facts), [facts, *r, md[2], sorted(cold), sorted(synced), checked, judged]
 
@@ -328,8 +345,8 @@ def interrupted_it_leaves_nothing():
 
 def main():
     tests = (medians_and_ratios, foreign_load_is_no_ratio, verdicts, best_runs_decide_nothing, a_limit_may_look_at_another_tool_of_ours,
-             limits_of_layout, a_sync_is_part_of_its_tool, floors_are_rows, what_a_program_needs_is_found, only_gates_fail,
-             tools_alternate_and_slow_ones_are_not_repeated, refusals, results_of_what_is_none, floors_of_what_is_none,
+             limits_of_layout, a_sync_is_part_of_its_tool, floors_are_rows, what_a_program_needs_is_found, what_unpacks_an_image,
+             only_gates_fail, tools_alternate_and_slow_ones_are_not_repeated, refusals, results_of_what_is_none, floors_of_what_is_none,
              floors_make_the_tree, runs_from_end_to_end, layout_from_end_to_end, interrupted_it_leaves_nothing)
     print(f"1..{len(tests)}")
     bad, lacks = 0, None
