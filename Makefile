@@ -136,6 +136,7 @@ unit-src  := $(sort $(wildcard tests/unit/test_*.c))
 fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 fuzz-main := tests/fuzz/driver.c tests/fuzz/seeds.c
 damage-src := $(sort $(wildcard tests/damage/*.c))
+schedule-src := $(sort $(wildcard tests/schedule/*.c))
 # what several tests share
 helper-src := $(filter-out $(unit-src) $(fuzz-src) $(fuzz-main),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
 man-src   := $(sort $(wildcard tools/man/*.[15]))
@@ -154,6 +155,7 @@ completion := $(B)/share/bash-completion/completions/plyfs
 helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
 damage    := $(B)/tests/damage/damage
+schedules := $(B)/tests/schedule/schedules
 fuzz      := $(patsubst %.c,$(B)/%,$(fuzz-src))
 fuzz-names := $(patsubst tests/fuzz/fuzz_%.c,%,$(fuzz-src))
 faultyfs-src := tests/mount/faultyfs.c
@@ -165,6 +167,7 @@ $(call obj,$(fuse-src)): extra = $(fuse-cflags) -Ifs/fuse
 $(call obj,$(faultyfs-src)): extra = $(fuse-cflags)
 $(call obj,$(tools-src)): extra = -Itools
 $(call obj,$(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src)): extra = -Itools -Itests
+$(call obj,$(schedule-src)): extra = -Itools -Itests
 $(call obj,$(damage-src)): extra = $(fuse-cflags) -Ifs/fuse -Itools -Itests
 $(B)/obj/%.o: %.c $(B)/flags | $(B)/.packages-build
 	@mkdir -p $(@D)
@@ -208,10 +211,11 @@ $(completion): tools/completions/plyfs.bash
 # --- tests --------------------------------------------------------------------------------------
 
 # A test that defines __wrap_malloc() gets the linker's --wrap=malloc, and so on.
+wrapped = $$(nm $(1) | sed -n 's/.* T __wrap_/-Wl,--wrap=/p')
 $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
 	@$(if $(V),,echo '  LINK    $@')
-	$(Q)$(link) $$(nm $< | sed -n 's/.* T __wrap_/-Wl,--wrap=/p') \
+	$(Q)$(link) $(call wrapped,$<) \
 		-o $@ $^ $(lib-libs) $$(pkg-config --libs check)
 $(call obj,$(unit-src) $(helper-src)): | $(B)/.packages-test
 
@@ -226,6 +230,12 @@ $(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/ahead.c fs/fuse/log.c)
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) -Wl,--wrap=ply_fail_nomem -o $@ $^ $(lib-libs)
 
+# Its scheduler takes the place of handover() and of all that threads wait for one another by.
+$(schedules): $(call obj,$(schedule-src)) $(toolkit) $(library)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) $(call wrapped,$(filter %.o,$^)) -o $@ $^ $(lib-libs)
+
 tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/*/test_*.py))
 selected := $(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests))
 to-fuzz  := $(filter $(fuzz),$(selected))
@@ -238,7 +248,7 @@ $(B)/bench/%: $(B)/obj/bench/%.o
 	$(Q)$(link) -o $@ $^ $(lib-libs)
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) $(damage) $(faultyfs) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(schedules) $(faultyfs) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
@@ -300,7 +310,7 @@ hdr-check: | $(B)/.packages-build  ## every header compiles alone
 	done; echo 'hdr-check: $(words $(headers)) headers compile alone'
 
 format-check:  ## clang-format agrees with the sources
-	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src)
+	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(schedule-src)
 
 # --- install --------------------------------------------------------------------------------------
 
@@ -326,4 +336,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(faultyfs-src) $(wildcard bench/*.c)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(schedule-src) $(faultyfs-src) $(wildcard bench/*.c)))

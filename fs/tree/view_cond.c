@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/handover.h"
 #include "base/util.h"
 #include "tree/view_impl.h"
 
@@ -123,8 +124,10 @@ int view_holds(struct ply_view *v, uint32_t i, uint32_t cond, struct ply_err *er
 		return 0;
 	}
 	r = work_out(vs, cond, err);
-	if (r >= 0)
-		atomic_store_explicit(&vs->truth[cond - 1], r ? HOLDS : FAILS, memory_order_relaxed);
+	if (r < 0)
+		return r;
+	handover("condition");
+	atomic_store_explicit(&vs->truth[cond - 1], r ? HOLDS : FAILS, memory_order_relaxed);
 	return r;
 }
 

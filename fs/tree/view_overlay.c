@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/handover.h"
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "tree/view_impl.h"
@@ -619,6 +620,7 @@ static int check_directory(struct ply_view *v, const struct vnode *up, const str
 	}
 	vn->n = out;
 	vn->partial = out < all;
+	handover("shown");
 	if (!vn->partial && sigbus_faults() == faults)
 		atomic_store_explicit(shown_slot(v, ino), ino, memory_order_relaxed);
 	return out ? 0 : view_stale(vn->ino, err);

@@ -61,6 +61,7 @@ void layout_fail(struct layout *l, const struct ply_err *err)
 	if (!l->err.code)
 		l->err = *err;
 	pthread_mutex_unlock(&l->lock);
+	handover("stop");
 	atomic_store(&l->stop, true);
 }
 
@@ -126,15 +127,19 @@ static void read_ahead(struct phase *p, struct queue *q, size_t i)
 static void *stream_main(void *arg)
 {
 	struct phase *p = arg;
-	uint32_t own = atomic_fetch_add(&p->started, 1);
 	struct stream s;
+	uint32_t own;
 
+	handover("stream");
+	own = atomic_fetch_add(&p->started, 1);
 	stream_init(&s, p->l, p->ndirfds);
 	for (uint32_t k = 0; k < p->nqueues && !stream_stops(&s);) {
 		struct queue *q = &p->queues[(own + k) % p->nqueues];
-		size_t i = atomic_fetch_add(&q->next, 1);
+		size_t i;
 		int r;
 
+		handover("queue");
+		i = atomic_fetch_add(&q->next, 1);
 		if (i >= q->n) {
 			k++;
 			continue;

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "base/handover.h"
 #include "layout/layout.h"
 #include "layout/limits.h"
 #include "layout/plan.h"
@@ -115,6 +116,7 @@ int stream_block(struct stream *s, struct sub *sub, uint64_t b, const struct ply
 
 static inline bool stream_stops(const struct stream *s)
 {
+	handover("go on");
 	return atomic_load_explicit(&s->l->stop, memory_order_relaxed) ||
 	       (s->l->o->cancel && atomic_load_explicit(s->l->o->cancel, memory_order_relaxed));
 }

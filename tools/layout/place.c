@@ -589,8 +589,11 @@ int place_piece(struct stream *s, const struct plan_batch *b)
 	if (r)
 		return MIN(r, 0);
 	r = fill(s, &f, b->at, b->end);
-	if (r < 0 || atomic_fetch_sub(&big->left, 1) > 1)
+	if (r < 0)
 		return r;
+	handover("piece");
+	if (atomic_fetch_sub(&big->left, 1) > 1)
+		return 0;
 	/* the last one: all content is there */
 	big->fd = -1;
 	f.made = first_mode(s, &f.v.node);

@@ -62,6 +62,7 @@ void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len)
 
 	if (!l->made)              /* one that goes on takes nothing out */
 		return;
+	handover("made");
 	at = atomic_fetch_add_explicit(&l->nmade, 1, memory_order_relaxed);
 	l->made[at] = name_hash(l, dir, name, len);
 }
