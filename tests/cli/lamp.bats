@@ -117,12 +117,14 @@ below()
 	done
 }
 
-@test "a layout is the same with one stream and with sixteen" {
-	mkdir one
-	plyfs layout "$image" one -j 1 --no-sync
-	plyfs layout "$image" "$target" -j 16 --no-sync
-	same one "$target"
-	rm -rf one
+@test "the layout equals the gold machine with 1, 2, 8 and 32 streams" {
+	local streams
+	for streams in 1 2 8 32; do
+		plyfs layout "$image" "$target" -j "$streams" --no-sync
+		same "$gold" "$target"
+		rm -rf --one-file-system "$target"
+		mkdir "$target"
+	done
 }
 
 @test "the image is sound" {

@@ -60,10 +60,14 @@ teardown()
 	plyfs verify "$image" --against "$oddfs"
 }
 
-@test "the layout equals the odd tree with sixteen streams" {
-	oddfs_new target 2G
-	plyfs layout "$image" "$oddfs" -j 16
-	same "$source" "$oddfs"
+@test "the layout equals the odd tree with 1, 2, 8 and 32 streams" {
+	local streams
+	for streams in 1 2 8 32; do
+		oddfs_new target 2G
+		plyfs layout "$image" "$oddfs" -j "$streams" --no-sync
+		same "$source" "$oddfs"
+		oddfs_done target
+	done
 }
 
 @test "capture gives the same bytes: -j1, -j16, and cold" {
