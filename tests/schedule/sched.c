@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -43,6 +44,7 @@ struct thread {
 	atomic_uint token;         /* 1: it is its turn */
 	enum state state;
 	const void *on;            /* what it waits for */
+	uint64_t place;            /* its last hook */
 	uint32_t number, rank;
 	bool joined;
 	pthread_t id;
@@ -50,9 +52,10 @@ struct thread {
 	void *arg;
 };
 
+/* The token's. */
 static struct {
 	enum sched_way way;
-	uint64_t random;
+	uint64_t seed, random;
 	uint64_t falls[FALLS];     /* at which hooks, ascending */
 	uint32_t nfalls, fallen, lowest;
 	uint32_t n;
@@ -103,6 +106,7 @@ BARE static void record(const char *what, uintptr_t place)
 	uint64_t offset = place - (uintptr_t)&__executable_start;
 
 	count(what, offset);
+	self->place = offset;
 	sched.hooks++;
 	sched.records[sched.nrecords++] = (uint64_t)self->number << 48 | offset;
 	if (sched.nrecords == RECORDS)
@@ -147,10 +151,11 @@ BARE static struct thread *any(void)
 
 BARE static void deadlock(void)
 {
-	static const char why[] = "schedule: no thread can go on: each waits for another\n";
-
-	if (write(STDERR_FILENO, why, sizeof(why) - 1) < 0)
-		_exit(3);
+	dprintf(STDERR_FILENO, "seed %" PRIu64 ": no thread can go on, each waits for another; they came from", sched.seed);
+	for (uint32_t i = 0; i < sched.n; i++)
+		if (sched.threads[i].state == WAITS)
+			dprintf(STDERR_FILENO, " 0x%" PRIx64, sched.threads[i].place);
+	dprintf(STDERR_FILENO, " (addr2line -fie PROGRAM ...)\n");
 	_exit(3);
 }
 
@@ -239,7 +244,7 @@ BARE void sched_begin(uint64_t seed, uint64_t expect)
 {
 	memset(&sched, 0, sizeof(sched));
 	sched.way = seed % SCHED_WAYS;
-	sched.random = seed;
+	sched.seed = sched.random = seed;
 	sched.lowest = 1u << 30;
 	if (sched.way == SCHED_RANKS)
 		sched.nfalls = 1 + (uint32_t)(draw() % FALLS);

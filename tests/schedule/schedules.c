@@ -344,10 +344,10 @@ static bool is_as_before(const char *target, const struct stat *before)
 /* NULL: it was found. */
 static const char *run_planted(enum plant kind, const char *target, uint64_t seed)
 {
-	size_t len;
+	static struct ply_err err;
 	struct sched_result unused;
-	struct ply_err err;
 	struct stat before;
+	size_t len;
 	int r;
 
 	if (stat(target, &before) < 0)
@@ -360,7 +360,7 @@ static const char *run_planted(enum plant kind, const char *target, uint64_t see
 	if (r == 0)
 		return "was not found";
 	if (err.reason != PLY_R_TARGET_EXISTS || strncmp(err.msg, planted, len) != 0 || err.msg[len] != ':')
-		return err.msg[0] ? strdup(err.msg) : "no message";
+		return err.msg;
 	return is_as_before(target, &before) ? NULL : "the target is not as it was";
 }
 
