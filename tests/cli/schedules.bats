@@ -24,7 +24,8 @@ teardown_file()
 	if mountpoint -q "$BATS_FILE_TMPDIR/memory"; then umount "$BATS_FILE_TMPDIR/memory"; fi
 }
 
-schedules() { "$PLYFS_BUILD/tests/schedule/schedules" "$composite/i.plyfs" "$memory" --policy="$composite/policy.yaml" "$@"; }
+program=$PLYFS_BUILD/tests/schedule/schedules
+schedules() { "$program" "$composite/i.plyfs" "$memory" --policy="$composite/policy.yaml" "$@"; }
 
 @test "the small composite has four components, 2,000 files, 20 MiB and all kinds of collisions; 1, 2, 8 and 32 streams and the mount are as expected" {
 	cat "$BATS_FILE_TMPDIR/made"
@@ -35,6 +36,15 @@ schedules() { "$PLYFS_BUILD/tests/schedule/schedules" "$composite/i.plyfs" "$mem
 @test "one tree, whatever the schedule" {
 	schedules >out
 	sed 's/^/# /' out >&3
+}
+
+@test "one tree, too, of a selection with files and owners that depend on it" {
+	mkdir machine
+	python3 "$PLYFS_TESTS/lib/sharedtree.py" machine
+	plyfs capture machine i.plyfs -c db=db -c web=web -c lang=lang
+	"$program" i.plyfs "$memory" --select=db --select=web --distinct=100 >out
+	sed 's/^/# /' out >&3
+	grep ' condition [0-9]' out
 }
 
 @test "a second writer of one path is found, whichever comes first; without O_EXCL it is not" {
@@ -52,5 +62,6 @@ schedules() { "$PLYFS_BUILD/tests/schedule/schedules" "$composite/i.plyfs" "$mem
 	run -2 schedules --plant=nowhere
 	run -2 schedules --distinct=0
 	run -2 schedules more
-	run -2 "$PLYFS_BUILD/tests/schedule/schedules" nowhere "$memory"
+	run -2 "$program" nowhere "$memory"
+	run -2 schedules --select=nobody
 }

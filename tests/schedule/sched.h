@@ -35,7 +35,7 @@ struct sched_result {
 	uint32_t threads;
 };
 
-/* Counts of all schedules of this process since it began; not its parent's. */
+/* Counts of all schedules of this process. */
 struct sched_seen {
 	struct sched_kind {
 		const char *what;

@@ -2,8 +2,8 @@
 /*
  * One image laid out under many schedules: always the same tree.
  *
- *   schedules IMAGE DIR [--policy=FILE] [--distinct=N]
- *   schedules IMAGE DIR [--policy=FILE] --plant=KIND [--without-excl]
+ *   schedules IMAGE DIR [--select=NAME]... [--policy=FILE] [--distinct=N]
+ *   schedules IMAGE DIR [--select=NAME]... [--policy=FILE] --plant=KIND [--without-excl]
  *
  * DIR is on a tmpfs, which makes a layout cheap enough: a process for each processor lays out into a directory of its own
  * in it, seed after seed, each time from an image that was opened anew (what a view remembers is handed over between threads, too)
@@ -83,7 +83,8 @@ static void fail_err(const char *what, const struct ply_err *err)
 
 static void open_test(struct opened *o)
 {
-	struct ply_view_options v = { .decisions = test.decisions, .ndecisions = test.ndecisions };
+	const struct ply_view_options v = { .names = test.names.v, .n = test.names.n, .decisions = test.decisions,
+					    .ndecisions = test.ndecisions };
 	struct ply_err err;
 
 	*o = (struct opened){ 0 };
@@ -183,10 +184,12 @@ static void stay_on_one_processor(unsigned which)
 
 static bool is_again(const char *target, uint64_t seed, const struct sched_result *was)
 {
+	const struct sched_seen seen = sched_seen;
 	struct sched_result again;
 
 	if (!run_seed(target, seed, &again))
 		return false;
+	sched_seen = seen;         /* is counted once */
 	if (again.hash == was->hash && again.hooks == was->hooks)
 		return true;
 	fprintf(stderr, "seed %" PRIu64 " is one schedule now and another one then: %016" PRIx64 " with %" PRIu64
@@ -200,6 +203,7 @@ static bool work(struct shared *shared, unsigned worker, unsigned workers, size_
 	bool good = true;
 
 	stay_on_one_processor(worker);
+	sched_seen = shared->seen[worker];
 	snprintf(target, sizeof(target), "%s/%u", test.dir, worker);
 	for (size_t i = from + worker; good && i < to; i += workers) {
 		good = run_seed(target, test.first + i, &shared->results[i]);
@@ -432,9 +436,8 @@ static enum plant plant_named(const char *name)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "policy", required_argument, NULL, 'p' }, { "distinct", required_argument, NULL, 'd' },
-		{ "plant", required_argument, NULL, 's' }, { "without-excl", no_argument, NULL, 'x' },
-		{ NULL, 0, NULL, 0 },
+		{ "select", required_argument, NULL, 'n' }, { "policy", required_argument, NULL, 'p' },
+		{ "distinct", required_argument, NULL, 'd' }, { "plant", required_argument, NULL, 's' }, { "without-excl", no_argument, NULL, 'x' }, { NULL, 0, NULL, 0 },
 	};
 	const char *seed = getenv("PLYFS_SEED");
 	enum plant kind = PLANT_NOTHING;
@@ -444,6 +447,10 @@ int main(int argc, char **argv)
 	test.first = seed ? strtoull(seed, NULL, 10) : 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (c) {
+		case 'n':
+			if (cli_list_add(&test.names, optarg) < 0)
+				die(optarg);
+			break;
 		case 'p':
 			test.choice.policy = optarg;
 			break;
@@ -460,7 +467,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	if (argc - optind != 2 || !test.distinct) {
-		fprintf(stderr, "usage: schedules IMAGE DIR [--policy=FILE] [--distinct=N] [--plant=KIND [--without-excl]]\n");
+		fprintf(stderr, "usage: schedules IMAGE DIR [--select=NAME]... [--policy=FILE] [--distinct=N] [--plant=KIND "
+			"[--without-excl]]\n");
 		return 2;
 	}
 	test.image = argv[optind];
@@ -469,6 +477,7 @@ int main(int argc, char **argv)
 	learn();
 	r = kind ? run_plants(kind) : run_all();
 	free(test.decisions);
+	cli_list_done(&test.names);
 	choice_done(&test.choice);
 	buf_done(&test.reference);
 	return r;
