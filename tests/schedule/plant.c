@@ -131,8 +131,9 @@ static bool find_namesake(const struct plan *p, const struct row *r, struct row 
 	struct row other = { .w.at = WHERE_DIR };
 
 	while (next_row(p, &other))
-		if (other.w.sub && other.w.sub != r->w.sub && has_name(&other.e, &r->e) && other.e.type == S_IFREG >> 12 &&
-		    !is_linked(p, &other.w) && !plan_find_big(p, other.w.sub, other.w.at)) {
+		if (other.w.sub && other.w.sub != r->w.sub && has_name(&other.e, &r->e) &&
+		    other.e.type == S_IFREG >> 12 && !is_linked(p, &other.w) &&
+		    !plan_find_big(p, other.w.sub, other.w.at)) {
 			*ret = other;
 			return true;
 		}
@@ -156,7 +157,8 @@ static void plant_other(struct plan *p)
 	ps->parts = grown(ps->parts, ps->nparts, sizeof(*ps->parts));
 	chosen.part = (uint32_t)ps->nparts++;
 	ps->parts_cap = ps->nparts;
-	ps->parts[chosen.part] = (struct plan_part){ .first = chosen.w.at, .end = chosen.w.at + 1, .dir = chosen.w.dir };
+	ps->parts[chosen.part] = (struct plan_part){ .first = chosen.w.at, .end = chosen.w.at + 1,
+						     .dir = chosen.w.dir };
 	add_row(p, &chosen);
 }
 

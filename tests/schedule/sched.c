@@ -3,9 +3,10 @@
  * The scheduler: see sched.h.
  *
  * A token goes from thread to thread: a word of each that it waits for, by futex. Who has the token owns all that
- * is here. A thread that must wait does so here, never in the kernel: a mutex is tried, and who does not get it cannot run
- * until somebody unlocks it; a condition is waited for likewise, and a signal wakes all (POSIX allows that);
- * so is the end of a thread. So whoever has the token can go on, and where nobody can, it is a deadlock, and told.
+ * is here. A thread that must wait does so here, never in the kernel: a mutex is tried, and who does not get it
+ * cannot run until somebody unlocks it; a condition is waited for likewise, and a signal wakes all (POSIX allows
+ * that); so is the end of a thread. So whoever has the token can go on, and where nobody can, that is a deadlock,
+ * and told.
  *
  * The thread sanitizer must not learn from the token who runs after whom, or it would take every order for one that
  * the product has made: what is here is compiled without it, and the futex is a bare system call. It sees the product's
@@ -151,7 +152,8 @@ BARE static struct thread *any(void)
 
 BARE static void deadlock(void)
 {
-	dprintf(STDERR_FILENO, "seed %" PRIu64 ": no thread can go on, each waits for another; they came from", sched.seed);
+	dprintf(STDERR_FILENO, "seed %" PRIu64 ": no thread can go on, each waits for another; they came from",
+		sched.seed);
 	for (uint32_t i = 0; i < sched.n; i++)
 		if (sched.threads[i].state == WAITS)
 			dprintf(STDERR_FILENO, " 0x%" PRIx64, sched.threads[i].place);

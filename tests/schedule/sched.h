@@ -4,9 +4,9 @@
  * that were started after sched_begin() and the one that called it, one runs at a time, and at each hook
  * a generator with a seed draws which goes on. So a seed is a schedule, and can be run again.
  *
- * Hooks are every call of handover() (base/handover.h), and every call that locks, unlocks, waits, signals, starts or
- * joins a thread, or makes a name: the linker leads those here (--wrap), wherever the product has them or will have them.
- * Between two hooks a thread runs undisturbed.
+ * Hooks are every call of handover() (base/handover.h), and every call that locks, unlocks, waits, signals, starts
+ * or joins a thread, or makes a name: the linker leads those here (--wrap), wherever the product has them or will
+ * have them. Between two hooks a thread runs undisturbed.
  */
 #ifndef PLYFS_TESTS_SCHED_H
 #define PLYFS_TESTS_SCHED_H

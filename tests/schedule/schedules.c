@@ -5,15 +5,15 @@
  *   schedules IMAGE DIR [--select=NAME]... [--policy=FILE] [--distinct=N]
  *   schedules IMAGE DIR [--select=NAME]... [--policy=FILE] --plant=KIND [--without-excl]
  *
- * DIR is on a tmpfs, which makes a layout cheap enough: a process for each processor lays out into a directory of its own
- * in it, seed after seed, each time from an image that was opened anew (what a view remembers is handed over between threads, too)
- * with 4 to 8 streams, and reads back all that is there. Whatever the seed, that must be what one stream makes
- * without a scheduler. It ends when there were N different schedules (400; 60 under a sanitizer); the first
- * of them are run twice, and must be the same ones again. PLYFS_SEED is the first seed (1).
+ * DIR is on a tmpfs, which makes a layout cheap enough: a process for each processor lays out into a directory of
+ * its own in it, seed after seed, each time from an image that was opened anew (what a view remembers is handed over
+ * between threads, too) with 4 to 8 streams, and reads back all that is there. Whatever the seed, that must be what one
+ * stream makes without a scheduler. It ends when there were N different schedules (400; 60 under a sanitizer);
+ * the first of them are run twice, and must be the same ones again. PLYFS_SEED is the first seed (1).
  *
- * --plant: a second writer of one path is planted (plant.h), another one for each seed. Each must be found: the layout fails, names
- * that path, and leaves the target as it was. --without-excl takes away what finds it, O_EXCL: it must not be found then,
- * or this test would find nothing.
+ * --plant: a second writer of one path is planted (plant.h), another one for each seed. Each must be found: the layout
+ * fails, names that path, and leaves the target as it was. --without-excl takes away what finds it, O_EXCL: it must
+ * not be found then, or this test would find nothing.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -306,9 +306,10 @@ static void print_results(const struct shared *shared, unsigned workers, size_t 
 		hooks += shared->results[i].hooks;
 		changes += shared->results[i].changes;
 	}
-	printf("%zu schedules, %zu of them distinct (seeds %" PRIu64 " to %" PRIu64 "): %" PRIu64 " hooks at %zu places, "
-	       "%" PRIu64 " changes of thread; one digest: %016" PRIx64 "\n", n, distinct, test.first, test.first + n - 1,
-	       hooks, count_places(shared, workers), changes, xxh3(test.reference.data, test.reference.len, 0));
+	printf("%zu schedules, %zu of them distinct (seeds %" PRIu64 " to %" PRIu64 "): %" PRIu64 " hooks at %zu places, %"
+	       PRIu64 " changes of thread; one digest: %016" PRIx64 "\n", n, distinct, test.first,
+	       test.first + n - 1, hooks, count_places(shared, workers), changes,
+	       xxh3(test.reference.data, test.reference.len, 0));
 	print_kinds(shared, workers);
 }
 
@@ -381,8 +382,8 @@ static int run_plants(enum plant kind)
 
 		if (!why)
 			continue;
-		fprintf(stderr, "seed %" PRIu64 ": %s, a second time planted (%s): %s\n", seed, planted, plant_names[kind],
-			why);
+		fprintf(stderr, "seed %" PRIu64 ": %s, a second time planted (%s): %s\n", seed, planted,
+			plant_names[kind], why);
 		tree_remove(target);
 		return 1;
 	}
@@ -426,7 +427,7 @@ static void learn(void)
 
 static enum plant plant_named(const char *name)
 {
-	for (int i = 0; i < PLANT_KINDS; i++)
+	for (int i = PLANT_NOTHING + 1; i < PLANT_KINDS; i++)
 		if (!strcmp(plant_names[i], name))
 			return (enum plant)i;
 	fprintf(stderr, "schedules: --plant takes queue, other or link\n");
@@ -437,7 +438,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "select", required_argument, NULL, 'n' }, { "policy", required_argument, NULL, 'p' },
-		{ "distinct", required_argument, NULL, 'd' }, { "plant", required_argument, NULL, 's' }, { "without-excl", no_argument, NULL, 'x' }, { NULL, 0, NULL, 0 },
+		{ "distinct", required_argument, NULL, 'd' }, { "plant", required_argument, NULL, 's' },
+		{ "without-excl", no_argument, NULL, 'x' }, { NULL, 0, NULL, 0 },
 	};
 	const char *seed = getenv("PLYFS_SEED");
 	enum plant kind = PLANT_NOTHING;
@@ -467,8 +469,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	if (argc - optind != 2 || !test.distinct) {
-		fprintf(stderr, "usage: schedules IMAGE DIR [--select=NAME]... [--policy=FILE] [--distinct=N] [--plant=KIND "
-			"[--without-excl]]\n");
+		fprintf(stderr, "usage: schedules IMAGE DIR [--select=NAME]... [--policy=FILE] [--distinct=N] "
+			"[--plant=KIND [--without-excl]]\n");
 		return 2;
 	}
 	test.image = argv[optind];

@@ -147,8 +147,8 @@ static void add_line(struct walk *w, int dir, const char *name, const struct sta
 			die("readlink", path);
 		content = xxh3(target, (size_t)n, 0);
 	}
-	check(buf_printf(&w->lines, "%s %o %u:%u %lld.%09ld %lld %llx %s xattrs %016" PRIx64 " content %016" PRIx64 "\n",
-			 path, st->st_mode, st->st_uid, st->st_gid, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
+	check(buf_printf(&w->lines, "%s %o %u:%u %lld.%09ld %lld %llx %s xattrs %016" PRIx64 " content %016" PRIx64
+			 "\n", path, st->st_mode, st->st_uid, st->st_gid, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
 			 S_ISDIR(st->st_mode) ? 0 : (long long)st->st_size, (unsigned long long)st->st_rdev,
 			 linked ? first_of_links(w, st) : "-", xattrs_of(w, dir, name), content));
 }

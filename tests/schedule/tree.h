@@ -6,10 +6,10 @@
 #include "base/buf.h"
 
 /*
- * A line for each name below and for @path itself, in the order of their bytes: path, type, permissions, owners, time to the
- * nanosecond, size, device number, links and the first path of them, xattrs with ACLs, where its holes are, XXH3 of
- * its content or its target. But for /var/lib/plyfs, which tells when. Aborts where that cannot be read. Release by
- * buf_done().
+ * A line for each name below and for @path itself, in the order of their bytes: path, type and permissions, owners,
+ * time to the nanosecond, size, device number, the first path of its hard links, XXH3 of xattrs (ACLs are some), XXH3
+ * of its content and where its holes are, or of its target. But for /var/lib/plyfs, which tells when. Aborts
+ * where that cannot be read. Release by buf_done().
  */
 struct buf tree_lines(const char *path);
 
