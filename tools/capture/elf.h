@@ -20,4 +20,12 @@ typedef int (*elf_word_fn)(void *ctx, enum elf_word what, const char *text);
  */
 int elf_words(elf_read_fn read, elf_word_fn fn, void *ctx);
 
+/* What a loader compares before it takes a library. */
+struct elf_kind {
+	uint8_t elf_class, data;   /* EI_CLASS (0: no ELF), EI_DATA */
+	uint16_t machine;          /* e_machine */
+};
+/* 1: an ELF file, @ret is set, and @interp (4096 bytes, or NULL) is PT_INTERP's, or ""; 0: it is none, or damaged. */
+int elf_look(elf_read_fn read, void *ctx, struct elf_kind *ret, char *interp);
+
 #endif
