@@ -40,6 +40,7 @@
 #include "base/util.h"
 #include "merge/drivers.h"
 #include "merge/items.h"
+#include "merge/ldcache.h"
 #include "merge/parse.h"
 #include "plyfs/disk.h"
 
@@ -925,6 +926,40 @@ static int write_cache(const struct item *v, size_t n, struct span ours, struct 
 	buf_done(&w.ext);
 	map_done(&w.places);
 	free(w.folders);
+	return r;
+}
+
+/* --- reading ------------------------------------------------------------------- */
+
+/* Before it there may be the format of old: magic, number of entries, and those, of 12 bytes each; the new one
+ * begins behind them at a multiple of 8. */
+static size_t skip_old(const uint8_t *text, size_t len)
+{
+	static const char magic[] = "ld.so-1.7.0";
+	uint64_t at;
+
+	if (len < 16 || memcmp(text, magic, sizeof(magic) - 1))
+		return 0;
+	at = align_up(16 + 12 * (uint64_t)get32(text + 12), 8);
+	return at < len ? (size_t)at : 0;
+}
+
+int ldcache_each(const uint8_t *text, size_t len, ldcache_fn *fn, void *ctx)
+{
+	size_t skip = skip_old(text, len);
+	struct cut c = { .text = text + skip, .len = len - skip };
+	int r = parse_head(&c);
+
+	for (uint32_t i = 0; r == 0 && i < c.nlibs; i++) {
+		struct disk_entry e = entry_at(&c, i);
+		struct span name, path;
+
+		r = string_at(&c, le32_get(e.key), &name);
+		if (r == 0)
+			r = string_at(&c, le32_get(e.value), &path);
+		if (r == 0 && name.len <= NAME_MAX + 1 && *path.s == '/')
+			r = fn(ctx, (const char *)name.s, (const char *)path.s);
+	}
 	return r;
 }
 

@@ -30,6 +30,7 @@ struct elf {
 	} loads[HEADERS_MAX];
 	unsigned nloads;
 	uint64_t dynamic_off, dynamic_len;
+	uint64_t interp_off, interp_len;
 };
 
 static uint64_t number(const struct elf *e, const uint8_t *p, unsigned bytes)
@@ -52,6 +53,9 @@ static void read_header(struct elf *e, const uint8_t *p)
 	if (type == PT_DYNAMIC) {
 		e->dynamic_off = off;
 		e->dynamic_len = len;
+	} else if (type == PT_INTERP) {
+		e->interp_off = off;
+		e->interp_len = len;
 	} else if (type == PT_LOAD && e->nloads < HEADERS_MAX) {
 		e->loads[e->nloads].off = off;
 		e->loads[e->nloads].addr = addr;
@@ -129,28 +133,81 @@ static int read_dynamic(struct elf *e)
 	return r < 0 ? r : tell(e, dynamic, n, strings, false);
 }
 
-int elf_words(elf_read_fn read, elf_word_fn fn, void *ctx)
+/* Program headers. 1, or 0: it is no ELF file, or damaged. */
+static int read_headers(struct elf *e, struct elf_kind *ret)
 {
-	struct elf e = { .read = read, .fn = fn, .ctx = ctx };
 	uint8_t head[64] = { 0 }, row[56];
 	uint64_t table;
 	unsigned size, n;
 
-	if (read(ctx, 0, head, 52) < 0 || memcmp(head, ELFMAG, SELFMAG))
+	if (e->read(e->ctx, 0, head, 52) < 0 || memcmp(head, ELFMAG, SELFMAG))
 		return 0;
-	e.wide = head[EI_CLASS] == ELFCLASS64;
-	e.big = head[EI_DATA] == ELFDATA2MSB;
-	if (e.wide && read(ctx, 0, head, 64) < 0)
+	e->wide = head[EI_CLASS] == ELFCLASS64;
+	e->big = head[EI_DATA] == ELFDATA2MSB;
+	if (e->wide && e->read(e->ctx, 0, head, 64) < 0)
 		return 0;
-	table = number(&e, head + (e.wide ? 32 : 28), e.wide ? 8 : 4);
-	size = (unsigned)number(&e, head + (e.wide ? 54 : 42), 2);
-	n = (unsigned)number(&e, head + (e.wide ? 56 : 44), 2);
-	if (size < (e.wide ? 56 : 32) || n > HEADERS_MAX || table > UINT32_MAX)
+	*ret = (struct elf_kind){ head[EI_CLASS], head[EI_DATA], (uint16_t)number(e, head + 18, 2) };
+	table = number(e, head + (e->wide ? 32 : 28), e->wide ? 8 : 4);
+	size = (unsigned)number(e, head + (e->wide ? 54 : 42), 2);
+	n = (unsigned)number(e, head + (e->wide ? 56 : 44), 2);
+	if (size < (e->wide ? 56 : 32) || n > HEADERS_MAX || table > UINT32_MAX)
 		return 0;
 	for (unsigned i = 0; i < n; i++) {
-		if (read(ctx, table + (uint64_t)i * size, row, e.wide ? 56 : 32) < 0)
+		if (e->read(e->ctx, table + (uint64_t)i * size, row, e->wide ? 56 : 32) < 0)
 			return 0;
-		read_header(&e, row);
+		read_header(e, row);
 	}
-	return read_dynamic(&e);
+	return 1;
+}
+
+int elf_words(elf_read_fn read, elf_word_fn fn, void *ctx)
+{
+	struct elf e = { .read = read, .fn = fn, .ctx = ctx };
+	struct elf_kind kind;
+
+	return read_headers(&e, &kind) ? read_dynamic(&e) : 0;
+}
+
+int elf_look(elf_read_fn read, void *ctx, struct elf_kind *ret, char *interp)
+{
+	struct elf e = { .read = read, .ctx = ctx };
+	struct elf_kind kind;
+
+	if (!read_headers(&e, &kind))
+		return 0;
+	*ret = kind;
+	if (!interp)
+		return 1;
+	*interp = '\0';
+	if (e.interp_len && e.interp_len < STRING_MAX && e.interp_off <= UINT64_MAX / 2 &&
+	    read(ctx, e.interp_off, interp, (size_t)e.interp_len) == 0)
+		interp[e.interp_len] = '\0';
+	else
+		*interp = '\0';
+	return 1;
+}
+
+const char *elf_multiarch(const struct elf_kind *kind)
+{
+	static const struct {
+		struct elf_kind kind;
+		const char *name;
+	} known[] = {
+		{ { ELFCLASS64, ELFDATA2LSB, EM_X86_64 }, "x86_64-linux-gnu" },
+		{ { ELFCLASS32, ELFDATA2LSB, EM_X86_64 }, "x86_64-linux-gnux32" },
+		{ { ELFCLASS32, ELFDATA2LSB, EM_386 }, "i386-linux-gnu" },
+		{ { ELFCLASS64, ELFDATA2LSB, EM_AARCH64 }, "aarch64-linux-gnu" },
+		{ { ELFCLASS32, ELFDATA2LSB, EM_ARM }, "arm-linux-gnueabihf" },
+		{ { ELFCLASS64, ELFDATA2LSB, EM_RISCV }, "riscv64-linux-gnu" },
+		{ { ELFCLASS64, ELFDATA2LSB, EM_PPC64 }, "powerpc64le-linux-gnu" },
+		{ { ELFCLASS64, ELFDATA2MSB, EM_S390 }, "s390x-linux-gnu" },
+		{ { ELFCLASS64, ELFDATA2LSB, EM_MIPS }, "mips64el-linux-gnuabi64" },
+		{ { ELFCLASS64, ELFDATA2LSB, 258 /* LoongArch */ }, "loongarch64-linux-gnu" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (kind->elf_class == known[i].kind.elf_class && kind->data == known[i].kind.data &&
+		    kind->machine == known[i].kind.machine)
+			return known[i].name;
+	return "";
 }

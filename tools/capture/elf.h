@@ -27,5 +27,7 @@ struct elf_kind {
 };
 /* 1: an ELF file, @ret is set, and @interp (4096 bytes, or NULL) is PT_INTERP's, or ""; 0: it is none, or damaged. */
 int elf_look(elf_read_fn read, void *ctx, struct elf_kind *ret, char *interp);
+/* Debian's name of the directories for such libraries: "x86_64-linux-gnu"; "": not known. */
+const char *elf_multiarch(const struct elf_kind *kind);
 
 #endif

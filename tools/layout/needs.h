@@ -47,7 +47,7 @@ enum need_state {
 /* Strings are borrowed from the struct target_needs. */
 struct need_package {
 	const char *name, *arch, *version;
-	const char *have;          /* version there; NULL: NEED_NEW */
+	const char *have, *have_arch;          /* what is there; NULL: NEED_NEW */
 	enum need_state state;
 };
 

@@ -19,11 +19,8 @@ int pkgdb_open(int root, struct pkgdb **ret, struct ply_err *err)
 	return pkgdb_open_dpkg(root, ret, err);
 }
 
-struct pkgdb *pkgdb_close(struct pkgdb *db)
+void pkgdb_done(struct pkgdb *db)
 {
-	if (!db)
-		return NULL;
-	db->ops->close(db);
 	map_done(&db->by_name);
 	free(db->pkgs);
 	free(db->needs);
@@ -32,6 +29,13 @@ struct pkgdb *pkgdb_close(struct pkgdb *db)
 	for (size_t i = 0; i < db->nnotes; i++)
 		free(db->notes[i]);
 	free(db->notes);
+}
+
+struct pkgdb *pkgdb_close(struct pkgdb *db)
+{
+	if (!db)
+		return NULL;
+	db->ops->close(db);
 	free(db);
 	return NULL;
 }

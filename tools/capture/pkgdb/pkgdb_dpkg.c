@@ -23,12 +23,12 @@
 #include "base/util.h"
 #include "deb822.h"
 #include "dpkg_needs.h"
+#include "dpkg_status.h"
 #include "pkgdb_internal.h"
 
 #define DPKG     "var/lib/dpkg"
 #define STATES   "var/lib/apt/extended_states"
-#define TEXT_MAX ((size_t)64 << 20)        /* a status file of 60,000 packages */
-#define PKGS_MAX (1u << 17)
+#define TEXT_MAX DPKG_TEXT_MAX
 
 /* A file in info/: "libc6:amd64.postinst" is the extension "postinst" of that package. */
 struct info_file {
@@ -38,11 +38,9 @@ struct info_file {
 };
 
 struct dpkg_db {
-	struct pkgdb db;           /* first */
+	struct dpkg_status s;      /* first */
 	int info;                  /* descriptor of info/ */
-	struct buf status, states, diversions_text, arch_text;
-	struct dpkg_fields *fields;        /* db.n */
-	size_t fields_cap;
+	struct buf states, diversions_text;
 	struct buf info_names;
 	struct info_file *info_files;      /* by package, then name */
 	size_t ninfo, info_cap;
@@ -56,161 +54,7 @@ static const struct dpkg_db *dpkg(const struct pkgdb *db)
 	return (const struct dpkg_db *)db;
 }
 
-/* --- status ------------------------------------------------------------------- */
-
-/* The name becomes part of a file's name. */
-static bool is_name(const char *name)
-{
-	size_t len = strlen(name);
-
-	return len && len <= 200 && strchr("-+._", name[0]) == NULL &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-+._") == len;
-}
-
-/* "want flag state": dpkg's three words. */
-static int parse_status(const struct deb822 *d, unsigned line, const char *text, struct pkg *p,
-			struct ply_err *err)
-{
-	static const char *const unfinished[] = {
-		"unpacked", "half-configured", "half-installed", "triggers-awaited", "triggers-pending",
-	};
-	char flag[16], state[24];
-
-	if (sscanf(text, "%*15s %15s %23s", flag, state) != 2)
-		return deb822_damaged(d, line, err, "Status: is not of three words");
-	p->installed = !strcmp(state, "installed");
-	for (size_t i = 0; i < ARRAY_SIZE(unfinished); i++)
-		if (!strcmp(state, unfinished[i]))
-			p->installed = p->unfinished = true;
-	if (!strcmp(flag, "reinstreq"))
-		p->unfinished = true;
-	if (p->installed || !strcmp(state, "config-files"))
-		return 1;
-	if (!strcmp(state, "not-installed"))
-		return 0;
-	return deb822_damaged(d, line, err, "Status: has a state that dpkg does not know");
-}
-
-/* "mariadb (1:10.11)" -> "mariadb", in place. */
-static const char *source_of(char *text, const char *name)
-{
-	if (!text || !*text)
-		return name;
-	text[strcspn(text, " \t\n(")] = '\0';
-	return *text ? text : name;
-}
-
-static int add_package(struct dpkg_db *d, const struct pkg *p, const struct dpkg_fields *f)
-{
-	int r = array_grow(&d->db.pkgs, &d->db.cap, d->db.n + 1, sizeof(*d->db.pkgs));
-
-	if (r == 0)
-		r = array_grow(&d->fields, &d->fields_cap, d->db.n + 1, sizeof(*d->fields));
-	if (r == 0)
-		r = map_add(&d->db.by_name, pkgdb_hash(p->name, strlen(p->name)), d->db.n);
-	if (r < 0)
-		return r;
-	d->db.pkgs[d->db.n] = *p;
-	d->fields[d->db.n++] = *f;
-	return 0;
-}
-
-static const struct pkg *find_exact(const struct pkgdb *db, const char *name, const char *arch)
-{
-	uint64_t h = pkgdb_hash(name, strlen(name));
-
-	for (size_t i = map_first(&db->by_name, h); i != MAP_END; i = map_next(&db->by_name, h, i)) {
-		const struct pkg *p = &db->pkgs[db->by_name.slots[i].value];
-
-		if (!strcmp(p->name, name) && !strcmp(p->arch, arch))
-			return p;
-	}
-	return NULL;
-}
-
-enum {
-	F_PACKAGE, F_STATUS, F_ARCH, F_VERSION, F_SOURCE, F_PRIORITY, F_ESSENTIAL, F_PROTECTED,
-	F_MULTI_ARCH, F_SIZE, F_DESCRIPTION, F_PRE_DEPENDS, F_DEPENDS, F_RECOMMENDS, F_PROVIDES, F_COUNT
-};
-#define STATUS_FIELDS { \
-	[F_PACKAGE] = { "Package", NULL }, [F_STATUS] = { "Status", NULL }, \
-	[F_ARCH] = { "Architecture", NULL }, [F_VERSION] = { "Version", NULL }, \
-	[F_SOURCE] = { "Source", NULL }, [F_PRIORITY] = { "Priority", NULL }, \
-	[F_ESSENTIAL] = { "Essential", NULL }, [F_PROTECTED] = { "Protected", NULL }, \
-	[F_MULTI_ARCH] = { "Multi-Arch", NULL }, [F_SIZE] = { "Installed-Size", NULL }, \
-	[F_DESCRIPTION] = { "Description", NULL }, [F_PRE_DEPENDS] = { "Pre-Depends", NULL }, \
-	[F_DEPENDS] = { "Depends", NULL }, [F_RECOMMENDS] = { "Recommends", NULL }, \
-	[F_PROVIDES] = { "Provides", NULL }, \
-}
-
-static bool is_yes(const char *value)
-{
-	return value && !strcmp(value, "yes");
-}
-
-static const char *or_empty(const char *value)
-{
-	return value ? value : "";
-}
-
-static int read_stanza(struct dpkg_db *d, const struct deb822 *text, unsigned line,
-		       const struct deb822_field *f, struct ply_err *err)
-{
-	const char *priority = or_empty(f[F_PRIORITY].value), *multi = or_empty(f[F_MULTI_ARCH].value);
-	struct dpkg_fields fields = {
-		.pre_depends = f[F_PRE_DEPENDS].value,
-		.depends = f[F_DEPENDS].value,
-		.recommends = f[F_RECOMMENDS].value,
-		.provides = f[F_PROVIDES].value,
-		.same = !strcmp(multi, "same"),
-		.foreign = !strcmp(multi, "foreign"),
-		.allowed = !strcmp(multi, "allowed"),
-	};
-	struct pkg p = {
-		.name = f[F_PACKAGE].value,
-		.arch = or_empty(f[F_ARCH].value),
-		.version = or_empty(f[F_VERSION].value),
-		.summary = or_empty(f[F_DESCRIPTION].value),
-	};
-	int r;
-
-	if (!p.name || !is_name(p.name))
-		return deb822_damaged(text, line, err, p.name ? "the name of a package is not allowed" :
-				      "a stanza without Package:");
-	if (!f[F_STATUS].value)
-		return deb822_damaged(text, line, err, "a stanza without Status:");
-	if (*p.arch && !is_name(p.arch))
-		return deb822_damaged(text, line, err, "the name of an architecture is not allowed");
-	r = parse_status(text, line, f[F_STATUS].value, &p, err);
-	if (r <= 0)
-		return r;
-	if (find_exact(&d->db, p.name, p.arch))
-		return deb822_damaged(text, line, err, "the package stands twice in the file");
-	if (d->db.n >= PKGS_MAX)
-		return deb822_damaged(text, line, err, "more packages than any machine has");
-	/* values lie in our buffer and may be cut */
-	p.source = source_of((char *)f[F_SOURCE].value, p.name);
-	if (*p.summary)
-		((char *)p.summary)[strcspn(p.summary, "\n")] = '\0';
-	p.bytes = f[F_SIZE].value ? strtoull(f[F_SIZE].value, NULL, 10) : 0;
-	p.bytes = p.bytes < UINT64_MAX >> 10 ? p.bytes << 10 : 0;
-	p.important = is_yes(f[F_ESSENTIAL].value) || is_yes(f[F_PROTECTED].value) ||
-		      !strcmp(priority, "required") || !strcmp(priority, "important");
-	r = add_package(d, &p, &fields);
-	return r < 0 ? ply_fail_nomem(err) : 0;
-}
-
-static int read_status(struct dpkg_db *d, struct ply_err *err)
-{
-	struct deb822_field f[F_COUNT] = STATUS_FIELDS;
-	struct deb822 text;
-	unsigned line = 0;
-	int r = deb822_init(&text, (char *)d->status.data, d->status.len, "/" DPKG "/status", err);
-
-	while (r >= 0 && (r = deb822_stanza(&text, f, F_COUNT, &line, err)) > 0)
-		r = read_stanza(d, &text, line, f, err);
-	return r;
-}
+/* --- marks ------------------------------------------------------------------------ */
 
 /* apt's marks; a package without a mark was installed by hand. */
 static int read_states(struct dpkg_db *d, struct ply_err *err)
@@ -227,44 +71,16 @@ static int read_states(struct dpkg_db *d, struct ply_err *err)
 
 		if (!f[0].value)
 			return deb822_damaged(&text, line, err, "a stanza without Package:");
-		if (strcmp(or_empty(f[2].value), "1"))
+		if (!f[2].value || strcmp(f[2].value, "1"))
 			continue;
 		/* apt writes the native architecture for packages of architecture "all" */
-		p = (struct pkg *)find_exact(&d->db, f[0].value, or_empty(f[1].value));
-		if (!p && (!f[1].value || !strcmp(f[1].value, d->db.arch)))
-			p = (struct pkg *)find_exact(&d->db, f[0].value, "all");
+		p = (struct pkg *)dpkg_find_exact(&d->s.db, f[0].value, f[1].value ? f[1].value : "");
+		if (!p && (!f[1].value || !strcmp(f[1].value, d->s.db.arch)))
+			p = (struct pkg *)dpkg_find_exact(&d->s.db, f[0].value, "all");
 		if (p)
 			p->automatic = true;
 	}
 	return r;
-}
-
-/* dpkg keeps a list of architectures only where there are several; its own package tells else. */
-static void find_arch(struct dpkg_db *d)
-{
-	static const char *const telling[] = { "dpkg", "libc6", "base-files", "bash" };
-	char *first = (char *)d->arch_text.data;
-
-	if (first) {
-		first[strcspn(first, "\n")] = '\0';
-		if (is_name(first)) {
-			d->db.arch = first;
-			return;
-		}
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(telling); i++) {
-		uint32_t at = pkgdb_find(&d->db, telling[i]);
-
-		if (at != PKG_NONE && strcmp(d->db.pkgs[at].arch, "all")) {
-			d->db.arch = d->db.pkgs[at].arch;
-			return;
-		}
-	}
-	for (size_t i = 0; i < d->db.n; i++)
-		if (strcmp(d->db.pkgs[i].arch, "all")) {
-			d->db.arch = d->db.pkgs[i].arch;
-			return;
-		}
 }
 
 /* --- diversions ------------------------------------------------------------------ */
@@ -331,9 +147,9 @@ static const char *info_name(const struct dpkg_db *d, const struct info_file *f)
 static uint32_t info_package(const struct dpkg_db *d, const char *base)
 {
 	const char *colon = strchr(base, ':');
-	uint32_t at = pkgdb_find(&d->db, base);
+	uint32_t at = pkgdb_find(&d->s.db, base);
 
-	if (at == PKG_NONE || strlen(d->db.pkgs[at].name) != (colon ? (size_t)(colon - base) : strlen(base)))
+	if (at == PKG_NONE || strlen(d->s.db.pkgs[at].name) != (colon ? (size_t)(colon - base) : strlen(base)))
 		return PKG_NONE;
 	return at;
 }
@@ -372,7 +188,7 @@ static int read_info(struct dpkg_db *d, int root, struct ply_err *err)
 	int fd, r = 0;
 
 	d->info = inroot_open(root, DPKG "/info", O_RDONLY | O_DIRECTORY);
-	if (d->info == -ENOENT && !d->db.n)
+	if (d->info == -ENOENT && !d->s.db.n)
 		return 0;
 	if (d->info < 0)
 		return ply_fail_sys(err, d->info, "cannot open /" DPKG "/info");
@@ -421,7 +237,7 @@ static const struct info_file *find_list(const struct dpkg_db *d, uint32_t pkg)
 		const struct info_file *f = &d->info_files[i];
 		bool has_arch = strchr(info_name(d, f), ':') != NULL;
 
-		if (!strcmp(info_name(d, f) + f->ext, ".list") && (!found || has_arch == d->fields[pkg].same))
+		if (!strcmp(info_name(d, f) + f->ext, ".list") && (!found || has_arch == d->s.fields[pkg].same))
 			found = f;
 	}
 	return found;
@@ -445,7 +261,7 @@ static int list_files(const struct dpkg_db *d, uint32_t pkg, const char *name, p
 		return ply_fail_sys(err, r, "cannot read %s", file);
 	r = deb822_init(&lines, (char *)text.data, text.len, file, err);
 	while (r >= 0 && (r = dpkg_list_next(&lines, &path, &len, err)) > 0) {
-		const char *at = divert(d, d->db.pkgs[pkg].name, path, &len);
+		const char *at = divert(d, d->s.db.pkgs[pkg].name, path, &len);
 
 		r = fn(ctx, at, len);
 		if (r)
@@ -507,15 +323,13 @@ static void dpkg_close(struct pkgdb *db)
 
 	if (d->info >= 0)
 		close(d->info);
-	buf_done(&d->status);
 	buf_done(&d->states);
 	buf_done(&d->diversions_text);
-	buf_done(&d->arch_text);
 	buf_done(&d->info_names);
 	map_done(&d->diverted);
-	free(d->fields);
 	free(d->info_files);
 	free(d->diversions);
+	dpkg_status_done(&d->s);
 }
 
 static const struct pkgdb_ops dpkg_ops = { dpkg_files, dpkg_scripts, dpkg_close };
@@ -531,12 +345,13 @@ static int read_optional(int root, const char *path, struct buf *out, struct ply
 }
 
 /* dpkg journals into updates/ and empties it at the end. */
-static int look_for_updates(struct dpkg_db *d, int root, struct ply_err *err)
+int dpkg_look_for_updates(int root, const char **ret, struct ply_err *err)
 {
 	int fd = inroot_open(root, DPKG "/updates", O_RDONLY | O_DIRECTORY);
 	const struct dirent *e;
 	DIR *dir;
 
+	*ret = NULL;
 	if (fd == -ENOENT)
 		return 0;
 	dir = fd < 0 ? NULL : fdopendir(fd);
@@ -549,7 +364,7 @@ static int look_for_updates(struct dpkg_db *d, int root, struct ply_err *err)
 	}
 	while ((e = readdir(dir)))
 		if (e->d_name[0] >= '0' && e->d_name[0] <= '9')
-			d->db.busy = "dpkg was interrupted (/" DPKG "/updates is not empty)";
+			*ret = "dpkg was interrupted (/" DPKG "/updates is not empty)";
 	closedir(dir);
 	return 0;
 }
@@ -569,11 +384,11 @@ static int set_aside(struct dpkg_db *d, int r, const struct ply_err *e, const ch
 	}
 	if (asprintf(&text, "%s; %s", e->msg, instead) < 0)
 		return ply_fail_nomem(err);
-	if (array_grow(&d->db.notes, &d->db.notes_cap, d->db.nnotes + 1, sizeof(*d->db.notes)) < 0) {
+	if (array_grow(&d->s.db.notes, &d->s.db.notes_cap, d->s.db.nnotes + 1, sizeof(*d->s.db.notes)) < 0) {
 		free(text);
 		return ply_fail_nomem(err);
 	}
-	d->db.notes[d->db.nnotes++] = text;
+	d->s.db.notes[d->s.db.nnotes++] = text;
 	return 0;
 }
 
@@ -582,8 +397,8 @@ static int use_states(struct dpkg_db *d, struct ply_err *err)
 	struct ply_err e = { 0 };
 	int r = read_states(d, &e);
 
-	for (size_t i = 0; r < 0 && i < d->db.n; i++)
-		d->db.pkgs[i].automatic = false;
+	for (size_t i = 0; r < 0 && i < d->s.db.n; i++)
+		d->s.db.pkgs[i].automatic = false;
 	return set_aside(d, r, &e, "all packages count as installed by hand", err);
 }
 
@@ -601,7 +416,7 @@ static int use_diversions(struct dpkg_db *d, struct ply_err *err)
 
 static int open_database(struct dpkg_db *d, int root, struct ply_err *err)
 {
-	int r = inroot_read(root, DPKG "/status", TEXT_MAX, &d->status);
+	int r = inroot_read(root, DPKG "/status", TEXT_MAX, &d->s.text);
 
 	if (r == -ENOENT || r == -ENOTDIR)
 		return ply_fail(err, -ENOENT, PLY_R_PKGDB_MISSING,
@@ -616,11 +431,9 @@ static int open_database(struct dpkg_db *d, int root, struct ply_err *err)
 	if (r == 0)
 		r = read_optional(root, STATES, &d->states, err);
 	if (r == 0)
-		r = read_optional(root, DPKG "/arch", &d->arch_text, err);
+		r = read_optional(root, DPKG "/arch", &d->s.arch_text, err);
 	if (r == 0)
-		r = read_status(d, err);
-	if (r == 0)
-		find_arch(d);
+		r = dpkg_status_read(&d->s, "/" DPKG "/status", err);
 	if (r == 0)
 		r = use_states(d, err);
 	if (r == 0)
@@ -628,9 +441,9 @@ static int open_database(struct dpkg_db *d, int root, struct ply_err *err)
 	if (r == 0)
 		r = read_info(d, root, err);
 	if (r == 0)
-		r = look_for_updates(d, root, err);
+		r = dpkg_look_for_updates(root, &d->s.db.busy, err);
 	if (r == 0)
-		r = dpkg_resolve_needs(&d->db, d->fields);
+		r = dpkg_resolve_needs(&d->s.db, d->s.fields);
 	if (r == -ENOMEM)
 		return ply_fail_nomem(err);
 	if (r == -E2BIG)
@@ -646,14 +459,13 @@ int pkgdb_open_dpkg(int root, struct pkgdb **ret, struct ply_err *err)
 
 	if (!d)
 		return ply_fail_nomem(err);
-	d->db.ops = &dpkg_ops;
-	d->db.arch = "";
+	d->s.db.ops = &dpkg_ops;
 	d->info = -1;
 	r = open_database(d, root, err);
 	if (r < 0) {
-		pkgdb_close(&d->db);
+		pkgdb_close(&d->s.db);
 		return r;
 	}
-	*ret = &d->db;
+	*ret = &d->s.db;
 	return 0;
 }

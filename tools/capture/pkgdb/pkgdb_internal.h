@@ -33,6 +33,9 @@ struct pkgdb {
 	const char *busy;          /* why it is unfinished beside a package's state; NULL: is not */
 };
 
+/* What every backend has; also of one that was never opened. */
+void pkgdb_done(struct pkgdb *db);
+
 uint64_t pkgdb_hash(const char *name, size_t len);
 
 /* -ENOENT PKGDB_MISSING: this machine has none of the kind. @ret is set on success. */
