@@ -18,7 +18,7 @@
 #include "base/util.h"
 
 #define PROVIDES_MAX (1u << 17)    /* what all packages provide */
-#define STEPS_MAX    (1ull << 30)  /* packages looked at in all searches of a pool, and bytes of their versions */
+#define STEPS_MAX    (1ull << 28)  /* packages looked at in all searches of a pool, and bytes of their versions */
 
 /* --- versions ----------------------------------------------------------------- */
 
@@ -305,10 +305,12 @@ static bool arch_fits(const struct dpkg_pool *pool, const struct relation *rel, 
 	return !strcmp(want, *arch && strcmp(arch, "all") ? arch : pool->arch);
 }
 
-/* @version: in which it is, or is provided; "" fits where none is asked for. */
+/* @version: in which it is, or (@provides) the name is provided; "" fits where none is asked for. dpkg looks for what
+ * provides a conflict's name in all architectures, also where the conflict names one. */
 static int see_one(struct dpkg_pool *pool, const struct pkg *from, const struct relation *rel, enum dpkg_search how,
-		   uint32_t member, const char *version)
+		   uint32_t member, const char *version, bool provides)
 {
+	bool any_arch = provides && how == DPKG_CONFLICTS;
 	const struct dpkg_member *m = &pool->v[member];
 
 	pool->steps += 1 + strlen(version) + strlen(rel->version);
@@ -317,7 +319,7 @@ static int see_one(struct dpkg_pool *pool, const struct pkg *from, const struct 
 	if (how == DPKG_CONFLICTS && !strcmp(m->pkg->name, from->name))
 		return 0;
 	if (how != DPKG_NAMED && ((*rel->op && (!*version || !version_fits(rel, version))) ||
-				  !arch_fits(pool, rel, from, m, how)))
+				  !(any_arch || arch_fits(pool, rel, from, m, how))))
 		return 0;
 	return add_found(pool, member);
 }
@@ -330,9 +332,9 @@ static int find_one(struct dpkg_pool *pool, const struct pkg *from, const struct
 	if (!n)
 		return 0;
 	for (uint32_t q = n->member; r == 0 && q != PKG_NONE; q = pool->v[q].next)
-		r = see_one(pool, from, rel, how, q, pool->v[q].pkg->version);
+		r = see_one(pool, from, rel, how, q, pool->v[q].pkg->version, false);
 	for (uint32_t i = n->provided; r == 0 && i != PKG_NONE; i = pool->provided[i].next)
-		r = see_one(pool, from, rel, how, pool->provided[i].member, pool->provided[i].version);
+		r = see_one(pool, from, rel, how, pool->provided[i].member, pool->provided[i].version, true);
 	return r;
 }
 
