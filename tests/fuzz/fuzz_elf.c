@@ -28,7 +28,15 @@ static int see_word(void *ctx, enum elf_word what, const char *text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
+	struct elf_kind kind;
+	char interp[4096];
 
 	elf_words(read_bytes, see_word, &in);
+	if (elf_look(read_bytes, &in, &kind, interp)) {
+		if (kind.elf_class != data[4] || kind.data != data[5])
+			abort();
+		touch(interp, strlen(interp) + 1);
+		touch(elf_multiarch(&kind), 1);
+	}
 	return 0;
 }

@@ -240,6 +240,16 @@ def database(out, work):
             ("a", "amd64", "same", "1:2.0~rc1-3+b1", "Depends: b (>= 1.0), c:any | d, e\nProvides: virtual (= 2)"),
             ("b", "all", "foreign", "1.0-1", "Pre-Depends: virtual (>> 1)\nDescription: one\n two\n .\n three"),
             ("c", "i386", "allowed", "0", "Recommends: a:amd64, b (<< 3~) | d (= 1)\nSource: b (1.0)"))))
+    stanza = "Package: {}\nStatus: install ok installed\nArchitecture: {}\nVersion: {}\n{}\n"
+    have = stanza.format("dpkg", "amd64", "1.21", "") + stanza.format("a", "i386", "1.5", "Multi-Arch: same\n") + \
+        stanza.format("m", "all", "1:2~rc1", "Provides: mta, v (= 3)\nConflicts: mta\nBreaks: w (<< 3)\n")
+    base = stanza.format("dpkg", "amd64", "1.20", "")
+    wanted = stanza.format("dpkg", "amd64", "1.20", "") + stanza.format("a", "amd64", "1.6", "Multi-Arch: same\n") + \
+        stanza.format("w", "amd64", "2", "Depends: a (>= 1.6), b:any | v (<= 2),\n m\nConflicts: mta, w\nPre-Depends: v\n")
+    put(out, "lacks", "packages", b"\0", b"\xff".join(x.encode() for x in (have, "amd64\ni386\n", base, wanted)))
+    put(out, "lacks", "update", b"\0", b"\xff".join(x.encode() for x in (
+        have, "", have, have.replace("2~rc1", "2").replace("Provides", "Replaces") +
+        stanza.format("x", "i386", "0", "Depends: a:i386 (= 1.5), v\n"))))
     for name in ("lang", "editor"):
         put(out, "facts", f"alternative-{name}", b"\0", text(f"alternatives/{name}"))
     put(out, "facts", "alternative-slaves", b"\0auto\n/usr/bin/x\ny\n/usr/bin/y\nz\n/l/z\n\n"
@@ -281,6 +291,12 @@ def texts(out):
     for wide in (0, 1):
         for big in (0, 1):
             put(out, "elf", f"{32 << wide}-{'big' if big else 'little'}", elf(wide, big))
+            put(out, "lacks", f"elf-{32 << wide}-{'big' if big else 'little'}", b"\1", elf(wide, big))
+    put(out, "lacks", "script", b"\1#!/usr/bin/env -S A=1 php\n")
+    libs = struct.pack("<20sIIB3xI12x", b"glibc-ld.so.cache1.1", 1, 29, 2, 0) + \
+        struct.pack("<IIIIQ", 0x303, 72, 82, 0, 0) + b"libz.so.1\0/usr/lib/libz.so.1\0"
+    put(out, "lacks", "cache", b"\2", libs)
+    put(out, "lacks", "cache-old", b"\2ld.so-1.7.0\0", struct.pack("<I12x4x", 1), libs)
     conf = b"/usr/lib\n# none\n/lib/x/ \n/l/lib#\n"
     put(out, "needs", "program", b"\0", conf, b"\xff", elf(1, 0))
     put(out, "needs", "absent", b"\0", conf, b"\xff", elf(0, 1).replace(b"libc.so.6", b"/usr/bin\0"))
