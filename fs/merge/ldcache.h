@@ -10,8 +10,8 @@
  * 0: ends it, and is returned. */
 typedef int ldcache_fn(void *ctx, const char *name, const char *path);
 
-/* Each entry in the file's order, which is that of the search; names that are longer are left out. Also of files that have
- * the old format before the new one (glibc before 2.32). -EUCLEAN: it is not of a known form. */
+/* Each entry in the file's order, which is that of the search; names that are longer are left out. Also of files that
+ * have the old format before the new one (glibc before 2.32). -EUCLEAN: it is not of a known form. */
 int ldcache_each(const uint8_t *text, size_t len, ldcache_fn *fn, void *ctx);
 
 #endif

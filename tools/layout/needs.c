@@ -3,8 +3,8 @@
  * Packages that components bring, against those of a living target.
  *
  * What would be installed afterwards is put together as one pool: the target's packages, in its own versions, those
- * that are updated in the new one, and the new ones. Every dependency of a package that is brought has to hold in it, and
- * no conflict may come into being; of those of the target's own packages, only what held before and does not
+ * that are updated in the new one, and the new ones. Every dependency of a package that is brought has to hold in it,
+ * and no conflict may come into being; of those of the target's own packages, only what held before and does not
  * hold any more is told. The pool's rules are dpkg's (capture/pkgdb/dpkg_relation.h), which the tests compare with
  * dpkg itself.
  *

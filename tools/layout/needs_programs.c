@@ -149,8 +149,8 @@ struct search {
 	const struct needs_program *p;
 };
 
-/* "$ORIGIN/../lib" is beside the program; Debian's $LIB is "lib/x86_64-linux-gnu". $PLATFORM is the processor's: what is
- * there only for some is not counted. 1: not known, or not absolute. */
+/* "$ORIGIN/../lib" is beside the program; Debian's $LIB is "lib/x86_64-linux-gnu". $PLATFORM is the processor's: what
+ * is there only for some is not counted. 1: not known, or not absolute. */
 static int expand(const struct needs_program *p, const char *dir, size_t len, struct buf *out)
 {
 	const char *slash = strrchr(p->path, '/'), *end = dir + len;
