@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/util.h"
+#include "failing_memory.h"
 #include "layout/needs.h"
 #include "tap.h"
 
@@ -499,11 +500,9 @@ START_TEST(agrees_with_dpkg)
 					   .with = { (const char *)with.data, with.len },
 					   .image_arch = { (const char *)archs.data, archs.len } };
 		ck_assert_msg(needs_packages(&in, &needs, &err) == 0, "%s", err.msg);
-		if (target_needs_hold(&needs) != agrees) {
-			ck_abort_msg("dpkg %s, we say:\n%s\nof\n%.*s\nin\n%.*s", agrees ? "installs it" : "does not",
-				     told(&needs), (int)with.len, (const char *)with.data, (int)status.len,
-				     (const char *)status.data);
-		}
+		ck_assert_msg(target_needs_hold(&needs) == agrees, "dpkg %s, we say:\n%s\nof\n%.*s\nin\n%.*s",
+			      agrees ? "installs it" : "does not", told(&needs), (int)with.len,
+			      (const char *)with.data, (int)status.len, (const char *)status.data);
 		held += agrees;
 		target_needs_done(&needs);
 	}
@@ -657,7 +656,7 @@ START_TEST(asks_where_the_loader_looks)
 }
 END_TEST
 
-static int fails(void *ctx, const char *dir, const char *name, const struct elf_kind *kind)
+static int cannot_look(void *ctx, const char *dir, const char *name, const struct elf_kind *kind)
 {
 	(void)dir;
 	(void)name;
@@ -686,7 +685,7 @@ START_TEST(tells_what_programs_lack)
 				   "/opt/x: needs the library liba.so.1, which the target has not\n"
 				   "/opt/z: is run by node, which the target has not\n");
 	target_needs_done(&n);
-	ck_assert_int_eq(needs_programs(v, 3, fails, &(int){ -EIO }, &n, &err), -EIO);
+	ck_assert_int_eq(needs_programs(v, 3, cannot_look, &(int){ -EIO }, &n, &err), -EIO);
 	ck_assert_ptr_nonnull(strstr(err.msg, "/opt/x"));
 	target_needs_done(&n);
 }
@@ -887,6 +886,66 @@ START_TEST(reads_the_target)
 }
 END_TEST
 
+/* --- no memory ----------------------------------------------------------------------------- */
+
+/* All of it, on the target of begin(), with the allocation of that number failing: 0 or what came of it. */
+static int do_all(const struct file *f, const struct buf *cache, long failing, bool *ret_failed)
+{
+	const char *target = DPKG PKG("lib", "amd64", "1", "")
+			     PKG("x", "amd64", "1", "Depends: lib (= 1)\nConflicts: w\n");
+	const char *base = DPKG PKG("lib", "amd64", "1", "");
+	const char *with = DPKG PKG("lib", "amd64", "2", "Provides: v\n")
+			   PKG("w", "amd64", "1", "Depends: none | lib (= 1)\n");
+	struct needs_program p = { 0 };
+	struct needs_root *root = NULL;
+	struct target_needs n = { 0 };
+	struct buf said = { 0 };
+	struct ply_err err;
+	int r;
+
+	fail_at = failing;
+	r = look(target, base, with, &n, &err);
+	if (r == 0)
+		r = needs_root_open(root_fd, &root, &err);
+	if (r == 0)
+		r = needs_root_cache(root, cache->data, cache->len);
+	if (r == 0)
+		r = needs_program_look("/opt/x", read_bytes, (void *)f, &p);
+	if (r == 1)
+		r = needs_programs(&p, 1, needs_root_has, root, &n, &err);
+	if (r == 0)
+		r = needs_tell(&n, add_line, &said);
+	*ret_failed = fail_at == 0;
+	fail_at = 0;               /* Check needs memory too */
+	ck_assert(r != 0 || n.nmissing + n.nlibraries == 5);
+	needs_program_done(&p);
+	needs_root_close(root);
+	target_needs_done(&n);
+	buf_done(&said);
+	return r;
+}
+
+START_TEST(memory_may_fail)
+{
+	_cleanup_buf_ struct buf cache = { 0 };
+	struct file f;
+	bool failed = true;
+	long n = 0;
+
+	begin();
+	make_cache(&cache, "liba.so.1", "/opt/liba.so.1", false, false);
+	put("etc/ld.so.cache", cache.data, cache.len);
+	make_elf(&f, DT_RUNPATH, "/opt/a:$ORIGIN", "/lib/ld.so", "liba.so.1");
+	while (failed) {
+		int r = do_all(&f, &cache, ++n, &failed);
+
+		ck_assert_msg(r == 0 || (failed && r == -ENOMEM), "the %ldth: %d", n, r);
+	}
+	ck_assert_int_gt(n, 20);
+	end();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("needs");
@@ -910,6 +969,7 @@ static Suite *suite(void)
 	tap_loop(s, finds_libraries_as_the_loader, 0, 2);
 	tap_test(s, what_is_brought_counts);
 	tap_test(s, reads_the_target);
+	tap_test(s, memory_may_fail);
 	return s;
 }
 
