@@ -29,6 +29,7 @@ struct needs_text {
 	size_t len;
 };
 
+/* A package on hold is installed; one of which only the configuration is left is not. */
 struct needs_input {
 	struct needs_text target;  /* its /var/lib/dpkg/status; empty: it has none */
 	struct needs_text target_arch;     /* its /var/lib/dpkg/arch, or empty */
@@ -117,8 +118,8 @@ struct needs_program {
 	size_t nlibs, libs_cap;
 };
 
-/* 1: @ret is set, released by needs_program_done(); 0: it needs nothing (no program, or a static one); -ENOMEM, or what
- * @read returned other than -EIO. */
+/* 1: @ret is set, released by needs_program_done(); 0: it needs nothing (no program, a static one, or one that is
+ * damaged or cannot be read); -ENOMEM. */
 int needs_program_look(const char *path, elf_read_fn read, void *ctx, struct needs_program *ret);
 void needs_program_done(struct needs_program *p);
 
@@ -152,7 +153,7 @@ int needs_root_cache(struct needs_root *r, const void *text, size_t len);
 typedef int needs_brings_fn(void *ctx, const char *path);
 void needs_root_brings(struct needs_root *r, needs_brings_fn *fn, void *ctx);
 
-/* A needs_has_fn; @ctx is a struct needs_root. */
+/* A needs_has_fn; @ctx is a struct needs_root. Answers are kept: caches and needs_root_brings() come first. */
 int needs_root_has(void *ctx, const char *dir, const char *name, const struct elf_kind *kind);
 
 /* --- for people ------------------------------------------------------------------- */
