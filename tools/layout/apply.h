@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Making a table of changes true, and taking it back. All new content lies below `update` already, whole and durable;
+ * each row is one rename or exchange within the file system, so what is at a path is either the one or the other, and
+ * after a kill or a power cut the state of each row can be told by looking.
+ *
+ * update/tree/PATH   what CHANGE_MAKE puts in place. A directory takes along all that is in it
+ * update/new/N       what CHANGE_SWAP exchanges with what is in place: afterwards the earlier one
+ * update/old/N       what CHANGE_OUT took away; the directory is made where it is missing
+ * update/gone/N      what CHANGE_MAKE had put in place, and changes_revert() took out again; made likewise
+ *
+ * Both are idempotent: they go on where an earlier call ended, however it ended. After changes_revert() has begun only
+ * it may be called again.
+ *
+ * Where another process has changed what a row is about it is *left*: nothing is overwritten, what is there stays, or is
+ * put back, and it is told. Directories are emptied before they go; where something is left in one it stays.
+ */
+#ifndef PLYFS_LAYOUT_APPLY_H
+#define PLYFS_LAYOUT_APPLY_H
+
+#include <stdatomic.h>
+
+#include "layout/changes.h"
+
+struct apply {
+	int target, update;        /* descriptors of directories, borrowed: readable, or O_PATH */
+	const struct changes *c;   /* checked: of changes_decode(), or changes_check() has passed it */
+	bool sync;                 /* one syncfs at the end */
+	const atomic_bool *cancel; /* NULL: none. Looked at before each row */
+
+	/* A path (as in the table: not escaped) is left, and why, as what follows "PATH: ". NULL: nobody asks. */
+	void (*left)(void *ctx, const char *path, const char *why);
+	void *ctx;
+
+	/* Set from 0 on, while it works; other threads may read `at`. */
+	atomic_size_t at;          /* rows that were looked at */
+	uint64_t nmade;            /* rows that this call has put in place, without what came along */
+	uint64_t nswapped, nout, nmeta;
+	uint64_t nleft;            /* calls of left() */
+};
+
+/*
+ * 0: each row is as `after` tells, or is left. -ECANCELED; else -errno, with the path in @err: TARGET_WRITE, TARGET_FULL,
+ * STATE_DAMAGED where what was staged is not there. The caller writes its journal after that.
+ */
+int changes_apply(struct apply *a, struct ply_err *err);
+
+/* 0: each row is as `before` tells, or is left; the rest as above. */
+int changes_revert(struct apply *a, struct ply_err *err);
+
+#endif
