@@ -28,6 +28,14 @@ int codec_decompress(struct codec *codec, const void *src, size_t len, void *dst
 /* XXH3-64. The seed tells equal bytes in other places apart. */
 uint64_t xxh3(const void *data, size_t len, uint64_t seed);
 
+/* XXH3-128 in its canonical form, seed 0: equal content where nobody means harm. */
+void xxh128_once(const void *data, size_t len, uint8_t ret[16]);
+struct xxh128;
+struct xxh128 *xxh128_new(void);                                   /* NULL: no memory */
+struct xxh128 *xxh128_free(struct xxh128 *h);
+void xxh128_add(struct xxh128 *h, const void *data, size_t len);
+void xxh128_end(struct xxh128 *h, uint8_t ret[16]);                /* then it is as new */
+
 struct sha256;
 int sha256_once(const void *data, size_t len, uint8_t ret[32]);   /* -ENOMEM */
 struct sha256 *sha256_new(void);                                   /* NULL: no memory */

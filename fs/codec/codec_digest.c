@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* XXH3-64 against damage, SHA-256 as identity, random bytes for UUIDs. */
+/* XXH3-64 against damage, XXH3-128 to tell contents apart, SHA-256 as identity, random bytes for UUIDs. */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <xxhash.h>
 
@@ -11,6 +12,56 @@
 uint64_t xxh3(const void *data, size_t len, uint64_t seed)
 {
 	return XXH3_64bits_withSeed(data, len, seed);
+}
+
+void xxh128_once(const void *data, size_t len, uint8_t ret[16])
+{
+	XXH128_canonical_t out;
+
+	XXH128_canonicalFromHash(&out, XXH3_128bits(data, len));
+	memcpy(ret, out.digest, sizeof(out.digest));
+}
+
+struct xxh128 {
+	XXH3_state_t *state;
+};
+
+struct xxh128 *xxh128_new(void)
+{
+	struct xxh128 *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->state = XXH3_createState();
+	if (!h->state || XXH3_128bits_reset(h->state) != XXH_OK)
+		return xxh128_free(h);
+	return h;
+}
+
+struct xxh128 *xxh128_free(struct xxh128 *h)
+{
+	if (h) {
+		XXH3_freeState(h->state);
+		free(h);
+	}
+	return NULL;
+}
+
+/* They fail on NULL only. */
+void xxh128_add(struct xxh128 *h, const void *data, size_t len)
+{
+	if (XXH3_128bits_update(h->state, data, len) != XXH_OK)
+		abort();
+}
+
+void xxh128_end(struct xxh128 *h, uint8_t ret[16])
+{
+	XXH128_canonical_t out;
+
+	XXH128_canonicalFromHash(&out, XXH3_128bits_digest(h->state));
+	memcpy(ret, out.digest, sizeof(out.digest));
+	if (XXH3_128bits_reset(h->state) != XXH_OK)
+		abort();
 }
 
 struct sha256 {

@@ -48,7 +48,7 @@ struct change_side {
 	int64_t mtime_sec;         /* directories: told, never compared */
 	uint32_t mtime_nsec;
 	uint8_t digest[16];        /* XXH3-128 of the content of a regular file, or of a symlink's target; else 0 */
-	uint8_t xattrs[16];        /* of sorted names and values, see changes_look.c; 0: none */
+	uint8_t xattrs[16];        /* of all names and values, see changes_look.c; 0: none */
 };
 
 struct change {
@@ -83,8 +83,9 @@ struct changes {
 void changes_done(struct changes *c);
 
 /*
- * Add a row, component or directory (a double one of which the first counts). Paths are copied; row->n is not looked at:
- * the number is the count of rows before (c->v[c->n - 1].n is then that of the new one). -ENOMEM.
+ * Add a row, component or directory. Paths are copied; row->n is not looked at: the number is the count of rows before
+ * (c->v[c->n - 1].n is then that of the new one). Of CHANGE_KEEP `before` alone counts; of a directory that is added
+ * twice the earlier time does. -ENOMEM.
  */
 int changes_add(struct changes *c, const struct change *row);
 int changes_add_name(struct changes *c, const char *name);
@@ -115,6 +116,8 @@ int changes_decode(const uint8_t *bytes, size_t len, struct changes *ret, struct
  * nothing is. Its time of access stays where that can be had. -errno.
  */
 int change_look(int dirfd, const char *name, struct change_side *ret);
+/* Of what @fd is open on; O_PATH will do. */
+int change_look_fd(int fd, struct change_side *ret);
 /* 1: what is there is @side; nothing is read that need not be. 0, or -errno. */
 int change_is(int dirfd, const char *name, const struct change_side *side);
 /* Are they the same? The time of directories does not count. */
