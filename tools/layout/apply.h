@@ -6,14 +6,21 @@
  *
  * update/tree/PATH   what CHANGE_MAKE puts in place. A directory takes along all that is in it
  * update/new/N       what CHANGE_SWAP exchanges with what is in place: afterwards the earlier one
- * update/old/N       what CHANGE_OUT took away; the directory is made where it is missing
- * update/gone/N      what CHANGE_MAKE had put in place, and changes_revert() took out again; made likewise
+ * update/old/N       what CHANGE_OUT took away
+ * update/gone/N      what CHANGE_MAKE had put in place, and changes_revert() took out again
+ *
+ * These four directories are made where they are missing; all before the first row, so that taking back needs no room
+ * on a full disk but what moving takes.
  *
  * Both are idempotent: they go on where an earlier call ended, however it ended. After changes_revert() has begun only
  * it may be called again.
  *
  * Where another process has changed what a row is about it is *left*: nothing is overwritten, what is there stays, or is
- * put back, and it is told. Directories are emptied before they go; where something is left in one it stays.
+ * put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What the
+ * system does not let move (immutable, a mount point) is an error of changes_apply(), and left by changes_revert().
+ *
+ * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for what has
+ * these.
  */
 #ifndef PLYFS_LAYOUT_APPLY_H
 #define PLYFS_LAYOUT_APPLY_H
@@ -34,9 +41,12 @@ struct apply {
 
 	/* Set from 0 on, while it works; other threads may read `at`. */
 	atomic_size_t at;          /* rows that were looked at */
-	uint64_t nmade;            /* rows that this call has put in place, without what came along */
-	uint64_t nswapped, nout, nmeta;
+	/* of this call: rows that it has applied, or taken back. What came along with a directory is not counted */
+	uint64_t nmade, nswapped, nout, nmeta;
 	uint64_t nleft;            /* calls of left() */
+	/* of these: what was there before, and cannot get its place back since another is there. It stays in old/N or
+	 * new/N, and `why` says so: `update` must not be removed then */
+	uint64_t nstranded;
 };
 
 /*

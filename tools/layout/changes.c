@@ -138,6 +138,13 @@ int changes_compare(const char *a, const char *b)
 	return (rank(*a) > rank(*b)) - (rank(*a) < rank(*b));
 }
 
+bool changes_within(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return !len || (!strncmp(path, dir, len) && (!path[len] || path[len] == '/'));
+}
+
 static int by_path(const void *a, const void *b)
 {
 	return changes_compare(((const struct change *)a)->path, ((const struct change *)b)->path);
@@ -200,14 +207,6 @@ static bool path_is_sound(const char *path)
 		if (!*at)
 			return true;
 	}
-}
-
-/* Is @path below the directory @dir, or @dir itself? */
-static bool is_within(const char *path, const char *dir)
-{
-	size_t len = strlen(dir);
-
-	return !strncmp(path, dir, len) && (!path[len] || path[len] == '/');
 }
 
 static bool side_is_sound(const struct change_side *s)
@@ -306,7 +305,7 @@ static const char *bad_row(const struct changes *c, const struct change *row, ui
 		return what;
 	if (!path_is_sound(row->path))
 		return "has a path that is none";
-	if (is_within(row->path, STATE_PATH))
+	if (changes_within(row->path, STATE_PATH))
 		return "is about the state of the layout itself";
 	if (row->flags & ~CHANGE_INSIDE)
 		return "has flags that this version does not know";
@@ -344,7 +343,7 @@ static int check_rows(const struct changes *c, uint8_t *seen, struct above *abov
 
 		if (!what && i && changes_compare(c->v[i - 1].path, row->path) >= 0)
 			what = "is out of its order";
-		while (above->n && !is_within(row->path, c->v[above->v[above->n - 1]].path))
+		while (above->n && !changes_within(row->path, c->v[above->v[above->n - 1]].path))
 			above->n--;
 		if (!what)
 			what = bad_place(row, above->n ? &c->v[above->v[above->n - 1]] : NULL);

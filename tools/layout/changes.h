@@ -95,6 +95,8 @@ int changes_add_dir(struct changes *c, const char *path, int64_t mtime_sec, uint
 void changes_sort(struct changes *c);
 /* Of two paths. */
 int changes_compare(const char *a, const char *b);
+/* Is @path @dir, or below it? */
+bool changes_within(const char *path, const char *dir);
 /* NULL: no row has this path. @c is sorted. */
 const struct change *changes_find(const struct changes *c, const char *path);
 
