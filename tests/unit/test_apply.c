@@ -1,0 +1,772 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Tables of changes, applied to a directory and taken back. Whatever stops it (a kill before any call that changes
+ * something, an error of any), whatever another process does at any moment: going on leads to the same end, taking
+ * back to how it was, times of directories too, and nothing of the other process is lost.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "codec/codec.h"
+#include "layout/apply.h"
+#include "tap.h"
+
+#define UPDATE "var/lib/plyfs/update"
+
+static struct ply_err err;
+
+/* --- calls that change something --------------------------------------------------------------- */
+
+static long calls_left = -1;       /* -1: no end */
+static int call_errno;             /* of the call at the end; 0: SIGKILL */
+/* before each rename, if it is not NULL; true: and kill us after it, if so wanted */
+static bool (*meddle)(int from_dir, const char *from, int to_dir, const char *to);
+static bool kill_after_meddling;
+
+static bool call_fails(void)
+{
+	if (calls_left < 0 || calls_left--)
+		return false;
+	if (!call_errno)
+		raise(SIGKILL);
+	errno = call_errno;
+	return true;
+}
+
+#define WRAP(wrap, real, params, args) \
+	int real params; \
+	int wrap params; \
+	int wrap params \
+	{ \
+		return call_fails() ? -1 : real args; \
+	}
+
+WRAP(__wrap_mkdirat, __real_mkdirat, (int d, const char *n, mode_t m), (d, n, m))
+WRAP(__wrap_unlinkat, __real_unlinkat, (int d, const char *n, int f), (d, n, f))
+WRAP(__wrap_chmod, __real_chmod, (const char *n, mode_t m), (n, m))
+WRAP(__wrap_utimensat, __real_utimensat, (int d, const char *n, const struct timespec *t, int f), (d, n, t, f))
+WRAP(__wrap_fchownat, __real_fchownat, (int d, const char *n, uid_t u, gid_t g, int f), (d, n, u, g, f))
+
+int __real_renameat2(int d, const char *n, int e, const char *o, unsigned f);
+int __wrap_renameat2(int d, const char *n, int e, const char *o, unsigned f);
+int __wrap_renameat2(int d, const char *n, int e, const char *o, unsigned f)
+{
+	bool meddled;
+	int r;
+
+	if (call_fails())
+		return -1;
+	ck_assert(f == RENAME_NOREPLACE || f == RENAME_EXCHANGE);  /* nothing is overwritten */
+	meddled = meddle && meddle(d, n, e, o);
+	r = __real_renameat2(d, n, e, o, f);
+	if (meddled && kill_after_meddling)
+		raise(SIGKILL);
+	return r;
+}
+
+/* --- a target with something to change ----------------------------------------------------------- */
+
+struct world {
+	char root[64];
+	int target, update;
+	struct changes c;
+	char told[4096];           /* "PATH: WHY\n" */
+	struct apply a;
+};
+
+static const struct {
+	enum change_kind kind;
+	const char *path;
+} specs[] = {
+	{ CHANGE_META, "data" },
+	{ CHANGE_OUT, "etc/fifo" },
+	{ CHANGE_MAKE, "etc/hard" },
+	{ CHANGE_KEEP, "etc/keep" },
+	{ CHANGE_META, "etc/mode" },
+	{ CHANGE_MAKE, "etc/new" },
+	{ CHANGE_MAKE, "etc/new.link" },
+	{ CHANGE_OUT, "etc/old" },
+	{ CHANGE_OUT, "etc/old.link" },
+	{ CHANGE_SWAP, "etc/passwd" },
+	{ CHANGE_SWAP, "etc/swap.link" },
+	{ CHANGE_OUT, "opt/goes" },
+	{ CHANGE_OUT, "opt/goes/a" },
+	{ CHANGE_OUT, "opt/goes/sub" },
+	{ CHANGE_OUT, "opt/goes/sub/b" },
+	{ CHANGE_MAKE, "opt/new" },
+	{ CHANGE_MAKE, "opt/new/d" },
+	{ CHANGE_MAKE, "opt/new/d/link" },
+	{ CHANGE_MAKE, "opt/new/d/pipe" },
+	{ CHANGE_MAKE, "opt/new/f" },
+	{ CHANGE_MAKE, "opt/new/h" },
+};
+
+static void dir(int at, const char *path, mode_t mode)
+{
+	ck_assert_msg(mkdirat(at, path, 0700) == 0 && fchmodat(at, path, mode, 0) == 0, "%s: %s", path, strerror(errno));
+}
+
+static void file(int at, const char *path, const char *text)
+{
+	int fd = openat(at, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	ck_assert_msg(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static bool has(const struct world *w, const char *path)
+{
+	struct stat st;
+
+	return fstatat(w->target, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Does the file hold @text? */
+static bool holds(const struct world *w, const char *path, const char *text)
+{
+	int fd = openat(w->target, path, O_RDONLY | O_NOFOLLOW);
+	char is[64] = "";
+
+	if (fd < 0)
+		return false;
+	ck_assert_int_ge(read(fd, is, sizeof(is) - 1), 0);
+	close(fd);
+	return !strcmp(is, text);
+}
+
+static void make_target(int at)
+{
+	dir(at, "data", 0755);
+	dir(at, "etc", 0755);
+	ck_assert_int_eq(mkfifoat(at, "etc/fifo", 0644), 0);
+	file(at, "etc/keep", "keep");
+	file(at, "etc/mode", "mode");
+	ck_assert_int_eq(fchmodat(at, "etc/mode", 04755, 0), 0);
+	file(at, "etc/old", "old");
+	ck_assert_int_eq(symlinkat("old", at, "etc/old.link"), 0);
+	file(at, "etc/other", "other");
+	file(at, "etc/passwd", "root\n");
+	ck_assert_int_eq(symlinkat("there", at, "etc/swap.link"), 0);
+	dir(at, "opt", 0755);
+	dir(at, "opt/goes", 0750);
+	file(at, "opt/goes/a", "a");
+	dir(at, "opt/goes/sub", 01777);
+	file(at, "opt/goes/sub/b", "b");
+	dir(at, "var", 0755);
+	dir(at, "var/lib", 0755);
+	dir(at, "var/lib/plyfs", 0700);
+	dir(at, UPDATE, 0700);
+}
+
+static void make_staged(int at)
+{
+	dir(at, "new", 0700);
+	dir(at, "tree", 0700);
+	dir(at, "tree/etc", 0700);
+	dir(at, "tree/opt", 0700);
+	dir(at, "tree/opt/new", 0755);
+	dir(at, "tree/opt/new/d", 0711);
+	file(at, "tree/opt/new/f", "new f");
+	ck_assert_int_eq(linkat(at, "tree/opt/new/f", at, "tree/opt/new/h", 0), 0);
+	ck_assert_int_eq(linkat(at, "tree/opt/new/f", at, "tree/etc/hard", 0), 0);
+	ck_assert_int_eq(symlinkat("../f", at, "tree/opt/new/d/link"), 0);
+	ck_assert_int_eq(mkfifoat(at, "tree/opt/new/d/pipe", 0600), 0);
+	file(at, "tree/etc/new", "new");
+	ck_assert_int_eq(symlinkat("new", at, "tree/etc/new.link"), 0);
+}
+
+static int age_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	uint64_t h = xxh3(path + strlen("/tmp/plyfs-apply.XXXXXX"), strlen(path) - strlen("/tmp/plyfs-apply.XXXXXX"), 0);
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 1000000000 + (time_t)(h % 1000000), 123456789 } };
+
+	(void)st, (void)type, (void)ftw;
+	return utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
+}
+
+static const char *staged_at(const struct change *row, char out[256])
+{
+	if (row->kind == CHANGE_MAKE)
+		snprintf(out, 256, "tree/%s", row->path);
+	else
+		snprintf(out, 256, "new/%u", row->n);
+	return out;
+}
+
+static void make_row(struct world *w, enum change_kind kind, const char *path)
+{
+	struct change row = { .kind = (uint8_t)kind, .comp = 0, .path = (char *)path, .n = (uint32_t)w->c.n };
+	char staged[256];
+
+	if (!strncmp(path, "opt/new/", 8))
+		row.flags = CHANGE_INSIDE;
+	ck_assert_int_eq(change_look(w->target, path, &row.before), 0);
+	if (kind == CHANGE_MAKE || kind == CHANGE_SWAP)
+		ck_assert_int_eq(change_look(w->update, staged_at(&row, staged), &row.after), 0);
+	if (kind == CHANGE_META) {
+		row.after = row.before;
+		row.after.mode = S_ISDIR(row.before.mode) ? S_IFDIR | 01700 : S_IFREG | 06710;
+		row.after.uid = geteuid() ? geteuid() : 7;
+	}
+	ck_assert_int_eq(changes_add(&w->c, &row), 0);
+}
+
+static void make_table(struct world *w)
+{
+	static const char *const dirs[] = { "opt/goes/sub", "opt/goes", "opt", "etc" };
+	struct buf bytes = { 0 };
+
+	w->c.kind = CHANGES_ADD;
+	ck_assert_int_eq(changes_add_name(&w->c, "web"), 0);
+	for (size_t i = ARRAY_SIZE(specs); i-- > 0;)
+		make_row(w, specs[i].kind, specs[i].path);
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		struct stat st;
+
+		ck_assert_int_eq(fstatat(w->target, dirs[i], &st, 0), 0);
+		ck_assert_int_eq(changes_add_dir(&w->c, dirs[i], st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec), 0);
+	}
+	changes_sort(&w->c);
+	ck_assert_msg(changes_encode(&w->c, &bytes, &err) == 0, "%s", err.msg);
+	changes_done(&w->c);
+	ck_assert_msg(changes_decode(bytes.data, bytes.len, &w->c, &err) == 0, "%s", err.msg);
+	buf_done(&bytes);
+}
+
+static void tell(void *ctx, const char *path, const char *why)
+{
+	struct world *w = ctx;
+	size_t len = strlen(w->told);
+
+	snprintf(w->told + len, sizeof(w->told) - len, "%s: %s\n", path, why);
+}
+
+static void world_new(struct world *w)
+{
+	char new[64];
+
+	*w = (struct world){ .root = "/tmp/plyfs-apply.XXXXXX" };
+	umask(022);
+	ck_assert_ptr_nonnull(mkdtemp(w->root));
+	w->target = open(w->root, O_PATH | O_DIRECTORY);
+	make_target(w->target);
+	w->update = openat(w->target, UPDATE, O_PATH | O_DIRECTORY);
+	make_staged(w->update);
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		/* rows are added in the opposite order: see make_table() */
+		snprintf(new, sizeof(new), "new/%zu", ARRAY_SIZE(specs) - 1 - i);
+		if (!strcmp(specs[i].path, "etc/passwd"))
+			file(w->update, new, "root\nweb\n");
+		else if (specs[i].kind == CHANGE_SWAP)
+			ck_assert_int_eq(symlinkat("elsewhere", w->update, new), 0);
+	}
+	ck_assert_int_eq(nftw(w->root, age_one, 16, FTW_PHYS | FTW_DEPTH), 0);
+	make_table(w);
+	w->a = (struct apply){ .target = w->target, .update = w->update, .c = &w->c, .left = tell, .ctx = w };
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+static void world_done(struct world *w)
+{
+	close(w->target);
+	close(w->update);
+	changes_done(&w->c);
+	ck_assert_int_eq(nftw(w->root, remove_one, 16, FTW_PHYS | FTW_DEPTH), 0);
+}
+
+/* --- how a target is ------------------------------------------------------------------------------- */
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void describe(int at, const char *name, const char *path, struct buf *out)
+{
+	struct change_side s;
+	struct stat st;
+	char hex[33];
+
+	ck_assert_int_eq(change_look(at, name, &s), 0);
+	ck_assert_int_eq(fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+	hex_encode(s.digest, sizeof(s.digest), hex);
+	buf_printf(out, "%s %o %u:%u %lu %lu.%09u links %lu %s\n", path, s.mode, s.uid, s.gid, (unsigned long)s.size,
+		   (unsigned long)s.mtime_sec, s.mtime_nsec, (unsigned long)st.st_nlink, hex);
+}
+
+static void list(int at, const char *path, struct buf *out)
+{
+	int fd = openat(at, ".", O_RDONLY | O_DIRECTORY), n;
+	struct dirent **names;
+
+	n = scandirat(fd, ".", &names, NULL, by_name);
+	ck_assert_int_ge(n, 0);
+	for (int i = 0; i < n; i++) {
+		const char *name = names[i]->d_name;
+		char below[512];
+		int sub;
+
+		snprintf(below, sizeof(below), "%s/%s", path, name);
+		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(below, "/var/lib/plyfs") != 0) {
+			describe(fd, name, below, out);
+			sub = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+			if (sub >= 0) {
+				list(sub, below, out);
+				close(sub);
+			}
+		}
+		free(names[i]);
+	}
+	free(names);
+	close(fd);
+}
+
+static char *state(const struct world *w)
+{
+	struct buf out = { 0 };
+
+	list(w->target, "", &out);
+	buf_add_zero(&out, 1);
+	return (char *)out.data;
+}
+
+/* Of a world that nobody has touched: as it is made, and when the table is applied. */
+static char *states[2];
+
+static void work_out_states(void)
+{
+	struct world w;
+
+	world_new(&w);
+	states[0] = state(&w);
+	ck_assert_msg(changes_apply(&w.a, &err) == 0, "%s", err.msg);
+	ck_assert_str_eq(w.told, "");
+	states[1] = state(&w);
+	world_done(&w);
+}
+
+static void must_be(struct world *w, int which, const char *what, long k)
+{
+	char *is = state(w);
+
+	ck_assert_str_eq(w->told, "");
+	ck_assert_msg(!strcmp(is, states[which]), "%s %ld:\n%s\nshall be\n%s", what, k, is, states[which]);
+	free(is);
+}
+
+static int run(struct world *w, bool back)
+{
+	*w->told = '\0';
+	return back ? changes_revert(&w->a, &err) : changes_apply(&w->a, &err);
+}
+
+static void must_run(struct world *w, bool back)
+{
+	int r = run(w, back);
+
+	ck_assert_msg(r == 0, "%s", err.msg);
+}
+
+/* In a child that is killed at its call @k; false: it had fewer, and ended. */
+static bool killed_at(struct world *w, bool back, long k)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		calls_left = k;
+		_exit(run(w, back) < 0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status)) {
+		ck_assert_int_eq(WTERMSIG(status), SIGKILL);
+		return true;
+	}
+	ck_assert_int_eq(status, 0);
+	return false;
+}
+
+/* --- nobody else is there ---------------------------------------------------------------------------- */
+
+START_TEST(each_row_is_applied_and_taken_back)
+{
+	struct world w;
+
+	work_out_states();
+	world_new(&w);
+	w.a.sync = true;
+	must_run(&w, false);
+	ck_assert_uint_eq(w.a.nmade, 4);   /* etc/hard, etc/new, etc/new.link, opt/new with all in it */
+	ck_assert_uint_eq(w.a.nswapped, 2);
+	ck_assert_uint_eq(w.a.nout, 7);
+	ck_assert_uint_eq(w.a.nmeta, 2);
+	ck_assert_uint_eq(w.a.at, ARRAY_SIZE(specs));
+	for (size_t i = 0; i < w.c.n; i++)
+		ck_assert_msg(change_is(w.target, w.c.v[i].path, &w.c.v[i].after) == 1, "%s", w.c.v[i].path);
+	ck_assert(holds(&w, "etc/passwd", "root\nweb\n") && holds(&w, "etc/other", "other"));
+	must_be(&w, 1, "applied", 0);
+	must_run(&w, false);
+	ck_assert_uint_eq(w.a.nmade + w.a.nswapped + w.a.nout + w.a.nmeta, 0);
+	must_be(&w, 1, "applied twice", 0);
+	must_run(&w, true);
+	must_be(&w, 0, "taken back", 0);
+	must_run(&w, true);
+	ck_assert_uint_eq(w.a.nmade + w.a.nswapped + w.a.nout + w.a.nmeta, 0);
+	must_be(&w, 0, "taken back twice", 0);
+	world_done(&w);
+}
+END_TEST
+
+START_TEST(killed_at_each_call)
+{
+	struct world w;
+	bool more = true;
+	long k;
+
+	work_out_states();
+	for (k = 0; more; k++) {
+		world_new(&w);
+		more = killed_at(&w, false, k);
+		must_run(&w, false);
+		must_be(&w, 1, "applied, killed at", k);
+		world_done(&w);
+	}
+	printf("# %ld calls\n", k - 1);
+	ck_assert_int_gt(k, 20);
+}
+END_TEST
+
+/* Killed as it is applied (or not at all: the last k), and killed as it is taken back. */
+START_TEST(killed_there_and_back)
+{
+	struct world w;
+	bool more = true;
+
+	work_out_states();
+	for (long k = 0; more; k++) {
+		bool more_back = true;
+
+		for (long j = 0; more_back; j++) {
+			world_new(&w);
+			more = killed_at(&w, false, k);
+			more_back = killed_at(&w, true, j);
+			must_run(&w, true);
+			must_be(&w, 0, "taken back, killed at", 1000 * k + j);
+			world_done(&w);
+		}
+	}
+}
+END_TEST
+
+/* Of those that name a path in what they say. */
+START_TEST(an_error_at_each_call)
+{
+	static const int codes[] = { EIO, ENOSPC, EXDEV };
+	struct world w;
+	bool more = true;
+
+	work_out_states();
+	for (long k = 0; more; k++)
+		for (int back = 0; back < 2; back++) {
+			int code = codes[k % 3];
+
+			world_new(&w);
+			if (back)
+				must_run(&w, false);
+			calls_left = k;
+			call_errno = code;
+			more = run(&w, back) < 0;
+			calls_left = -1;
+			if (more) {
+				ck_assert_int_eq(err.code, -code);
+				ck_assert_int_eq(err.reason, code == ENOSPC ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE);
+				ck_assert_msg(*err.msg == '/', "%s", err.msg);
+			}
+			must_run(&w, back);
+			must_be(&w, !back, "went on after an error at", k);
+			world_done(&w);
+		}
+}
+END_TEST
+
+START_TEST(it_can_be_cancelled)
+{
+	atomic_bool cancel = true;
+	struct world w;
+
+	work_out_states();
+	world_new(&w);
+	w.a.cancel = &cancel;
+	for (int back = 0; back < 2; back++) {
+		ck_assert_int_eq(run(&w, back), -ECANCELED);
+		ck_assert_int_eq(err.reason, PLY_R_CANCELLED);
+		must_be(&w, 0, "cancelled", back);
+	}
+	world_done(&w);
+}
+END_TEST
+
+/* --- another process is at work ------------------------------------------------------------------------ */
+
+static void replace(struct world *w, const char *path)
+{
+	file(w->target, "var/foreign", "foreign");
+	ck_assert_msg(renameat(w->target, "var/foreign", w->target, path) == 0, "%s: %s", path, strerror(errno));
+}
+
+/* Another file at each path that is none, before it is applied, or before it is taken back. */
+START_TEST(files_of_others_stay)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
+		for (int back = 0; back < 2; back++) {
+			const char *path = specs[i].path;
+			char line[256];
+			struct world w;
+
+			world_new(&w);
+			if (back)
+				must_run(&w, false);
+			if (specs[i].kind == CHANGE_KEEP || !strcmp(path, "data") || !strcmp(path, "opt/new") ||
+			    !strcmp(path, "opt/new/d") || !strcmp(path, "opt/goes") || !strcmp(path, "opt/goes/sub") ||
+			    (!back && !strncmp(path, "opt/new/", 8)) || (back && !strncmp(path, "opt/goes/", 9))) {
+				world_done(&w);
+				continue;
+			}
+			replace(&w, path);
+			must_run(&w, back);
+			ck_assert_msg(holds(&w, path, "foreign"), "%s", path);
+			snprintf(line, sizeof(line), "%s: ", path);
+			ck_assert_msg(!strncmp(w.told, line, strlen(line)) && w.a.nleft == 1, "%s: %s", path, w.told);
+			ck_assert_uint_eq(w.a.nstranded, back && (specs[i].kind == CHANGE_OUT ||
+								  specs[i].kind == CHANGE_SWAP));
+			must_run(&w, true);
+			ck_assert_msg(holds(&w, path, "foreign"), "%s", path);
+			world_done(&w);
+		}
+}
+END_TEST
+
+/* What is missing is not an error, and does not come back. */
+START_TEST(what_others_remove_stays_away)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
+		for (int back = 0; back < 2; back++) {
+			const char *path = specs[i].path;
+			struct world w;
+
+			world_new(&w);
+			if (back)
+				must_run(&w, false);
+			if (!has(&w, path) || unlinkat(w.target, path, 0) < 0) {
+				world_done(&w);
+				continue;
+			}
+			must_run(&w, back);
+			ck_assert_msg(!has(&w, path), "%s", path);
+			if (specs[i].kind == CHANGE_SWAP || specs[i].kind == CHANGE_META)
+				ck_assert_uint_eq(w.a.nleft, 1);
+			else
+				ck_assert_str_eq(w.told, "");
+			world_done(&w);
+		}
+}
+END_TEST
+
+START_TEST(directories_with_something_in_them_stay)
+{
+	struct world w;
+
+	world_new(&w);
+	file(w.target, "opt/goes/sub/foreign", "foreign");
+	must_run(&w, false);
+	ck_assert_str_eq(w.told, "opt/goes/sub/foreign: is not the layout's\n");
+	ck_assert(holds(&w, "opt/goes/sub/foreign", "foreign") && !has(&w, "opt/goes/a") && !has(&w, "opt/goes/sub/b"));
+	file(w.target, "opt/new/d/foreign\n", "foreign");
+	must_run(&w, true);
+	ck_assert_str_eq(w.told, "opt/new/d/foreign\n: is not the layout's\n");
+	ck_assert(holds(&w, "opt/new/d/foreign\n", "foreign") && !has(&w, "opt/new/f") && !has(&w, "opt/new/d/link"));
+	ck_assert(holds(&w, "opt/goes/a", "a") && holds(&w, "opt/goes/sub/b", "b"));
+	world_done(&w);
+}
+END_TEST
+
+/* The same, empty: what was to come along comes into it, and leaves it again. */
+START_TEST(a_directory_that_is_made_by_both)
+{
+	struct world w;
+
+	world_new(&w);
+	dir(w.target, "opt/new", 0755);
+	must_run(&w, false);
+	ck_assert_str_eq(w.told, "");
+	for (size_t i = 0; i < w.c.n; i++)
+		ck_assert_msg(change_is(w.target, w.c.v[i].path, &w.c.v[i].after) == 1, "%s", w.c.v[i].path);
+	ck_assert_uint_eq(w.a.at, ARRAY_SIZE(specs));
+	must_run(&w, false);
+	ck_assert_uint_eq(w.a.nmade, 0);
+	must_run(&w, true);
+	ck_assert_str_eq(w.told, "");
+	ck_assert(has(&w, "opt/new") && !has(&w, "opt/new/d") && !has(&w, "opt/new/f"));
+	world_done(&w);
+	/* another one is left, with all that would come into it */
+	world_new(&w);
+	dir(w.target, "opt/new", 0700);
+	must_run(&w, false);
+	ck_assert_str_eq(w.told, "opt/new: another process has put something there\n");
+	ck_assert(!has(&w, "opt/new/f"));
+	world_done(&w);
+}
+END_TEST
+
+/* No row leads through a symlink that has come into the place of a directory. */
+START_TEST(symlinks_are_not_followed)
+{
+	for (int back = 0; back < 2; back++) {
+		struct world w;
+		char *is, *will;
+
+		world_new(&w);
+		if (back)
+			must_run(&w, false);
+		ck_assert_int_eq(renameat(w.target, "etc", w.target, "moved"), 0);
+		ck_assert_int_eq(symlinkat("moved", w.target, "etc"), 0);
+		is = state(&w);
+		must_run(&w, back);
+		ck_assert_ptr_nonnull(strstr(w.told, "etc/passwd: "));
+		will = state(&w);
+		/* what is in opt and data has changed, and no line of etc or moved */
+		for (char *line = strtok(is, "\n"); line; line = strtok(NULL, "\n"))
+			if (!strncmp(line, "/moved", 6) || !strncmp(line, "/etc", 4))
+				ck_assert_msg(strstr(will, line), "%s\nin\n%s", line, will);
+		free(is);
+		free(will);
+		world_done(&w);
+	}
+}
+END_TEST
+
+/* --- between a look and a rename ------------------------------------------------------------------------ */
+
+static struct {
+	struct world *w;
+	long renames_left;
+	char *path;                /* where; shared with a child */
+} meddled;
+
+/* Another process puts a file there right before the rename number renames_left; into it, where a directory is. */
+static bool meddle_once(int from_dir, const char *from, int to_dir, const char *to)
+{
+	const int dirs[] = { from_dir, to_dir };
+	const char *const names[] = { from, to };
+	size_t root = strlen(meddled.w->root);
+
+	if (meddled.renames_left-- != 0)
+		return false;
+	for (int i = 0; i < 2; i++) {
+		char link[64], path[512] = "";
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", dirs[i]);
+		ck_assert_int_gt(readlink(link, path, sizeof(path) - 1), 0);
+		if (strstr(path, "/" UPDATE))
+			continue;          /* the other end is in the target */
+		snprintf(meddled.path, 256, "%s%s%s", path[root] ? path + root + 1 : "", path[root] ? "/" : "", names[i]);
+	}
+	file(meddled.w->target, "var/foreign", "foreign");
+	if (renameat(meddled.w->target, "var/foreign", meddled.w->target, meddled.path) < 0) {
+		ck_assert_msg(errno == EISDIR, "%s: %s", meddled.path, strerror(errno));
+		strcat(meddled.path, "/foreign");
+		ck_assert_int_eq(renameat(meddled.w->target, "var/foreign", meddled.w->target, meddled.path), 0);
+	}
+	return true;
+}
+
+/* false: there are fewer renames than @k. @killed: right after that one, before anybody has looked at what was moved. */
+static bool run_meddled(struct world *w, bool back, long k, bool killed)
+{
+	int status;
+	pid_t pid;
+
+	meddled.w = w;
+	meddled.renames_left = k;
+	meddled.path = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(meddled.path, MAP_FAILED);
+	meddle = meddle_once;
+	kill_after_meddling = killed;
+	pid = killed ? fork() : 1;
+	if (!pid)
+		_exit(run(w, back) < 0);
+	if (killed)
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	kill_after_meddling = false;
+	if (!killed)
+		must_run(w, back);
+	meddle = NULL;
+	return *meddled.path;
+}
+
+/* It is told, or what is above it is; and it is where it was put, or the place of it is told. */
+static void must_have_foreign(struct world *w, const char *what, long k)
+{
+	ck_assert_msg(holds(w, meddled.path, "foreign"), "%s %ld: %s\n%s", what, k, meddled.path, w->told);
+}
+
+START_TEST(between_a_look_and_a_rename)
+{
+	for (int killed = 0; killed < 2; killed++)
+		for (int back = 0; back < 2; back++) {
+			bool more = true;
+
+			for (long k = 0; more; k++) {
+				struct world w;
+
+				world_new(&w);
+				if (back)
+					must_run(&w, false);
+				more = run_meddled(&w, back, k, killed);
+				if (more && killed)
+					must_run(&w, back);
+				if (more) {
+					ck_assert_uint_ge(w.a.nleft, 1);
+					must_have_foreign(&w, back ? "taken back" : "applied", k);
+					must_run(&w, true);
+					must_have_foreign(&w, "then taken back", k);
+				}
+				munmap(meddled.path, 4096);
+				world_done(&w);
+			}
+		}
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("apply");
+
+	tap_test(s, each_row_is_applied_and_taken_back);
+	tap_test(s, killed_at_each_call);
+	tap_test(s, killed_there_and_back);
+	tap_test(s, an_error_at_each_call);
+	tap_test(s, it_can_be_cancelled);
+	tap_test(s, files_of_others_stay);
+	tap_test(s, what_others_remove_stays_away);
+	tap_test(s, directories_with_something_in_them_stay);
+	tap_test(s, a_directory_that_is_made_by_both);
+	tap_test(s, symlinks_are_not_followed);
+	tap_test(s, between_a_look_and_a_rename);
+	return s;
+}
+TAP_MAIN(suite)
