@@ -439,6 +439,32 @@ def layout_state(out):
     put(out, "journal", "plan", b"\1", head, tables, bytes(8))
 
 
+def changes(out):
+    """Tables of changes whose magic, length and checksum the target makes right: rows of each kind, and such as lie below
+    others."""
+    def side(mode, size=0, digest=0, uid=0):
+        return struct.pack("<IIIIqQ16s16s", mode, uid, 0, 5, 1700000000, size, bytes([digest]) * 16, b"")
+
+    def row(n, kind, path, *sides, flags=0):
+        return struct.pack("<BBHIHH", kind, flags, 0, n, len(path), 0) + path + b"".join(sides)
+
+    def table(*rows, kind=1):
+        dirs = struct.pack("<qIHH", 5, 6, 0, 0) + struct.pack("<qIHH", 7, 8, 3, 0) + b"opt"
+        return struct.pack("<8sIIQ16s32sQIIIIII", b"PLYTABL\n", 1, kind, 0, b"u", b"c", 3, 1, len(rows), 2, 8, 4, 0) + \
+            b"".join(rows) + dirs + b"/i.plyfs" + b"web\0" + bytes(8)
+
+    text, folder = 0o100644, 0o040755
+    opt = row(1, 4, b"opt", side(folder), side(folder, uid=7))
+    new = (row(2, 1, b"opt/new", side(folder)), row(3, 1, b"opt/new/f", side(text, 4, 1), flags=1),
+           row(4, 1, b"opt/new/l", side(0o120777, 0, 2), flags=1))
+    old = (row(5, 3, b"opt/old", side(folder)), row(6, 3, b"opt/old/f", side(text, 4, 1)))
+    swap = row(0, 2, b"etc/passwd", side(text, 9, 3), side(text, 12, 4))
+    put(out, "changes", "all", b"\1", table(swap, opt, *new, *old, row(7, 5, b"usr", side(folder))))
+    put(out, "changes", "removed", b"\1", table(row(0, 2, b"lib", side(0o120777, 0, 2), side(0o010644)), kind=2))
+    put(out, "changes", "none", b"\1", table())
+    put(out, "changes", "unsummed", b"\0", table(swap))
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit("usage: seeds.py BUILD DIR")
@@ -452,6 +478,7 @@ def main():
         database(out, work)
         texts(out)
     layout_state(out)
+    changes(out)
     shared(out)
     appended(out)
 

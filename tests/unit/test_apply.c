@@ -102,6 +102,7 @@ static const struct {
 	{ CHANGE_OUT, "opt/goes/a" },
 	{ CHANGE_OUT, "opt/goes/sub" },
 	{ CHANGE_OUT, "opt/goes/sub/b" },
+	{ CHANGE_OUT, "opt/goes.d/c" },    /* beside, and longer */
 	{ CHANGE_MAKE, "opt/new" },
 	{ CHANGE_MAKE, "opt/new/d" },
 	{ CHANGE_MAKE, "opt/new/d/link" },
@@ -112,14 +113,16 @@ static const struct {
 
 static void dir(int at, const char *path, mode_t mode)
 {
-	ck_assert_msg(mkdirat(at, path, 0700) == 0 && fchmodat(at, path, mode, 0) == 0, "%s: %s", path, strerror(errno));
+	ck_assert_msg(mkdirat(at, path, 0700) == 0, "%s: %s", path, strerror(errno));
+	ck_assert_int_eq(fchmodat(at, path, mode, 0), 0);
 }
 
 static void file(int at, const char *path, const char *text)
 {
 	int fd = openat(at, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 
-	ck_assert_msg(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s", path, strerror(errno));
+	ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 	close(fd);
 }
 
@@ -161,6 +164,8 @@ static void make_target(int at)
 	file(at, "opt/goes/a", "a");
 	dir(at, "opt/goes/sub", 01777);
 	file(at, "opt/goes/sub/b", "b");
+	dir(at, "opt/goes.d", 0755);
+	file(at, "opt/goes.d/c", "c");
 	dir(at, "var", 0755);
 	dir(at, "var/lib", 0755);
 	dir(at, "var/lib/plyfs", 0700);
@@ -224,7 +229,7 @@ static void make_row(struct world *w, enum change_kind kind, const char *path)
 
 static void make_table(struct world *w)
 {
-	static const char *const dirs[] = { "opt/goes/sub", "opt/goes", "opt", "etc" };
+	static const char *const dirs[] = { "opt/goes/sub", "opt/goes", "opt/goes.d", "opt", "etc" };
 	struct buf bytes = { 0 };
 
 	w->c.kind = CHANGES_ADD;
@@ -417,7 +422,7 @@ START_TEST(each_row_is_applied_and_taken_back)
 	must_run(&w, false);
 	ck_assert_uint_eq(w.a.nmade, 4);   /* etc/hard, etc/new, etc/new.link, opt/new with all in it */
 	ck_assert_uint_eq(w.a.nswapped, 2);
-	ck_assert_uint_eq(w.a.nout, 7);
+	ck_assert_uint_eq(w.a.nout, 8);
 	ck_assert_uint_eq(w.a.nmeta, 2);
 	ck_assert_uint_eq(w.a.at, ARRAY_SIZE(specs));
 	for (size_t i = 0; i < w.c.n; i++)
@@ -624,6 +629,31 @@ START_TEST(what_others_remove_stays_away)
 }
 END_TEST
 
+/* Another process has put it back, or done the same, already. */
+START_TEST(the_same_of_others_will_do)
+{
+	struct world w;
+	char *is;
+
+	work_out_states();
+	world_new(&w);
+	must_run(&w, false);
+	for (size_t i = 0; i < w.c.n; i++)
+		if (w.c.v[i].kind == CHANGE_OUT && S_ISREG(w.c.v[i].before.mode) && !strchr(w.c.v[i].path + 4, '/')) {
+			char old[32];
+
+			snprintf(old, sizeof(old), "old/%u", w.c.v[i].n);
+			ck_assert_int_eq(linkat(w.update, old, w.target, w.c.v[i].path, 0), 0);
+		}
+	must_run(&w, true);
+	ck_assert_str_eq(w.told, "");
+	is = state(&w);
+	ck_assert(strstr(is, "/etc/old 100644") && holds(&w, "etc/old", "old"));
+	free(is);
+	world_done(&w);
+}
+END_TEST
+
 START_TEST(directories_with_something_in_them_stay)
 {
 	struct world w;
@@ -721,7 +751,8 @@ static bool meddle_once(int from_dir, const char *from, int to_dir, const char *
 		ck_assert_int_gt(readlink(link, path, sizeof(path) - 1), 0);
 		if (strstr(path, "/" UPDATE))
 			continue;          /* the other end is in the target */
-		snprintf(meddled.path, 256, "%s%s%s", path[root] ? path + root + 1 : "", path[root] ? "/" : "", names[i]);
+		snprintf(meddled.path, 256, "%s%s%s", path[root] ? path + root + 1 : "", path[root] ? "/" : "",
+			 names[i]);
 	}
 	file(meddled.w->target, "var/foreign", "foreign");
 	if (renameat(meddled.w->target, "var/foreign", meddled.w->target, meddled.path) < 0) {
@@ -732,7 +763,7 @@ static bool meddle_once(int from_dir, const char *from, int to_dir, const char *
 	return true;
 }
 
-/* false: there are fewer renames than @k. @killed: right after that one, before anybody has looked at what was moved. */
+/* false: there are fewer renames than @k. @killed: right after that one, before it is looked at what was moved. */
 static bool run_meddled(struct world *w, bool back, long k, bool killed)
 {
 	int status;
@@ -801,6 +832,7 @@ static Suite *suite(void)
 	tap_test(s, it_can_be_cancelled);
 	tap_test(s, files_of_others_stay);
 	tap_test(s, what_others_remove_stays_away);
+	tap_test(s, the_same_of_others_will_do);
 	tap_test(s, directories_with_something_in_them_stay);
 	tap_test(s, a_directory_that_is_made_by_both);
 	tap_test(s, symlinks_are_not_followed);

@@ -6,8 +6,8 @@
  * order, when what was in them has gone. What was staged and is not there any more was put in place by an earlier
  * call: so a call that goes on after a kill finds out by looking where it is, and no row is noted anywhere.
  *
- * A directory that is made brings all that is in it along in one rename. Only where another process has just made the same directory
- * are the rows inside gone through one by one.
+ * A directory that is made brings all that is in it along in one rename. Only where another process has just made the
+ * same directory are the rows inside gone through one by one.
  */
 #include "layout/apply.h"
 

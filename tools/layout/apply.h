@@ -15,8 +15,8 @@
  * Both are idempotent: they go on where an earlier call ended, however it ended. After changes_revert() has begun only
  * it may be called again.
  *
- * Where another process has changed what a row is about it is *left*: nothing is overwritten, what is there stays, or is
- * put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What the
+ * Where another process has changed what a row is about it is *left*: nothing is overwritten, what is there stays, or
+ * is put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What the
  * system does not let move (immutable, a mount point) is an error of changes_apply(), and left by changes_revert().
  *
  * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for what has
@@ -50,8 +50,8 @@ struct apply {
 };
 
 /*
- * 0: each row is as `after` tells, or is left. -ECANCELED; else -errno, with the path in @err: TARGET_WRITE, TARGET_FULL,
- * STATE_DAMAGED where what was staged is not there. The caller writes its journal after that.
+ * 0: each row is as `after` tells, or is left. -ECANCELED; else -errno, with the path in @err: TARGET_WRITE,
+ * TARGET_FULL, STATE_DAMAGED where what was staged is not there. The caller writes its journal after that.
  */
 int changes_apply(struct apply *a, struct ply_err *err);
 

@@ -495,8 +495,8 @@ int changes_encode(struct changes *c, struct buf *out, struct ply_err *err)
 	if (r < 0)
 		return ply_fail_nomem(err);
 	if (out->len > CHANGES_MAX - sizeof(sum))
-		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "more is to be changed than one table can hold; add or remove "
-				"fewer components at a time");
+		return ply_fail(err, -EFBIG, PLY_R_LIMIT,
+				"more is to be changed than one table holds; add or remove fewer components at a time");
 	head.length = le64_put(out->len + sizeof(sum));
 	memcpy(out->data + offsetof(struct ply_disk_changes, length), &head.length, sizeof(head.length));
 	sum = le64_put(xxh3(out->data, out->len, 0));
@@ -613,8 +613,8 @@ static int take_all(struct in *in, const struct ply_disk_changes *d, struct chan
 	int r = 0;
 
 	/* before memory is asked for: each takes some bytes */
-	if (nrows > in->left / sizeof(struct ply_disk_change) || ndirs > in->left / sizeof(struct ply_disk_change_dir) ||
-	    nnames > NAMES_MAX)
+	if (nrows > in->left / sizeof(struct ply_disk_change) ||
+	    ndirs > in->left / sizeof(struct ply_disk_change_dir) || nnames > NAMES_MAX)
 		return -EUCLEAN;
 	if (array_grow(&c->v, &c->cap, nrows + 1, sizeof(*c->v)) < 0 ||
 	    array_grow(&c->dirs, &c->dirs_cap, ndirs + 1, sizeof(*c->dirs)) < 0 ||

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A change of a target that is in use, as data: a table of rows, each one path with what is there before and after, and
- * the directories in which names come or go. Bytes in, structs out, and back; apply.h makes it true. FORMAT.md, "State of
- * a layout", is normative.
+ * the directories in which names come or go. Bytes in, structs out, and back; apply.h makes it true. FORMAT.md, "State
+ * of a layout", is normative.
  *
  * Rows are sorted by path, '/' below all other bytes: parents before children, a directory's descendants together.
  */
@@ -106,7 +106,8 @@ const struct change *changes_find(const struct changes *c, const char *path);
  */
 int changes_check(const struct changes *c, struct ply_err *err);
 
-/* To the end of @out, which is to be empty: the digest is that of all of it. As changes_check(); -EFBIG, LIMIT; -ENOMEM. */
+/* To the end of @out, which is to be empty: the digest is that of all of it. As changes_check(); -EFBIG, LIMIT;
+ * -ENOMEM. */
 int changes_encode(struct changes *c, struct buf *out, struct ply_err *err);
 /* -EUCLEAN, -EBADMSG, STATE_DAMAGED. *ret is the caller's, by changes_done(). */
 int changes_decode(const uint8_t *bytes, size_t len, struct changes *ret, struct ply_err *err);

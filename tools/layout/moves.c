@@ -3,8 +3,8 @@
  * Moving names of a target in use: see moves.h.
  *
  * Between a look at a path and its rename another process may put something else there. So what was moved is looked at
- * again where it has come to, where nobody else gets at it, and goes back if it is not what it was to be. A process that is
- * killed in between leaves in update/ what is of neither side: who goes on finds that, and puts it back.
+ * again where it has come to, where nobody else gets at it, and goes back if it is not what it was to be. A process
+ * that is killed in between leaves in update/ what is of neither side: who goes on finds that, and puts it back.
  *
  * What cannot go back, since its place is taken meanwhile, is stranded: it stays in update/, and is told.
  *
@@ -221,8 +221,10 @@ int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err
 {
 	int r;
 
-	*m = (struct moves){ .a = a, .err = err, .back = back, .tree_fd = -1, .new_fd = -1, .old_fd = -1, .gone_fd = -1 };
-	m->target.root = a->target;
+	*m = (struct moves){
+		.a = a, .err = err, .back = back, .target = { .root = a->target },
+		.tree_fd = -1, .new_fd = -1, .old_fd = -1, .gone_fd = -1,
+	};
 	atomic_store(&a->at, 0);
 	a->nmade = a->nswapped = a->nout = a->nmeta = a->nleft = a->nstranded = 0;
 	r = open_own(m, "tree", &m->tree_fd);
@@ -504,7 +506,8 @@ static int set_meta(int fd, const struct change_side *is, const struct change_si
 
 int moves_meta(struct moves *m, const struct change *row)
 {
-	const struct change_side *from = m->back ? &row->after : &row->before, *to = m->back ? &row->before : &row->after;
+	const struct change_side *from = m->back ? &row->after : &row->before;
+	const struct change_side *to = m->back ? &row->before : &row->after;
 	_cleanup_close_ int fd = -1;
 	struct change_side is;
 	int dir = moves_dir(m, row), r = dir;

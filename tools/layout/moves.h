@@ -68,7 +68,7 @@ static inline bool moves_is_gone(int code)
 	return code == -ENOENT || code == -ENOTDIR || code == -ELOOP;
 }
 
-/* The path, if it is @side, to @to/N (@to_name is what that is called), for good or to be put back. *count is counted. */
+/* The path, if it is @side, to @to/N; @to_name is what that directory is called, *count is counted. */
 int moves_take(struct moves *m, const struct change *row, const struct change_side *side, int to, const char *to_name,
 	       uint64_t *count);
 /* Back from @from/N, where it is there. */

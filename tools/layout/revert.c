@@ -3,7 +3,7 @@
  * Taking a table of changes back: see apply.h.
  *
  * First directories that had gone, so that what was in them finds its place; then all rows in the opposite order, so
- * that a directory that was made is empty when its turn comes. What was made is not removed but moved to gone/, like all
+ * that a directory that was made is empty when its turn comes. What was made is not removed but moved to gone/, as all
  * that is taken out: only there can nobody change it between the look and the removal.
  */
 #include <fcntl.h>
