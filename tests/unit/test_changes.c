@@ -390,6 +390,30 @@ END_TEST
 
 /* --- judging ------------------------------------------------------------------------------------------ */
 
+START_TEST(digests_are_those_of_xxhash)
+{
+	static const uint8_t of_nothing[16] = { 0x99, 0xaa, 0x06, 0xd3, 0x01, 0x47, 0x98, 0xd8,
+						0x60, 0x01, 0xc3, 0x24, 0x46, 0x8d, 0x49, 0x7f };
+	char path[] = "/tmp/plyfs-changes.XXXXXX";
+	int fd = mkstemp(path);
+	static uint8_t bytes[200000];
+	struct change_side s;
+	uint8_t digest[16];
+
+	xxh128_once("", 0, digest);
+	ck_assert_int_eq(memcmp(digest, of_nothing, sizeof(digest)), 0);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * i >> 8);
+	ck_assert_int_eq(pwrite_full(fd, bytes, sizeof(bytes), 0), 0);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(change_look_fd(fd, &s), 0);           /* in several pieces */
+	xxh128_once(bytes, sizeof(bytes), digest);
+	ck_assert_int_eq(memcmp(digest, s.digest, sizeof(digest)), 0);
+	ck_assert_uint_eq(s.size, sizeof(bytes));
+	close(fd);
+}
+END_TEST
+
 START_TEST(each_difference_counts)
 {
 	char root[] = "/tmp/plyfs-changes.XXXXXX";
@@ -466,6 +490,7 @@ static Suite *suite(void)
 	tap_test(s, rows_that_do_not_go_together);
 	tap_test(s, fields_that_there_cannot_be);
 	tap_loop(s, random_tables_come_back, 0, 50);
+	tap_test(s, digests_are_those_of_xxhash);
 	tap_test(s, each_difference_counts);
 	return s;
 }
