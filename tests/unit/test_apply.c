@@ -820,6 +820,99 @@ START_TEST(between_a_look_and_a_rename)
 }
 END_TEST
 
+/* --- a storm ---------------------------------------------------------------------------------------------- */
+
+#define STORM_FILES 40
+
+static uint32_t draw(uint64_t *seed, uint32_t below)
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(*seed >> 33) % below;
+}
+
+/* Another process: new files in the place of others, which it moves away; directories too. It removes nothing. */
+static void storm(struct world *w, uint64_t seed)
+{
+	for (int k = 0; k < STORM_FILES; k++) {
+		const char *path = specs[draw(&seed, ARRAY_SIZE(specs))].path;
+		char new[32], text[32];
+
+		snprintf(new, sizeof(new), "var/storm.%d", k);
+		snprintf(text, sizeof(text), "storm %d\n", k);
+		file(w->target, new, text);
+		switch (draw(&seed, 4)) {
+		case 0:
+			renameat2(w->target, new, w->target, path, RENAME_NOREPLACE);
+			break;
+		case 1:
+			snprintf(text, sizeof(text), "var/moved.%d", k);
+			renameat2(w->target, path, w->target, text, RENAME_NOREPLACE);
+			break;
+		default:
+			renameat2(w->target, new, w->target, path, RENAME_EXCHANGE);
+		}
+		usleep(draw(&seed, 300));
+	}
+}
+
+static int stormed[STORM_FILES];
+static unsigned stormed_kept;      /* below update/ */
+
+static int count_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	char text[64] = "";
+	int fd, k;
+
+	(void)type, (void)ftw;
+	if (!S_ISREG(st->st_mode))
+		return 0;
+	fd = open(path, O_RDONLY);
+	ck_assert_int_ge(read(fd, text, sizeof(text) - 1), 0);
+	close(fd);
+	if (sscanf(text, "storm %d", &k) != 1)
+		return 0;
+	stormed[k]++;
+	stormed_kept += strstr(path, UPDATE) != NULL;
+	return 0;
+}
+
+/* Whatever both did, when: each of its files is there once, and when it has ended there is an end to reach. */
+START_TEST(nothing_is_lost_in_a_storm)
+{
+	struct world w;
+	char *once, *twice;
+	int status;
+	pid_t pid;
+
+	world_new(&w);
+	pid = fork();
+	if (!pid) {
+		storm(&w, (uint64_t)_i);
+		_exit(0);
+	}
+	for (int i = 0; i < 4; i++) {
+		must_run(&w, false);
+		must_run(&w, false);
+	}
+	for (int i = 0; i < 8; i++)
+		must_run(&w, true);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	must_run(&w, true);
+	once = state(&w);
+	must_run(&w, true);
+	twice = state(&w);
+	ck_assert_str_eq(once, twice);
+	ck_assert_int_eq(nftw(w.root, count_one, 16, FTW_PHYS), 0);
+	for (int k = 0; k < STORM_FILES; k++)
+		ck_assert_msg(stormed[k] == 1, "seed %d: file %d is there %d times", _i, k, stormed[k]);
+	ck_assert_uint_le(stormed_kept, w.a.nstranded);        /* and told */
+	free(once);
+	free(twice);
+	world_done(&w);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("apply");
@@ -836,6 +929,7 @@ static Suite *suite(void)
 	tap_test(s, directories_with_something_in_them_stay);
 	tap_test(s, a_directory_that_is_made_by_both);
 	tap_test(s, symlinks_are_not_followed);
+	tap_loop(s, nothing_is_lost_in_a_storm, 0, 40);
 	tap_test(s, between_a_look_and_a_rename);
 	return s;
 }

@@ -27,6 +27,12 @@ static void fd_path(int fd, char out[FD_PATH])
 	snprintf(out, FD_PATH, "/proc/self/fd/%d", fd);
 }
 
+/* Of a call with such a path. Only without /proc is it not there: that says nothing of the target. */
+static int proc_error(void)
+{
+	return errno == ENOENT ? -ENOSYS : -errno;
+}
+
 static int look_stat(int fd, struct change_side *ret)
 {
 	struct stat st;
@@ -60,7 +66,7 @@ static int add_xattr(struct xxh128 *h, const char *path, const char *name, uint8
 	le32 len;
 
 	if (n < 0)
-		return errno == ENODATA ? 0 : -errno;
+		return errno == ENODATA ? 0 : proc_error();
 	len = le32_put((uint32_t)n);
 	xxh128_add(h, name, strlen(name) + 1);
 	xxh128_add(h, &len, sizeof(len));
@@ -106,7 +112,7 @@ static int look_xattrs(int fd, struct change_side *ret)
 		n = listxattr(path, list, XATTR_MAX);
 	}
 	if (n < 0)
-		return errno == EOPNOTSUPP ? 0 : -errno;
+		return errno == EOPNOTSUPP ? 0 : proc_error();
 	if (!n)
 		return 0;
 	list[n] = '\0';
@@ -136,7 +142,7 @@ static int open_to_read(int fd)
 	in = open(path, O_RDONLY | O_NOATIME | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (in < 0 && errno == EPERM)      /* of somebody else's, and we are not root */
 		in = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return in < 0 ? -errno : in;
+	return in < 0 ? proc_error() : in;
 }
 
 static int look_bytes(int fd, struct change_side *ret)

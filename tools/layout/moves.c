@@ -143,7 +143,7 @@ static int open_dirs_get(struct open_dirs *d, const char *path, size_t len)
 	d->failed_len = len;
 	if (fd < 0)
 		return fd;
-	if (d->n == OPEN_MAX)
+	if (d->n == DIRS_OPEN_MAX)
 		close_last(d);
 	d->v[d->n].len = len;
 	d->v[d->n++].fd = fd;

@@ -10,7 +10,7 @@
 
 #include "layout/apply.h"
 
-#define OPEN_MAX 32u
+#define DIRS_OPEN_MAX 32u
 
 /*
  * Directories below one, as rows need them one after the other: those on the way to the last one stay open. As rows are
@@ -23,7 +23,7 @@ struct open_dirs {
 	struct {
 		size_t len;        /* of its path */
 		int fd;            /* O_PATH */
-	} v[OPEN_MAX];
+	} v[DIRS_OPEN_MAX];
 	unsigned n;
 	bool only_goes;            /* nothing is ever made in it: */
 	size_t failed_len;         /* then what is not there, v[].len of `path`, never will be */
