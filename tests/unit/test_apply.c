@@ -31,6 +31,7 @@ static int call_errno;             /* of the call at the end; 0: SIGKILL */
 /* before each rename, if it is not NULL; true: and kill us after it, if so wanted */
 static bool (*meddle)(int from_dir, const char *from, int to_dir, const char *to);
 static bool kill_after_meddling;
+static useconds_t pause_us;        /* before a rename, for others to come in between */
 
 static bool call_fails(void)
 {
@@ -67,6 +68,8 @@ int __wrap_renameat2(int d, const char *n, int e, const char *o, unsigned f)
 		return -1;
 	ck_assert(f == RENAME_NOREPLACE || f == RENAME_EXCHANGE);  /* nothing is overwritten */
 	meddled = meddle && meddle(d, n, e, o);
+	if (pause_us)
+		usleep(pause_us);
 	r = __real_renameat2(d, n, e, o, f);
 	if (meddled && kill_after_meddling)
 		raise(SIGKILL);
@@ -822,7 +825,7 @@ END_TEST
 
 /* --- a storm ---------------------------------------------------------------------------------------------- */
 
-#define STORM_FILES 40
+#define STORM_FILES 100
 
 static uint32_t draw(uint64_t *seed, uint32_t below)
 {
@@ -851,7 +854,7 @@ static void storm(struct world *w, uint64_t seed)
 		default:
 			renameat2(w->target, new, w->target, path, RENAME_EXCHANGE);
 		}
-		usleep(draw(&seed, 300));
+		usleep(draw(&seed, 60));
 	}
 }
 
@@ -890,6 +893,7 @@ START_TEST(nothing_is_lost_in_a_storm)
 		storm(&w, (uint64_t)_i);
 		_exit(0);
 	}
+	pause_us = 50;
 	for (int i = 0; i < 4; i++) {
 		must_run(&w, false);
 		must_run(&w, false);
@@ -929,7 +933,7 @@ static Suite *suite(void)
 	tap_test(s, directories_with_something_in_them_stay);
 	tap_test(s, a_directory_that_is_made_by_both);
 	tap_test(s, symlinks_are_not_followed);
-	tap_loop(s, nothing_is_lost_in_a_storm, 0, 40);
+	tap_loop(s, nothing_is_lost_in_a_storm, 0, 20);
 	tap_test(s, between_a_look_and_a_rename);
 	return s;
 }
