@@ -4,7 +4,6 @@
  * something, an error of any), whatever another process does at any moment: going on leads to the same end, taking
  * back to how it was, times of directories too, and nothing of the other process is lost.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -16,11 +15,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "codec/codec.h"
-#include "layout/apply.h"
+#include "changes_world.h"
 #include "tap.h"
-
-#define UPDATE "var/lib/plyfs/update"
 
 static struct ply_err err;
 
@@ -76,287 +72,6 @@ int __wrap_renameat2(int d, const char *n, int e, const char *o, unsigned f)
 	return r;
 }
 
-/* --- a target with something to change ----------------------------------------------------------- */
-
-struct world {
-	char root[256];
-	int target, update;
-	struct changes c;
-	char told[4096];           /* "PATH: WHY\n" */
-	struct apply a;
-};
-
-static const struct {
-	enum change_kind kind;
-	const char *path;
-} specs[] = {
-	{ CHANGE_META, "data" },
-	{ CHANGE_OUT, "etc/fifo" },
-	{ CHANGE_MAKE, "etc/hard" },
-	{ CHANGE_KEEP, "etc/keep" },
-	{ CHANGE_META, "etc/mode" },
-	{ CHANGE_MAKE, "etc/new" },
-	{ CHANGE_MAKE, "etc/new.link" },
-	{ CHANGE_OUT, "etc/old" },
-	{ CHANGE_OUT, "etc/old.link" },
-	{ CHANGE_SWAP, "etc/passwd" },
-	{ CHANGE_SWAP, "etc/swap.link" },
-	{ CHANGE_OUT, "opt/goes" },
-	{ CHANGE_OUT, "opt/goes/a" },
-	{ CHANGE_OUT, "opt/goes/sub" },
-	{ CHANGE_OUT, "opt/goes/sub/b" },
-	{ CHANGE_OUT, "opt/goes.d/c" },    /* beside, and longer */
-	{ CHANGE_MAKE, "opt/new" },
-	{ CHANGE_MAKE, "opt/new/d" },
-	{ CHANGE_MAKE, "opt/new/d/link" },
-	{ CHANGE_MAKE, "opt/new/d/pipe" },
-	{ CHANGE_MAKE, "opt/new/f" },
-	{ CHANGE_MAKE, "opt/new/h" },
-};
-
-static void dir(int at, const char *path, mode_t mode)
-{
-	ck_assert_msg(mkdirat(at, path, 0700) == 0, "%s: %s", path, strerror(errno));
-	ck_assert_int_eq(fchmodat(at, path, mode, 0), 0);
-}
-
-static void file(int at, const char *path, const char *text)
-{
-	int fd = openat(at, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
-	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
-}
-
-static bool has(const struct world *w, const char *path)
-{
-	struct stat st;
-
-	return fstatat(w->target, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* Does the file hold @text? */
-static bool holds(const struct world *w, const char *path, const char *text)
-{
-	int fd = openat(w->target, path, O_RDONLY | O_NOFOLLOW);
-	char is[64] = "";
-
-	if (fd < 0)
-		return false;
-	ck_assert_int_ge(read(fd, is, sizeof(is) - 1), 0);
-	close(fd);
-	return !strcmp(is, text);
-}
-
-static void make_target(int at)
-{
-	dir(at, "data", 0755);
-	dir(at, "etc", 0755);
-	ck_assert_int_eq(mkfifoat(at, "etc/fifo", 0644), 0);
-	file(at, "etc/keep", "keep");
-	file(at, "etc/mode", "mode");
-	ck_assert_int_eq(fchmodat(at, "etc/mode", 04755, 0), 0);
-	file(at, "etc/old", "old");
-	ck_assert_int_eq(symlinkat("old", at, "etc/old.link"), 0);
-	file(at, "etc/other", "other");
-	file(at, "etc/passwd", "root\n");
-	ck_assert_int_eq(symlinkat("there", at, "etc/swap.link"), 0);
-	dir(at, "opt", 0755);
-	dir(at, "opt/goes", 0750);
-	file(at, "opt/goes/a", "a");
-	dir(at, "opt/goes/sub", 01777);
-	file(at, "opt/goes/sub/b", "b");
-	dir(at, "opt/goes.d", 0755);
-	file(at, "opt/goes.d/c", "c");
-	dir(at, "var", 0755);
-	dir(at, "var/lib", 0755);
-	dir(at, "var/lib/plyfs", 0700);
-	dir(at, UPDATE, 0700);
-}
-
-static void make_staged(int at)
-{
-	dir(at, "new", 0700);
-	dir(at, "tree", 0700);
-	dir(at, "tree/etc", 0700);
-	dir(at, "tree/opt", 0700);
-	dir(at, "tree/opt/new", 0755);
-	dir(at, "tree/opt/new/d", 0711);
-	file(at, "tree/opt/new/f", "new f");
-	ck_assert_int_eq(linkat(at, "tree/opt/new/f", at, "tree/opt/new/h", 0), 0);
-	ck_assert_int_eq(linkat(at, "tree/opt/new/f", at, "tree/etc/hard", 0), 0);
-	ck_assert_int_eq(symlinkat("../f", at, "tree/opt/new/d/link"), 0);
-	ck_assert_int_eq(mkfifoat(at, "tree/opt/new/d/pipe", 0600), 0);
-	file(at, "tree/etc/new", "new");
-	ck_assert_int_eq(symlinkat("new", at, "tree/etc/new.link"), 0);
-}
-
-static size_t root_len;
-
-static int age_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	uint64_t h = xxh3(path + root_len, strlen(path + root_len), 0);
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 1000000000 + (time_t)(h % 1000000), 123456789 } };
-
-	(void)st, (void)type, (void)ftw;
-	return utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
-}
-
-static const char *staged_at(const struct change *row, char out[256])
-{
-	if (row->kind == CHANGE_MAKE)
-		snprintf(out, 256, "tree/%s", row->path);
-	else
-		snprintf(out, 256, "new/%u", row->n);
-	return out;
-}
-
-static void make_row(struct world *w, enum change_kind kind, const char *path)
-{
-	struct change row = { .kind = (uint8_t)kind, .comp = 0, .path = (char *)path, .n = (uint32_t)w->c.n };
-	char staged[256];
-
-	if (!strncmp(path, "opt/new/", 8))
-		row.flags = CHANGE_INSIDE;
-	ck_assert_int_eq(change_look(w->target, path, &row.before), 0);
-	if (kind == CHANGE_MAKE || kind == CHANGE_SWAP)
-		ck_assert_int_eq(change_look(w->update, staged_at(&row, staged), &row.after), 0);
-	if (kind == CHANGE_META) {
-		row.after = row.before;
-		row.after.mode = S_ISDIR(row.before.mode) ? S_IFDIR | 01700 : S_IFREG | 06710;
-		row.after.uid = geteuid() ? geteuid() : 7;
-	}
-	ck_assert_int_eq(changes_add(&w->c, &row), 0);
-}
-
-static void make_table(struct world *w)
-{
-	static const char *const dirs[] = { "opt/goes/sub", "opt/goes", "opt/goes.d", "opt", "etc" };
-	struct buf bytes = { 0 };
-
-	w->c.kind = CHANGES_ADD;
-	ck_assert_int_eq(changes_add_name(&w->c, "web"), 0);
-	for (size_t i = ARRAY_SIZE(specs); i-- > 0;)
-		make_row(w, specs[i].kind, specs[i].path);
-	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
-		struct stat st;
-
-		ck_assert_int_eq(fstatat(w->target, dirs[i], &st, 0), 0);
-		ck_assert_int_eq(changes_add_dir(&w->c, dirs[i], st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec), 0);
-	}
-	changes_sort(&w->c);
-	ck_assert_msg(changes_encode(&w->c, &bytes, &err) == 0, "%s", err.msg);
-	changes_done(&w->c);
-	ck_assert_msg(changes_decode(bytes.data, bytes.len, &w->c, &err) == 0, "%s", err.msg);
-	buf_done(&bytes);
-}
-
-static void tell(void *ctx, const char *path, const char *why)
-{
-	struct world *w = ctx;
-	size_t len = strlen(w->told);
-
-	snprintf(w->told + len, sizeof(w->told) - len, "%s: %s\n", path, why);
-}
-
-static void world_new(struct world *w)
-{
-	const char *tmp = getenv("TMPDIR");
-	char new[64];
-
-	*w = (struct world){ 0 };
-	snprintf(w->root, sizeof(w->root), "%s/plyfs-apply.XXXXXX", tmp ? tmp : "/tmp");
-	umask(022);
-	ck_assert_ptr_nonnull(mkdtemp(w->root));
-	root_len = strlen(w->root);
-	w->target = open(w->root, O_PATH | O_DIRECTORY);
-	make_target(w->target);
-	w->update = openat(w->target, UPDATE, O_PATH | O_DIRECTORY);
-	make_staged(w->update);
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
-		/* rows are added in the opposite order: see make_table() */
-		snprintf(new, sizeof(new), "new/%zu", ARRAY_SIZE(specs) - 1 - i);
-		if (!strcmp(specs[i].path, "etc/passwd"))
-			file(w->update, new, "root\nweb\n");
-		else if (specs[i].kind == CHANGE_SWAP)
-			ck_assert_int_eq(symlinkat("elsewhere", w->update, new), 0);
-	}
-	ck_assert_int_eq(nftw(w->root, age_one, 16, FTW_PHYS | FTW_DEPTH), 0);
-	make_table(w);
-	w->a = (struct apply){ .target = w->target, .update = w->update, .c = &w->c, .left = tell, .ctx = w };
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
-static void world_done(struct world *w)
-{
-	close(w->target);
-	close(w->update);
-	changes_done(&w->c);
-	ck_assert_int_eq(nftw(w->root, remove_one, 16, FTW_PHYS | FTW_DEPTH), 0);
-}
-
-/* --- how a target is ------------------------------------------------------------------------------- */
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static void describe(int at, const char *name, const char *path, struct buf *out)
-{
-	struct change_side s;
-	struct stat st;
-	char hex[33];
-
-	ck_assert_int_eq(change_look(at, name, &s), 0);
-	ck_assert_int_eq(fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW), 0);
-	hex_encode(s.digest, sizeof(s.digest), hex);
-	buf_printf(out, "%s %o %u:%u %lu %lu.%09u links %lu %s\n", path, s.mode, s.uid, s.gid, (unsigned long)s.size,
-		   (unsigned long)s.mtime_sec, s.mtime_nsec, (unsigned long)st.st_nlink, hex);
-}
-
-static void list(int at, const char *path, struct buf *out)
-{
-	int fd = openat(at, ".", O_RDONLY | O_DIRECTORY), n;
-	struct dirent **names;
-
-	n = scandirat(fd, ".", &names, NULL, by_name);
-	ck_assert_int_ge(n, 0);
-	for (int i = 0; i < n; i++) {
-		const char *name = names[i]->d_name;
-		char below[512];
-		int sub;
-
-		snprintf(below, sizeof(below), "%s/%s", path, name);
-		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(below, "/var/lib/plyfs") != 0) {
-			describe(fd, name, below, out);
-			sub = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-			if (sub >= 0) {
-				list(sub, below, out);
-				close(sub);
-			}
-		}
-		free(names[i]);
-	}
-	free(names);
-	close(fd);
-}
-
-static char *state(const struct world *w)
-{
-	struct buf out = { 0 };
-
-	list(w->target, "", &out);
-	buf_add_zero(&out, 1);
-	return (char *)out.data;
-}
-
 /* Of a world that nobody has touched: as it is made, and when the table is applied. */
 static char *states[2];
 
@@ -365,16 +80,16 @@ static void work_out_states(void)
 	struct world w;
 
 	world_new(&w);
-	states[0] = state(&w);
+	states[0] = world_state(&w);
 	ck_assert_msg(changes_apply(&w.a, &err) == 0, "%s", err.msg);
 	ck_assert_str_eq(w.told, "");
-	states[1] = state(&w);
+	states[1] = world_state(&w);
 	world_done(&w);
 }
 
 static void must_be(struct world *w, int which, const char *what, long k)
 {
-	char *is = state(w);
+	char *is = world_state(w);
 
 	ck_assert_str_eq(w->told, "");
 	ck_assert_msg(!strcmp(is, states[which]), "%s %ld:\n%s\nshall be\n%s", what, k, is, states[which]);
@@ -427,10 +142,10 @@ START_TEST(each_row_is_applied_and_taken_back)
 	ck_assert_uint_eq(w.a.nswapped, 2);
 	ck_assert_uint_eq(w.a.nout, 8);
 	ck_assert_uint_eq(w.a.nmeta, 2);
-	ck_assert_uint_eq(w.a.at, ARRAY_SIZE(specs));
+	ck_assert_uint_eq(w.a.at, WORLD_ROWS);
 	for (size_t i = 0; i < w.c.n; i++)
 		ck_assert_msg(change_is(w.target, w.c.v[i].path, &w.c.v[i].after) == 1, "%s", w.c.v[i].path);
-	ck_assert(holds(&w, "etc/passwd", "root\nweb\n") && holds(&w, "etc/other", "other"));
+	ck_assert(world_holds(&w, "etc/passwd", "root\nweb\n") && world_holds(&w, "etc/other", "other"));
 	must_be(&w, 1, "applied", 0);
 	must_run(&w, false);
 	ck_assert_uint_eq(w.a.nmade + w.a.nswapped + w.a.nout + w.a.nmeta, 0);
@@ -570,23 +285,23 @@ END_TEST
 
 static void replace(struct world *w, const char *path)
 {
-	file(w->target, "var/foreign", "foreign");
+	world_file(w->target, "var/foreign", "foreign");
 	ck_assert_msg(renameat(w->target, "var/foreign", w->target, path) == 0, "%s: %s", path, strerror(errno));
 }
 
 /* Another file at each path that is none, before it is applied, or before it is taken back. */
 START_TEST(files_of_others_stay)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
+	for (size_t i = 0; i < WORLD_ROWS; i++)
 		for (int back = 0; back < 2; back++) {
-			const char *path = specs[i].path;
+			const char *path = world_rows[i].path;
 			char line[256];
 			struct world w;
 
 			world_new(&w);
 			if (back)
 				must_run(&w, false);
-			if (specs[i].kind == CHANGE_KEEP || !strcmp(path, "data") || !strcmp(path, "opt/new") ||
+			if (world_rows[i].kind == CHANGE_KEEP || !strcmp(path, "data") || !strcmp(path, "opt/new") ||
 			    !strcmp(path, "opt/new/d") || !strcmp(path, "opt/goes") || !strcmp(path, "opt/goes/sub") ||
 			    (!back && !strncmp(path, "opt/new/", 8)) || (back && !strncmp(path, "opt/goes/", 9))) {
 				world_done(&w);
@@ -594,13 +309,13 @@ START_TEST(files_of_others_stay)
 			}
 			replace(&w, path);
 			must_run(&w, back);
-			ck_assert_msg(holds(&w, path, "foreign"), "%s", path);
+			ck_assert_msg(world_holds(&w, path, "foreign"), "%s", path);
 			snprintf(line, sizeof(line), "%s: ", path);
 			ck_assert_msg(!strncmp(w.told, line, strlen(line)) && w.a.nleft == 1, "%s: %s", path, w.told);
-			ck_assert_uint_eq(w.a.nstranded, back && (specs[i].kind == CHANGE_OUT ||
-								  specs[i].kind == CHANGE_SWAP));
+			ck_assert_uint_eq(w.a.nstranded, back && (world_rows[i].kind == CHANGE_OUT ||
+								  world_rows[i].kind == CHANGE_SWAP));
 			must_run(&w, true);
-			ck_assert_msg(holds(&w, path, "foreign"), "%s", path);
+			ck_assert_msg(world_holds(&w, path, "foreign"), "%s", path);
 			world_done(&w);
 		}
 }
@@ -609,21 +324,21 @@ END_TEST
 /* What is missing is not an error, and does not come back. */
 START_TEST(what_others_remove_stays_away)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(specs); i++)
+	for (size_t i = 0; i < WORLD_ROWS; i++)
 		for (int back = 0; back < 2; back++) {
-			const char *path = specs[i].path;
+			const char *path = world_rows[i].path;
 			struct world w;
 
 			world_new(&w);
 			if (back)
 				must_run(&w, false);
-			if (!has(&w, path) || unlinkat(w.target, path, 0) < 0) {
+			if (!world_has(&w, path) || unlinkat(w.target, path, 0) < 0) {
 				world_done(&w);
 				continue;
 			}
 			must_run(&w, back);
-			ck_assert_msg(!has(&w, path), "%s", path);
-			if (specs[i].kind == CHANGE_SWAP || specs[i].kind == CHANGE_META)
+			ck_assert_msg(!world_has(&w, path), "%s", path);
+			if (world_rows[i].kind == CHANGE_SWAP || world_rows[i].kind == CHANGE_META)
 				ck_assert_uint_eq(w.a.nleft, 1);
 			else
 				ck_assert_str_eq(w.told, "");
@@ -650,8 +365,8 @@ START_TEST(the_same_of_others_will_do)
 		}
 	must_run(&w, true);
 	ck_assert_str_eq(w.told, "");
-	is = state(&w);
-	ck_assert(strstr(is, "/etc/old 100644") && holds(&w, "etc/old", "old"));
+	is = world_state(&w);
+	ck_assert(strstr(is, "/etc/old 100644") && world_holds(&w, "etc/old", "old"));
 	free(is);
 	world_done(&w);
 }
@@ -662,15 +377,17 @@ START_TEST(directories_with_something_in_them_stay)
 	struct world w;
 
 	world_new(&w);
-	file(w.target, "opt/goes/sub/foreign", "foreign");
+	world_file(w.target, "opt/goes/sub/foreign", "foreign");
 	must_run(&w, false);
 	ck_assert_str_eq(w.told, "opt/goes/sub/foreign: is not the layout's\n");
-	ck_assert(holds(&w, "opt/goes/sub/foreign", "foreign") && !has(&w, "opt/goes/a") && !has(&w, "opt/goes/sub/b"));
-	file(w.target, "opt/new/d/foreign\n", "foreign");
+	ck_assert(world_holds(&w, "opt/goes/sub/foreign", "foreign"));
+	ck_assert(!world_has(&w, "opt/goes/a") && !world_has(&w, "opt/goes/sub/b"));
+	world_file(w.target, "opt/new/d/foreign\n", "foreign");
 	must_run(&w, true);
 	ck_assert_str_eq(w.told, "opt/new/d/foreign\n: is not the layout's\n");
-	ck_assert(holds(&w, "opt/new/d/foreign\n", "foreign") && !has(&w, "opt/new/f") && !has(&w, "opt/new/d/link"));
-	ck_assert(holds(&w, "opt/goes/a", "a") && holds(&w, "opt/goes/sub/b", "b"));
+	ck_assert(world_holds(&w, "opt/new/d/foreign\n", "foreign"));
+	ck_assert(!world_has(&w, "opt/new/f") && !world_has(&w, "opt/new/d/link"));
+	ck_assert(world_holds(&w, "opt/goes/a", "a") && world_holds(&w, "opt/goes/sub/b", "b"));
 	world_done(&w);
 }
 END_TEST
@@ -681,24 +398,24 @@ START_TEST(a_directory_that_is_made_by_both)
 	struct world w;
 
 	world_new(&w);
-	dir(w.target, "opt/new", 0755);
+	world_dir(w.target, "opt/new", 0755);
 	must_run(&w, false);
 	ck_assert_str_eq(w.told, "");
 	for (size_t i = 0; i < w.c.n; i++)
 		ck_assert_msg(change_is(w.target, w.c.v[i].path, &w.c.v[i].after) == 1, "%s", w.c.v[i].path);
-	ck_assert_uint_eq(w.a.at, ARRAY_SIZE(specs));
+	ck_assert_uint_eq(w.a.at, WORLD_ROWS);
 	must_run(&w, false);
 	ck_assert_uint_eq(w.a.nmade, 0);
 	must_run(&w, true);
 	ck_assert_str_eq(w.told, "");
-	ck_assert(has(&w, "opt/new") && !has(&w, "opt/new/d") && !has(&w, "opt/new/f"));
+	ck_assert(world_has(&w, "opt/new") && !world_has(&w, "opt/new/d") && !world_has(&w, "opt/new/f"));
 	world_done(&w);
 	/* another one is left, with all that would come into it */
 	world_new(&w);
-	dir(w.target, "opt/new", 0700);
+	world_dir(w.target, "opt/new", 0700);
 	must_run(&w, false);
 	ck_assert_str_eq(w.told, "opt/new: another process has put something there\n");
-	ck_assert(!has(&w, "opt/new/f"));
+	ck_assert(!world_has(&w, "opt/new/f"));
 	world_done(&w);
 }
 END_TEST
@@ -715,10 +432,10 @@ START_TEST(symlinks_are_not_followed)
 			must_run(&w, false);
 		ck_assert_int_eq(renameat(w.target, "etc", w.target, "moved"), 0);
 		ck_assert_int_eq(symlinkat("moved", w.target, "etc"), 0);
-		is = state(&w);
+		is = world_state(&w);
 		must_run(&w, back);
 		ck_assert_ptr_nonnull(strstr(w.told, "etc/passwd: "));
-		will = state(&w);
+		will = world_state(&w);
 		/* what is in opt and data has changed, and no line of etc or moved */
 		for (char *line = strtok(is, "\n"); line; line = strtok(NULL, "\n"))
 			if (!strncmp(line, "/moved", 6) || !strncmp(line, "/etc", 4))
@@ -757,7 +474,7 @@ static bool meddle_once(int from_dir, const char *from, int to_dir, const char *
 		snprintf(meddled.path, 256, "%s%s%s", path[root] ? path + root + 1 : "", path[root] ? "/" : "",
 			 names[i]);
 	}
-	file(meddled.w->target, "var/foreign", "foreign");
+	world_file(meddled.w->target, "var/foreign", "foreign");
 	if (renameat(meddled.w->target, "var/foreign", meddled.w->target, meddled.path) < 0) {
 		ck_assert_msg(errno == EISDIR, "%s: %s", meddled.path, strerror(errno));
 		strcat(meddled.path, "/foreign");
@@ -792,7 +509,7 @@ static bool run_meddled(struct world *w, bool back, long k, bool killed)
 
 static void must_have_foreign(struct world *w, const char *what, long k)
 {
-	ck_assert_msg(holds(w, meddled.path, "foreign"), "%s %ld: %s\n%s", what, k, meddled.path, w->told);
+	ck_assert_msg(world_holds(w, meddled.path, "foreign"), "%s %ld: %s\n%s", what, k, meddled.path, w->told);
 }
 
 START_TEST(between_a_look_and_a_rename)
@@ -837,12 +554,12 @@ static uint32_t draw(uint64_t *seed, uint32_t below)
 static void storm(struct world *w, uint64_t seed)
 {
 	for (int k = 0; k < STORM_FILES; k++) {
-		const char *path = specs[draw(&seed, ARRAY_SIZE(specs))].path;
+		const char *path = world_rows[draw(&seed, WORLD_ROWS)].path;
 		char new[32], text[32];
 
 		snprintf(new, sizeof(new), "var/storm.%d", k);
 		snprintf(text, sizeof(text), "storm %d\n", k);
-		file(w->target, new, text);
+		world_file(w->target, new, text);
 		switch (draw(&seed, 4)) {
 		case 0:
 			renameat2(w->target, new, w->target, path, RENAME_NOREPLACE);
@@ -903,9 +620,9 @@ START_TEST(nothing_is_lost_in_a_storm)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	must_run(&w, true);
-	once = state(&w);
+	once = world_state(&w);
 	must_run(&w, true);
-	twice = state(&w);
+	twice = world_state(&w);
 	ck_assert_str_eq(once, twice);
 	ck_assert_int_eq(nftw(w.root, count_one, 16, FTW_PHYS), 0);
 	for (int k = 0; k < STORM_FILES; k++)

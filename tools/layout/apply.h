@@ -16,8 +16,8 @@
  * it may be called again.
  *
  * Where another process has changed what a row is about it is *left*: nothing is overwritten, what is there stays, or
- * is put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What the
- * system does not let move (immutable, a mount point) is an error of changes_apply(), and left by changes_revert().
+ * is put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What
+ * the system does not let move (immutable, a mount point) is an error of changes_apply(), and left by changes_revert().
  *
  * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for what has
  * these.
