@@ -4,16 +4,14 @@
  * made marked. Comments of the old file are lost, since it is written anew.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "merge/compose.h"
 #include "merge/merge.h"
+#include "outfile.h"
 #include "planning.h"
 
 #define KEY_MAX 1000u              /* a longer one is written in the other way that YAML has */
@@ -247,62 +245,6 @@ static int put_all(struct writer *w, struct ply_err *err)
 	return r == 0 && w->failed ? ply_fail_nomem(err) : r;
 }
 
-/* --- the file ------------------------------------------------------------------------------------ */
-
-static int write_out(int fd, const struct buf *text)
-{
-	for (size_t at = 0; at < text->len;) {
-		ssize_t n = write(fd, text->data + at, text->len - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += (size_t)n;
-	}
-	return 0;
-}
-
-/* Mode and owner of the old file stay as far as they can; a new one is as open(2) makes it. */
-static int settle(int fd, const char *file)
-{
-	mode_t mask = umask(0);
-	struct stat st;
-
-	umask(mask);
-	if (stat(file, &st) < 0)
-		return fchmod(fd, 0666 & ~mask) < 0 ? -errno : 0;
-	if (fchown(fd, st.st_uid, st.st_gid) < 0 && st.st_uid == geteuid())
-		return -errno;
-	return fchmod(fd, st.st_mode & 0777) < 0 ? -errno : 0;
-}
-
-static int replace(const char *file, const struct buf *text, struct ply_err *err)
-{
-	_cleanup_free_ char *real = realpath(file, NULL), *temporary = NULL;
-	const char *to = real ? real : file;
-	int fd, r;
-
-	if (asprintf(&temporary, "%s.XXXXXX", to) < 0)
-		return ply_fail_nomem(err);
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return ply_fail_sys(err, -errno, "cannot write %s", file);
-	r = write_out(fd, text);
-	if (r == 0)
-		r = settle(fd, to);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
-	close(fd);
-	if (r == 0 && rename(temporary, to) < 0)
-		r = -errno;
-	if (r < 0) {
-		unlink(temporary);
-		return ply_fail_sys(err, r, "cannot write %s", file);
-	}
-	return 0;
-}
-
 int plan_write(struct planning *p, const char *file, struct ply_err *err)
 {
 	struct writer w = { .p = p };
@@ -312,7 +254,7 @@ int plan_write(struct planning *p, const char *file, struct ply_err *err)
 		if (fwrite(w.out.data, 1, w.out.len, stdout) != w.out.len || fflush(stdout) != 0)
 			r = ply_fail_sys(err, -errno, "cannot write to the standard output");
 	} else if (r == 0) {
-		r = replace(file, &w.out, err);
+		r = outfile_write(file, w.out.data, w.out.len, err);
 	}
 	buf_done(&w.out);
 	return r;
