@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Progress on stderr: see progress.h. The first picture comes after a second. */
+/* Progress on stderr: see progress.h. The first picture comes after a second; what it looks like is for
+ * progress_paint.c. */
 #include "progress.h"
 
 #include <errno.h>
@@ -9,13 +10,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "progress_paint.h"
 
 #define FIRST_MS    1000
 #define INTERVAL_MS 250
+#define COLUMNS     80             /* of a terminal that does not say */
+#define ROWS        24
+
+/* What was told of a stream last. */
+struct told {
+	uint64_t bytes, files;
+	unsigned threads;
+	bool any;
+};
 
 struct progress {
 	enum progress_mode mode;
@@ -25,7 +37,8 @@ struct progress {
 	pthread_mutex_t lock;      /* ending */
 	pthread_cond_t wake;
 	bool ending;
-	bool drawn;                /* drawing thread, then progress_end() */
+	struct progress_frame frame;   /* this and told: drawing thread, then progress_end() */
+	struct told *told;         /* one for each stream */
 	struct timespec start;
 };
 
@@ -38,49 +51,121 @@ int progress_mode(const char *text)
 	return !strcmp(text, "json") ? PROGRESS_JSON : -1;
 }
 
-static double elapsed_s(const struct progress *p)
+static int64_t ns_of(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+void progress_streams(struct progress_counters *c, struct progress_stream *streams, size_t n)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - p->start.tv_sec) +
-	       (double)(now.tv_nsec - p->start.tv_nsec) / 1e9;
+	c->work_ns = ns_of(&now);
+	c->nstreams = n;
+	atomic_store(&c->streams, streams);
+}
+
+void progress_counters_done(struct progress_counters *c)
+{
+	free(atomic_exchange(&c->streams, NULL));
+}
+
+static struct progress_now look(struct progress *p)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return progress_look(p->c, p->verb, ns_of(&p->start), ns_of(&now));
+}
+
+/* --- JSON --------------------------------------------------------------------------- */
+
+/* Streams in which something has changed since they were told. */
+static void tell_streams(struct progress *p, const struct progress_now *n)
+{
+	if (n->nstreams && !p->told)
+		p->told = calloc(n->nstreams, sizeof(*p->told));
+	for (size_t i = 0; i < n->nstreams && p->told; i++) {
+		struct progress_stream *s = &n->streams[i];
+		const struct told is = { atomic_load(&s->bytes), atomic_load(&s->files), atomic_load(&s->threads), true };
+		struct told *was = &p->told[i];
+
+		if (was->any && was->bytes == is.bytes && was->files == is.files && was->threads == is.threads)
+			continue;
+		*was = is;
+		fprintf(stderr,
+			"{\"schema\": 1, \"verb\": \"%s\", \"phase\": \"%s\", \"stream\": \"%s\", \"bytes\": %llu, "
+			"\"total_bytes\": %llu, \"files\": %llu, \"total_files\": %llu, \"threads\": %u, "
+			"\"elapsed_s\": %.3f}\n",
+			n->verb, n->phase, s->name, (unsigned long long)is.bytes,
+			(unsigned long long)s->total_bytes, (unsigned long long)is.files,
+			(unsigned long long)s->total_files, is.threads, n->elapsed_s);
+	}
+}
+
+static void tell(struct progress *p)
+{
+	struct progress_now n = look(p);
+
+	tell_streams(p, &n);
+	fprintf(stderr,
+		"{\"schema\": 1, \"verb\": \"%s\", \"phase\": \"%s\", \"bytes\": %llu, "
+		"\"total_bytes\": %llu, \"files\": %llu, \"total_files\": %llu, "
+		"\"elapsed_s\": %.3f, \"left_s\": %.3f}\n",
+		n.verb, n.phase, (unsigned long long)n.bytes, (unsigned long long)n.total_bytes,
+		(unsigned long long)n.files, (unsigned long long)n.total_files, n.elapsed_s, n.left_s);
+	fflush(stderr);
+}
+
+/* --- a terminal ----------------------------------------------------------------------- */
+
+static bool is_terminal(void)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb") != 0);
+}
+
+static unsigned columns_and_rows(unsigned *ret_rows)
+{
+	struct winsize size = { 0 };
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0)
+		size = (struct winsize){ 0 };
+	*ret_rows = size.ws_row ? size.ws_row : ROWS;
+	return size.ws_col ? size.ws_col : COLUMNS;
+}
+
+/* In one write, so that nobody else's line comes between. */
+static void put_out(struct buf *out)
+{
+	if (out->len)
+		fwrite(out->data, 1, out->len, stderr);
+	fflush(stderr);
+	buf_done(out);
 }
 
 static void draw(struct progress *p)
 {
-	uint64_t bytes = atomic_load(&p->c->bytes), total = atomic_load(&p->c->total_bytes);
-	uint64_t files = atomic_load(&p->c->files), total_files = atomic_load(&p->c->total_files);
-	const char *phase = atomic_load(&p->c->phase);
-	double s = elapsed_s(p), rate = s > 0 ? (double)bytes / s : 0;
-	double left = total && rate > 0 && bytes < total ? (double)(total - bytes) / rate : 0;
-	char done[16], all[16], per[16];
+	struct progress_now n = look(p);
+	struct buf out = { 0 };
+	unsigned rows, columns = columns_and_rows(&rows);
 
-	if (p->mode == PROGRESS_JSON) {
-		fprintf(stderr,
-			"{\"schema\": 1, \"verb\": \"%s\", \"phase\": \"%s\", \"bytes\": %llu, "
-			"\"total_bytes\": %llu, \"files\": %llu, \"total_files\": %llu, "
-			"\"elapsed_s\": %.3f, \"left_s\": %.3f}\n",
-			p->verb, phase ? phase : "", (unsigned long long)bytes,
-			(unsigned long long)total, (unsigned long long)files,
-			(unsigned long long)total_files, s, left);
-	} else {
-		fprintf(stderr, "\r\033[K%s: %s", p->verb, phase ? phase : "");
-		if (total)
-			fprintf(stderr, " %3u%%", (unsigned)MIN(100, bytes * 100 / total));
-		fprintf(stderr, " %llu", (unsigned long long)files);
-		if (total_files)
-			fprintf(stderr, "/%llu", (unsigned long long)total_files);
-		fprintf(stderr, " files, %s", format_size(bytes, done));
-		if (total)
-			fprintf(stderr, " of %s", format_size(total, all));
-		fprintf(stderr, ", %s/s", format_size((uint64_t)rate, per));
-		if (left >= 1)
-			fprintf(stderr, ", %u:%02u left", (unsigned)left / 60, (unsigned)left % 60);
-	}
-	fflush(stderr);
-	p->drawn = true;
+	progress_paint(&out, &p->frame, columns, rows, &n);
+	put_out(&out);
 }
+
+static void wipe(struct progress *p)
+{
+	struct buf out = { 0 };
+	unsigned rows, columns = columns_and_rows(&rows);
+
+	progress_wipe(&out, &p->frame, columns);
+	put_out(&out);
+}
+
+/* --- the drawing thread ------------------------------------------------------------------ */
 
 static void add_ms(struct timespec *t, long ms)
 {
@@ -100,7 +185,10 @@ static void *work(void *arg)
 		if (pthread_cond_timedwait(&p->wake, &p->lock, &at) != ETIMEDOUT)
 			continue;
 		pthread_mutex_unlock(&p->lock);
-		draw(p);
+		if (p->mode == PROGRESS_JSON)
+			tell(p);
+		else
+			draw(p);
 		pthread_mutex_lock(&p->lock);
 		add_ms(&at, INTERVAL_MS);
 	}
@@ -114,7 +202,7 @@ struct progress *progress_begin(enum progress_mode mode, const char *verb,
 	pthread_condattr_t attr;
 	struct progress *p;
 
-	if (mode == PROGRESS_NEVER || (mode == PROGRESS_AUTO && !isatty(STDERR_FILENO)))
+	if (mode == PROGRESS_NEVER || (mode == PROGRESS_AUTO && !is_terminal()))
 		return NULL;
 	p = calloc(1, sizeof(*p));
 	if (!p)
@@ -147,11 +235,12 @@ struct progress *progress_end(struct progress *p)
 	pthread_mutex_unlock(&p->lock);
 	pthread_join(p->thread, NULL);
 	if (p->mode == PROGRESS_JSON)
-		draw(p);
-	else if (p->drawn)
-		fputs("\r\033[K", stderr);
+		tell(p);
+	else
+		wipe(p);
 	pthread_cond_destroy(&p->wake);
 	pthread_mutex_destroy(&p->lock);
+	free(p->told);
 	free(p);
 	return NULL;
 }
