@@ -10,6 +10,7 @@
 #include "progress_paint.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,25 +100,42 @@ static unsigned percent(uint64_t is, uint64_t of)
 	return of ? (unsigned)MIN((uint64_t)100, (uint64_t)((double)is / (double)of * 100)) : 100;
 }
 
-static void put_total(struct line *l, const struct progress_now *n)
+static void put_left(struct line *l, double left_s)
 {
-	char done[16], all[16], per[16];
-	unsigned left = (unsigned)MIN(n->left_s, 359999.0);
+	unsigned left = (unsigned)MIN(left_s, 359999.0);
 
-	put(l, "%s: %s", n->verb, n->phase);
-	if (n->total_bytes)
-		put(l, " %3u%%", percent(n->bytes, n->total_bytes));
-	put(l, " %llu", (unsigned long long)n->files);
-	if (n->total_files)
-		put(l, "/%llu", (unsigned long long)n->total_files);
-	put(l, " files, %s", format_size(n->bytes, done));
-	if (n->total_bytes)
-		put(l, " of %s", format_size(n->total_bytes, all));
-	put(l, ", %s/s", format_size((uint64_t)n->rate, per));
 	if (left >= 3600)
 		put(l, ", %u:%02u:%02u left", left / 3600, left / 60 % 60, left % 60);
 	else if (left)
 		put(l, ", %u:%02u left", left / 60, left % 60);
+}
+
+static void put_total(struct line *l, const struct progress_now *n, bool all_bytes, bool counts)
+{
+	char done[16], all[16], per[16];
+
+	put(l, "%s: %s", n->verb, n->phase);
+	if (n->total_bytes)
+		put(l, " %3u%%", percent(n->bytes, n->total_bytes));
+	if (counts) {
+		put(l, " %llu", (unsigned long long)n->files);
+		if (n->total_files)
+			put(l, "/%llu", (unsigned long long)n->total_files);
+		put(l, " files, %s", format_size(n->bytes, done));
+	}
+	if (counts && all_bytes && n->total_bytes)
+		put(l, " of %s", format_size(n->total_bytes, all));
+	put(l, ", %s/s", format_size((uint64_t)n->rate, per));
+	put_left(l, n->left_s);
+}
+
+/* Rate and time left are what it is looked at for: where they have no room, what the percentage tells too is left out. */
+static void fit_total(struct line *l, const struct progress_now *n, unsigned columns)
+{
+	for (int i = 0; i < 3 && (!i || l->len >= columns); i++) {
+		l->len = 0;
+		put_total(l, n, i < 1, i < 2);
+	}
 }
 
 static void put_stream(struct line *l, struct progress_stream *s, unsigned name_columns, unsigned columns)
@@ -178,7 +196,7 @@ static void choose(const struct progress_now *n, size_t room, bool *shown)
 static void go_back(struct buf *out, const struct progress_frame *f, unsigned columns)
 {
 	if (f->lines && f->widest >= columns)
-		buf_printf(out, "\n");
+		buf_printf(out, "\r\n");
 	else if (f->lines > 1)
 		buf_printf(out, "\r\033[%uA", f->lines - 1);
 	else
@@ -231,7 +249,7 @@ void progress_paint(struct buf *out, struct progress_frame *f, unsigned columns,
 	go_back(out, f, columns);
 	if (now->nstreams)
 		add_streams(out, &next, columns, rows > 2 ? rows - 2 : 0, now);
-	put_total(&total, now);
+	fit_total(&total, now, columns);
 	add_line(out, &next, columns, &total);
 	buf_printf(out, "\033[J");
 	*f = next;
