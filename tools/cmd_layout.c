@@ -11,6 +11,8 @@
 #include "cancel.h"
 #include "layout/journal.h"
 #include "layout/layout.h"
+#include "layout/timeline.h"
+#include "layout_report.h"
 #include "open.h"
 #include "progress.h"
 #include "verbs.h"
@@ -41,110 +43,6 @@ static int parse_owner(const char *text, struct layout_options *o)
 	return 0;
 }
 
-static double total_s(const struct layout_report *r)
-{
-	double sum = 0;
-
-	for (int i = 0; i < PHASE_COUNT; i++)
-		sum += r->seconds[i];
-	return sum;
-}
-
-static json_t *json_left(const struct layout_report *r)
-{
-	json_t *left = json_array();
-
-	for (size_t i = 0; i < r->nleft; i++)
-		json_array_append_new(left, json_pack("{s:s,s:s}", "path", r->left[i].path ? r->left[i].path : "",
-						      "why", r->left[i].why));
-	return left;
-}
-
-/* @err: NULL, or why not all of it was done. */
-static json_t *json_report(const struct opened *o, const char *target, unsigned streams,
-			   const struct layout_report *r, const struct ply_err *err)
-{
-	json_t *phases = json_object(), *lost = json_array(), *subs = json_array(), *all;
-
-	for (int i = 0; i < PHASE_COUNT; i++)
-		json_object_set_new(phases, layout_phase_names[i], json_real(r->seconds[i]));
-	for (int f = 0; f < FIELD_COUNT; f++)
-		if (r->lost[f].count)
-			json_array_append_new(lost, json_pack("{s:s,s:I,s:s}", "field", r->lost[f].id,
-							      "count", (json_int_t)r->lost[f].count,
-							      "first", r->lost[f].first));
-	for (uint32_t i = 0; o->view && i < ply_view_nsubs(o->view); i++)
-		json_array_append_new(subs, json_string(ply_image_sub_info(o->image,
-									   ply_view_sub(o->view, i))->name));
-	all = json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:f,s:o,s:o,s:I,s:I,s:o}",
-			"target", cli_json_name(target, strlen(target)), "selection", subs,
-			"streams", (json_int_t)streams,
-			"directories", (json_int_t)r->directories,
-			"files", (json_int_t)r->files, "names", (json_int_t)r->names,
-			"bytes", (json_int_t)r->bytes, "total_s", total_s(r),
-			"seconds", phases, "lost", lost,
-			"owners_not_kept", (json_int_t)r->owners,
-			"privileges_left_off", (json_int_t)r->privileges, "left", json_left(r));
-	if (err && all)
-		json_object_set_new(all, "error", cli_json_error(err));
-	return all;
-}
-
-static void print_text(const char *target, const struct layout_report *r)
-{
-	char size[16], shown[512];
-
-	escape_name_to(target, strlen(target), shown, sizeof(shown));
-	printf("%s: %llu files and %llu directories, %s in %.2f s\n", shown,
-	       (unsigned long long)r->files, (unsigned long long)r->directories,
-	       format_size(r->bytes, size), total_s(r));
-	printf("seconds:");
-	for (int i = 0; i < PHASE_COUNT; i++)
-		printf("%s %s %.2f", i ? "," : "", layout_phase_names[i], r->seconds[i]);
-	printf("\n");
-	for (int f = 0; f < FIELD_COUNT; f++)
-		if (r->lost[f].count)
-			printf("lost: %s: %llu (%s)\n", r->lost[f].text,
-			       (unsigned long long)r->lost[f].count, r->lost[f].first);
-	if (r->owners)
-		printf("owners: %llu files do not have the owner that the image gives them; %llu of them "
-		       "lost setuid, setgid or capabilities\n", (unsigned long long)r->owners,
-		       (unsigned long long)r->privileges);
-}
-
-/* What cannot be done, or needs not be done: one line. */
-static int print_short(const char *target, const char *what, const struct layout_report *r, const struct ply_err *err)
-{
-	char shown[512];
-
-	if (cli_json) {
-		json_t *o = json_pack("{s:o,s:b,s:s,s:o}", "target", cli_json_name(target, strlen(target)), "nothing",
-				      r->nothing, "result", what, "left", json_left(r));
-
-		if (err && o)
-			json_object_set_new(o, "error", cli_json_error(err));
-		return cli_print_json(o);
-	}
-	if (!err) {
-		escape_name_to(target, strlen(target), shown, sizeof(shown));
-		printf("%s: %s\n", shown, what);
-	}
-	return EXIT_DONE;
-}
-
-#define LEFT_TOLD 20u              /* names that are told one by one */
-
-/* Names of others on stderr; the exit code. */
-static int tell_left(const struct layout_report *r, const struct ply_err *err)
-{
-	for (size_t i = 0; i < r->nleft && i < LEFT_TOLD; i++)
-		cli_note("left: %s: %s", r->left[i].path ? r->left[i].path : "?", r->left[i].why);
-	if (r->nleft > LEFT_TOLD)
-		cli_note("left: %zu more", r->nleft - LEFT_TOLD);
-	cli_note("%s", err->msg);
-	return cli_exit_code(err);
-}
-
 /* --- the view ------------------------------------------------------------------------------------ */
 
 /* All that the verb was asked. */
@@ -157,6 +55,7 @@ struct asked {
 	struct opened image;
 	struct layout_look look;
 	struct ply_decision *decisions;    /* NULL: those of look, or none */
+	struct layout_told told;
 };
 
 static void asked_done(struct asked *a)
@@ -360,25 +259,20 @@ static int show_step(void *ctx, const struct layout_step *step)
 	return 0;
 }
 
-static int dry_run(struct asked *a, struct ply_err *err)
+static int dry_run(struct asked *a)
 {
-	struct shown s = { .phases = cli_json ? json_array() : NULL };
+	struct shown s = { .phases = told_wants_json(&a->told) ? json_array() : NULL };
 	uint8_t digest[32];
-	char hex[65];
+	struct ply_err err;
 	int r;
 
-	r = layout_dry_run(a->image.view, a->target, &a->o, show_step, &s, digest, err);
+	r = layout_dry_run(a->image.view, a->target, &a->o, show_step, &s, digest, &err);
 	if (r < 0) {
 		json_decref(s.phases);
-		return cli_fail(err);
+		return told_failure(&a->told, NULL, &err);
 	}
 	show_stream(&s);
-	hex_encode(digest, sizeof(digest), hex);
-	if (cli_json)
-		return cli_print_json(json_pack("{s:o,s:s+,s:o}", "target", cli_json_name(a->target, strlen(a->target)),
-						"plan", "sha256:", hex, "phases", s.phases));
-	printf("plan sha256:%s\n", hex);
-	return EXIT_DONE;
+	return told_plan(&a->told, digest, s.phases);
 }
 
 /* --- the verb ---------------------------------------------------------------------------------------- */
@@ -391,27 +285,47 @@ static int check_asked(const struct asked *a)
 		return cli_usage("--all goes with --abort");
 	if (a->dry_run && (a->resume || a->abort))
 		return cli_usage("--dry-run is for new layouts, without --resume and --abort");
+	if (a->dry_run && a->told.timeline)
+		return cli_usage("--timeline is for what is done, and --dry-run does nothing");
 	if (a->abort && (a->names.n || has_choice(a) || a->o.lossy || a->o.allow_partial || a->o.map_owner))
 		return cli_usage("--abort takes what was begun: without -s, --policy, --on-collision, --lossy, "
 				 "--allow-partial and --map-owner");
 	return -1;
 }
 
-static int report_abort(const struct asked *a, const struct layout_report *r, const struct ply_err *err)
+static int end_abort(struct asked *a, const struct layout_report *r, const struct ply_err *err)
 {
 	const char *what = !r->nothing ? "the layout was taken out" :
 			   a->look.found == LAYOUT_COMPLETE ?
 			   "nothing to undo: the layout is complete; --abort --all takes it out" : "nothing to undo";
-	int code;
 
 	if (!err)
-		return print_short(a->target, what, r, NULL);
-	if (!r->nleft)
-		return cli_fail(err);
-	code = tell_left(r, err);
-	if (cli_json)
-		print_short(a->target, "taken out, but for what others have put there", r, err);
-	return code;
+		return told_short(&a->told, what, r, NULL);
+	return !r->nleft ? told_failure(&a->told, r, err) :
+			   told_short(&a->told, "taken out, but for what others have put there", r, err);
+}
+
+static int end_layout(struct asked *a, const struct layout_report *r, const struct ply_err *err)
+{
+	if (err && !r->nleft)
+		return told_failure(&a->told, r, err);
+	if (r->nothing)
+		return told_short(&a->told, "the layout is complete", r, NULL);
+	return told_layout(&a->told, r, err);
+}
+
+static int open_asked(struct asked *a, struct ply_err *err)
+{
+	bool begun = false;
+	int r = 0;
+
+	if (a->resume || a->abort)
+		r = layout_look(a->target, &a->look, err);
+	if (r == 0 && a->look.saved)
+		begun = a->abort ? a->look.found != LAYOUT_COMPLETE || a->o.all : a->look.found == LAYOUT_UNFINISHED;
+	if (r == 0 && begun)
+		return open_begun(a, err);
+	return r == 0 && !a->abort && a->look.found == LAYOUT_NOTHING ? open_new(a, err) : r;
 }
 
 static int run(struct asked *a, enum progress_mode mode)
@@ -419,43 +333,41 @@ static int run(struct asked *a, enum progress_mode mode)
 	struct progress_counters counters = { 0 };
 	struct layout_report report;
 	struct progress *progress;
-	bool begun = false;
 	struct ply_err err;
-	int code, r = 0;
+	int code, r;
 
-	if (a->resume || a->abort)
-		r = layout_look(a->target, &a->look, &err);
-	if (r == 0 && a->look.saved)
-		begun = a->abort ? a->look.found != LAYOUT_COMPLETE || a->o.all : a->look.found == LAYOUT_UNFINISHED;
-	if (r == 0 && begun)
-		r = open_begun(a, &err);
-	else if (r == 0 && !a->abort && a->look.found == LAYOUT_NOTHING)
-		r = open_new(a, &err);
-	if (r < 0)
-		return cli_fail(&err);
+	if (open_asked(a, &err) < 0)
+		return told_failure(&a->told, NULL, &err);
 	a->o.todo = a->abort ? LAYOUT_ABORT : a->resume ? LAYOUT_RESUME : LAYOUT_NEW;
 	a->o.cancel = cancel_on_signals();
+	a->o.timeline = a->told.times;
 	if (a->dry_run)
-		return dry_run(a, &err);
+		return dry_run(a);
 	a->o.progress = &counters;
 	progress = progress_begin(mode, "layout", &counters);
 	r = layout_run(a->image.view, a->target, &a->o, &report, &err);
 	progress_end(progress);
-	if (a->abort) {
-		code = report_abort(a, &report, r < 0 ? &err : NULL);
-	} else if (r < 0 && !report.nleft) {
-		code = cli_fail(&err);
-	} else if (report.nothing) {
-		code = print_short(a->target, "the layout is complete", &report, NULL);
-	} else {
-		code = r < 0 ? tell_left(&report, &err) : EXIT_DONE;
-		if (cli_json)
-			cli_print_json(json_report(&a->image, a->target, a->o.streams, &report, r < 0 ? &err : NULL));
-		else if (r == 0)
-			print_text(a->target, &report);
-	}
+	progress_counters_done(&counters);
+	timeline_end(a->told.times);
+	code = a->abort ? end_abort(a, &report, r < 0 ? &err : NULL) : end_layout(a, &report, r < 0 ? &err : NULL);
 	layout_report_done(&report);
 	return code;
+}
+
+static int run_told(struct asked *a, enum progress_mode mode)
+{
+	struct layout_told *t = &a->told;
+	int code;
+
+	t->verb = a->dry_run ? VERB_DRY_RUN : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
+	t->path = a->path;
+	t->target = a->target;
+	t->names = &a->names;
+	t->choice = &a->choice;
+	t->o = &a->o;
+	t->image = &a->image;
+	code = told_begin(t);
+	return code < 0 ? told_end(t, run(a, mode)) : code;
 }
 
 int cmd_layout(int argc, char **argv)
@@ -480,6 +392,8 @@ int cmd_layout(int argc, char **argv)
 		  &a.o.allow_partial },
 		{ "map-owner", 0, "WHO", "all files belong to self, or to UID:GID", CLI_TEXT, &owner },
 		PROGRESS_OPTION(&when),
+		{ "report", 0, "FILE", "write a report as JSON into FILE, of a failure too", CLI_TEXT, &a.told.report },
+		{ "timeline", 0, "FILE", "draw when each thread did what into FILE, as SVG", CLI_TEXT, &a.told.timeline },
 		CLI_JSON,
 		CLI_END
 	};
@@ -506,5 +420,5 @@ int cmd_layout(int argc, char **argv)
 	a.o.sync = !no_sync;
 	a.path = args.v[0];
 	a.target = args.v[1];
-	return run(&a, (enum progress_mode)mode);
+	return run_told(&a, (enum progress_mode)mode);
 }

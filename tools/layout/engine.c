@@ -33,6 +33,7 @@
 #include "base/beneath.h"
 #include "base/sigbus.h"
 #include "base/util.h"
+#include "layout/timeline.h"
 
 #define READ_AHEAD 8               /* batches whose data is asked for before they are taken */
 #define FDS_SPARE  64u             /* descriptors that are not the streams' */
@@ -41,7 +42,7 @@
 struct queue {
 	const struct plan_batch *batches;
 	size_t n;
-	uint32_t sub;
+	uint32_t sub;              /* plan.nsubs: links */
 	atomic_size_t next;
 };
 
@@ -124,6 +125,18 @@ static void read_ahead(struct phase *p, struct queue *q, size_t i)
 							   sub_limits(sub)->blocks);
 }
 
+static int run_batch(struct phase *p, struct stream *s, uint32_t thread, const struct queue *q, size_t i)
+{
+	int64_t begin = timeline_now(p->l->o->timeline);
+	int r;
+
+	stream_count_for(s, q->sub);
+	s->bytes = s->names = 0;
+	r = p->run(s, &q->batches[i], q->sub);
+	timeline_batch(p->l->o->timeline, thread, q->sub, begin, s->bytes, s->names);
+	return r;
+}
+
 static void *stream_main(void *arg)
 {
 	struct phase *p = arg;
@@ -146,7 +159,7 @@ static void *stream_main(void *arg)
 		}
 		if (p->reads)
 			read_ahead(p, q, i);
-		r = p->run(&s, &q->batches[i], q->sub);
+		r = run_batch(p, &s, own, q, i);
 		if (r < 0 && r != -ECANCELED)
 			layout_fail(p->l, &s.err);
 	}
@@ -218,7 +231,7 @@ static int run_others(struct layout *l)
 
 static int run_all_links(struct layout *l)
 {
-	struct queue q = { .batches = l->plan->link_batches, .n = l->plan->nlink_batches };
+	struct queue q = { .batches = l->plan->link_batches, .n = l->plan->nlink_batches, .sub = l->plan->nsubs };
 	struct phase p = { .l = l, .run = run_links, .queues = &q, .nqueues = 1 };
 
 	return q.n ? run_phase(&p) : 0;
@@ -366,12 +379,14 @@ static bool has_work(const struct layout *l, enum layout_phase phase)
 
 static int make_durable(struct layout *l, struct ply_err *err)
 {
+	int64_t begin = timeline_now(l->o->timeline);
 	double start = now();
 	int r;
 
 	begin_phase(l, PHASE_SYNC);
 	r = syncfs(l->target->fd) < 0 ? -errno : 0;
 	l->report->seconds[PHASE_SYNC] += now() - start;
+	timeline_phase(l->o->timeline, layout_phase_names[PHASE_SYNC], begin);
 	return r == 0 ? 0 : ply_fail(err, r, r == -ENOSPC || r == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 				     "%s: cannot make it durable: %s", l->target->path, strerror(-r));
 }
@@ -428,6 +443,7 @@ static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 		[PHASE_OTHERS] = run_others, [PHASE_LINKS] = run_all_links,
 		[PHASE_METADATA] = run_metadata,
 	};
+	int64_t begin = timeline_now(l->o->timeline);
 	double start = now();
 	struct ply_err err;
 	int r;
@@ -439,6 +455,7 @@ static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 		layout_fail(l, &err);
 	}
 	l->report->seconds[phase] = now() - start;
+	timeline_phase(l->o->timeline, layout_phase_names[phase], begin);
 	if (engine_check_image(faults, &err) < 0)
 		layout_fail(l, &err);
 	if (l->o->cancel && atomic_load(l->o->cancel)) {

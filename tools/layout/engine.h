@@ -100,6 +100,8 @@ struct stream {
 	uint8_t *whole;            /* a block that goes to one file only */
 	uint8_t *value;            /* of an xattr */
 	uint64_t clock;
+	struct progress_stream *of;        /* what its work counts for; NULL: nothing */
+	uint64_t bytes, names;     /* of this batch: written, made */
 	struct ply_err err;
 };
 
@@ -113,6 +115,17 @@ void stream_forget(struct stream *s);
 /* Block @b, decoded. Borrowed until the next call. */
 int stream_block(struct stream *s, struct sub *sub, uint64_t b, const struct ply_block *block,
 		 const uint8_t **ret);
+
+/* What is done from now on counts for sub-image @sub; for none, where there is no such one. */
+void stream_count_for(struct stream *s, uint32_t sub);
+
+static inline void stream_wrote(struct stream *s, uint64_t bytes)
+{
+	s->bytes += bytes;
+	atomic_fetch_add_explicit(&s->l->bytes, bytes, memory_order_relaxed);
+	if (s->of)
+		atomic_fetch_add_explicit(&s->of->bytes, bytes, memory_order_relaxed);
+}
 
 static inline bool stream_stops(const struct stream *s)
 {

@@ -23,6 +23,7 @@
 #include "progress.h"
 
 struct saved;              /* layout/journal.h */
+struct timeline;           /* layout/timeline.h */
 
 #define LAYOUT_STREAMS_MAX 256
 
@@ -75,6 +76,7 @@ struct layout_options {
 	gid_t map_gid;
 	const atomic_bool *cancel; /* NULL: cannot be cancelled */
 	struct progress_counters *progress;   /* NULL: nobody looks */
+	struct timeline *timeline;            /* NULL: nobody asks later */
 };
 
 enum layout_phase { PHASE_PLAN, PHASE_DIRECTORIES, PHASE_OS, PHASE_OTHERS, PHASE_LINKS,

@@ -228,9 +228,7 @@ static int fill_block(struct fill *fl, uint64_t addr, size_t take, uint64_t off,
 	r = pwrite_full(fl->f->fd, data + in, take, off);
 	if (r < 0)
 		return stream_fail(s, r, fl->f->w, "write");
-	atomic_fetch_add_explicit(&s->l->bytes, take, memory_order_relaxed);
-	if (s->l->o->progress)
-		atomic_fetch_add_explicit(&s->l->o->progress->bytes, take, memory_order_relaxed);
+	stream_wrote(s, take);
 	return 0;
 }
 
@@ -285,7 +283,7 @@ static int fill_inline(struct stream *s, struct file *f)
 	r = pwrite_full(f->fd, copy, n->size, 0);
 	if (r < 0)
 		return stream_fail(s, r, f->w, "write");
-	atomic_fetch_add_explicit(&s->l->bytes, n->size, memory_order_relaxed);
+	stream_wrote(s, n->size);
 	return 0;
 }
 
@@ -299,7 +297,7 @@ static int fill_rendered(struct stream *s, struct file *f)
 	r = pwrite_full(f->fd, text.data, text.len, 0);
 	if (r < 0)
 		return stream_fail(s, r, f->w, "write");
-	atomic_fetch_add_explicit(&s->l->bytes, text.len, memory_order_relaxed);
+	stream_wrote(s, text.len);
 	return 0;
 }
 
@@ -435,8 +433,33 @@ static void count_file(struct stream *s)
 {
 	atomic_fetch_add_explicit(&s->l->files, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
-	if (s->l->o->progress)
-		atomic_fetch_add_explicit(&s->l->o->progress->files, 1, memory_order_relaxed);
+	s->names++;
+	if (s->of)
+		atomic_fetch_add_explicit(&s->of->files, 1, memory_order_relaxed);
+}
+
+static int add_len(void *ctx, const struct ply_extent *e, struct ply_err *err)
+{
+	(void)err;
+	*(uint64_t *)ctx += e->len;
+	return 0;
+}
+
+/* It was there: nothing was written, and nothing is left to be. After count_file(). */
+static void count_found(struct stream *s, const struct file *f)
+{
+	const struct ply_node *n = &f->v.node;
+	uint64_t bytes = 0;
+
+	if (!s->of)
+		return;
+	if (S_ISREG(n->mode) && (f->v.rendered || n->kind == PLY_C_INLINE))
+		bytes = f->v.size;
+	else if (S_ISREG(n->mode))
+		plan_extents(f->v.sub, n, 0, UINT64_MAX, add_len, &bytes, NULL);
+	atomic_fetch_add(&s->of->bytes, bytes);
+	atomic_fetch_add(&s->of->found_bytes, bytes);
+	atomic_fetch_add(&s->of->found_files, 1);
 }
 
 int place_open_dir(struct stream *s, struct file *f)
@@ -519,6 +542,7 @@ static int make_or_take(struct stream *s, struct file *f)
 int place_entry(struct stream *s, const struct where *w)
 {
 	struct file f;
+	bool found;
 	int lost, r = place_look_up(s, &f, w, &lost);
 
 	if (lost >= 0)
@@ -532,8 +556,9 @@ int place_entry(struct stream *s, const struct where *w)
 		cleanup_close(&f.fd);
 		return MIN(r, 0);
 	}
+	found = r;
 	if (S_ISREG(f.v.node.mode)) {
-		r = r ? 0 : fill(s, &f, 0, UINT64_MAX);
+		r = found ? 0 : fill(s, &f, 0, UINT64_MAX);
 		if (r == 0)
 			r = finish_regular(s, &f);
 		cleanup_close(&f.fd);
@@ -542,6 +567,8 @@ int place_entry(struct stream *s, const struct where *w)
 	}
 	if (r == 0)
 		count_file(s);
+	if (r == 0 && found)
+		count_found(s, &f);
 	return r;
 }
 
@@ -562,8 +589,10 @@ static int open_big(struct stream *s, struct file *f, struct plan_big *big)
 		}
 		if (r == 1) {
 			r = finish_regular(s, f);
-			if (r == 0)
+			if (r == 0) {
 				count_file(s);
+				count_found(s, f);
+			}
 			cleanup_close(&f->fd);
 			r = r < 0 ? r : 1;
 		}
@@ -685,6 +714,7 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 		return stream_fail(s, r, &w, "link");
 	undo_note(s->l, l->dir, name.text, name.len);
 	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
+	s->names++;
 	return 0;
 }
 

@@ -528,6 +528,7 @@ static int need(struct scan *s, const struct view_file *f, const struct where *w
 			sum.blocks = UINT64_MAX - n->blocks;
 		n->blocks += sum.blocks;
 		s->p->bytes += sum.bytes;
+		s->p->subs[w->sub].bytes += sum.bytes;
 		break;
 	case S_IFLNK:
 		use(n, FIELD_SYMLINK, w);
@@ -769,7 +770,7 @@ static int add_link(struct plan *p, uint64_t ino, const struct where *w, bool fo
 static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, const struct where *w)
 {
 	struct scan *s = c->s;
-	uint64_t first, end, ino, bytes;
+	uint64_t first = 0, end = 0, ino, bytes;
 	bool several, carries, big = false;
 	char name[PLY_NAME_MAX];
 	struct view_file f;
@@ -799,6 +800,7 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 		return has_data;
 	if (carries) {
 		s->p->files++;
+		s->p->subs[c->i].files++;
 		r = need(s, &f, w, &bytes);
 		big = r == 0 && has_data && take_big(s, &f.node, bytes);
 		if (big)
@@ -943,6 +945,7 @@ static int need_first_name(struct scan *s, const struct plan_link *first, uint64
 	if (!first->follows)
 		return 0;
 	s->p->files++;
+	s->p->subs[w.sub].files++;
 	return need(s, &f, &w, &bytes);
 }
 

@@ -65,6 +65,7 @@ struct plan_sub {
 	struct plan_batch *batches;
 	size_t nbatches, batches_cap;
 	struct plan_owner *owners; /* by row of OWNER_PAIRS */
+	uint64_t files, bytes;     /* of plan.files and plan.bytes, those that its batches make */
 };
 
 /* A file that several batches fill. The first to come creates it, the last finishes it. */

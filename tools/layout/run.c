@@ -26,6 +26,15 @@
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "layout/engine.h"
+#include "layout/timeline.h"
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
 /* --- names that stay --------------------------------------------------------------------- */
 
@@ -136,6 +145,56 @@ static int find_way(struct layout *l, struct ply_err *err)
 				   way);
 }
 
+/* From now on it is known what there is to do for each sub-image. */
+static int tell_streams(struct layout *l)
+{
+	struct progress_counters *c = l->o->progress;
+	const struct plan *plan = l->plan;
+	struct progress_stream *streams = c ? calloc(plan->nsubs + 1, sizeof(*streams)) : NULL;
+	const char *links = layout_phase_names[PHASE_LINKS];
+	int r = timeline_streams(l->o->timeline, plan->nsubs + 1);
+
+	for (uint32_t i = 0; r == 0 && i < plan->nsubs; i++) {
+		const char *name = ply_image_sub_info(ply_view_image(plan->view), ply_view_sub(plan->view, i))->name;
+		const struct plan_sub *ps = &plan->subs[i];
+
+		if (streams)
+			streams[i] = (struct progress_stream){ .name = name, .total_bytes = ps->bytes,
+							       .total_files = ps->files };
+		r = timeline_name(l->o->timeline, i, name, layout_phase_names[i ? PHASE_OTHERS : PHASE_OS], ps->bytes,
+				  ps->files);
+	}
+	if (r == 0)
+		r = timeline_name(l->o->timeline, plan->nsubs, links, links, 0, plan->names - plan->files);
+	if (r < 0 || (c && !streams)) {
+		free(streams);
+		return -ENOMEM;
+	}
+	if (!c)
+		return 0;
+	atomic_store(&c->total_bytes, plan->bytes);
+	atomic_store(&c->total_files, plan->files);
+	progress_streams(c, streams, plan->nsubs);
+	return 0;
+}
+
+/* What an earlier run has made durable. */
+static void tell_committed(struct layout *l)
+{
+	struct progress_counters *c = l->o->progress;
+
+	for (uint32_t i = 0; c && i < c->nstreams; i++) {
+		struct progress_stream *s = &atomic_load(&c->streams)[i];
+
+		if (!journal_has(l->state.j.committed, i ? PHASE_OTHERS : PHASE_OS))
+			continue;
+		atomic_store(&s->bytes, s->total_bytes);
+		atomic_store(&s->files, s->total_files);
+		atomic_store(&s->found_bytes, s->total_bytes);
+		atomic_store(&s->found_files, s->total_files);
+	}
+}
+
 int layout_plan(struct layout *l, struct ply_view *view, struct ply_err *err)
 {
 	const struct layout_options *o = l->o;
@@ -146,10 +205,8 @@ int layout_plan(struct layout *l, struct ply_view *view, struct ply_err *err)
 	r = plan_new(view, l->target->block, o->cancel, &l->plan, err);
 	if (r < 0)
 		return r;
-	if (o->progress) {
-		atomic_store(&o->progress->total_bytes, l->plan->bytes);
-		atomic_store(&o->progress->total_files, l->plan->files);
-	}
+	if (tell_streams(l) < 0)
+		return ply_fail_nomem(err);
 	return find_way(l, err);
 }
 
@@ -295,11 +352,13 @@ static void drop_state(struct layout *l)
 static int give_up(struct layout *l, struct ply_err *err)
 {
 	int r = 0, times;
+	int64_t begin = timeline_now(l->o->timeline);
 	uint64_t left = undo(l, &r);
 	size_t len = strlen(l->err.msg);
 	char *end = l->err.msg + len;
 
 	times = target_restore_times(l->target);
+	timeline_phase(l->o->timeline, "undo", begin);
 	r = r < 0 ? r : times;
 	if (left)
 		snprintf(end, sizeof(l->err.msg) - len, "; %llu names could not be taken out of %s again",
@@ -380,6 +439,8 @@ static int load(struct layout *l, struct ply_err *err)
 
 static int start_again(struct layout *l, struct ply_view *view, struct ply_err *err)
 {
+	int64_t begin = timeline_now(l->o->timeline);
+	double start = now();
 	int r = check_view(l, view, err);
 
 	if (r == 0)
@@ -388,6 +449,8 @@ static int start_again(struct layout *l, struct ply_view *view, struct ply_err *
 		r = check_same(l, err);
 	if (r == 0)
 		r = target_own(l->target, err);
+	l->report->seconds[PHASE_PLAN] = now() - start;
+	timeline_phase(l->o->timeline, layout_phase_names[PHASE_PLAN], begin);
 	return r == 0 ? load(l, err) : r;
 }
 
@@ -428,6 +491,7 @@ static int resume(struct layout *l, struct ply_view *view, unsigned faults, stru
 	if (r < 0)
 		return r;
 	l->again = true;
+	tell_committed(l);
 	reopen(l);
 	engine_execute(l, faults);
 	if (l->err.code)
@@ -464,6 +528,7 @@ static int clear_remains(struct layout *l, struct ply_err *err)
 static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err)
 {
 	const struct state_note aborting = { .type = JOURNAL_ABORTING };
+	int64_t begin;
 	int r;
 
 	if (!l->state.has_saved)   /* all but the state itself is gone */
@@ -473,15 +538,17 @@ static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err
 		r = state_write(&l->state, &aborting, 1, err);
 	if (r < 0)
 		return r;
+	begin = timeline_now(l->o->timeline);
 	reopen(l);                 /* root needs no leave, and what stays keeps its mode */
 	abort_names(l);
 	if (!l->err.code && l->o->cancel && atomic_load(l->o->cancel)) {
 		ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
 		layout_fail(l, err);
 	}
+	r = l->err.code ? 0 : remove_state(l, err);
+	timeline_phase(l->o->timeline, "abort", begin);
 	if (l->err.code)
 		return stopped(l, "; --abort goes on", err);
-	r = remove_state(l, err);
 	if (r == 0 && !l->nleft && undo_count_rest(l))
 		layout_leave_name(l, 0, "var");
 	return r < 0 ? r : tell_left(l, "all else was taken out", err);
@@ -515,14 +582,6 @@ static int abort_layout(struct layout *l, struct ply_view *view, struct ply_err 
 
 /* --- the verbs ------------------------------------------------------------------------------------ */
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void report(struct layout *l)
 {
 	static const struct {
@@ -549,6 +608,7 @@ static void report(struct layout *l)
 
 static int begin(struct layout *l, struct ply_view *view, unsigned faults, double start, struct ply_err *err)
 {
+	int64_t begin_ns = timeline_now(l->o->timeline);
 	int r = check_view(l, view, err);
 
 	if (r == 0)
@@ -559,6 +619,7 @@ static int begin(struct layout *l, struct ply_view *view, unsigned faults, doubl
 			drop_state(l);
 	}
 	l->report->seconds[PHASE_PLAN] = now() - start;
+	timeline_phase(l->o->timeline, layout_phase_names[PHASE_PLAN], begin_ns);
 	if (r < 0)
 		return r;
 	engine_execute(l, faults);

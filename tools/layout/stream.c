@@ -38,8 +38,24 @@ void stream_forget(struct stream *s)
 	}
 }
 
+void stream_count_for(struct stream *s, uint32_t sub)
+{
+	struct progress_counters *c = s->l->o->progress;
+	struct progress_stream *streams = c ? atomic_load(&c->streams) : NULL;
+	struct progress_stream *to = streams && sub < c->nstreams ? &streams[sub] : NULL;
+
+	if (to == s->of)
+		return;
+	if (s->of)
+		atomic_fetch_sub(&s->of->threads, 1);
+	if (to)
+		atomic_fetch_add(&to->threads, 1);
+	s->of = to;
+}
+
 void stream_done(struct stream *s)
 {
+	stream_count_for(s, UINT32_MAX);
 	stream_forget(s);
 	for (unsigned i = 0; i < STREAM_SLOTS; i++)
 		free(s->slots[i].data);
