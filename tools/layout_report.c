@@ -158,7 +158,7 @@ int told_layout(struct layout_told *t, const struct layout_report *r, const stru
 
 int told_short(struct layout_told *t, const char *what, const struct layout_report *r, const struct ply_err *err)
 {
-	int code = err ? tell_left(r, err) : EXIT_DONE;
+	int code = err ? tell_left(r, err) : EXIT_DONE, said;
 	char shown[512];
 
 	keep(t, err ? "left" : r->nothing ? "nothing" : "done", r, err);
@@ -168,7 +168,8 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 
 		if (err && o)
 			json_object_set_new(o, "error", cli_json_error(err));
-		code = MAX(code, say(t, o));
+		said = say(t, o);
+		code = MAX(code, said);
 	}
 	if (!cli_json && !err) {
 		escape_name_to(t->target, strlen(t->target), shown, sizeof(shown));

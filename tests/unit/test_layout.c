@@ -23,7 +23,9 @@
 #include "io/io.h"
 #include "layout/layout.h"
 #include "layout/plan.h"
+#include "layout/timeline.h"
 #include "plyfs/view.h"
+#include "progress_paint.h"
 #include "small_image.h"
 #include "tap.h"
 
@@ -260,6 +262,52 @@ START_TEST(equals_the_view)
 	ck_assert_int_eq(ply_view_walk(im.view, PLY_ROOT_INDEX, same, &c, &err), 0);
 	ck_assert_uint_eq(report.names + report.directories, c.names);
 	ck_assert_uint_eq(report.files, report.names - (name ? 0 : 1));   /* shared has two */
+	close_small(&im);
+	end();
+}
+END_TEST
+
+/* What is counted while it runs, and what is told of it afterwards, by sub-image: all of it, once. */
+START_TEST(work_counts_for_its_sub_image)
+{
+	struct layout_options o = options((unsigned)_i);
+	struct progress_counters counters = { 0 };
+	struct layout_report report;
+	struct progress_now now;
+	uint64_t bytes = 0, files = 0;
+	struct opened im;
+
+	begin();
+	im = open_small(NULL);
+	ck_assert_int_eq(timeline_new(&o.timeline), 0);
+	o.progress = &counters;
+	ck_assert_msg(layout_run(im.view, target, &o, &report, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(counters.nstreams, 2);
+	ck_assert_uint_eq(o.timeline->nstreams, 3);
+	for (size_t i = 0; i < counters.nstreams; i++) {
+		struct progress_stream *s = &atomic_load(&counters.streams)[i];
+		const struct timeline_stream *t = &o.timeline->streams[i];
+
+		ck_assert_str_eq(s->name, t->name);
+		ck_assert_uint_eq(atomic_load(&s->bytes), t->bytes);
+		ck_assert_uint_eq(atomic_load(&s->files), t->names);
+		ck_assert_uint_eq(t->total_bytes, s->total_bytes);
+		ck_assert_uint_eq(t->total_files, s->total_files);
+		ck_assert_uint_eq(atomic_load(&s->found_bytes), 0);
+		ck_assert_uint_eq(atomic_load(&s->threads), 0);
+		ck_assert_uint_gt(t->names, 0);
+		bytes += t->bytes;
+		files += t->names;
+	}
+	ck_assert_uint_eq(bytes, report.bytes);
+	ck_assert_uint_eq(files, report.files);
+	ck_assert_uint_eq(o.timeline->streams[2].names, report.names - report.files);
+	now = progress_look(&counters, "layout", 0, INT64_MAX);
+	ck_assert_uint_eq(now.bytes, now.total_bytes);
+	/* an ordinary user has not made the device */
+	ck_assert_uint_eq(now.files + (geteuid() != 0), now.total_files);
+	timeline_free(o.timeline);
+	progress_counters_done(&counters);
 	close_small(&im);
 	end();
 }
@@ -837,6 +885,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("layout");
 
 	tap_loop(s, equals_the_view, 0, 8);
+	tap_loop(s, work_counts_for_its_sub_image, 1, 4);
 	tap_test(s, hidden_names_are_not_laid_out);
 	tap_test(s, plan_covers_every_name_once);
 	tap_test(s, extents_are_cut_to_a_range);

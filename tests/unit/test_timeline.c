@@ -72,6 +72,40 @@ START_TEST(sums_of_streams)
 }
 END_TEST
 
+static void *work(void *arg)
+{
+	unsigned thread = *(unsigned *)arg;
+
+	for (uint32_t i = 0; i < 20000; i++)
+		timeline_batch(t, thread, i % 3, timeline_now(t), 5, 2);
+	return NULL;
+}
+
+START_TEST(threads_at_once)
+{
+	pthread_t threads[8];
+	unsigned numbers[8];
+	uint64_t kept = 0;
+
+	begin(3);
+	for (unsigned i = 0; i < 8; i++) {
+		numbers[i] = i * 30;
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &numbers[i]), 0);
+	}
+	for (unsigned i = 0; i < 8; i++)
+		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(t->streams[i].nthreads, 8);
+	ck_assert_uint_eq(t->streams[0].batches + t->streams[1].batches + t->streams[2].batches, 160000);
+	ck_assert_uint_eq(t->streams[0].bytes + t->streams[1].bytes + t->streams[2].bytes, 800000);
+	for (unsigned i = 0; i < t->nthreads; i++)
+		for (size_t k = 0; k < t->threads[i].n; k++)
+			kept += t->threads[i].spans[k].names;
+	ck_assert_uint_eq(kept, 320000);
+	timeline_free(t);
+}
+END_TEST
+
 START_TEST(without_a_timeline_nothing_happens)
 {
 	ck_assert_int_eq(timeline_now(NULL), 0);
@@ -503,6 +537,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("timeline");
 
 	tap_test(s, sums_of_streams);
+	tap_test(s, threads_at_once);
 	tap_test(s, without_a_timeline_nothing_happens);
 	tap_test(s, many_batches_are_few_spans);
 	tap_test(s, many_streams_are_few_spans);

@@ -45,7 +45,7 @@ _plyfs_argument()
 	-m) [[ ${COMP_WORDS[1]} == add ]] || mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
 	--on-collision) mapfile -t COMPREPLY < <(compgen -W append -- "$2") ;;
 	--show) [[ -z $(_plyfs_image) ]] || _plyfs_inside "$2" ;;
-	--image | --manifest | --policy | --write) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--image | --manifest | --policy | --write | --report | --timeline) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
 	--why | -c | --component | -x | --exclude | --message | --level | -j | --jobs | --streams | -o | --options | --map-owner | \
 	--digest | --node) COMPREPLY=() ;;
 	--records) [[ -z $(_plyfs_image) ]] || _plyfs_inside "$2" ;;
