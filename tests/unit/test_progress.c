@@ -135,7 +135,6 @@ static void begin(size_t n)
 	}
 	atomic_store(&counters.phase, "others");
 	progress_streams(&counters, streams, n);
-	counters.work_ns = 0;
 }
 
 static void done(size_t i, unsigned percent, unsigned threads)
@@ -145,8 +144,10 @@ static void done(size_t i, unsigned percent, unsigned threads)
 	atomic_store(&streams[i].threads, threads);
 }
 
+/* @s seconds after all began. */
 static struct progress_now at(double s)
 {
+	counters.work_ns = 0;
 	return progress_look(&counters, "layout", 0, (int64_t)(s * 1e9));
 }
 
