@@ -393,7 +393,8 @@ int cmd_layout(int argc, char **argv)
 		{ "map-owner", 0, "WHO", "all files belong to self, or to UID:GID", CLI_TEXT, &owner },
 		PROGRESS_OPTION(&when),
 		{ "report", 0, "FILE", "write a report as JSON into FILE, of a failure too", CLI_TEXT, &a.told.report },
-		{ "timeline", 0, "FILE", "draw when each thread did what into FILE, as SVG", CLI_TEXT, &a.told.timeline },
+		{ "timeline", 0, "FILE", "draw when each thread did what into FILE, as SVG", CLI_TEXT,
+		  &a.told.timeline },
 		CLI_JSON,
 		CLI_END
 	};

@@ -128,8 +128,9 @@ int told_failure(struct layout_told *t, const struct layout_report *r, const str
 {
 	keep(t, "failed", r, err);
 	if (t->report)
-		t->json = r ? json_layout(t, r, err) : json_pack("{s:o,s:o,s:o}", "target", json_target(t), "selection",
-								 json_selection(t->image), "error", cli_json_error(err));
+		t->json = r ? json_layout(t, r, err) :
+			      json_pack("{s:o,s:o,s:o}", "target", json_target(t), "selection",
+					json_selection(t->image), "error", cli_json_error(err));
 	return cli_fail(err);
 }
 
@@ -163,8 +164,8 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 
 	keep(t, err ? "left" : r->nothing ? "nothing" : "done", r, err);
 	if (told_wants_json(t)) {
-		json_t *o = json_pack("{s:o,s:b,s:s,s:o}", "target", json_target(t), "nothing", r->nothing, "result", what,
-				      "left", json_left(r));
+		json_t *o = json_pack("{s:o,s:b,s:s,s:o}", "target", json_target(t), "nothing", r->nothing, "result",
+				      what, "left", json_left(r));
 
 		if (err && o)
 			json_object_set_new(o, "error", cli_json_error(err));
@@ -186,7 +187,8 @@ int told_plan(struct layout_told *t, const uint8_t digest[32], json_t *phases)
 	keep(t, "done", NULL, NULL);
 	hex_encode(digest, 32, hex);
 	if (told_wants_json(t))
-		code = say(t, json_pack("{s:o,s:s+,s:o}", "target", json_target(t), "plan", "sha256:", hex, "phases", phases));
+		code = say(t, json_pack("{s:o,s:s+,s:o}", "target", json_target(t), "plan", "sha256:", hex, "phases",
+					phases));
 	if (!cli_json)
 		printf("plan sha256:%s\n", hex);
 	return code;
@@ -238,8 +240,8 @@ static json_t *json_phases(const struct timeline *times)
 	for (size_t i = 0; i < times->nphases; i++) {
 		const struct timeline_phase *p = &times->phases[i];
 
-		json_array_append_new(phases, json_pack("{s:s,s:o,s:o}", "phase", p->name, "begin_s", json_s(p->begin_ns),
-							"end_s", json_s(p->end_ns)));
+		json_array_append_new(phases, json_pack("{s:s,s:o,s:o}", "phase", p->name, "begin_s",
+							json_s(p->begin_ns), "end_s", json_s(p->end_ns)));
 	}
 	return phases;
 }
@@ -256,7 +258,8 @@ static json_t *json_streams(const struct timeline *times)
 			"phase", s->phase, "files", (json_int_t)s->names, "total_files", (json_int_t)s->total_files,
 			"bytes", (json_int_t)s->bytes, "total_bytes", (json_int_t)s->total_bytes,
 			"batches", (json_int_t)s->batches, "threads", (json_int_t)s->nthreads,
-			"begin_s", any ? json_s(s->begin_ns) : json_null(), "end_s", any ? json_s(s->end_ns) : json_null()));
+			"begin_s", any ? json_s(s->begin_ns) : json_null(),
+			"end_s", any ? json_s(s->end_ns) : json_null()));
 	}
 	return streams;
 }
@@ -312,13 +315,15 @@ static const char *base_name(const char *path)
 static int say_what(const struct layout_told *t, struct buf *out)
 {
 	const struct opened *o = t->image;
+	unsigned long long generation = o->image ? ply_image_generation(o->image)->generation : 0;
 	char began[32];
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && o->view && i < ply_view_nsubs(o->view); i++)
-		r = buf_printf(out, "%s%s", i ? ", " : "", ply_image_sub_info(o->image, ply_view_sub(o->view, i))->name);
+		r = buf_printf(out, "%s%s", i ? ", " : "",
+			       ply_image_sub_info(o->image, ply_view_sub(o->view, i))->name);
 	if (r == 0 && o->image)
-		r = buf_printf(out, " (generation %llu)", (unsigned long long)ply_image_generation(o->image)->generation);
+		r = buf_printf(out, " (generation %llu)", generation);
 	return r == 0 ? buf_printf(out, " into %s, %s", t->target, show_time_utc(t->began, began)) : r;
 }
 
@@ -332,7 +337,7 @@ static int draw(const struct layout_told *t, struct buf *out)
 	if (r == 0)
 		r = buf_printf(&title, "plyfs layout %s%s", base_name(t->path), verbs[t->verb]);
 	if (r == 0)
-		r = w.failed ? buf_printf(&result, "%s: %s", t->outcome, t->err.msg) : buf_printf(&result, "%s", t->outcome);
+		r = buf_printf(&result, "%s%s%s", t->outcome, w.failed ? ": " : "", w.failed ? t->err.msg : "");
 	/* strings end with a NUL */
 	if (r == 0 && (buf_add_zero(&what, 1) < 0 || buf_add_zero(&title, 1) < 0 || buf_add_zero(&result, 1) < 0))
 		r = -ENOMEM;

@@ -34,7 +34,7 @@ struct layout_told {
 
 /* Checks the files and begins; -1: go on, else the exit code: it was told. */
 int told_begin(struct layout_told *t);
-/* Writes the files; the exit code, which is @code unless they cannot be written. Nothing else of @t is used after it. */
+/* Writes the files, and ends @t; the exit code, which is @code unless they cannot be written. */
 int told_end(struct layout_told *t, int code);
 
 /* Is the object that --json prints wanted by anybody? */

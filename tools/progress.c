@@ -88,7 +88,8 @@ static void tell_streams(struct progress *p, const struct progress_now *n)
 		p->told = calloc(n->nstreams, sizeof(*p->told));
 	for (size_t i = 0; i < n->nstreams && p->told; i++) {
 		struct progress_stream *s = &n->streams[i];
-		const struct told is = { atomic_load(&s->bytes), atomic_load(&s->files), atomic_load(&s->threads), true };
+		const struct told is = { atomic_load(&s->bytes), atomic_load(&s->files), atomic_load(&s->threads),
+					 true };
 		struct told *was = &p->told[i];
 
 		if (was->any && was->bytes == is.bytes && was->files == is.files && was->threads == is.threads)

@@ -40,7 +40,7 @@ struct progress_counters {
 	int64_t work_ns;                         /* when they began, by CLOCK_MONOTONIC */
 };
 
-/* From now on there are @n streams, which are being worked at: the rate counts from here. Consumes @streams (malloc). */
+/* From now on there are @n streams, which are being worked at: the rate counts from here. Consumes @streams. */
 void progress_streams(struct progress_counters *c, struct progress_stream *streams, size_t n);
 /* After progress_end(). */
 void progress_counters_done(struct progress_counters *c);

@@ -129,7 +129,8 @@ static void put_total(struct line *l, const struct progress_now *n, bool all_byt
 	put_left(l, n->left_s);
 }
 
-/* Rate and time left are what it is looked at for: where they have no room, what the percentage tells too is left out. */
+/* Rate and time left are what it is looked at for: where they have no room, what the percentage tells too is left
+ * out. */
 static void fit_total(struct line *l, const struct progress_now *n, unsigned columns)
 {
 	for (int i = 0; i < 3 && (!i || l->len >= columns); i++) {
@@ -151,7 +152,8 @@ static void put_stream(struct line *l, struct progress_stream *s, unsigned name_
 		full = 99;
 	put(l, "%-*.*s", (int)name_columns, (int)name_columns, s->name);
 	if (columns >= BAR_FROM)
-		put(l, " [%.*s%.*s]", (int)bar, "####################", (int)(BAR_COLUMNS - bar), "--------------------");
+		put(l, " [%.*s%.*s]", (int)bar, "####################", (int)(BAR_COLUMNS - bar),
+		    "--------------------");
 	put(l, " %3u%%", full);
 	put(l, " %9llu/%llu files, %s of %s", (unsigned long long)files, (unsigned long long)s->total_files,
 	    format_size(bytes, done), format_size(s->total_bytes, all));

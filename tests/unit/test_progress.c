@@ -213,7 +213,8 @@ START_TEST(a_wide_terminal_has_bars)
 	begin(2);
 	done(0, 50, 1);
 	paint(160, 24, 10);
-	ck_assert_str_eq(row(0), "os          [##########----------]  50%       500/1000 files, 50.0 MiB of 100.0 MiB, 1 thread");
+	ck_assert_str_eq(row(0), "os          [##########----------]  50%       500/1000 files, 50.0 MiB of 100.0 MiB, "
+				 "1 thread");
 	ck_assert_str_eq(row(2), "layout: others  25% 500/2000 files, 50.0 MiB of 200.0 MiB, 5.0 MiB/s, 0:30 left");
 }
 END_TEST

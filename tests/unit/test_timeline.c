@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * When a layout did what. Sums are exact and memory is bounded however many batches there are; the picture is well-formed
- * XML in which no two labels overlap, for any number of threads, streams and seconds, whatever names are.
+ * When a layout did what. Sums are exact and memory is bounded however many batches there are; the picture is
+ * well-formed XML in which no two labels overlap, for any number of threads, streams and seconds, whatever names are.
  *
  * PLYFS_PICTURES=DIR keeps the pictures, to be looked at.
  */
@@ -321,8 +321,8 @@ static size_t labels(const char *svg, struct label *out, size_t max)
 		double x, width;
 
 		ck_assert_uint_le(n, max);
-		ck_assert_int_eq(sscanf(p, "<text x=\"%lf\" y=\"%lf\" font-size=\"%lf\" text-anchor=\"%15[a-z]\"", &x, &l->y,
-					&l->px, anchor), 4);
+		ck_assert_int_eq(sscanf(p, "<text x=\"%lf\" y=\"%lf\" font-size=\"%lf\" text-anchor=\"%15[a-z]\"",
+					&x, &l->y, &l->px, anchor), 4);
 		ck_assert_uint_lt((size_t)(to - from), sizeof(l->text));
 		memcpy(l->text, from, (size_t)(to - from));
 		l->text[to - from] = '\0';
@@ -514,7 +514,7 @@ START_TEST(hostile_words)
 	const struct timeline_words w = { .title = title, .subtitle = subtitle, .failed = true, .files = UINT64_MAX,
 					  .bytes = UINT64_MAX,
 					  .result = "failed: /<script>alert(1)</script>\n: cannot create & so on; "
-						    "and the text goes on, and on, and on, and never seems to come to an end" };
+						    "and the text goes on, and on, and never seems to come to an end" };
 	char *svg;
 
 	memset(title, 'W', sizeof(title) - 1);

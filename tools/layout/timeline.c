@@ -79,7 +79,8 @@ int timeline_streams(struct timeline *t, size_t n)
 	return 0;
 }
 
-int timeline_name(struct timeline *t, size_t stream, const char *name, const char *phase, uint64_t bytes, uint64_t files)
+int timeline_name(struct timeline *t, size_t stream, const char *name, const char *phase, uint64_t bytes,
+		  uint64_t files)
 {
 	struct timeline_stream *s;
 
@@ -226,7 +227,8 @@ void timeline_add(struct timeline *t, unsigned thread, const struct timeline_spa
 	pthread_mutex_unlock(&t->lock);
 }
 
-void timeline_batch(struct timeline *t, unsigned thread, uint32_t stream, int64_t begin_ns, uint64_t bytes, uint64_t names)
+void timeline_batch(struct timeline *t, unsigned thread, uint32_t stream, int64_t begin_ns, uint64_t bytes,
+		    uint64_t names)
 {
 	const struct timeline_span batch = { begin_ns, timeline_now(t), bytes, names, 1, stream };
 

@@ -75,12 +75,14 @@ int64_t timeline_now(const struct timeline *t);
 /* Once, before threads begin: @n streams, to be named by timeline_name(). -ENOMEM. */
 int timeline_streams(struct timeline *t, size_t n);
 /* @name is copied; @phase is a literal. -ENOMEM. */
-int timeline_name(struct timeline *t, size_t stream, const char *name, const char *phase, uint64_t bytes, uint64_t files);
+int timeline_name(struct timeline *t, size_t stream, const char *name, const char *phase, uint64_t bytes,
+		  uint64_t files);
 
 /* @name has lasted from @begin_ns until now. Where there are too many, those that are left out are the latest. */
 void timeline_phase(struct timeline *t, const char *name, int64_t begin_ns);
 /* @thread has done a batch of @stream, from @begin_ns until now. Any thread. */
-void timeline_batch(struct timeline *t, unsigned thread, uint32_t stream, int64_t begin_ns, uint64_t bytes, uint64_t names);
+void timeline_batch(struct timeline *t, unsigned thread, uint32_t stream, int64_t begin_ns, uint64_t bytes,
+		    uint64_t names);
 /* The same, for a batch that ended at @end_ns. */
 void timeline_add(struct timeline *t, unsigned thread, const struct timeline_span *batch);
 

@@ -3,9 +3,9 @@
  * The picture of a layout: figures, phases, a row for each thread with what it worked at, the rate over time, a legend.
  *
  * One file that stands alone: no style sheet, script, font or link, and only what every program that shows SVG knows,
- * those that make slides too. Text never overlaps: it is cut, or left out, by widths that are estimated on the safe side
- * (timeline_width()); what is left out stands in the legend, and in the <title> of what was drawn, which browsers show
- * under the pointer and screen readers read.
+ * those that make slides too. Text never overlaps: it is cut, or left out, by widths that are estimated on the safe
+ * side (timeline_width()); what is left out stands in the legend, and in the <title> of what was drawn, which browsers
+ * show under the pointer and screen readers read.
  *
  * The size does not grow with the image: a row has at most as many bars as fit, and all of them together BARS.
  */
@@ -76,8 +76,8 @@ static void put_text(struct pic *p, double x, double y, double px, double room, 
 	char cut[1024];
 
 	timeline_fit(clean ? clean : "", px, room, cut, sizeof(cut));
-	put(p, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%g\" text-anchor=\"%s\"%s%s>", x, y, px, anchor, *style ? " " : "",
-	    style);
+	put(p, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%g\" text-anchor=\"%s\"%s%s>", x, y, px, anchor,
+	    *style ? " " : "", style);
 	p->failed |= !clean || timeline_xml(p->out, cut) < 0;
 	put(p, "</text>\n");
 }
@@ -94,8 +94,8 @@ static void open_bar(struct pic *p, int64_t from, int64_t to, double y, double h
 {
 	double x = x_of(p, from);
 
-	put(p, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\">", x, y, MAX(x_of(p, to) - x, 0.5),
-	    height, colour);
+	put(p, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\">", x, y,
+	    MAX(x_of(p, to) - x, 0.5), height, colour);
 }
 
 static double per_second(uint64_t n, int64_t ns)
@@ -295,8 +295,8 @@ static void put_thread(struct pic *p, unsigned thread, double row, double height
 	if (label)
 		put_text(p, LEFT - 12, p->y + height / 2 + 4, 12, LEFT - 20, "end", "fill=\"" FAINT "\"", text);
 	if (row >= 8)
-		put(p, "<rect x=\"%.1f\" y=\"%.2f\" width=\"%.1f\" height=\"%.2f\" fill=\"#f5f7fa\"/>\n", LEFT, p->y, PLOT,
-		    height);
+		put(p, "<rect x=\"%.1f\" y=\"%.2f\" width=\"%.1f\" height=\"%.2f\" fill=\"#f5f7fa\"/>\n", LEFT, p->y,
+		    PLOT, height);
 	for (size_t i = 0; i < n; i++)
 		put_span(p, thread, &spans[i], p->y, height);
 	free(spans);
@@ -335,8 +335,8 @@ static void put_syncs(struct pic *p, double top)
 /* Bytes of each bucket: those of a span lie evenly in it. */
 static void spread(const struct pic *p, const struct timeline_span *s, double *buckets)
 {
-	double from = (double)s->begin_ns / (double)p->len_ns * BUCKETS, to = (double)s->end_ns / (double)p->len_ns * BUCKETS;
-	double len = MAX(to - from, 1e-9);
+	double from = (double)s->begin_ns / (double)p->len_ns * BUCKETS;
+	double to = (double)s->end_ns / (double)p->len_ns * BUCKETS, len = MAX(to - from, 1e-9);
 
 	for (int b = (int)from; b < BUCKETS && b <= to; b++) {
 		double part = (MIN(to, b + 1.0) - MAX(from, (double)b)) / len;
@@ -590,8 +590,8 @@ int timeline_draw(const struct timeline *t, const struct timeline_words *w, stru
 	p.out = out;
 	put(&p, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%g\" height=\"%.0f\" viewBox=\"0 0 %g %.0f\" "
-		"font-family=\"Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif\" fill=\"" INK "\" "
-		"role=\"img\" aria-labelledby=\"title desc\">\n", WIDTH, p.y + 16, WIDTH, p.y + 16);
+		"font-family=\"Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif\" "
+		"fill=\"" INK "\" role=\"img\" aria-labelledby=\"title desc\">\n", WIDTH, p.y + 16, WIDTH, p.y + 16);
 	put_description(&p);
 	put(&p, "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
 	p.failed |= body.len && buf_add(out, body.data, body.len) < 0;

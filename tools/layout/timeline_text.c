@@ -58,7 +58,8 @@ void timeline_tick_text(int64_t at_ns, int64_t tick_ns, char out[24])
 	else if (tick_ns >= S_NS && at_ns >= 60 * S_NS)
 		clock_text(at_ns / S_NS, out);
 	else
-		snprintf(out, 24, "%.*f %s", decimals(tick_ns, unit), (double)at_ns / (double)unit, unit == S_NS ? "s" : "ms");
+		snprintf(out, 24, "%.*f %s", decimals(tick_ns, unit), (double)at_ns / (double)unit,
+			 unit == S_NS ? "s" : "ms");
 }
 
 char *timeline_time(int64_t ns, char out[24])
