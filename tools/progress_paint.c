@@ -139,7 +139,21 @@ static void fit_total(struct line *l, const struct progress_now *n, unsigned col
 	}
 }
 
-static void put_stream(struct line *l, struct progress_stream *s, unsigned name_columns, unsigned columns)
+static unsigned digits(uint64_t n)
+{
+	unsigned d = 1;
+
+	while (n /= 10)
+		d++;
+	return d;
+}
+
+/* How wide the parts of a line are that stand below each other. */
+struct widths {
+	unsigned name, files;
+};
+
+static void put_stream(struct line *l, struct progress_stream *s, const struct widths *w, unsigned columns)
 {
 	uint64_t bytes = atomic_load(&s->bytes), files = atomic_load(&s->files);
 	unsigned threads = atomic_load(&s->threads);
@@ -150,13 +164,13 @@ static void put_stream(struct line *l, struct progress_stream *s, unsigned name_
 	/* 100: nothing is missing */
 	if (full == 100 && (files < s->total_files || bytes < s->total_bytes))
 		full = 99;
-	put(l, "%-*.*s", (int)name_columns, (int)name_columns, s->name);
+	put(l, "%-*.*s", (int)w->name, (int)w->name, s->name);
 	if (columns >= BAR_FROM)
 		put(l, " [%.*s%.*s]", (int)bar, "####################", (int)(BAR_COLUMNS - bar),
 		    "--------------------");
 	put(l, " %3u%%", full);
-	put(l, " %9llu/%llu files, %s of %s", (unsigned long long)files, (unsigned long long)s->total_files,
-	    format_size(bytes, done), format_size(s->total_bytes, all));
+	put(l, "  %*llu/%-*llu files, %s of %s", (int)w->files, (unsigned long long)files, (int)w->files,
+	    (unsigned long long)s->total_files, format_size(bytes, done), format_size(s->total_bytes, all));
 	if (threads)
 		put(l, ", %u thread%s", threads, threads == 1 ? "" : "s");
 }
@@ -217,7 +231,7 @@ static void add_streams(struct buf *out, struct progress_frame *f, unsigned colu
 			const struct progress_now *n)
 {
 	_cleanup_free_ bool *shown = calloc(MAX(n->nstreams, (size_t)1), sizeof(*shown));
-	unsigned name_columns = 0;
+	struct widths w = { 0 };
 	struct line l;
 
 	/* one for the line that says how many are missing */
@@ -225,20 +239,25 @@ static void add_streams(struct buf *out, struct progress_frame *f, unsigned colu
 	if (!shown || !room)
 		return;
 	choose(n, room, shown);
-	for (size_t i = 0; i < n->nstreams; i++)
-		if (shown[i])
-			name_columns = MAX(name_columns, (unsigned)MIN(strlen(n->streams[i].name), NAME_MAX_COLUMNS));
+	for (size_t i = 0; i < n->nstreams; i++) {
+		const struct progress_stream *s = &n->streams[i];
+
+		if (shown[i]) {
+			w.name = MAX(w.name, (unsigned)MIN(strlen(s->name), NAME_MAX_COLUMNS));
+			w.files = MAX(w.files, digits(s->total_files));
+		}
+	}
 	for (size_t i = 0; i < n->nstreams; i++) {
 		if (!shown[i])
 			continue;
 		l.len = 0;
-		put_stream(&l, &n->streams[i], name_columns, columns);
+		put_stream(&l, &n->streams[i], &w, columns);
 		add_line(out, f, columns, &l);
 	}
 	if (room == n->nstreams)
 		return;
 	l.len = 0;
-	put(&l, "%-*s and %zu more", (int)name_columns, "...", n->nstreams - room);
+	put(&l, "%-*s and %zu more", (int)w.name, "...", n->nstreams - room);
 	add_line(out, f, columns, &l);
 }
 

@@ -187,16 +187,16 @@ START_TEST(a_line_for_each_stream_and_one_for_all)
 	done(1, 40, 2);
 	paint(80, 24, 1);
 	ck_assert_str_eq(row(0), "# plyfs layout");
-	ck_assert_str_eq(row(1), "os          100%      1000/1000 files, 100.0 MiB of 100.0 MiB");
-	ck_assert_str_eq(row(2), "component-1  40%       400/1000 files, 40.0 MiB of 100.0 MiB, 2 threads");
-	ck_assert_str_eq(row(3), "component-2   0%         0/1000 files, 0 B of 100.0 MiB");
+	ck_assert_str_eq(row(1), "os          100%  1000/1000 files, 100.0 MiB of 100.0 MiB");
+	ck_assert_str_eq(row(2), "component-1  40%   400/1000 files, 40.0 MiB of 100.0 MiB, 2 threads");
+	ck_assert_str_eq(row(3), "component-2   0%     0/1000 files, 0 B of 100.0 MiB");
 	ck_assert_str_eq(row(4), "layout: others  46% 1400/3000 files, 140.0 MiB, 140.0 MiB/s, 0:01 left");
 	ck_assert_str_eq(row(5), "");
 	done(1, 100, 0);
 	done(2, 1, 1);
 	paint(80, 24, 2);
-	ck_assert_str_eq(row(2), "component-1 100%      1000/1000 files, 100.0 MiB of 100.0 MiB");
-	ck_assert_str_eq(row(3), "component-2   1%        10/1000 files, 1.0 MiB of 100.0 MiB, 1 thread");
+	ck_assert_str_eq(row(2), "component-1 100%  1000/1000 files, 100.0 MiB of 100.0 MiB");
+	ck_assert_str_eq(row(3), "component-2   1%    10/1000 files, 1.0 MiB of 100.0 MiB, 1 thread");
 	ck_assert_uint_eq(rows_with("layout: others"), 1);
 	wipe(80);
 	ck_assert_str_eq(row(0), "# plyfs layout");
@@ -207,13 +207,26 @@ START_TEST(a_line_for_each_stream_and_one_for_all)
 }
 END_TEST
 
+START_TEST(numbers_stand_below_each_other)
+{
+	term_reset(24, 80);
+	begin(2);
+	streams[0].total_files = 123456;
+	streams[1].total_files = 7;
+	atomic_store(&streams[1].files, 3);
+	paint(80, 24, 1);
+	ck_assert_str_eq(row(0), "os            0%       0/123456 files, 0 B of 100.0 MiB");
+	ck_assert_str_eq(row(1), "component-1   0%       3/7      files, 0 B of 100.0 MiB");
+}
+END_TEST
+
 START_TEST(a_wide_terminal_has_bars)
 {
 	term_reset(24, 160);
 	begin(2);
 	done(0, 50, 1);
 	paint(160, 24, 10);
-	ck_assert_str_eq(row(0), "os          [##########----------]  50%       500/1000 files, 50.0 MiB of 100.0 MiB, "
+	ck_assert_str_eq(row(0), "os          [##########----------]  50%   500/1000 files, 50.0 MiB of 100.0 MiB, "
 				 "1 thread");
 	ck_assert_str_eq(row(2), "layout: others  25% 500/2000 files, 50.0 MiB of 200.0 MiB, 5.0 MiB/s, 0:30 left");
 }
@@ -233,7 +246,7 @@ START_TEST(at_the_end_of_the_screen)
 	ck_assert_uint_eq(term.scrolled, 4);
 	ck_assert_uint_eq(rows_with("before"), 5);
 	ck_assert_uint_eq(rows_with("component-1 "), 1);
-	ck_assert_str_eq(row(6), "component-1  19%       190/1000 files, 19.0 MiB of 100.0 MiB, 1 thread");
+	ck_assert_str_eq(row(6), "component-1  19%   190/1000 files, 19.0 MiB of 100.0 MiB, 1 thread");
 	wipe(80);
 	ck_assert_uint_eq(rows_with("before"), 5);
 	ck_assert_uint_eq(term.y, 5);
@@ -323,7 +336,7 @@ START_TEST(names_that_are_long_or_strange)
 	streams[0].name = "a-name-that-is-much-longer-than-there-is-room-for";
 	streams[1].name = "\xc3\xa4\x1b[2J\n";
 	paint(80, 24, 1);
-	ck_assert_str_eq(row(0), "a-name-that-is-much-long   0%         0/1000 files, 0 B of 100.0 MiB");
+	ck_assert_str_eq(row(0), "a-name-that-is-much-long   0%     0/1000 files, 0 B of 100.0 MiB");
 	ck_assert(!strncmp(row(1), "???[2J? ", 8));
 }
 END_TEST
@@ -504,6 +517,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("progress");
 
 	tap_test(s, a_line_for_each_stream_and_one_for_all);
+	tap_test(s, numbers_stand_below_each_other);
 	tap_test(s, a_wide_terminal_has_bars);
 	tap_test(s, at_the_end_of_the_screen);
 	tap_test(s, more_streams_than_lines);
