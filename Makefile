@@ -46,7 +46,7 @@ ifneq ($(findstring clang,$(CC)),)
 build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
-	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-utils
+	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common
 bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long

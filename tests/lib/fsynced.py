@@ -1,42 +1,61 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""
-fsynced.py write DIR ACKS N: N files, each with its fsync; ACKS notes how long the log of powercut.py was then.
-fsynced.py check DIR ACKS: is everything there that was acknowledged before POWERCUT_ENTRY?
+"""fsynced.py: does powercut.py lose what may be lost, and nothing else? For its record and check.
+
+    fsynced.py write DIR ACKS N    N files with an fsync, each beside one without; ACKS notes how long the log was then
+    fsynced.py check DIR ACKS LOST every file that was fsynced by POWERCUT_FLUSHED is there; what was not fsynced and is not
+                                   there, though the write had returned by then, is noted in LOST
 """
 import hashlib
 import os
 import sys
 
-from powercut import entries
+import powercut
 
-verb, folder, acks = sys.argv[1:4]
-if verb == 'write':
-    with open(acks, 'w', encoding='ascii') as note:
-        for i in range(int(sys.argv[4])):
-            data = hashlib.sha256(str(i).encode()).digest() * (1 + i * 37 % 900)
-            with open(f'{folder}/unsynced{i}', 'wb') as f:
-                f.write(data)
-            with open(f'{folder}/f{i}', 'wb') as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
+
+def content(i):
+    return hashlib.sha256(b"%d" % i).digest() * (1 + i * 37 % 900)
+
+
+def put(path, data, sync):
+    with open(path, "wb") as f:
+        f.write(data)
+        f.flush()
+        if sync:
+            os.fsync(f.fileno())
+
+
+def is_there(path, i):
+    try:
+        with open(path, "rb") as f:
+            return f.read() == content(i)
+    except FileNotFoundError:
+        return False
+
+
+def write(folder, acks, n):
+    with open(acks, "w", encoding="ascii") as note:
+        for i in range(int(n)):
+            put(f"{folder}/plain{i}", content(i), False)
+            put(f"{folder}/synced{i}", content(i), True)
             at = os.open(folder, os.O_RDONLY)
             os.fsync(at)
             os.close(at)
-            note.write(f"{entries(os.environ['POWERCUT_LOG'])} f{i} {hashlib.sha256(data).hexdigest()}\n")
-else:
-    bad = seen = 0
-    with open(acks, encoding='ascii') as lines:
-        for line in lines:
-            entry, name, digest = line.split()
-            if int(entry) > int(os.environ['POWERCUT_ENTRY']):
-                continue
-            seen += 1
-            try:
-                with open(f'{folder}/{name}', 'rb') as f:
-                    bad += hashlib.sha256(f.read()).hexdigest() != digest
-            except OSError:
-                bad += 1
-    print(f'# {seen} acknowledged, {bad} lost')
-    sys.exit(bad > 0)
+            note.write(f"{powercut.entries(os.environ['POWERCUT_DIR'] + '/log')}\n")
+    return 0
+
+
+def check(folder, acks, lost):
+    with open(acks, encoding="ascii") as lines:
+        done = [i for i, line in enumerate(lines) if int(line) <= int(os.environ["POWERCUT_FLUSHED"])]
+    bad = [i for i in done if not is_there(f"{folder}/synced{i}", i)]
+    plain = [i for i in done if not is_there(f"{folder}/plain{i}", i)]
+    with open(lost, "a", encoding="ascii") as note:
+        note.write("".join(f"plain{i}\n" for i in plain))
+    if bad:
+        print(f"# {len(done)} were acknowledged, of them lost: {bad}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit({"write": write, "check": check}[sys.argv[1]](*sys.argv[2:]))
