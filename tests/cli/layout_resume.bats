@@ -5,30 +5,13 @@
 
 # shellcheck disable=SC2154  # run sets output and stderr
 load ../lib/common
+load ../lib/layouts
 bats_require_minimum_version 1.5.0
 
 setup_file()
 {
 	need_root "layout sets owners" && gold small || return 0
-	export tree=$BATS_FILE_TMPDIR/tree image=$BATS_FILE_TMPDIR/small.plyfs
-	cp -a "$gold" "$tree"
-	mkdir -p "$tree/srv/odd"
-	head -c 20000000 /dev/urandom >"$tree/srv/odd/big"
-	truncate -s 30M "$tree/srv/odd/holes"
-	echo end >>"$tree/srv/odd/holes"
-	ln "$tree/srv/odd/big" "$tree/srv/odd/again"
-	mknod "$tree/srv/odd/null" c 1 3
-	mkfifo "$tree/srv/odd/fifo"
-	echo x >"$tree/srv/odd/acl"
-	echo x >"$tree/srv/odd/sticky"
-	cp /bin/true "$tree/srv/odd/suid"
-	chown 33:33 "$tree/srv/odd/suid" "$tree/srv/odd/null"
-	chmod 6755 "$tree/srv/odd/suid"
-	chmod 1640 "$tree/srv/odd/sticky"
-	setfattr -n user.note -v yes "$tree/srv/odd/acl" 2>/dev/null || true
-	setfacl -m u:1:rw "$tree/srv/odd/acl" 2>/dev/null || true
-	chmod 555 "$tree/srv/odd"
-	plyfs capture "$tree" "$image" -c web=web,web-data -c db=db,db-client -c lang=lang
+	small_composite
 }
 
 setup()
@@ -39,14 +22,6 @@ setup()
 }
 
 json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
-
-like_before() { stat -c '%a %U %G %y' target; getfacl -cp target 2>/dev/null; }
-remember() { before=$(like_before); }
-untouched()
-{
-	[ -z "$(ls -A target)" ] || { find target | head; false; }
-	[ "$(like_before)" = "$before" ] || { echo "was: $before"; echo "is: $(like_before)"; false; }
-}
 
 # As if it had been killed when the journal had N records: 2 directories, 4 os, 6 others, 8 links, 10 metadata.
 rewound() { truncate -s $((64 * $1)) "$state/journal"; }
@@ -75,11 +50,8 @@ killed()
 	moment() { printf '%d.%03d' $((ms = RANDOM % (took * 11 / 10 + 1), ms / 1000)) $((ms % 1000)); }
 	for ((i = 0; i < kills; i++)); do
 		rm -rf target
-		mkdir -m 2750 target
-		chown 1:2 target
-		setfacl -d -m u:3:rwx target
-		touch -d '2003-04-05 06:07:08.090807060' target
-		remember
+		peculiar target
+		remember target
 		rc=0
 		killed "$(moment)" plyfs layout "$image" target -j $((1 + RANDOM % 4)) || rc=$?
 		[ -e "$state/journal" ] && seen[$(($(stat -c %s "$state/journal") / 64))]=1
@@ -93,7 +65,7 @@ killed()
 			same "$tree" target >log || { echo "kill $i of seed $seed"; cat log; false; }
 			[ "$(find target ! -type d -perm -1000 | wc -l)" = "$(find "$tree" ! -type d -perm -1000 | wc -l)" ]
 		else
-			untouched || { echo "kill $i of seed $seed"; false; }
+			untouched target || { echo "kill $i of seed $seed"; false; }
 		fi
 	done
 	echo "# journals were seen with these numbers of records: ${!seen[*]}" >&3
@@ -103,7 +75,7 @@ killed()
 	local n
 	for n in 2 4 6 8 10 11; do
 		rm -rf target; mkdir target
-		remember
+		remember target
 		plyfs layout "$image" target --no-sync >/dev/null
 		rewound "$n"
 		run -1 --separate-stderr plyfs layout "$image" target --json
@@ -115,14 +87,14 @@ killed()
 		[[ $output == *"is complete"* ]]
 		rewound "$n"
 		run -0 plyfs layout "$image" target --abort --all
-		untouched
+		untouched target
 	done
 }
 
 @test "--abort: nothing to undo, before os is committed, after it" {
-	remember
+	remember target
 	run -0 plyfs layout "$image" target --abort
-	untouched
+	untouched target
 	# not even an image is needed for that
 	run -0 plyfs layout nowhere target --abort
 	plyfs layout "$image" target --no-sync >/dev/null
@@ -134,7 +106,7 @@ killed()
 	[ -e target/srv/odd/big ]
 	rewound 4
 	run -0 plyfs layout "$image" target --abort
-	untouched
+	untouched target
 }
 
 @test "--resume: nothing was begun, or what had not begun: a plain layout" {
@@ -176,7 +148,7 @@ killed()
 }
 
 @test "what others have changed or added stays and is named; moved away, the resume is complete" {
-	remember
+	remember target
 	plyfs layout "$image" target --no-sync >/dev/null
 	local odd=target/srv/odd
 	chmod 700 "$odd"
@@ -297,9 +269,9 @@ mine" ]
 }
 
 @test "--dry-run prints the plan that is carried out, and writes nothing" {
-	remember
+	remember target
 	run -0 --separate-stderr plyfs layout "$image" target --dry-run --json
-	untouched
+	untouched target
 	[ "$(json '[p["phase"] for p in d["phases"]]' <<<"$output")" = "['directories', 'os', 'others', 'links', 'metadata']" ]
 	[ "$(json 'sorted(s["stream"] for s in d["phases"][2]["streams"] if "+" not in s["stream"])' <<<"$output")" = \
 		"['db', 'lang', 'web']" ]
@@ -353,7 +325,7 @@ mine" ]
 	chmod 755 "$BATS_FILE_TMPDIR" "$BATS_RUN_TMPDIR" "$BATS_TEST_TMPDIR" 2>/dev/null || true
 	chmod 644 m.plyfs
 	user() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
-	remember
+	remember target
 	local n
 	for n in 2 4 10 12; do
 		run -0 user plyfs layout m.plyfs target --no-sync
@@ -363,6 +335,6 @@ mine" ]
 		same mine target
 		rewound "$n"
 		run -0 user plyfs layout m.plyfs target --abort --all
-		untouched
+		untouched target
 	done
 }
