@@ -47,6 +47,7 @@ build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
 	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common
+full-packages  := qemu-system-x86
 bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
@@ -77,6 +78,9 @@ $(B)/.packages-build: Makefile
 	@touch $@
 $(B)/.packages-test: Makefile | $(B)/.packages-build
 	$(call install,$(test-packages))
+	@touch $@
+$(B)/.packages-full: Makefile | $(B)/.packages-test
+	$(call install,$(full-packages))
 	@touch $@
 $(B)/.packages-bench: Makefile | $(B)/.packages-build
 	$(call install,$(bench-packages))
@@ -254,7 +258,7 @@ check: all $(unit) $(damage) $(schedules) $(faultyfs) $(bench-tools) $(to-fuzz) 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
-check-full: all $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-full  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)
