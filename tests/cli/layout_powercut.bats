@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Layouts whose power is cut: a few cuts; `make check-full SUITE=powercut` has many. PLYFS_SEED says where.
 
-# shellcheck disable=SC2154  # run sets output
+# shellcheck disable=SC2154  # run sets output, small_composite given
 load ../lib/common
 load ../lib/layouts
 load ../lib/powercut
@@ -10,7 +10,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file()
 {
-	need_powercut && gold small || return 0
+	need_powercut || return 0
 	small_composite
 }
 
@@ -36,6 +36,7 @@ setup() { ready; }
 	local seed=${PLYFS_SEED:-$RANDOM}
 	echo "# seed $seed" >&3
 	target_disk disk target
-	interrupted disk -j 2
-	recovers disk "${PLYFS_CUTS:-6}" "$seed"
+	# shellcheck disable=SC2086  # words
+	interrupted disk $given -j 2
+	recovers disk "${PLYFS_CUTS:-5}" "$seed"
 }

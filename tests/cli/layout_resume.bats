@@ -11,7 +11,7 @@ bats_require_minimum_version 1.5.0
 setup_file()
 {
 	need_root "layout sets owners" && gold small || return 0
-	small_composite
+	rare_composite
 }
 
 setup()

@@ -1,15 +1,34 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# For tests of layouts that are interrupted: a small composite, and a target that must be as it was. To be loaded
-# behind common.
+# For tests of layouts that are interrupted: images, and a target that must be as it was. To be loaded behind common.
+# An image comes with the tree that it must become: $image, $tree, and $given, the options that only its first layout needs.
 
 # shellcheck disable=SC2154  # gold: by gold()
 
-# small_composite: sets tree and image; the gold small, with what is rare, and a file that takes time
+# The small composite: five sub-images of four machines, each kind of collision. Its tree is a layout that nobody interrupts;
+# that it is right is asked elsewhere, and here of the mount.
 small_composite()
 {
-	export tree=$BATS_FILE_TMPDIR/tree image=$BATS_FILE_TMPDIR/small.plyfs
+	local dir=$BATS_FILE_TMPDIR/small mnt=$BATS_FILE_TMPDIR/mnt rc=0
+	export image=$dir/i.plyfs tree=$dir/tree given="--policy $dir/policy.yaml"
+	[ ! -e "$tree" ] || return 0
+	python3 "$PLYFS_TESTS/lib/small_composite.py" "$dir"
+	mkdir "$tree"
+	# shellcheck disable=SC2086  # words
+	plyfs layout "$image" "$tree" $given --no-sync
+	# shellcheck disable=SC2086
+	mounted "$mnt" "$image" $given
+	same "$mnt" "$tree" || rc=$?
+	unmounted "$mnt"
+	return "$rc"
+}
+
+# rare_composite: four sub-images of the gold small, with what is rare, and a file that takes time
+rare_composite()
+{
+	export tree=$BATS_FILE_TMPDIR/tree image=$BATS_FILE_TMPDIR/rare.plyfs given=
+	[ ! -e "$tree" ] || return 0
 	cp -a "$gold" "$tree"
 	mkdir -p "$tree/srv/odd"
 	head -c 20000000 /dev/urandom >"$tree/srv/odd/big"

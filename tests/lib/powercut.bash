@@ -3,7 +3,7 @@
 #
 # Layouts whose power is cut, on the disk of powercut.py. To be loaded behind common and layouts.
 
-# shellcheck disable=SC2154  # tree, image: by small_composite()
+# shellcheck disable=SC2154  # tree, image, given: by layouts.bash
 # shellcheck disable=SC2016  # what is in quotes is for the shell that is called
 
 powercut() { python3 "$PLYFS_TESTS/lib/powercut.py" "$@"; }
@@ -36,7 +36,7 @@ busy()
 	done
 }
 
-# interrupted DIR VERB...: `plyfs layout IMAGE TARGET VERB...` on DIR/disk, recorded. DIR/ended: the entries that its end stands
+# interrupted DIR OPTION...: `plyfs layout IMAGE TARGET OPTION...` on DIR/disk, recorded. DIR/ended: the entries that its end stands
 # behind. Where the target is not the whole disk, somebody else writes there. preload=LIBRARY: with that one.
 interrupted()
 {
@@ -85,8 +85,11 @@ recovered()
 	if [ -z "${aborting:-}" ] && [ "$POWERCUT_FLUSHED" -ge "$(<"$POWERCUT_DIR/ended")" ]; then
 		same "$tree" "$target" || { echo "# is not what was laid out"; return 1; }
 	fi
-	((POWERCUT_DRAW % 2)) || verb=(--abort --all)
-	if [ -n "${aborting:-}" ] && [ "${verb[0]}" = --resume ] && ! goes_on "$target" --resume; then
+	# what was decided is in the plan, once there is one
+	# shellcheck disable=SC2206  # words
+	((bytes && POWERCUT_DRAW & 2)) || verb+=($given)
+	((POWERCUT_DRAW & 1)) || verb=(--abort --all)
+	if [ -n "${aborting:-}" ] && [ "${verb[0]}" = --resume ] && ! goes_on "$target" "${verb[@]}"; then
 		grep -q '"TARGET_UNFINISHED"' "$POWERCUT_DIR/out" || { cat "$POWERCUT_DIR/out"; return 1; }
 		verb=(--abort --all)
 	fi
