@@ -44,12 +44,36 @@ struct probe {
 	struct limits *lim;
 	struct where first[FIELD_COUNT];   /* the path to name, by field */
 	char name[2][32];                  /* for what must have one */
+	int trouble;                       /* the first error that was no answer; 0: none */
 };
 
 static void lacks(struct probe *p, enum layout_field f, const struct where *w)
 {
 	p->lim->lacks[f] = true;
 	p->first[f] = w ? *w : p->need->first[f];
+}
+
+/* Does @code say nothing of what the target can hold, but that it is full, read-only, or fails? */
+static bool is_trouble(struct probe *p, int code)
+{
+	static const int troubles[] = { -EIO, -EROFS, -ENOSPC, -EDQUOT, -ENOMEM, -ENOENT, -ESTALE, -EUCLEAN };
+
+	for (size_t i = 0; i < ARRAY_SIZE(troubles); i++)
+		if (code == troubles[i]) {
+			p->trouble = p->trouble ? p->trouble : code;
+			return true;
+		}
+	return false;
+}
+
+/* To make something was answered so; 0 and it goes again. */
+static bool was_made(struct probe *p, int r, const char *name)
+{
+	if (r == 0 && unlinkat(p->dir, name, 0) < 0)
+		p->trouble = p->trouble ? p->trouble : -errno;
+	else if (r < 0)
+		is_trouble(p, -errno);
+	return r == 0;
 }
 
 /* A file without a name: -errno where the target takes no files at all. */
@@ -62,7 +86,7 @@ static int hidden_file(struct probe *p, mode_t mode)
 	fd = openat(p->dir, p->name[0], O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return -errno;
-	unlinkat(p->dir, p->name[0], 0);
+	was_made(p, 0, p->name[0]);
 	return fd;
 }
 
@@ -82,6 +106,14 @@ static int set_example(int fd, const struct sub_xattr *x)
 	if (!strcmp(name, target_acl_names[1]))
 		strcpy(name, target_acl_names[0]);
 	return fsetxattr(fd, name, value, x->value_len, 0) < 0 ? -errno : 0;
+}
+
+/* No room for an xattr: is there none for anything? */
+static bool is_full(struct probe *p, int fd)
+{
+	int r = pwrite_full(fd, "", 1, 0);
+
+	return r < 0 && is_trouble(p, r);
 }
 
 static int probe_xattrs(struct probe *p, struct ply_err *err)
@@ -104,9 +136,7 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 		if (fd < 0)
 			return fd;
 		r = set_example(fd, &p->need->xattr[f]);
-		if (r == -ENOMEM)
-			return ply_fail_nomem(err);
-		if (r < 0 && !limits_size_error(r))
+		if (r < 0 && !limits_size_error(r) && !is_trouble(p, r))
 			lacks(p, f, NULL);
 	}
 	if (!p->need->xattr_sub)
@@ -124,11 +154,12 @@ static int probe_xattrs(struct probe *p, struct ply_err *err)
 			continue;
 		r = set_example(most, &x);
 		if (limits_size_error(r)) {
-			lacks(p, FIELD_XATTR_SIZE, NULL);
+			if (!is_full(p, most))
+				lacks(p, FIELD_XATTR_SIZE, NULL);
 			return 0;
 		}
-		if (r == -ENOMEM)
-			return ply_fail_nomem(err);
+		if (r < 0 && is_trouble(p, r))
+			return 0;
 		if (r < 0) {
 			lacks(p, plan_xattr_field(&x), NULL);
 			r = 0;
@@ -221,7 +252,9 @@ static int probe_mode(struct probe *p, int fd)
 	p->lim->uid = st.st_uid;
 	p->lim->gid = st.st_gid;
 	p->lim->creates_mode = (st.st_mode & 07777) == 01767;
-	if (fchmod(fd, 0641) < 0 || fstat(fd, &st) < 0 || (st.st_mode & 07777) != 0641)
+	if (fchmod(fd, 0641) < 0 && is_trouble(p, -errno))
+		return 0;
+	if (fstat(fd, &st) < 0 || (st.st_mode & 07777) != 0641)
 		lacks(p, FIELD_MODE, NULL);
 	return 0;
 }
@@ -230,10 +263,7 @@ static int probe_mode(struct probe *p, int fd)
 
 static bool can_make(struct probe *p, mode_t mode, dev_t dev)
 {
-	if (mknodat(p->dir, p->name[0], mode | 0600, dev) < 0)
-		return false;
-	unlinkat(p->dir, p->name[0], 0);
-	return true;
+	return was_made(p, mknodat(p->dir, p->name[0], mode | 0600, dev), p->name[0]);
 }
 
 static bool can_symlink(struct probe *p, size_t len)
@@ -242,10 +272,7 @@ static bool can_symlink(struct probe *p, size_t len)
 
 	memset(target, 'x', len);
 	target[len] = '\0';
-	if (symlinkat(target, p->dir, p->name[0]) < 0)
-		return false;
-	unlinkat(p->dir, p->name[0], 0);
-	return true;
+	return was_made(p, symlinkat(target, p->dir, p->name[0]), p->name[0]);
 }
 
 static bool can_link(struct probe *p)
@@ -253,11 +280,9 @@ static bool can_link(struct probe *p)
 	bool can;
 
 	if (mknodat(p->dir, p->name[0], S_IFREG | 0600, 0) < 0)
-		return false;
-	can = linkat(p->dir, p->name[0], p->dir, p->name[1], 0) == 0;
-	if (can)
-		unlinkat(p->dir, p->name[1], 0);
-	unlinkat(p->dir, p->name[0], 0);
+		return was_made(p, -1, p->name[0]);
+	can = was_made(p, linkat(p->dir, p->name[0], p->dir, p->name[1], 0), p->name[1]);
+	was_made(p, 0, p->name[0]);
 	return can;
 }
 
@@ -343,7 +368,7 @@ static int probe_owners(struct probe *p, int fd, struct ply_err *err)
 			}
 			if (po->put_uid == p->lim->uid && po->put_gid == p->lim->gid)
 				continue;
-			if (fchown(fd, po->put_uid, po->put_gid) == 0)
+			if (fchown(fd, po->put_uid, po->put_gid) == 0 || is_trouble(p, -errno))
 				continue;
 			impossible += po->count;
 			if (!example)
@@ -450,5 +475,9 @@ int probe(struct layout *l, struct ply_err *err)
 						l->target->path, strerror(-r));
 	probe_names(&p);
 	r = probe_owners(&p, fd, err);
+	if (p.trouble)             /* what was found out is not what it can hold */
+		return ply_fail(err, p.trouble, p.trouble == -ENOSPC || p.trouble == -EDQUOT ? PLY_R_TARGET_FULL :
+				PLY_R_TARGET_WRITE, "%s: cannot find out what it can hold: %s", l->target->path,
+				strerror(-p.trouble));
 	return r < 0 ? r : judge(&p, err);
 }
