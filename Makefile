@@ -48,6 +48,7 @@ endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
 	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common
 full-packages  := qemu-system-x86
+	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio strace
 bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
@@ -164,6 +165,7 @@ fuzz      := $(patsubst %.c,$(B)/%,$(fuzz-src))
 fuzz-names := $(patsubst tests/fuzz/fuzz_%.c,%,$(fuzz-src))
 faultyfs-src := tests/mount/faultyfs.c
 faultyfs  := $(B)/tests/mount/faultyfs
+faults    := $(B)/tests/lib/faults.so
 
 all: $(plyfs) $(if $(fuse-src),$(daemon)) $(man) $(completion) $(rules)  ## the command, the daemon, man pages (default)
 
@@ -228,6 +230,12 @@ $(faultyfs): $(call obj,$(faultyfs-src))
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) -o $@ $^ $(fuse-libs)
 
+# To be preloaded, into sanitized programs too: without a sanitizer of its own.
+$(faults): tests/lib/faults.c $(B)/flags | $(B)/.packages-build
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(warnings) $(if $(WERROR),-Werror) -O2 -g -fPIC -shared -o $@ $< -ldl
+
 # The daemon's operations without libfuse: the test replies itself.
 $(damage): $(call obj,$(damage-src) fs/fuse/ops.c fs/fuse/ahead.c fs/fuse/log.c) $(helpers) $(toolkit) $(library)
 	@mkdir -p $(@D)
@@ -253,12 +261,14 @@ $(B)/bench/%: $(B)/obj/bench/%.o
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
 check: all $(unit) $(damage) $(schedules) $(faultyfs) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(faultyfs) $(faults) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
 check-full: all $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-full  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(faults) $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)

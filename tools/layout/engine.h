@@ -168,7 +168,8 @@ int undo_begin(struct layout *l, struct ply_err *err);
 /* The name @name (@len bytes) in the directory @dir of the plan now exists by this run. Any stream;
  * without undo_begin() nothing is noted. */
 void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len);
-/* Takes out all that this run made, and the state, without the image; the target is as it was, but for its times.
+/* Takes out all that this run made, and the state, without the image; the target is as it was, but for its times. Behind
+ * state_abort(): if this is killed too, nobody may believe what the journal said of phases.
  * Returns how many names could not be removed; *ret_restore: -errno of putting mode and owner back. */
 uint64_t undo(struct layout *l, int *ret_restore);
 /* How many names the target has now, but for lost+found. */

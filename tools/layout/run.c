@@ -6,6 +6,7 @@
  *   state              new         --resume            --abort
  *   none               begins      begins              nothing to do
  *   remains            refused     cleared, begins     cleared
+ *   times              begins      begins              put back
  *   begun              refused     goes on             taken out (once os is committed: with --all)
  *   complete           refused     nothing to do       nothing to do (with --all: taken out)
  *   abort was begun    refused     refused             goes on
@@ -35,6 +36,8 @@ static double now(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
+
+#define STAYS "; what is there stays: --resume goes on, --abort --all takes it out"
 
 /* --- names that stay --------------------------------------------------------------------- */
 
@@ -306,7 +309,7 @@ int layout_check_new(const struct layout *l, struct ply_err *err)
 {
 	bool complete = l->state.kind == STATE_BEGUN && l->state.j.complete;
 
-	return l->state.kind == STATE_NONE || complete ? target_check_empty(l->target, err) :
+	return l->state.kind == STATE_NONE || l->state.kind == STATE_TIMES || complete ? target_check_empty(l->target, err) :
 							 refuse_unfinished(l, err);
 }
 
@@ -321,6 +324,13 @@ static int start_new(struct layout *l, unsigned faults, struct ply_err *err)
 	if (r == 0) {
 		l->target->changed = true;
 		r = state_begin(&l->state, err);
+	}
+	if (r == 0) {
+		r = target_keep_xattrs(l->target, l->state.dir);
+		if (r < 0)
+			ply_fail(err, r, r == -ENOSPC || r == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
+				 "%s: cannot keep its extended attributes in /var/lib/plyfs: %s", l->target->path,
+				 strerror(-r));
 	}
 	if (r == 0)
 		r = probe(l, err);
@@ -340,29 +350,57 @@ static int start_new(struct layout *l, unsigned faults, struct ply_err *err)
 	return r;
 }
 
-/* Nothing is there but the state. */
-static void drop_state(struct layout *l)
+static void say_more(struct ply_err *err, const char *more)
 {
-	target_restore(l->target);
-	state_remove(&l->state);
-	target_restore_times(l->target);
+	size_t len = strlen(err->msg);
+
+	snprintf(err->msg + len, sizeof(err->msg) - len, "%s", more);
+}
+
+/* Nothing is there but the state. */
+static void drop_state(struct layout *l, struct ply_err *err)
+{
+	int r = target_restore(l->target, l->state.dir);
+
+	r = r < 0 ? r : state_remove(&l->state);
+	if (r < 0)
+		say_more(err, "; what was begun there stays: --abort takes it out");
+	if (target_restore_times(l->target) < 0 && r == 0)
+		say_more(err, "; mode and times of the directory could not be put back");
+}
+
+static int stopped(struct layout *l, const char *more, struct ply_err *err)
+{
+	say_more(&l->err, more);
+	*err = l->err;
+	return l->err.code;
 }
 
 /* Leave the target as it was, and say so where that cannot be done. */
 static int give_up(struct layout *l, struct ply_err *err)
 {
+	uint64_t left;
+	struct ply_err journal;
 	int r = 0, times;
 	int64_t begin = timeline_now(l->o->timeline);
-	uint64_t left = undo(l, &r);
-	size_t len = strlen(l->err.msg);
-	char *end = l->err.msg + len;
+	size_t len;
+	char *end;
 
+	if (state_abort(&l->state, &journal) < 0)
+		return stopped(l, STAYS, err);
+	left = undo(l, &r);
+	len = strlen(l->err.msg);
+	end = l->err.msg + len;
 	times = target_restore_times(l->target);
 	timeline_phase(l->o->timeline, "undo", begin);
 	r = r < 0 ? r : times;
-	if (left)
-		snprintf(end, sizeof(l->err.msg) - len, "; %llu names could not be taken out of %s again",
-			 (unsigned long long)left, l->target->path);
+	if (r < 0 && l->state.kind != STATE_NONE)
+		snprintf(end, sizeof(l->err.msg) - len, "; %s could not be put back as it was: --abort goes on with that",
+			 l->target->path);
+	else if (left)
+		snprintf(end, sizeof(l->err.msg) - len, "; %llu names could not be taken out of %s again%s",
+			 (unsigned long long)left, l->target->path,
+			 l->state.kind == STATE_NONE ? "" : ": --abort goes on with that");
 	else if (r < 0)
 		snprintf(end, sizeof(l->err.msg) - len, "; mode and owner of %s could not be put back: %s",
 			 l->target->path, strerror(-r));
@@ -428,7 +466,7 @@ static int load(struct layout *l, struct ply_err *err)
 	t->before.st_mtim = s->root_times[1];
 	t->early = geteuid() && (s->root_mode & 0300) != 0300;
 	t->changed = true;
-	t->finished = journal_has(l->state.j.begun, PHASE_METADATA);
+	t->finished = true;        /* it may have got what the image's root has; what was its own is kept */
 	for (int i = 0; i < 2; i++) {
 		free(t->acl[i]);
 		t->acl[i] = TAKE_PTR(s->acl[i]);
@@ -452,15 +490,6 @@ static int start_again(struct layout *l, struct ply_view *view, struct ply_err *
 	l->report->seconds[PHASE_PLAN] = now() - start;
 	timeline_phase(l->o->timeline, layout_phase_names[PHASE_PLAN], begin);
 	return r == 0 ? load(l, err) : r;
-}
-
-static int stopped(struct layout *l, const char *more, struct ply_err *err)
-{
-	size_t len = strlen(l->err.msg);
-
-	snprintf(l->err.msg + len, sizeof(l->err.msg) - len, "%s", more);
-	*err = l->err;
-	return l->err.code;
 }
 
 /* Directories that have got their own mode may keep an ordinary user out. */
@@ -495,7 +524,7 @@ static int resume(struct layout *l, struct ply_view *view, unsigned faults, stru
 	reopen(l);
 	engine_execute(l, faults);
 	if (l->err.code)
-		return stopped(l, "; what is there stays: --resume goes on, --abort takes it out", err);
+		return stopped(l, STAYS, err);
 	return tell_left(l, "move them away, and resume again", err);
 }
 
@@ -503,9 +532,11 @@ static int resume(struct layout *l, struct ply_view *view, unsigned faults, stru
 
 static int remove_state(struct layout *l, struct ply_err *err)
 {
-	int r = target_restore(l->target), s = state_remove(&l->state), t = target_restore_times(l->target);
+	int r = target_restore(l->target, l->state.dir), t;
 
-	r = r < 0 ? r : s < 0 ? s : t;
+	r = r < 0 ? r : state_remove(&l->state);
+	t = target_restore_times(l->target);
+	r = r < 0 ? r : t;
 	return r == 0 ? 0 : ply_fail(err, r, PLY_R_TARGET_WRITE, "%s: cannot be put back as it was: %s", l->target->path,
 				     strerror(-r));
 }
@@ -527,7 +558,6 @@ static int clear_remains(struct layout *l, struct ply_err *err)
 
 static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err)
 {
-	const struct state_note aborting = { .type = JOURNAL_ABORTING };
 	int64_t begin;
 	int r;
 
@@ -535,7 +565,7 @@ static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err
 		return clear_remains(l, err);
 	r = start_again(l, view, err);
 	if (r == 0 && l->state.kind != STATE_ABORTING)
-		r = state_write(&l->state, &aborting, 1, err);
+		r = state_abort(&l->state, err);
 	if (r < 0)
 		return r;
 	begin = timeline_now(l->o->timeline);
@@ -563,6 +593,7 @@ static int abort_layout(struct layout *l, struct ply_view *view, struct ply_err 
 		l->report->nothing = true;
 		return 0;
 	case STATE_LEFT:
+	case STATE_TIMES:
 		return clear_remains(l, err);
 	case STATE_ABORTING:
 		return take_out(l, view, err);
@@ -616,7 +647,7 @@ static int begin(struct layout *l, struct ply_view *view, unsigned faults, doubl
 	if (r == 0) {
 		r = start_new(l, faults, err);
 		if (r < 0)
-			drop_state(l);
+			drop_state(l, err);
 	}
 	l->report->seconds[PHASE_PLAN] = now() - start;
 	timeline_phase(l->o->timeline, layout_phase_names[PHASE_PLAN], begin_ns);
@@ -636,6 +667,8 @@ static int run(struct layout *l, struct ply_view *view, unsigned faults, double 
 		return abort_layout(l, view, err);
 	if (l->o->todo == LAYOUT_NEW) {
 		r = layout_check_new(l, err);
+		if (r == 0 && l->state.kind == STATE_TIMES)
+			r = clear_remains(l, err);
 		return r < 0 ? r : begin(l, view, faults, start, err);
 	}
 	switch (l->state.kind) {
@@ -643,6 +676,7 @@ static int run(struct layout *l, struct ply_view *view, unsigned faults, double 
 		r = target_check_empty(l->target, err);
 		return r < 0 ? r : begin(l, view, faults, start, err);
 	case STATE_LEFT:
+	case STATE_TIMES:
 		r = clear_remains(l, err);
 		if (r == 0)
 			r = target_check_empty(l->target, err);

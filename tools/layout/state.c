@@ -210,7 +210,7 @@ int state_find(struct state *s, bool lock, struct ply_err *err)
 		r = find_left(s->target, s->place);
 		if (r < 0)
 			return ply_fail_sys(err, r, "%s: cannot list", s->target->path);
-		s->kind = r ? STATE_LEFT : STATE_NONE;
+		s->kind = r ? STATE_LEFT : target_was_noted(s->target) ? STATE_TIMES : STATE_NONE;
 		return 0;
 	}
 	if (r < 0)
@@ -381,10 +381,17 @@ static int cut_torn(const struct state *s)
 	return (uint64_t)st.st_size > s->j.len && ftruncate(s->journal, (off_t)s->j.len) < 0 ? -errno : 0;
 }
 
+static int read_again(struct state *s, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf all = { 0 };
+	int r = read_file(s, s->journal, "journal", JOURNAL_MAX, &all, err);
+
+	return r < 0 ? r : journal_parse(all.data, all.len, &s->j, err);
+}
+
 int state_write(struct state *s, const struct state_note *notes, size_t n, struct ply_err *err)
 {
 	uint8_t records[4 * JOURNAL_RECORD];
-	_cleanup_buf_ struct buf all = { 0 };
 	int r;
 
 	n = MIN(n, (size_t)4);
@@ -400,8 +407,18 @@ int state_write(struct state *s, const struct state_note *notes, size_t n, struc
 		r = -errno;
 	if (r < 0)
 		return fail(s, r, "journal", "write", err);
-	r = read_file(s, s->journal, "journal", JOURNAL_MAX, &all, err);
-	return r < 0 ? r : journal_parse(all.data, all.len, &s->j, err);
+	return read_again(s, err);
+}
+
+int state_abort(struct state *s, struct ply_err *err)
+{
+	const struct state_note aborting = { .type = JOURNAL_ABORTING };
+	const off_t begun = 2 * JOURNAL_RECORD;
+	int r = state_write(s, &aborting, 1, err);
+
+	if (r == 0 || ftruncate(s->journal, begun) < 0 || (s->sync && fdatasync(s->journal) < 0))
+		return r;
+	return read_again(s, err);
 }
 
 int state_mark_done(struct state *s, const char *name, struct ply_err *err)
@@ -485,7 +502,10 @@ static int remove_inside(struct state *s)
 		r = remove_name(s->lib, "plyfs", AT_REMOVEDIR);
 	if (r == 0)
 		r = remove_above(s->top, "lib");
-	return r == 0 ? remove_above(s->target->fd, s->place) : r;
+	if (r < 0)
+		return r;
+	target_note(s->target);
+	return remove_above(s->target->fd, s->place);
 }
 
 int state_remove(struct state *s)
@@ -495,6 +515,8 @@ int state_remove(struct state *s)
 	mode_t mode;
 	int r;
 
+	if (s->kind == STATE_TIMES)
+		s->kind = STATE_NONE;
 	if (s->kind == STATE_NONE)
 		return 0;
 	if (s->top < 0) {

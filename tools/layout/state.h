@@ -12,6 +12,7 @@
 enum state_kind {
 	STATE_NONE,                /* no layout was begun */
 	STATE_LEFT,                /* remains of one that had not begun, or of an abort that had ended */
+	STATE_TIMES,               /* only times and mode of the target have still to be put back */
 	STATE_BEGUN,               /* plan and journal are there */
 	STATE_ABORTING,            /* they are, and names are being taken out; the plan may be gone */
 };
@@ -48,6 +49,9 @@ struct state_note {
 	enum layout_phase phase;
 };
 int state_write(struct state *s, const struct state_note *notes, size_t n, struct ply_err *err);
+/* Names are being taken out from here on: a record says so. Where it cannot be written (the disk is full), the journal is
+ * cut to its beginning, and no phase counts as done any more. */
+int state_abort(struct state *s, struct ply_err *err);
 /* done/NAME, which may be there. */
 int state_mark_done(struct state *s, const char *name, struct ply_err *err);
 

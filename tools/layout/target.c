@@ -3,7 +3,8 @@
  * The target directory itself. While it is being filled it is 0700, like all directories in
  * it, so that nobody reads a file whose owner is not set yet; a default ACL on it would be
  * inherited by all that is made, so it goes first. Both are put back if the layout fails; they are in the plan
- * (state.c) before they are changed.
+ * (state.c) before they are changed. Its other attributes give way to those of the image's root; the directory of the
+ * state keeps them.
  *
  * The lock (flock on the directory) keeps two layouts apart; it ends with the process.
  */
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -184,34 +186,113 @@ int target_take(struct target *t, struct ply_err *err)
 	return r < 0 ? ply_fail(err, r, PLY_R_TARGET_WRITE, "%s: cannot change it: %s", t->path, strerror(-r)) : 0;
 }
 
-int target_clear_xattrs(int fd)
-{
-	_cleanup_free_ char *list = NULL;
-	ssize_t n = flistxattr(fd, NULL, 0);
+#define NOTE "user.plyfs.before"
 
-	if (n <= 0)
-		return 0;          /* none, or a file system without */
-	list = malloc((size_t)n);
-	if (!list)
-		return -ENOMEM;
-	n = flistxattr(fd, list, (size_t)n);
-	for (const char *p = list; n > 0 && p < list + n; p += strlen(p) + 1) {
-		if (!strncmp(p, "user.", 5) || !strncmp(p, "trusted.", 8) ||
-		    !strncmp(p, "system.posix_acl_", 17))
-			if (fremovexattr(fd, p) < 0)
-				return -errno;
-	}
-	return 0;
+/* Not what the kernel gives by itself, nor ACLs, which are in the plan. */
+static bool is_own_xattr(const char *name)
+{
+	return (!strncmp(name, "user.", 5) && strcmp(name, NOTE) != 0) || !strncmp(name, "trusted.", 8);
 }
 
-int target_restore(struct target *t)
+/* The names that @fd has, one behind the other, each with a NUL; NULL and 0: none, or a file system without. */
+static int list_xattrs(int fd, char **ret, size_t *ret_len)
+{
+	ssize_t n = flistxattr(fd, NULL, 0);
+
+	*ret = NULL;
+	*ret_len = 0;
+	if (n <= 0)
+		return 0;
+	*ret = malloc((size_t)n);
+	if (!*ret)
+		return -ENOMEM;
+	n = flistxattr(fd, *ret, (size_t)n);
+	*ret_len = n < 0 ? 0 : (size_t)n;
+	return n < 0 ? -errno : 0;
+}
+
+/* -ENODATA, -errno. */
+static int get_xattr(int fd, const char *name, void **ret, size_t *ret_len)
+{
+	ssize_t n = fgetxattr(fd, name, NULL, 0);
+
+	if (n < 0)
+		return -errno;
+	*ret = malloc((size_t)n + 1);
+	if (!*ret)
+		return -ENOMEM;
+	n = fgetxattr(fd, name, *ret, (size_t)n);
+	*ret_len = n < 0 ? 0 : (size_t)n;
+	return n < 0 ? -errno : 0;
+}
+
+/* What it has already is not set again: on a full disk that could fail. */
+static int set_xattr(int fd, const char *name, const void *value, size_t len)
+{
+	_cleanup_free_ void *is = NULL;
+	size_t is_len = 0;
+
+	if (get_xattr(fd, name, &is, &is_len) == 0 && is_len == len && memcmp(is, value, len) == 0)
+		return 0;
+	return fsetxattr(fd, name, value, len, 0) < 0 ? -errno : 0;
+}
+
+static int copy_xattrs(int from, int to)
+{
+	_cleanup_free_ char *list = NULL;
+	size_t n;
+	int r = list_xattrs(from, &list, &n);
+
+	for (const char *p = list; r == 0 && p && p < list + n; p += strlen(p) + 1) {
+		_cleanup_free_ void *value = NULL;
+		size_t len = 0;
+
+		if (!is_own_xattr(p))
+			continue;
+		r = get_xattr(from, p, &value, &len);
+		if (r == 0)
+			r = set_xattr(to, p, value, len);
+	}
+	return r;
+}
+
+int target_keep_xattrs(const struct target *t, int keeper)
+{
+	return t->mine ? copy_xattrs(t->fd, keeper) : 0;
+}
+
+/* Those of its own, and ACLs, but what @keeper has too. */
+static int clear_xattrs(int fd, int keeper)
+{
+	_cleanup_free_ char *list = NULL;
+	size_t n;
+	int r = list_xattrs(fd, &list, &n);
+
+	for (const char *p = list; r == 0 && p && p < list + n; p += strlen(p) + 1) {
+		if (!is_own_xattr(p) && strncmp(p, "system.posix_acl_", 17) != 0)
+			continue;
+		if ((keeper < 0 || fgetxattr(keeper, p, NULL, 0) < 0) && fremovexattr(fd, p) < 0)
+			r = -errno;
+	}
+	return r;
+}
+
+int target_clear_xattrs(int fd)
+{
+	return clear_xattrs(fd, -1);
+}
+
+int target_restore(struct target *t, int keeper)
 {
 	int r = 0;
 
 	if (!t->changed || !t->mine)
 		return 0;
-	if (t->finished)
-		r = target_clear_xattrs(t->fd);
+	if (t->finished && keeper >= 0) {
+		r = clear_xattrs(t->fd, keeper);
+		if (r == 0)
+			r = copy_xattrs(keeper, t->fd);
+	}
 	/* the owner last changed is the first put back: chmod and ACLs come after it */
 	if (fchown(t->fd, t->before.st_uid, t->before.st_gid) < 0)
 		r = -errno;
@@ -223,6 +304,37 @@ int target_restore(struct target *t)
 	return r;
 }
 
+void target_note(const struct target *t)
+{
+	char text[80];
+	int n = snprintf(text, sizeof(text), "%o.%lld.%09ld", t->before.st_mode & 07777, (long long)t->before.st_mtim.tv_sec,
+			 t->before.st_mtim.tv_nsec);
+
+	if (t->mine && fsetxattr(t->fd, NOTE, text, (size_t)n, 0) < 0)
+		errno = 0;         /* it is only for those who are killed just then */
+}
+
+bool target_was_noted(struct target *t)
+{
+	char text[80];
+	ssize_t n = fgetxattr(t->fd, NOTE, text, sizeof(text) - 1);
+	long long sec;
+	unsigned mode;
+	long nsec;
+
+	text[MAX(n, 0)] = '\0';
+	if (sscanf(text, "%o.%lld.%ld", &mode, &sec, &nsec) != 3 || mode > 07777 || nsec < 0 || nsec > 999999999)
+		return false;
+	t->before.st_mtim = (struct timespec){ sec, nsec };
+	t->changed = true;
+	/* others may write to the directory, and to its attributes: a mode is believed only where ours is there */
+	if (geteuid() && t->before.st_uid == geteuid() && (t->before.st_mode & 07777) == 0700) {
+		t->before.st_mode = (t->before.st_mode & S_IFMT) | mode;
+		t->early = true;
+	}
+	return true;
+}
+
 int target_restore_times(struct target *t)
 {
 	const struct timespec times[2] = { t->before.st_atim, t->before.st_mtim };
@@ -231,9 +343,12 @@ int target_restore_times(struct target *t)
 	if (!t->changed)
 		return 0;
 	t->changed = false;
-	if (t->early && t->mine && fchmod(t->fd, t->before.st_mode & 07777) < 0)
-		r = -errno;
 	if (futimens(t->fd, times) < 0 && t->mine)
+		r = -errno;
+	/* before the mode, which may not let us any more */
+	if (r == 0 && t->mine && fremovexattr(t->fd, NOTE) < 0 && errno != ENODATA && errno != EOPNOTSUPP)
+		r = -errno;
+	if (t->early && t->mine && fchmod(t->fd, t->before.st_mode & 07777) < 0)
 		r = -errno;
 	return r;
 }

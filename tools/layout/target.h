@@ -38,9 +38,16 @@ int target_own(struct target *t, struct ply_err *err);
 int target_take(struct target *t, struct ply_err *err);
 /* Takes off what a directory has of its own, but for labels that the kernel gives. -errno. */
 int target_clear_xattrs(int fd);
-/* Owner, ACLs and mode as they were; then, when nothing is made or removed in it any more, times too. -errno. */
-int target_restore(struct target *t);
+/* The attributes of its own, to the directory @keeper, where they survive whatever becomes of this process. -errno. */
+int target_keep_xattrs(const struct target *t, int keeper);
+/* Attributes (from @keeper; -1: they were not kept), owner, ACLs and mode as they were; then, when nothing is made or
+ * removed in it any more, times too. -errno. */
+int target_restore(struct target *t, int keeper);
 int target_restore_times(struct target *t);
+/* What removing its last name changes is noted in an attribute of the target first, where it can have such;
+ * target_restore_times() removes that. A process that was killed between leaves it: then @t->before becomes what it tells. */
+void target_note(const struct target *t);
+bool target_was_noted(struct target *t);
 void target_close(struct target *t);
 
 #endif

@@ -205,13 +205,9 @@ uint64_t undo_count_rest(const struct layout *l)
 
 uint64_t undo(struct layout *l, int *ret_restore)
 {
-	const struct state_note aborting = { .type = JOURNAL_ABORTING };
 	struct undo u = { .l = l };
 	struct plan *plan = l->plan;
 
-	/* if this is killed too, nobody may believe what the journal says of phases; if it cannot be written, most of
-	 * what follows will still succeed */
-	state_write(&l->state, &aborting, 1, NULL);
 	for (size_t i = 0; i < plan->nbigs; i++) {
 		cleanup_close(&plan->bigs[i].fd);
 		plan->bigs[i].fd = -1;
@@ -224,7 +220,8 @@ uint64_t undo(struct layout *l, int *ret_restore)
 		if (!plan->dirs[d].left_out && !is_above_state(l, d))
 			remove_directory(&u, &plan->dirs[d]);
 	stream_done(&u.s);
-	*ret_restore = target_restore(l->target);
-	state_remove(&l->state);   /* where it stays, its directories are counted */
+	*ret_restore = target_restore(l->target, l->state.dir);
+	if (*ret_restore == 0)     /* it keeps what is to be put back */
+		state_remove(&l->state);   /* where it stays, its directories are counted */
 	return MAX(u.left, undo_count_rest(l));
 }

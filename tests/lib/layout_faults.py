@@ -1,0 +1,272 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""layout_faults.py IMAGE REFERENCE WHAT...: layouts in a system that fails at each of their calls, one after the other.
+
+    layout_faults.py IMAGE REFERENCE WHAT... [--policy FILE] [--share N] [--seed N] [--preload FILE] [--sync] [--in DIR]
+
+WHAT is one of
+
+    kill           a layout is killed at its K-th call; then --resume, or --abort --all
+    kill-resume    a layout is killed, and so is the --resume after it; then either verb
+    kill-abort     a layout is killed, or is complete, and its --abort --all is killed; then --abort
+    error          the K-th call fails (EIO), and no other
+    error-resume   of a --resume of a layout that was killed; then either verb
+    error-abort    of an --abort --all; then --abort
+    full           from the K-th on, calls that need room fail (ENOSPC)
+    full-abort     a layout is killed, and --abort --all finds the disk full
+    dead           from the K-th on, all calls fail (EIO); then, as after a reboot, either verb
+    readonly       from the K-th on, all calls fail (EROFS)
+    short          writes do less than was asked
+
+What must be true: exit code 0 and a tree equal to REFERENCE (another layout of the same, which nobody disturbed); or 1 and
+a message that says why and names a path, and the target is as it was before, in mode, owner, times and attributes, too;
+where a layout was killed or could not take itself out, --resume gives the equal tree and --abort --all the target as it
+was. K goes over all calls that change something (see faults.c, which counts and fails them), or over a seeded choice of
+N of them for each WHAT (--share). Prints a line for each case that is not so, and a summary. Exit code 1: there were such.
+"""
+import argparse
+import collections
+import errno
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import compare as trees  # noqa: E402  (beside this file)
+
+BEFORE_NS = 1_049_605_628_090_807_060
+VERBS = ("--resume", "--abort")
+WHATS = ("kill", "kill-resume", "kill-abort", "error", "error-resume", "error-abort", "full", "full-abort", "dead", "readonly", "short")
+ERROR = {"error": errno.EIO, "full": errno.ENOSPC, "dead": errno.EIO, "readonly": errno.EROFS}
+LIMIT_S = 120
+
+
+class Wrong(Exception):
+    pass
+
+
+class Case:
+    """One target, from its beginning to its end; @log is what was run."""
+
+    def __init__(self, args):
+        self.args = args
+        self.target = os.path.join(args.folder, "target")
+        self.log = []
+        shutil.rmtree(self.target, ignore_errors=True)
+        os.mkdir(self.target)
+        os.chown(self.target, 1, 2)
+        os.setxattr(self.target, "user.before", b"it was there")
+        os.setxattr(self.target, "trusted.before", b"this too")
+        os.chmod(self.target, 0o2750)
+        os.utime(self.target, ns=(BEFORE_NS, BEFORE_NS))
+        self.before = self.look()
+
+    def look(self):
+        st = os.stat(self.target)
+        xattrs = {k: os.getxattr(self.target, k) for k in os.listxattr(self.target)}
+        return {"mode": oct(st.st_mode), "owner": (st.st_uid, st.st_gid), "mtime": st.st_mtime_ns, "xattrs": xattrs}
+
+    def run(self, *verb, **fault):
+        """Exit code and message; @fault: see faults.c."""
+        env = dict(os.environ)
+        if fault:
+            env.update({f"FAULT_{k.upper()}": str(v) for k, v in fault.items()}, LD_PRELOAD=self.args.preload,
+                       ASAN_OPTIONS=env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+        argv = ["plyfs", "layout", self.args.image, self.target, "-j", "1", *verb]
+        if self.args.policy and "--abort" not in verb:     # a resume may find that nothing was begun
+            argv += ["--policy", self.args.policy]
+        if not self.args.sync:
+            argv.append("--no-sync")
+        r = subprocess.run(argv, env=env, capture_output=True, timeout=LIMIT_S)
+        said = r.stderr.decode("utf-8", "replace").strip()
+        self.log.append(f"{' '.join(['layout', *verb])} {fault or ''}: {r.returncode}: {said}")
+        if r.returncode not in (0, 1, -signal.SIGKILL) or (r.returncode < 0 and fault.get("do") != "kill"):
+            raise Wrong(f"exit code {r.returncode}")
+        return r.returncode, said
+
+    def is_before(self):
+        left = [os.path.join(d, n) for d, ds, fs in os.walk(self.target) for n in ds + fs]
+        if left:
+            raise Wrong(f"not empty: {left[:5]}")
+        now = self.look()
+        if now != self.before:
+            raise Wrong(f"the target is not as it was: {now}, was {self.before}")
+
+    def is_same(self):
+        found = trees.Comparer(self.args.reference, self.target).run()
+        if found:
+            raise Wrong(f"not the same tree: {found[:5]}")
+
+    def tells(self, said, code):
+        """Of an error: is there a path in it, and the reason?"""
+        if not re.search(r"(^|[\s(])(/|" + re.escape(self.target) + ")", said):
+            raise Wrong("the message names no path")
+        if os.strerror(code) not in said:
+            raise Wrong("the message has no reason")
+
+    def end(self, verb):
+        """By a verb that nothing disturbs."""
+        rc, _ = self.run(*((verb, "--all") if verb == "--abort" else (verb,)))
+        if rc:
+            raise Wrong(f"{verb} fails")
+        if verb == "--abort":
+            self.is_before()
+        else:
+            self.is_same()
+
+
+# --- what is done for one K ------------------------------------------------------------------
+
+def kill(case, k, verb, rng):
+    case.run(at=k, do="kill")
+    case.end(verb)
+
+
+def kill_resume(case, k, verb, rng):
+    case.run(at=rng.randint(1, case.args.calls), do="kill")
+    case.run("--resume", at=k, do="kill")
+    case.end(verb)
+
+
+def kill_abort(case, k, verb, rng):
+    if verb == "--resume":           # begun by one that was killed, or complete
+        case.run(at=rng.randint(1, case.args.calls), do="kill")
+    else:
+        case.run()
+    case.run("--abort", "--all", at=k, do="kill")
+    case.end("--abort")
+
+
+def error(case, k, verb, rng):
+    rc, said = case.run(at=k, do=errno.EIO)
+    if rc == 0:
+        case.is_same()
+    else:
+        case.tells(said, errno.EIO)
+        case.is_before()
+
+
+def error_resume(case, k, verb, rng):
+    case.run(at=rng.randint(1, case.args.calls), do="kill")
+    rc, said = case.run("--resume", at=k, do=errno.EIO)
+    if rc == 0:
+        case.is_same()
+        return
+    case.tells(said, errno.EIO)
+    case.end(verb)
+
+
+def error_abort(case, k, verb, rng):
+    case.run()
+    rc, said = case.run("--abort", "--all", at=k, do=errno.EIO)
+    if rc == 0:
+        case.is_before()
+    else:
+        case.tells(said, errno.EIO)
+        case.end("--abort")
+
+
+def all_fail(what, grow):
+    def fn(case, k, verb, rng):
+        more = {"grow": 1} if grow else {}
+        rc, said = case.run(at=k, do=ERROR[what], sticky=1, **more)
+        if rc == 0:
+            case.is_same()
+            return
+        case.tells(said, ERROR[what])
+        if not os.listdir(case.target):
+            if k > 1 and not grow:      # who cannot write cannot put back times either
+                os.utime(case.target, ns=(BEFORE_NS, BEFORE_NS))
+            case.is_before()
+            return
+        if grow and "could not be put back" not in said:    # attributes need room
+            raise Wrong("a full disk keeps nobody from taking out what is there")
+        if "--abort" not in said:
+            raise Wrong("something is left, and the message does not say what to do")
+        case.end(verb)
+    return fn
+
+
+def full_abort(case, k, verb, rng):
+    case.run(at=k, do="kill")
+    rc, said = case.run("--abort", "--all", at=1, do=errno.ENOSPC, sticky=1, grow=1)
+    if rc and "cannot be put back" not in said:     # attributes need room, which there is in truth, by then
+        raise Wrong("a full disk keeps nobody from taking out what is there")
+    if rc:
+        case.end("--abort")
+    case.is_before()
+
+
+def short(case, k, verb, rng):
+    rc, _ = case.run(do="short")
+    if rc:
+        raise Wrong("it fails")
+    case.is_same()
+
+
+FUNCTIONS = {"kill": kill, "kill-resume": kill_resume, "kill-abort": kill_abort, "error": error, "error-resume": error_resume,
+             "error-abort": error_abort, "full": all_fail("full", True), "full-abort": full_abort, "dead": all_fail("dead", False),
+             "readonly": all_fail("readonly", False), "short": short}
+
+
+# --- over all K ------------------------------------------------------------------------------------
+
+def count(args, *verb, **fault):
+    """How many calls there are: of a layout; or of a verb after a whole one."""
+    case = Case(args)
+    log = os.path.join(args.folder, "calls")
+    if verb:
+        case.run()
+    if os.path.exists(log):
+        os.unlink(log)
+    case.run(*verb, log=log, **fault)
+    with open(log) as f:
+        return [line.strip() for line in f]
+
+
+def sweep(args, what, rng):
+    counted = {"full": ((), {"grow": 1}), "kill-abort": (("--abort", "--all"), {}), "error-abort": (("--abort", "--all"), {}),
+               "kill-resume": ((), {}), "error-resume": ((), {})}.get(what, ((), {}))
+    calls = count(args, *counted[0], **counted[1])
+    cases = [(k, verb) for k in range(1, len(calls) + 1) for verb in VERBS]
+    if what == "short":
+        cases = cases[:1]
+    if args.share and args.share < len(cases):
+        cases = sorted(rng.sample(cases, args.share))
+    bad = collections.Counter()
+    for k, verb in cases:
+        case = Case(args)
+        try:
+            FUNCTIONS[what](case, k, verb, rng)
+        except (Wrong, subprocess.TimeoutExpired, OSError) as e:
+            bad[calls[k - 1]] += 1
+            print(f"{what} {k} ({calls[k - 1]}) {verb}: {e}\n    " + "\n    ".join(case.log), flush=True)
+    print(f"{what}: {len(cases)} of {len(calls)} calls and both verbs, {sum(bad.values())} wrong {dict(bad) or ''}", flush=True)
+    return sum(bad.values())
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("image")
+    ap.add_argument("reference")
+    ap.add_argument("what", nargs="+", choices=WHATS)
+    ap.add_argument("--policy")
+    ap.add_argument("--share", type=int, default=0, metavar="N")
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--sync", action="store_true")
+    ap.add_argument("--in", dest="folder", default=".", metavar="DIR")
+    ap.add_argument("--preload", default=os.path.join(os.environ.get("PLYFS_BUILD", ""), "tests/lib/faults.so"))
+    args = ap.parse_args()
+    trees.raise_limits()
+    args.image, args.reference = os.path.abspath(args.image), os.path.abspath(args.reference)
+    args.calls = len(count(args))
+    print(f"seed {args.seed}; a layout makes {args.calls} calls")
+    return 1 if sum(sweep(args, w, random.Random(f"{args.seed} {w}")) for w in args.what) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
