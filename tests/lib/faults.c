@@ -10,6 +10,13 @@
  *   FAULT_GROW=1     only calls that need room: those of a disk that is full
  *   FAULT_LOG=FILE   a line for each, with its name: as many as there are
  *
+ * And one in which another process is always at the worst place at the worst time:
+ *
+ *   SWAP_AT=K        just before the K-th call what has the name that it speaks of is removed, or renamed (a directory), and
+ *                    a file of another is there; not in /var/lib/plyfs. Its inode number and path go to
+ *   SWAP_LOG=FILE
+ *   SWAP_SECOND=1    of two names: the second
+ *
  * Counted are calls that change files, and those that make changes durable; not those of stdio, and not those that only
  * look.
  */
@@ -24,18 +31,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #define SHORT 512u
+
+#define SWAP_TEXT "of another\n"
+#define SWAP_TIME 1234567890
+#define SWAP_MODE 0640
 
 static struct {
 	unsigned long at;
 	int error;                 /* 0: kill */
 	bool active, sticky, grow, cut;
 	int log;
+	unsigned long swap_at;
+	bool swap_second;
+	const char *swap_log;
 	atomic_ulong count;
 } fault = { .log = -1 };
+static _Thread_local unsigned long now;    /* number of the call that is being made */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -46,9 +62,40 @@ __attribute__((constructor)) static void begin(void)
 	fault.error = what ? atoi(what) : 0;
 	fault.sticky = getenv("FAULT_STICKY");
 	fault.grow = getenv("FAULT_GROW");
-	fault.active = fault.at || fault.cut || log;
+	fault.swap_at = getenv("SWAP_AT") ? strtoul(getenv("SWAP_AT"), NULL, 10) : 0;
+	fault.swap_second = getenv("SWAP_SECOND");
+	fault.swap_log = getenv("SWAP_LOG");
+	fault.active = fault.swap_at || fault.at || fault.cut || log;
 	if (log)
 		fault.log = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
+/* The file of another at @name in @dir. By system calls, which are not counted. */
+static void swap(int dir, const char *name)
+{
+	const struct timespec times[2] = { { .tv_sec = SWAP_TIME }, { .tv_sec = SWAP_TIME } };
+	char link[40], where[8192], away[300];
+	struct stat st;
+	ssize_t n;
+	long fd;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+	n = readlink(link, where, sizeof(where) - 1);
+	where[n < 0 ? 0 : n] = '\0';
+	if (strchr(name, '/') || !*name || strstr(where, "/var/lib/plyfs") || strstr(where, "/.plyfs.") ||
+	    !strncmp(name, ".plyfs.", 7) || !strcmp(name, "var") || !strcmp(name, "lib"))
+		return;
+	snprintf(away, sizeof(away), "%.240s.away", name);
+	if (syscall(SYS_unlinkat, dir, name, 0) < 0 && errno == EISDIR)
+		syscall(SYS_renameat2, dir, name, dir, away, 1);
+	fd = syscall(SYS_openat, dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, SWAP_MODE);
+	if (fd < 0 || syscall(SYS_write, fd, SWAP_TEXT, sizeof(SWAP_TEXT) - 1) < 0 || syscall(SYS_fchmod, fd, SWAP_MODE) < 0 ||
+	    syscall(SYS_fchown, fd, 0, 0) < 0 || syscall(SYS_utimensat, fd, NULL, times, 0) < 0 || fstat((int)fd, &st) < 0)
+		return;
+	syscall(SYS_close, fd);
+	fd = syscall(SYS_openat, AT_FDCWD, fault.swap_log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	dprintf((int)fd, "%llu %s/%s\n", (unsigned long long)st.st_ino, where, name);
+	syscall(SYS_close, fd);
 }
 
 /* Shall this one fail? Then errno is set. @grows: it needs room. */
@@ -58,7 +105,7 @@ static bool hits(const char *name, bool grows)
 
 	if (fault.grow && !grows)
 		return false;
-	n = atomic_fetch_add(&fault.count, 1) + 1;
+	now = n = atomic_fetch_add(&fault.count, 1) + 1;
 	if (fault.log >= 0)
 		dprintf(fault.log, "%s\n", name);
 	if (!fault.at || fault.cut || n < fault.at || (n > fault.at && !fault.sticky))
@@ -71,30 +118,41 @@ static bool hits(const char *name, bool grows)
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* The call that was counted last, by this thread, speaks of @name in @dir. */
+static void speaks_of(int dir, const char *name, bool second)
+{
+	if (fault.swap_at && fault.swap_log && now == fault.swap_at && second == fault.swap_second)
+		swap(dir, name);
+}
+
 /* A function of the C library, of the same name and arguments, that returns -1 where it fails. */
-#define WRAP(type, name, grows, params, args) \
+#define WRAP(type, name, grows, params, args, ...) \
 	EXPORT type name params; \
 	type name params \
 	{ \
 		static type (*real) params; \
 		if (!real) \
 			real = (type (*) params)dlsym(RTLD_NEXT, #name); \
-		return hits(#name, grows) ? -1 : real args; \
+		if (hits(#name, grows)) \
+			return -1; \
+		__VA_ARGS__; \
+		return real args; \
 	}
+#define AT(dir, name) speaks_of(dir, name, false)
 
-WRAP(int, mkdirat, true, (int d, const char *p, mode_t m), (d, p, m))
-WRAP(int, mknodat, true, (int d, const char *p, mode_t m, dev_t v), (d, p, m, v))
-WRAP(int, symlinkat, true, (const char *t, int d, const char *p), (t, d, p))
-WRAP(int, linkat, true, (int a, const char *p, int b, const char *q, int f), (a, p, b, q, f))
-WRAP(int, renameat2, false, (int a, const char *p, int b, const char *q, unsigned f), (a, p, b, q, f))
-WRAP(int, unlinkat, false, (int d, const char *p, int f), (d, p, f))
+WRAP(int, mkdirat, true, (int d, const char *p, mode_t m), (d, p, m), AT(d, p))
+WRAP(int, mknodat, true, (int d, const char *p, mode_t m, dev_t v), (d, p, m, v), AT(d, p))
+WRAP(int, symlinkat, true, (const char *t, int d, const char *p), (t, d, p), AT(d, p))
+WRAP(int, linkat, true, (int a, const char *p, int b, const char *q, int f), (a, p, b, q, f), AT(a, p); speaks_of(b, q, true))
+WRAP(int, renameat2, false, (int a, const char *p, int b, const char *q, unsigned f), (a, p, b, q, f), AT(a, p); speaks_of(b, q, true))
+WRAP(int, unlinkat, false, (int d, const char *p, int f), (d, p, f), AT(d, p))
 WRAP(int, chmod, false, (const char *p, mode_t m), (p, m))
 WRAP(int, fchmod, false, (int d, mode_t m), (d, m))
-WRAP(int, fchmodat, false, (int d, const char *p, mode_t m, int f), (d, p, m, f))
+WRAP(int, fchmodat, false, (int d, const char *p, mode_t m, int f), (d, p, m, f), AT(d, p))
 WRAP(int, fchown, false, (int d, uid_t u, gid_t g), (d, u, g))
-WRAP(int, fchownat, false, (int d, const char *p, uid_t u, gid_t g, int f), (d, p, u, g, f))
+WRAP(int, fchownat, false, (int d, const char *p, uid_t u, gid_t g, int f), (d, p, u, g, f), AT(d, p))
 WRAP(int, futimens, false, (int d, const struct timespec t[2]), (d, t))
-WRAP(int, utimensat, false, (int d, const char *p, const struct timespec t[2], int f), (d, p, t, f))
+WRAP(int, utimensat, false, (int d, const char *p, const struct timespec t[2], int f), (d, p, t, f), AT(d, p))
 WRAP(int, fsetxattr, true, (int d, const char *n, const void *v, size_t l, int f), (d, n, v, l, f))
 WRAP(int, lsetxattr, true, (const char *p, const char *n, const void *v, size_t l, int f), (p, n, v, l, f))
 WRAP(int, setxattr, true, (const char *p, const char *n, const void *v, size_t l, int f), (p, n, v, l, f))
@@ -117,7 +175,7 @@ ssize_t pwrite64(int d, const void *p, size_t n, off64_t o)
 	return real(d, p, fault.cut && n > SHORT ? SHORT : n, o);
 }
 
-/* Only where it makes a file. */
+/* Only where it makes a file, or looks at what was made. */
 EXPORT int openat64(int d, const char *p, int flags, ...);
 int openat64(int d, const char *p, int flags, ...)
 {
@@ -133,7 +191,11 @@ int openat64(int d, const char *p, int flags, ...)
 	}
 	if (!real)
 		real = (int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, "openat64");
-	return makes && hits("openat64", true) ? -1 : real(d, p, flags, mode);
+	if ((makes || flags & O_PATH) && hits("openat64", makes))
+		return -1;
+	if ((makes || flags & O_PATH) && strcmp(p, ".") != 0)
+		AT(d, p);
+	return real(d, p, flags, mode);
 }
 
 /* A descriptor is gone, whatever its end says. */

@@ -17,12 +17,19 @@ WHAT is one of
     dead           from the K-th on, all calls fail (EIO); then, as after a reboot, either verb
     readonly       from the K-th on, all calls fail (EROFS)
     short          writes do less than was asked
+    swap           just before the K-th call another process removes what has the name that it speaks of, and puts its own
+                   file there; then --abort --all
+    swap-second    the same for the second name of a call that has two
+    swap-undo      in a layout that takes itself out after an error
+    swap-resume    in a --resume of a layout that was killed
+    swap-abort     in an --abort --all
+    swap-kill      in one that is killed at its next call
 
 What must be true: exit code 0 and a tree equal to REFERENCE (another layout of the same, which nobody disturbed); or 1 and
 a message that says why and names a path, and the target is as it was before, in mode, owner, times and attributes, too;
 where a layout was killed or could not take itself out, --resume gives the equal tree and --abort --all the target as it
 was. K goes over all calls that change something (see faults.c, which counts and fails them), or over a seeded choice of
-N of them for each WHAT (--share). Prints a line for each case that is not so, and a summary. Exit code 1: there were such.
+N of them for each WHAT (--share). The file of another is never lost or changed. Prints a line for each case that is not so, and a summary. Exit code 1: there were such.
 """
 import argparse
 import collections
@@ -40,7 +47,8 @@ import compare as trees  # noqa: E402  (beside this file)
 
 BEFORE_NS = 1_049_605_628_090_807_060
 VERBS = ("--resume", "--abort")
-WHATS = ("kill", "kill-resume", "kill-abort", "error", "error-resume", "error-abort", "full", "full-abort", "dead", "readonly", "short")
+WHATS = ("kill", "kill-resume", "kill-abort", "error", "error-resume", "error-abort", "full", "full-abort", "dead", "readonly", "short",
+         "swap", "swap-second", "swap-undo", "swap-resume", "swap-abort", "swap-kill")
 ERROR = {"error": errno.EIO, "full": errno.ENOSPC, "dead": errno.EIO, "readonly": errno.EROFS}
 LIMIT_S = 120
 
@@ -74,7 +82,7 @@ class Case:
         """Exit code and message; @fault: see faults.c."""
         env = dict(os.environ)
         if fault:
-            env.update({f"FAULT_{k.upper()}": str(v) for k, v in fault.items()}, LD_PRELOAD=self.args.preload,
+            env.update({(k if "_" in k else f"fault_{k}").upper(): str(v) for k, v in fault.items()}, LD_PRELOAD=self.args.preload,
                        ASAN_OPTIONS=env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
         argv = ["plyfs", "layout", self.args.image, self.target, "-j", "1", *verb]
         if self.args.policy and "--abort" not in verb:     # a resume may find that nothing was begun
@@ -208,9 +216,85 @@ def short(case, k, verb, rng):
     case.is_same()
 
 
+# --- another process, at the worst time ------------------------------------------------------------
+
+SWAPPED = (b"of another\n", 0o640, 0, 0, 1_234_567_890)
+
+
+def foreign_is_there(case, log, home=False):
+    """What was put there has its bytes and metadata, wherever it is; @home: where it was put."""
+    with open(log, encoding="utf-8", errors="surrogateescape") as f:
+        ino, path = f.read().rstrip("\n").split(" ", 1)
+    for where, _, files in os.walk(case.target):
+        for name in files:
+            at = os.path.join(where, name)
+            st = os.lstat(at)
+            if st.st_ino != int(ino):
+                continue
+            with open(at, "rb") as f:
+                now = (f.read(), st.st_mode & 0o7777, st.st_uid, st.st_gid, st.st_mtime)
+            if now != SWAPPED:
+                raise Wrong(f"the file of another was changed: {at}: {now}")
+            if home and os.path.abspath(at) != path:
+                raise Wrong(f"the file of another is at {at}, and was put at {path}")
+            return
+    raise Wrong(f"the file of another is gone: {path}")
+
+
+# Where the calls of an undisturbed run say which of them speak of names, only these are taken.
+TWO = ("linkat", "renameat2")
+NAMED = {"swap": (*TWO, "mkdirat", "mknodat", "symlinkat", "openat64", "fchownat", "utimensat", "fchmodat"), "swap-second": TWO,
+         "swap-abort": (*TWO, "unlinkat"), "swap-kill": TWO}
+
+
+def swapped(case, k, *verb, second=False, **more):
+    log = os.path.join(case.args.folder, "swapped")
+    if os.path.exists(log):
+        os.unlink(log)
+    if second:
+        more["swap_second"] = 1
+    case.run(*verb, swap_at=k, swap_log=os.path.abspath(log), **more)
+    if not os.path.exists(log):
+        return
+    case.args.swaps += 1
+    foreign_is_there(case, log)
+    for _ in range(2):
+        case.run("--abort", "--all")
+        foreign_is_there(case, log, home=True)
+
+
+def swap(case, k, verb, rng):
+    swapped(case, k)
+
+
+def swap_second(case, k, verb, rng):
+    swapped(case, k, second=True)
+
+
+def swap_undo(case, k, verb, rng):
+    swapped(case, case.args.calls + k, at=case.args.calls - (verb == "--abort"), do=errno.EIO)
+
+
+def swap_resume(case, k, verb, rng):
+    case.run(at=rng.randint(1, case.args.calls), do="kill")
+    swapped(case, k, "--resume", second=verb == "--abort")
+
+
+def swap_abort(case, k, verb, rng):
+    case.run()
+    swapped(case, k, "--abort", "--all", second=verb == "--abort")
+
+
+def swap_kill(case, k, verb, rng):
+    case.run()
+    swapped(case, k, "--abort", "--all", at=k + 1, do="kill")
+
+
 FUNCTIONS = {"kill": kill, "kill-resume": kill_resume, "kill-abort": kill_abort, "error": error, "error-resume": error_resume,
-             "error-abort": error_abort, "full": all_fail("full", True), "full-abort": full_abort, "dead": all_fail("dead", False),
-             "readonly": all_fail("readonly", False), "short": short}
+             "error-abort": error_abort, "full": all_fail("full", True), "full-abort": full_abort,
+             "dead": all_fail("dead", False), "readonly": all_fail("readonly", False), "short": short, "swap": swap,
+             "swap-second": swap_second, "swap-undo": swap_undo, "swap-resume": swap_resume, "swap-abort": swap_abort,
+             "swap-kill": swap_kill}
 
 
 # --- over all K ------------------------------------------------------------------------------------
@@ -229,15 +313,16 @@ def count(args, *verb, **fault):
 
 
 def sweep(args, what, rng):
-    counted = {"full": ((), {"grow": 1}), "kill-abort": (("--abort", "--all"), {}), "error-abort": (("--abort", "--all"), {}),
-               "kill-resume": ((), {}), "error-resume": ((), {})}.get(what, ((), {}))
+    aborts = ("kill-abort", "error-abort", "swap-abort", "swap-kill", "swap-undo")
+    counted = (("--abort", "--all"), {}) if what in aborts else ((), {"grow": 1} if what == "full" else {})
     calls = count(args, *counted[0], **counted[1])
-    cases = [(k, verb) for k in range(1, len(calls) + 1) for verb in VERBS]
+    cases = [(k, verb) for k in range(1, len(calls) + 1) for verb in VERBS if calls[k - 1] in NAMED.get(what, calls)]
     if what == "short":
         cases = cases[:1]
     if args.share and args.share < len(cases):
         cases = sorted(rng.sample(cases, args.share))
     bad = collections.Counter()
+    args.swaps = 0
     for k, verb in cases:
         case = Case(args)
         try:
@@ -245,8 +330,9 @@ def sweep(args, what, rng):
         except (Wrong, subprocess.TimeoutExpired, OSError) as e:
             bad[calls[k - 1]] += 1
             print(f"{what} {k} ({calls[k - 1]}) {verb}: {e}\n    " + "\n    ".join(case.log), flush=True)
-    print(f"{what}: {len(cases)} of {len(calls)} calls and both verbs, {sum(bad.values())} wrong {dict(bad) or ''}", flush=True)
-    return sum(bad.values())
+    swaps = f", {args.swaps} files of another" if what.startswith("swap") else ""
+    print(f"{what}: {len(cases)} of {len(calls)} calls and both verbs{swaps}, {sum(bad.values())} wrong {dict(bad) or ''}", flush=True)
+    return sum(bad.values()) or int(what in NAMED and not args.swaps)
 
 
 def main():

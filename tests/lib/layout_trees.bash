@@ -4,68 +4,91 @@
 # Images for tests that disturb layouts: to be loaded behind common. A layout that nobody disturbs is what the others are
 # compared with; that it is right is for composites.bats, collisions.bats and others.
 
-# tiny_composite DIR: DIR/tiny.plyfs, its policy DIR/tiny.yaml, and DIR/tiny, laid out. Few names, and of each kind that a
-# layout treats by code of its own: os and three components that collide in every way, two of them from paths of one machine.
-tiny_composite()
+# dressed TREE: what such a machine has beside what it had: each kind of name that a layout treats by code of its own
+dressed()
 (
 	cd "$1" || exit
-	umask 022
-	n=0
-	mkdir -p gold/{etc/foo.d,srv/{deep/er,locked,shared},var/lib/app,opt/{web,db},usr}
-	seq 100 >gold/etc/foo.d/own.conf
-	printf 'root:x:0:0::/root:/bin/sh\n' >gold/etc/passwd
-	printf 'root:x:0:\n' >gold/etc/group
-	head -c 300000 /dev/urandom >gold/usr/blocks
-	truncate -s 3M gold/usr/holes
-	echo island | dd of=gold/usr/holes bs=1 seek=1000000 conv=notrunc status=none
-	ln gold/usr/blocks gold/opt/web/blocks
-	ln gold/usr/blocks gold/opt/db/blocks
-	ln -s ../srv gold/usr/srv
-	ln -s nowhere gold/opt/web/dangling
-	ln gold/opt/web/dangling gold/opt/web/again
-	mkfifo gold/srv/deep/fifo
-	mknod gold/srv/deep/null c 1 3
-	ln gold/srv/deep/null gold/srv/deep/er/null
-	: >gold/srv/deep/er/nothing
-	echo secret >gold/srv/locked/secret
-	cp /bin/true gold/usr/suid
-	echo x >gold/usr/cap
-	echo x >gold/usr/acl
-	echo x >gold/usr/sticky
-	chown -h 33:33 gold/usr/suid gold/srv/deep/null gold/opt/web/dangling gold/srv/shared
-	chmod 6755 gold/usr/suid
-	chmod 1640 gold/usr/sticky
-	chmod 0 gold/srv/locked/secret
-	chmod 2775 gold/srv/shared
-	setcap cap_net_raw=ep gold/usr/cap
-	setfacl -m u:1:rw gold/usr/acl
-	setfacl -d -m u:1:rwx gold/srv/shared
-	setfattr -n user.note -v yes gold/usr/acl
-	setfattr -n user.note -v yes gold/srv
-	setfattr -n user.note -v yes gold
-	for i in 1 2 3 4 5 6; do echo "web $i" >gold/opt/web/$i; echo "db $i" >gold/opt/db/$i; done
-	head -c 17000000 /dev/zero | tr '\0' x >gold/opt/db/big
-	touch -h -d '2001-02-03 04:05:06.789012345' gold/usr/srv gold/usr/suid gold/srv/deep/fifo
-	cp -a gold one
-	cp -a gold two
-	for m in one two; do
-		n=$((n + 1))
-		printf '%s:x:50%d:50%d::/:/bin/sh\n' $m $n $n >>$m/etc/passwd
-		mkdir -p $m/opt/$m $m/etc/bar.d
-		for i in 1 2 3; do echo "$m $i" >$m/opt/$m/$i; done
-		echo same >$m/etc/same
-		echo "[$m]" >$m/etc/bar.d/text.conf
-		head -c 5000 /dev/urandom >$m/etc/binary
-		echo "$m" >>$m/etc/foo.d/own.conf
-		ln $m/etc/binary $m/opt/$m/binary
-		rm $m/opt/web/[12]
-	done
-	chmod 700 two/etc/bar.d
-	rm -r two/srv/deep/er
-	plyfs capture gold tiny.plyfs -c web='/opt/web/**' -c db='/opt/db/**' >/dev/null
-	plyfs add tiny.plyfs one one --on web,db >/dev/null
-	plyfs add tiny.plyfs two two --on web,db >/dev/null
-	printf 'version: 1\nconflicts:\n  - glob: "/**"\n    resolve: last\n' >tiny.yaml
-	mkdir tiny
-	plyfs layout tiny.plyfs tiny --policy tiny.yaml --no-sync >/dev/null
+	mkdir -p etc/foo.d srv/{deep/er,locked,shared} var/lib/app opt/{web,db} usr
+	seq 100 >etc/foo.d/own.conf
+	head -c 300000 /dev/urandom >usr/blocks
+	truncate -s 3M usr/holes
+	echo island | dd of=usr/holes bs=1 seek=1000000 conv=notrunc status=none
+	ln usr/blocks opt/web/blocks
+	ln usr/blocks opt/db/blocks
+	ln -s ../srv usr/srv
+	ln -s nowhere opt/web/dangling
+	ln opt/web/dangling opt/web/again
+	mkfifo srv/deep/fifo
+	mknod srv/deep/null c 1 3
+	ln srv/deep/null srv/deep/er/null
+	: >srv/deep/er/nothing
+	echo secret >srv/locked/secret
+	cp /bin/true usr/suid
+	echo x | tee usr/cap usr/acl >usr/sticky
+	for i in 1 2 3 4 5 6; do echo "web $i" >opt/web/$i; echo "db $i" >opt/db/$i; done
+	head -c 17000000 /dev/zero | tr '\0' x >opt/db/big
+	chown -h 33:33 usr/suid srv/deep/null opt/web/dangling srv/shared
+	chmod 6755 usr/suid
+	chmod 1640 usr/sticky
+	chmod 0 srv/locked/secret
+	chmod 2775 srv/shared
+	setcap cap_net_raw=ep usr/cap
+	setfacl -m u:1:rw usr/acl
+	setfacl -d -m u:1:rwx srv/shared
+	for f in usr/acl srv .; do setfattr -n user.note -v yes $f; done
+	touch -h -d '2001-02-03 04:05:06.789012345' usr/srv usr/suid srv/deep/fifo
 )
+
+# changed TREE NAME N: another machine, made of the first; two of them collide
+changed()
+(
+	cd "$1" || exit
+	echo "$2:x:50$3:50$3::/:/bin/sh" >>etc/passwd
+	mkdir -p "opt/$2" etc/bar.d
+	for i in 1 2 3; do echo "$2 $i" >"opt/$2/$i"; done
+	echo same >etc/same
+	echo "[$2]" >etc/bar.d/text.conf
+	head -c 5000 /dev/urandom >etc/binary
+	echo "$2" >>etc/foo.d/own.conf
+	ln etc/binary "opt/$2/binary"
+	rm "opt/web/$3"
+	if [ "$3" = 2 ]; then
+		chmod 700 etc/bar.d
+		rm -r srv/deep/er
+	fi
+)
+
+# composed DIR NAME COMPONENTS [CAPTURE OPTION...]: of the machine DIR/gold
+composed()
+(
+	cd "$1" || exit
+	dressed gold
+	cp -a gold one
+	changed one one 1
+	cp -a gold two
+	changed two two 2
+	plyfs capture gold "$2.plyfs" "${@:4}" >/dev/null 2>&1
+	plyfs add "$2.plyfs" one one --on "$3" >/dev/null
+	plyfs add "$2.plyfs" two two --on "$3" >/dev/null
+	printf 'version: 1\nconflicts:\n  - glob: "/**"\n    resolve: last\n' >"$2.yaml"
+	rm -rf gold one two
+	mkdir "$2"
+	plyfs layout "$2.plyfs" "$2" --policy "$2.yaml" --no-sync >/dev/null
+)
+
+# tiny_composite DIR: DIR/tiny.plyfs, its policy DIR/tiny.yaml, and DIR/tiny, laid out: 60 names. os and two components of one
+# machine, two machines made of it: they collide in every way.
+tiny_composite()
+{
+	mkdir -p "$1/gold/etc"
+	echo root:x:0:0::/root:/bin/sh >"$1/gold/etc/passwd"
+	echo root:x:0: >"$1/gold/etc/group"
+	composed "$1" tiny web,db -c web='/opt/web/**' -c db='/opt/db/**'
+}
+
+# small_composite DIR: the same as DIR/small, of the gold `small`: 2,000 files, six components, 20 MiB
+small_composite()
+{
+	cp -a "$gold" "$1/gold"
+	composed "$1" small web,db,lang -c web=web,web-data -c db=db,db-client -c lang=lang
+}

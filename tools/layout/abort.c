@@ -22,8 +22,16 @@ struct job {
 	bool committed;            /* the phase that is being looked at */
 };
 
-static bool is_ours(struct job *j, const struct file *f, const struct stat *st)
+struct judged {
+	struct job *j;
+	const struct file *f;
+};
+
+static bool is_ours(void *ctx, int dir, const char *name, const struct stat *st)
 {
+	struct judged *judged = ctx;
+	struct job *j = judged->j;
+	const struct file *f = judged->f;
 	const struct limits *lim = &j->l->limits;
 	const struct ply_node *n = &f->v.node;
 	char target[PLY_SYMLINK_MAX + 1], is[PLY_SYMLINK_MAX + 1];
@@ -39,7 +47,7 @@ static bool is_ours(struct job *j, const struct file *f, const struct stat *st)
 	case S_IFLNK:
 		if (place_symlink_target(&j->s, f, target) < 0)
 			return again_has_time(lim, n, st);     /* the image cannot tell */
-		len = readlinkat(f->dir, f->name.text, is, sizeof(is));
+		len = readlinkat(dir, name, is, sizeof(is));
 		return len == (ssize_t)n->size && memcmp(is, target, (size_t)len) == 0;
 	case S_IFCHR:
 	case S_IFBLK:
@@ -51,16 +59,12 @@ static bool is_ours(struct job *j, const struct file *f, const struct stat *st)
 /* @f has its name, and f->dir is open. */
 static int remove_name(struct job *j, struct file *f, const struct where *w)
 {
-	struct stat st;
+	struct judged judged = { .j = j, .f = f };
+	int r = away_remove(j->l, w->dir, f->dir, f->name.text, is_ours, &judged);
 
-	if (fstatat(f->dir, f->name.text, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : stream_fail(&j->s, -errno, w, "stat");
-	if (!is_ours(j, f, &st)) {
+	if (r == AWAY_FOREIGN)
 		layout_leave(j->l, w, "is not the layout's, or was changed");
-		return 0;
-	}
-	return unlinkat(f->dir, f->name.text, 0) < 0 && errno != ENOENT ?
-		stream_fail(&j->s, -errno, w, "remove") : 0;
+	return r < 0 ? stream_fail(&j->s, r, w, "remove") : 0;
 }
 
 /* What an earlier run could not open is not there: nothing of ours can be in it. */

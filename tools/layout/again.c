@@ -108,11 +108,37 @@ static int leave(struct stream *s, const struct file *f, const char *why)
 	return AGAIN_LEFT;
 }
 
-static int take_out(struct stream *s, const struct file *f)
+struct judged {
+	const struct limits *lim;
+	const struct ply_node *n;
+};
+
+/* As it was judged before it was moved away; its content is not looked at once more. */
+static bool is_ours(void *ctx, int dir, const char *name, const struct stat *st)
 {
-	if (unlinkat(f->dir, f->name.text, 0) < 0 && errno != ENOENT)
-		return stream_fail(s, -errno, f->w, "remove what an interrupted layout has left");
-	return AGAIN_MAKE;
+	const struct judged *j = ctx;
+
+	(void)dir, (void)name;
+	return (st->st_mode & S_IFMT) == (j->n->mode & S_IFMT) &&
+	       (again_is_marked(j->lim, j->n, st) || again_has_time(j->lim, j->n, st));
+}
+
+/* The name @name of what has node @n. */
+static int take_out(struct stream *s, const struct where *w, const struct ply_node *n, int dir, const char *name)
+{
+	struct judged j = { .lim = &s->l->limits, .n = n };
+	int r = away_remove(s->l, w->dir, dir, name, is_ours, &j);
+
+	if (r == AWAY_FOREIGN) {
+		layout_leave(s->l, w, "is not the layout's, or was changed");
+		return AGAIN_LEFT;
+	}
+	return r < 0 ? stream_fail(s, r, w, "remove what an interrupted layout has left") : AGAIN_MAKE;
+}
+
+static int take_out_file(struct stream *s, const struct file *f)
+{
+	return take_out(s, f->w, &f->v.node, f->dir, f->name.text);
 }
 
 /* It has the planned time. */
@@ -122,11 +148,11 @@ static int look_at_regular(struct stream *s, struct file *f, const struct stat *
 	int fd, r;
 
 	if ((uint64_t)st->st_size != f->v.size)
-		return take_out(s, f);
+		return take_out_file(s, f);
 	fd = openat(f->dir, f->name.text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	/* its own mode may keep its owner out */
 	if (fd < 0)
-		return errno == EACCES || errno == ENOENT ? take_out(s, f) : stream_fail(s, -errno, f->w, "open");
+		return errno == EACCES || errno == ENOENT ? take_out_file(s, f) : stream_fail(s, -errno, f->w, "open");
 	if (fstat(fd, &opened) < 0 || opened.st_ino != st->st_ino || opened.st_dev != st->st_dev) {
 		close(fd);
 		return leave(s, f, "another process has just put it there");
@@ -134,7 +160,7 @@ static int look_at_regular(struct stream *s, struct file *f, const struct stat *
 	r = same_content(s, f, fd);
 	if (r <= 0) {
 		close(fd);
-		return r < 0 ? r : take_out(s, f);
+		return r < 0 ? r : take_out_file(s, f);
 	}
 	f->fd = fd;
 	f->made = MADE_UNKNOWN;
@@ -147,17 +173,21 @@ int again_look(struct stream *s, struct file *f)
 	char target[PLY_SYMLINK_MAX + 1], is[PLY_SYMLINK_MAX + 1];
 	struct stat st;
 	ssize_t len;
-	int r;
+	int r = place_open_handle(f, &st);
 
-	if (fstatat(f->dir, f->name.text, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? AGAIN_MAKE : stream_fail(s, -errno, f->w, "stat");
+	if (r < 0)
+		return r == -ENOENT ? AGAIN_MAKE : stream_fail(s, r, f->w, "stat");
+	if (S_ISREG(st.st_mode)) {
+		cleanup_close(&f->handle);
+		f->handle = -1;
+	}
 	if ((st.st_mode & S_IFMT) != (n->mode & S_IFMT))
 		return leave(s, f, "is of another type");
 	f->made = MADE_UNKNOWN;
 	switch (st.st_mode & S_IFMT) {
 	case S_IFREG:
 		if (again_is_marked(&s->l->limits, n, &st))
-			return take_out(s, f);
+			return take_out_file(s, f);
 		if (!again_has_time(&s->l->limits, n, &st))
 			return leave(s, f, "is not the layout's, or was changed");
 		return look_at_regular(s, f, &st);
@@ -165,7 +195,7 @@ int again_look(struct stream *s, struct file *f)
 		r = place_symlink_target(s, f, target);
 		if (r < 0)
 			return r;
-		len = readlinkat(f->dir, f->name.text, is, sizeof(is));
+		len = readlinkat(f->handle, "", is, sizeof(is));
 		if (len != (ssize_t)n->size || memcmp(is, target, (size_t)len) != 0)
 			return leave(s, f, "leads elsewhere");
 		return AGAIN_TAKEN;
@@ -189,12 +219,5 @@ int again_link(struct stream *s, const struct where *w, const struct file *from,
 	if (st.st_ino == first.st_ino && st.st_dev == first.st_dev)
 		return AGAIN_TAKEN;
 	/* a name of an earlier copy of it */
-	if ((st.st_mode & S_IFMT) == (n->mode & S_IFMT) && (again_is_marked(&s->l->limits, n, &st) ||
-							    again_has_time(&s->l->limits, n, &st))) {
-		if (unlinkat(dir, name->text, 0) < 0 && errno != ENOENT)
-			return stream_fail(s, -errno, w, "remove what an interrupted layout has left");
-		return AGAIN_MAKE;
-	}
-	layout_leave(s->l, w, "is not the layout's, or was changed");
-	return AGAIN_LEFT;
+	return take_out(s, w, n, dir, name->text);
 }

@@ -28,8 +28,8 @@ struct layout {
 	struct limits limits;
 	bool again;                /* an earlier run was here: what is there is looked at */
 	size_t dirs_made;          /* plan.dirs[1 .. dirs_made) exist by this run */
-	/* The names of files that exist by this run, for undo: name_hash() of each, in no order. */
-	uint64_t *made;            /* as many as the plan has names */
+	/* The names of files that exist by this run, for undo, in no order. */
+	struct made *made;         /* as many as the plan has names */
 	atomic_size_t nmade;
 	uint64_t made_seed;        /* random: nobody can make a name that is taken for ours */
 	bool finishing;            /* directories begin to get their own modes */
@@ -165,9 +165,9 @@ int place_directory(struct stream *s, uint32_t dir, int fd);
 
 /* Before anything is made. */
 int undo_begin(struct layout *l, struct ply_err *err);
-/* The name @name (@len bytes) in the directory @dir of the plan now exists by this run. Any stream;
- * without undo_begin() nothing is noted. */
-void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len);
+/* The name @name (@len bytes) in the directory @dir of the plan now exists by this run, as what has node @n (@target: of
+ * a symlink, else NULL). Any stream; without undo_begin() nothing is noted. */
+void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len, const struct ply_node *n, const char *target);
 /* Takes out all that this run made, and the state, without the image; the target is as it was, but for its times. Behind
  * state_abort(): if this is killed too, nobody may believe what the journal said of phases.
  * Returns how many names could not be removed; *ret_restore: -errno of putting mode and owner back. */
@@ -176,6 +176,19 @@ uint64_t undo(struct layout *l, int *ret_restore);
 uint64_t undo_count_rest(const struct layout *l);
 /* Directories that have got their own mode may keep us out. */
 void undo_reopen_directories(struct layout *l, struct stream *s);
+
+/* --- taking out one name (away.c) ---------------------------------------------------------- */
+
+/* Is what has @st ours? It is @name in @dir now, wherever it was. */
+typedef bool away_judge(void *ctx, int dir, const char *name, const struct stat *st);
+enum {
+	AWAY_GONE,                 /* it was ours, or is not there */
+	AWAY_FOREIGN,              /* it stays */
+};
+/* @name in @dir, which is directory @d of the plan; or -errno. */
+int away_remove(struct layout *l, uint32_t d, int dir, const char *name, away_judge *is_ours, void *ctx);
+/* What one that was killed had moved away and not judged goes back to its place. */
+int away_recover(struct layout *l, struct ply_err *err);
 
 /* --- taking out what an earlier run made (abort.c) ---------------------------------- */
 

@@ -13,8 +13,8 @@
  * before the xattrs, since an ACL touches the mode: whatever is no longer marked has its time.
  * Directories are 0700 until the end, so nobody sees a file before its owner is right.
  *
- * xattrs of symlinks and special files have no call that takes a descriptor; they are set
- * through /proc/self/fd/DIRECTORY/NAME, which follows no link at the end.
+ * Symlinks and special files have no descriptor when they are made. They are opened (O_PATH), looked at, and get their
+ * metadata through that: another process may have put its own file at the name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,12 +53,36 @@ static int name_of(struct stream *s, const struct where *w, const struct ply_ent
 	return r < 0 ? r : place_name(ret, name, len, &s->err);
 }
 
+int place_entry_name(struct stream *s, const struct where *w, struct name *ret)
+{
+	struct ply_entry e;
+	int r = sub_entry(s->l->plan->subs[w->sub].sub, w->at, &e, &s->err);
+
+	if (r == 0)
+		r = name_of(s, w, &e, ret);
+	return r < 0 ? stream_damaged(s, r, w) : 0;
+}
+
 /* --- metadata ----------------------------------------------------------------------- */
+
+int place_open_handle(struct file *f, struct stat *ret)
+{
+	f->handle = openat(f->dir, f->name.text, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return f->handle < 0 || fstat(f->handle, ret) < 0 ? -errno : 0;
+}
+
+#define HANDLE_PATH (sizeof("/proc/self/fd/") + 12)
+
+/* For calls that take no such descriptor. It leads to a symlink itself, not to where that leads. */
+static void handle_path(const struct file *f, char out[HANDLE_PATH])
+{
+	snprintf(out, HANDLE_PATH, "/proc/self/fd/%d", f->handle);
+}
 
 /* Values are copied first: of a map of which a page has gone, the kernel only says EFAULT. */
 static int set_xattr(struct stream *s, const struct file *f, const char *name, const struct sub_xattr *x)
 {
-	char path[sizeof("/proc/self/fd//") + 12 + PLY_NAME_MAX];
+	char path[HANDLE_PATH];
 
 	if (!s->value)
 		s->value = malloc(PLY_XATTR_VALUE_MAX);
@@ -67,8 +91,8 @@ static int set_xattr(struct stream *s, const struct file *f, const char *name, c
 	memcpy(s->value, x->value, x->value_len);
 	if (f->fd >= 0)
 		return fsetxattr(f->fd, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", f->dir, f->name.text);
-	return lsetxattr(path, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
+	handle_path(f, path);
+	return setxattr(path, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
 }
 
 struct xattr_job {
@@ -122,17 +146,19 @@ static int set_xattrs(struct stream *s, const struct file *f, bool keep_capabili
 static int set_owner(const struct file *f, uid_t uid, gid_t gid)
 {
 	int r = f->fd >= 0 ? fchown(f->fd, uid, gid) :
-			     fchownat(f->dir, f->name.text, uid, gid, AT_SYMLINK_NOFOLLOW);
+			     fchownat(f->handle, "", uid, gid, AT_EMPTY_PATH);
 
 	return r < 0 ? -errno : 0;
 }
 
 static int set_mode(const struct file *f, mode_t mode)
 {
-	int r = f->fd >= 0 ? fchmod(f->fd, mode) :
-			     fchmodat(f->dir, f->name.text, mode, AT_SYMLINK_NOFOLLOW);
+	char path[HANDLE_PATH];
 
-	return r < 0 ? -errno : 0;
+	if (f->fd >= 0)
+		return fchmod(f->fd, mode) < 0 ? -errno : 0;
+	handle_path(f, path);
+	return chmod(path, mode) < 0 ? -errno : 0;
 }
 
 static int set_time(struct stream *s, const struct file *f)
@@ -149,7 +175,7 @@ static int set_time(struct stream *s, const struct file *f)
 	else if (f->v.node.mtime_nsec % lim->time_step_ns)
 		stream_lose(s, FIELD_TIME_NS);
 	r = f->fd >= 0 ? futimens(f->fd, times) :
-			 utimensat(f->dir, f->name.text, times, AT_SYMLINK_NOFOLLOW);
+			 utimensat(f->handle, "", times, AT_EMPTY_PATH);
 	return r < 0 ? -errno : 0;
 }
 
@@ -322,9 +348,9 @@ static int fill(struct stream *s, struct file *f, uint64_t from, uint64_t to)
 
 /* --- files ---------------------------------------------------------------------------------- */
 
-static void note(struct stream *s, const struct file *f)
+static void note(struct stream *s, const struct file *f, const char *target)
 {
-	undo_note(s->l, f->w->dir, f->name.text, f->name.len);
+	undo_note(s->l, f->w->dir, f->name.text, f->name.len, &f->v.node, target);
 }
 
 /* Who sets xattrs must be able to write it, and is not always root. */
@@ -343,7 +369,7 @@ static int make_regular(struct stream *s, struct file *f)
 	f->fd = openat(f->dir, f->name.text, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->made);
 	if (f->fd < 0)
 		return -errno;
-	note(s, f);
+	note(s, f, NULL);
 	return 0;
 }
 
@@ -363,6 +389,34 @@ int place_symlink_target(struct stream *s, const struct file *f, char out[PLY_SY
 	return 0;
 }
 
+dev_t place_device(const struct ply_node *n)
+{
+	return S_ISCHR(n->mode) || S_ISBLK(n->mode) ? makedev((unsigned)(n->size >> 32), (unsigned)n->size) : 0;
+}
+
+/* Is it what was just made there? @target: of a symlink. */
+static int open_made(struct stream *s, struct file *f, const char *target)
+{
+	const struct ply_node *n = &f->v.node;
+	char is[PLY_SYMLINK_MAX + 1];
+	struct stat st;
+	ssize_t len;
+	int r = place_open_handle(f, &st);
+
+	if (r < 0)
+		return stream_fail(s, r, f->w, "open");
+	if ((st.st_mode & S_IFMT) != (n->mode & S_IFMT) || st.st_nlink != 1)
+		return stream_fail(s, -EEXIST, f->w, "set its metadata");
+	if (target) {
+		len = readlinkat(f->handle, "", is, sizeof(is));
+		r = len == (ssize_t)n->size && memcmp(is, target, (size_t)len) == 0 ? 0 : -EEXIST;
+	} else if (st.st_rdev != place_device(n) ||
+		   (limits_marks(&s->l->limits) && (st.st_mode & 07777) != f->made)) {
+		r = -EEXIST;
+	}
+	return r < 0 ? stream_fail(s, r, f->w, "set its metadata") : 0;
+}
+
 static int make_symlink(struct stream *s, struct file *f)
 {
 	char target[PLY_SYMLINK_MAX + 1];
@@ -372,13 +426,8 @@ static int make_symlink(struct stream *s, struct file *f)
 		return r;
 	if (symlinkat(target, f->dir, f->name.text) < 0)
 		return errno == EEXIST && s->l->again ? -EEXIST : stream_fail(s, -errno, f->w, "create");
-	note(s, f);
-	return 0;
-}
-
-dev_t place_device(const struct ply_node *n)
-{
-	return S_ISCHR(n->mode) || S_ISBLK(n->mode) ? makedev((unsigned)(n->size >> 32), (unsigned)n->size) : 0;
+	note(s, f, target);
+	return open_made(s, f, target);
 }
 
 static int make_special(struct stream *s, struct file *f)
@@ -388,8 +437,8 @@ static int make_special(struct stream *s, struct file *f)
 	f->made = first_mode(s, n);
 	if (mknodat(f->dir, f->name.text, (n->mode & S_IFMT) | f->made, place_device(n)) < 0)
 		return errno == EEXIST && s->l->again ? -EEXIST : stream_fail(s, -errno, f->w, "create");
-	note(s, f);
-	return 0;
+	note(s, f, NULL);
+	return open_made(s, f, NULL);
 }
 
 /* The field that keeps the target from holding this file at all; -1: it can. */
@@ -477,7 +526,7 @@ int place_look_up(struct stream *s, struct file *f, const struct where *w, int *
 	int r;
 
 	f->w = w;
-	f->fd = -1;
+	f->fd = f->handle = -1;
 	f->made = 0;
 	*ret_lost = -1;
 	r = sub_entry(plan->subs[w->sub].sub, w->at, &e, &s->err);
@@ -554,6 +603,7 @@ int place_entry(struct stream *s, const struct where *w)
 		r = make_or_take(s, &f);
 	if (r < 0 || r == 2) {
 		cleanup_close(&f.fd);
+		cleanup_close(&f.handle);
 		return MIN(r, 0);
 	}
 	found = r;
@@ -564,6 +614,7 @@ int place_entry(struct stream *s, const struct where *w)
 		cleanup_close(&f.fd);
 	} else {
 		r = set_metadata(s, &f);
+		cleanup_close(&f.handle);
 	}
 	if (r == 0)
 		count_file(s);
@@ -675,6 +726,7 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 	const struct where w = { .at = l->at, .dir = l->dir, .sub = l->sub };
 	const struct where from_w = { .at = first->at, .dir = first->dir, .sub = first->sub };
 	struct file from = { .w = &from_w };
+	char target[PLY_SYMLINK_MAX + 1];
 	int r, from_dir, dir, lost;
 	struct name name;
 
@@ -682,6 +734,11 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 	r = place_link_lost(s, first, l, &from, &name, &lost);
 	if (r < 0)
 		return r;
+	if (S_ISLNK(from.v.node.mode)) {
+		r = place_symlink_target(s, &from, target);
+		if (r < 0)
+			return r;
+	}
 	if (plan->dirs[l->dir].foreign)
 		return 0;
 	if (plan->dirs[first->dir].foreign || layout_left(s->l, &from_w)) {
@@ -712,7 +769,7 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 	}
 	if (r < 0)
 		return stream_fail(s, r, &w, "link");
-	undo_note(s->l, l->dir, name.text, name.len);
+	undo_note(s->l, l->dir, name.text, name.len, &from.v.node, target);
 	atomic_fetch_add_explicit(&s->l->names, 1, memory_order_relaxed);
 	s->names++;
 	return 0;
@@ -723,11 +780,15 @@ int place_link(struct stream *s, const struct plan_link *first, const struct pla
 int place_directory(struct stream *s, uint32_t dir, int fd)
 {
 	const struct where w = { .at = WHERE_DIR, .dir = dir };
-	struct file f = { .w = &w, .dir = -1, .fd = fd, .made = 0700 };
+	struct file f = { .w = &w, .dir = -1, .fd = fd, .handle = -1, .made = 0700 };
+	struct stat st;
 	int r = view_file(s->l->plan->view, s->l->plan->dirs[dir].ino, &f.v, &s->err);
 
 	if (r < 0)
 		return stream_damaged(s, r, &w);
+	/* that of another process, which is to keep what it has */
+	if (dir && !s->l->again && limits_marks(&s->l->limits) && fstat(fd, &st) == 0 && (st.st_mode & 07777) != 0700)
+		return stream_fail(s, -EEXIST, &w, "set its metadata");
 	if (!dir && !s->l->target->mine) {
 		atomic_fetch_add_explicit(&s->l->owners, 1, memory_order_relaxed);
 		return 0;

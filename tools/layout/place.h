@@ -14,7 +14,8 @@ struct file {
 	uint64_t ino;              /* set by place_look_up() */
 	struct name name;
 	int dir;                   /* its directory */
-	int fd;                    /* -1: has none */
+	int fd;                    /* of a regular file or a directory; -1: has none */
+	int handle;                /* O_PATH, of all others: what was made, whoever has its name now */
 	mode_t made;               /* permissions that it was made with; MADE_UNKNOWN */
 };
 #define MADE_UNKNOWN ((mode_t)-1)
@@ -25,11 +26,15 @@ int place_look_up(struct stream *s, struct file *f, const struct where *w, int *
 /* Why a further name of a file is not made (a field), or -1. @from: the file's first name. */
 int place_link_lost(struct stream *s, const struct plan_link *first, const struct plan_link *l, struct file *from,
 		    struct name *ret_name, int *ret_lost);
+/* Opens f->handle, and gives what it is. -errno. */
+int place_open_handle(struct file *f, struct stat *ret);
 /* Opens f->dir. */
 int place_open_dir(struct stream *s, struct file *f);
 /* The target of a symlink, with a NUL. */
 int place_symlink_target(struct stream *s, const struct file *f, char out[PLY_SYMLINK_MAX + 1]);
 dev_t place_device(const struct ply_node *n);
+/* The name of row @w->at. */
+int place_entry_name(struct stream *s, const struct where *w, struct name *ret);
 
 /* --- what lies at a planned name already (again.c) ---------------------------------- */
 

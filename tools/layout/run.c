@@ -522,6 +522,9 @@ static int resume(struct layout *l, struct ply_view *view, unsigned faults, stru
 	l->again = true;
 	tell_committed(l);
 	reopen(l);
+	r = away_recover(l, err);
+	if (r < 0)
+		return r;
 	engine_execute(l, faults);
 	if (l->err.code)
 		return stopped(l, STAYS, err);
@@ -570,6 +573,9 @@ static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err
 		return r;
 	begin = timeline_now(l->o->timeline);
 	reopen(l);                 /* root needs no leave, and what stays keeps its mode */
+	r = away_recover(l, err);
+	if (r < 0)
+		return r;
 	abort_names(l);
 	if (!l->err.code && l->o->cancel && atomic_load(l->o->cancel)) {
 		ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted");

@@ -34,12 +34,13 @@
 
 void state_init(struct state *s, struct target *t, bool sync)
 {
-	*s = (struct state){ .target = t, .sync = sync, .top = -1, .lib = -1, .dir = -1, .done = -1, .journal = -1 };
+	*s = (struct state){ .target = t, .sync = sync, .top = -1, .lib = -1, .dir = -1, .done = -1, .out = -1,
+			      .journal = -1 };
 }
 
 void state_close(struct state *s)
 {
-	int *const fds[] = { &s->top, &s->lib, &s->dir, &s->done, &s->journal };
+	int *const fds[] = { &s->top, &s->lib, &s->dir, &s->done, &s->out, &s->journal };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		cleanup_close(fds[i]);
@@ -117,8 +118,10 @@ static int open_dirs(struct state *s)
 	s->lib = s->top < 0 ? s->top : beneath_open(s->top, "lib", 3, O_RDONLY);
 	s->dir = s->lib < 0 ? s->lib : beneath_open(s->lib, "plyfs", 5, O_RDONLY);
 	r = MIN(s->dir, 0);
-	if (r == 0)
+	if (r == 0) {
 		s->done = beneath_open(s->dir, "done", 4, O_RDONLY);
+		s->out = beneath_open(s->dir, "out", 3, O_RDONLY);
+	}
 	return r == -ENOTDIR || r == -ELOOP ? -ENOENT : r;
 }
 
@@ -260,6 +263,8 @@ static int make_dirs(struct state *s)
 		r = make_dir(s->lib, "plyfs", &s->dir);
 	if (r == 0)
 		r = make_dir(s->dir, "done", &s->done);
+	if (r == 0)
+		r = make_dir(s->dir, "out", &s->out);
 	return r;
 }
 
@@ -314,7 +319,7 @@ static int put_files(struct state *s, const struct saved *saved, struct ply_err 
 
 static int sync_dirs(const struct state *s)
 {
-	const int fds[] = { s->done, s->dir, s->lib, s->top };
+	const int fds[] = { s->done, s->out, s->dir, s->lib, s->top };
 
 	if (!s->sync)
 		return 0;
@@ -494,6 +499,8 @@ static int remove_inside(struct state *s)
 
 	if (r == 0)
 		r = remove_name(s->dir, "done", AT_REMOVEDIR);
+	if (r == 0)
+		r = remove_name(s->dir, "out", AT_REMOVEDIR);
 	if (r == 0)
 		r = remove_files(s->dir, "journal");
 	if (r == 0)

@@ -22,6 +22,7 @@ struct state {
 	enum state_kind kind;
 	char place[80];            /* "var", or the name under which it is made and taken away */
 	int top, lib, dir, done;   /* descriptors, -1: not open; dir is that of plan and journal */
+	int out;                   /* what is being taken out: away.c */
 	int journal;               /* locked */
 	bool sync;
 	struct journal j;

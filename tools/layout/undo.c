@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Taking out what a failed layout has made, and nothing else; what one that was killed has made is for abort.c. The image is not asked: it may be
- * what has failed. Directories are known by the plan, which has their names; of each file that
- * was made there is a hash of its directory and name. So the directories are listed, a name whose
- * hash is there goes, then the directories from the leaves up. What another process has put there
- * meanwhile stays, and with it the directories above it; so does a name that the target itself has
+ * Taking out what a failed layout has made, and nothing else; what one that was killed has made is for abort.c. The image is
+ * not asked: it may be what has failed. Directories are known by the plan, which has their names; of each file that
+ * was made there is a hash of its directory and name, and one of what it is. So the directories are listed, a name whose
+ * hash is there goes, if what has it is marked as being made, or is of the type, and of the time (a regular file), target
+ * (a symlink) or number (a device) that was planned; then the directories from the leaves up. What another process has put there
+ * meanwhile stays, at our names too, and with it the directories above it; so does a name that the target itself has
  * changed. At the end the root is listed: only where it holds nothing is the target said to be empty.
  *
- * A hash has 64 bits, under a seed that nobody else knows: that a foreign name is taken for ours
- * has a chance of 2^-44 with a million files. Memory: 8 bytes a file. Rejected: keeping the
+ * Hashes are under a seed that nobody else knows. That of a name has 64 bits: that a foreign name is taken for ours
+ * has a chance of 2^-44 with a million files. Memory: 12 bytes a file. Rejected: keeping the
  * names (five times that), shorter hashes (a chance that counts), names by the plan's rows (they
- * lie in the image).
+ * lie in the image), inode numbers (that of a file that was removed is given to the next).
  *
  * Locking: a slot of `made` is its taker's; all are read when the streams have ended.
  */
@@ -25,7 +26,14 @@
 #include "base/beneath.h"
 #include "base/util.h"
 #include "codec/codec.h"
-#include "layout/engine.h"
+#include "layout/place.h"
+
+/* What exists by this run. */
+struct made {
+	uint64_t name;             /* name_hash() */
+	uint32_t what;             /* what_hash(); ANY: a regular file whose time the target cannot keep */
+} __attribute__((packed));
+#define ANY 0u
 
 struct undo {
 	struct layout *l;
@@ -43,6 +51,22 @@ static uint64_t name_hash(const struct layout *l, uint32_t dir, const char *name
 	return xxh3(key, sizeof(dir) + len, l->made_seed);
 }
 
+/* Of what can be told from outside: @time of regular files, @target of symlinks, @dev of devices. */
+static uint32_t what_hash(const struct layout *l, mode_t mode, const struct timespec *time, const char *target, dev_t dev)
+{
+	uint64_t key[4] = { mode & S_IFMT };
+
+	if (S_ISREG(mode)) {
+		key[1] = (uint64_t)time->tv_sec;
+		key[2] = (uint64_t)time->tv_nsec;
+	} else if (S_ISLNK(mode)) {
+		key[1] = xxh3(target, strlen(target), l->made_seed);
+	} else {
+		key[3] = dev;
+	}
+	return (uint32_t)xxh3(key, sizeof(key), l->made_seed) | 1;
+}
+
 int undo_begin(struct layout *l, struct ply_err *err)
 {
 	const struct plan *plan = l->plan;
@@ -56,42 +80,76 @@ int undo_begin(struct layout *l, struct ply_err *err)
 	return l->made ? 0 : ply_fail_nomem(err);
 }
 
-void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len)
+/* Does a file of @n get exactly the time that it shall have? */
+static bool keeps_time(const struct limits *lim, const struct ply_node *n)
 {
+	return lim->time_step_ns == 1 && n->mtime_sec >= lim->time_min && n->mtime_sec <= lim->time_max;
+}
+
+void undo_note(struct layout *l, uint32_t dir, const char *name, size_t len, const struct ply_node *n, const char *target)
+{
+	const struct timespec time = { .tv_sec = n->mtime_sec, .tv_nsec = n->mtime_nsec };
+	uint32_t what = ANY;
 	size_t at;
 
 	if (!l->made)              /* one that goes on takes nothing out */
 		return;
 	handover("made");
 	at = atomic_fetch_add_explicit(&l->nmade, 1, memory_order_relaxed);
-	l->made[at] = name_hash(l, dir, name, len);
+	if (!S_ISREG(n->mode) || (keeps_time(&l->limits, n) && limits_marks(&l->limits)))
+		what = what_hash(l, n->mode, &time, target, place_device(n));
+	l->made[at] = (struct made){ .name = name_hash(l, dir, name, len), .what = what };
 }
 
 static int by_value(const void *a, const void *b)
 {
-	const uint64_t *x = a, *y = b;
+	const struct made *x = a, *y = b;
 
-	return *x < *y ? -1 : *x > *y;
+	return x->name < y->name ? -1 : x->name > y->name;
 }
 
-static bool is_ours(const struct undo *u, uint32_t dir, const char *name)
+/* What was made at that name; NULL: nothing. */
+static const struct made *find_made(const struct undo *u, uint32_t dir, const char *name)
 {
 	size_t lo = 0, hi = u->nmade, len = strlen(name);
-	const uint64_t *made = u->l->made;
+	const struct made *made = u->l->made;
 	uint64_t h;
 
 	if (len > PLY_NAME_MAX)
-		return false;
+		return NULL;
 	h = name_hash(u->l, dir, name, len);
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (made[mid] < h)
+		if (made[mid].name < h)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo < u->nmade && made[lo] == h;
+	return lo < u->nmade && made[lo].name == h ? &made[lo] : NULL;
+}
+
+struct judged {
+	const struct layout *l;
+	const struct made *made;
+};
+
+static bool is_ours(void *ctx, int dir, const char *name, const struct stat *st)
+{
+	const struct judged *j = ctx;
+	char target[PLY_SYMLINK_MAX + 1];
+	ssize_t len = 0;
+
+	if (S_ISREG(st->st_mode)) {
+		mode_t mode = st->st_mode & 07777;
+
+		if (j->made->what == ANY || (limits_marks(&j->l->limits) && (mode & ~(mode_t)S_IWUSR) == S_ISVTX))
+			return true;
+	} else if (S_ISLNK(st->st_mode)) {
+		len = readlinkat(dir, name, target, sizeof(target) - 1);
+	}
+	target[MAX(len, 0)] = '\0';
+	return j->made->what == what_hash(j->l, st->st_mode, &st->st_mtim, target, st->st_rdev);
 }
 
 void undo_reopen_directories(struct layout *l, struct stream *s)
@@ -121,12 +179,14 @@ static size_t empty_once(const struct undo *u, uint32_t dir, DIR *d, uint64_t *r
 
 	*ret_left = 0;
 	while ((de = readdir(d))) {
-		if (de->d_type == DT_DIR || !is_ours(u, dir, de->d_name))
+		struct judged j = { .l = u->l };
+		int r;
+
+		if (de->d_type == DT_DIR || !(j.made = find_made(u, dir, de->d_name)))
 			continue;
-		if (unlinkat(dirfd(d), de->d_name, 0) == 0)
-			removed++;
-		else if (errno != ENOENT)
-			++*ret_left;
+		r = away_remove(u->l, dir, dirfd(d), de->d_name, is_ours, &j);
+		removed += r == AWAY_GONE;
+		*ret_left += r < 0;
 	}
 	return removed;
 }
