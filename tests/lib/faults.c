@@ -5,6 +5,7 @@
  *   FAULT_AT=K       which one, from 1, over all threads; 0 or none: no fault
  *   FAULT_DO=ERRNO   the number of the error that it gets instead of being made; or
  *   FAULT_DO=kill    kill -9 instead of it
+ *   FAULT_RUN=SHELL  instead of FAULT_DO: this is run before that call, and then it is made
  *   FAULT_DO=short   writes of more than 512 bytes write 512
  *   FAULT_STICKY=1   all from there on
  *   FAULT_GROW=1     only calls that need room: those of a disk that is full
@@ -48,7 +49,7 @@ static struct {
 	int log;
 	unsigned long swap_at;
 	bool swap_second;
-	const char *swap_log;
+	const char *swap_log, *run;
 	atomic_ulong count;
 } fault = { .log = -1 };
 static _Thread_local unsigned long now;    /* number of the call that is being made */
@@ -62,6 +63,8 @@ __attribute__((constructor)) static void begin(void)
 	fault.error = what ? atoi(what) : 0;
 	fault.sticky = getenv("FAULT_STICKY");
 	fault.grow = getenv("FAULT_GROW");
+	fault.run = getenv("FAULT_RUN");
+	unsetenv("LD_PRELOAD");
 	fault.swap_at = getenv("SWAP_AT") ? strtoul(getenv("SWAP_AT"), NULL, 10) : 0;
 	fault.swap_second = getenv("SWAP_SECOND");
 	fault.swap_log = getenv("SWAP_LOG");
@@ -110,6 +113,8 @@ static bool hits(const char *name, bool grows)
 		dprintf(fault.log, "%s\n", name);
 	if (!fault.at || fault.cut || n < fault.at || (n > fault.at && !fault.sticky))
 		return false;
+	if (fault.run)
+		return system(fault.run) == -1;
 	if (!fault.error)
 		kill(getpid(), SIGKILL);
 	errno = fault.error;
