@@ -267,6 +267,23 @@ class Worker:
         if cpu > CPU_S:
             raise Failure(f"the daemon used {cpu:.0f} s of processor time")
 
+    def compared(self, mount, target):
+        if not self.case.compare:
+            return
+        c = self.run([sys.executable, f"{HERE}/../lib/compare.py", "--exclude", "var/lib/plyfs", mount, target])
+        if c.code:
+            raise Failure(f"mount and layout differ: {c.said()}")
+
+    def interrupted(self, image, where, target, mount):
+        """As if it had been killed when the first directory was to be made: it is resumed, then taken out."""
+        for verb in ("--resume", "--abort"):
+            os.truncate(f"{target}/var/lib/plyfs/journal", 2 * 64)
+            self.verb(["layout", "--no-sync", verb, image, where], {0}, limit_files=False)
+            if verb == "--resume" and mount:
+                self.compared(mount, target)
+        if os.listdir(target):
+            raise Failure(f"an --abort has left {os.listdir(target)[:5]}")
+
     def laid_out(self, image, select, user=False, mount=None, options=()):
         where = "tu" if user else "target"
         target = f"{self.dir}/{where}"
@@ -288,10 +305,10 @@ class Worker:
                 raise Failure("a layout that failed has changed its target's mode")
             if user and (devices := look(target)):
                 raise Failure(f"a user laid out devices: {devices}")
-            if mount and r.code == 0 and self.case.compare:
-                c = self.run([sys.executable, f"{HERE}/../lib/compare.py", "--exclude", "var/lib/plyfs", mount, target])
-                if c.code:
-                    raise Failure(f"mount and layout differ: {c.said()}")
+            if mount and r.code == 0:
+                self.compared(mount, target)
+            if r.code == 0 and self.full and not user:
+                self.interrupted(image, where, target, mount)
         finally:
             subprocess.run(["umount", "-l", target], check=True)
         if user and r.code == 1 and not options:
