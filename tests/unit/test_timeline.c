@@ -5,6 +5,7 @@
  *
  * PLYFS_PICTURES=DIR keeps the pictures, to be looked at.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "layout/layout.h"
 #include "layout/timeline.h"
 #include "tap.h"
+#include "unit/failing_memory.h"
 
 #define MS  1000000ll
 #define SEC 1000000000ll
@@ -532,6 +534,44 @@ START_TEST(hostile_words)
 }
 END_TEST
 
+/* A picture is whole, or there is none. */
+START_TEST(any_allocation_fails)
+{
+	const struct timeline_words w = { .title = "title", .subtitle = "subtitle", .result = "done", .files = 1,
+					  .bytes = 1 };
+	bool failed = true;
+	long n = 1;
+
+	run(3, 30, SEC);
+	for (; failed; n++) {
+		struct buf svg = { 0 };
+		int r;
+
+		fail_at = n;
+		r = timeline_draw(t, &w, &svg);
+		failed = !fail_at;
+		fail_at = 0;
+		ck_assert_int_eq(r, failed ? -ENOMEM : 0);
+		buf_done(&svg);
+	}
+	ck_assert_int_gt(n, 50);
+	timeline_free(t);
+}
+END_TEST
+
+START_TEST(without_memory_for_spans_sums_are_right)
+{
+	begin(1);
+	fail_at = 1;
+	batch(0, 0, 0, MS, 7);
+	ck_assert(t->lacks_memory);
+	batch(0, 0, 5 * MS, 6 * MS, 7);
+	ck_assert_uint_eq(t->streams[0].bytes, 14);
+	ck_assert_uint_eq(t->threads[0].n, 1);
+	timeline_free(t);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("timeline");
@@ -549,6 +589,8 @@ static Suite *suite(void)
 	tap_loop(s, pictures, 0, (int)ARRAY_SIZE(runs));
 	tap_test(s, nothing_was_done);
 	tap_test(s, hostile_words);
+	tap_test(s, any_allocation_fails);
+	tap_test(s, without_memory_for_spans_sums_are_right);
 	return s;
 }
 TAP_MAIN(suite)
