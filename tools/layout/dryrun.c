@@ -14,27 +14,6 @@ struct dry {
 	void *ctx;
 };
 
-static int add_bytes(void *ctx, const struct ply_extent *e, struct ply_err *err)
-{
-	(void)err;
-	*(uint64_t *)ctx += e->len;
-	return 0;
-}
-
-static int count_bytes(struct dry *d, const struct file *f, uint64_t from, uint64_t to, uint64_t *sum)
-{
-	int r;
-
-	if (!S_ISREG(f->v.node.mode))
-		return 0;
-	if (f->v.rendered || f->v.node.kind == PLY_C_INLINE) {
-		*sum += f->v.size;
-		return 0;
-	}
-	r = plan_extents(f->v.sub, &f->v.node, from, to, add_bytes, sum, &d->s.err);
-	return r < 0 ? stream_damaged(&d->s, r, f->w) : 0;
-}
-
 /* A batch of rows: those that are laid out with it. */
 static int count_rows(struct dry *d, const struct plan_batch *b, uint32_t sub, struct layout_step *step)
 {
@@ -59,7 +38,7 @@ static int count_rows(struct dry *d, const struct plan_batch *b, uint32_t sub, s
 		if (!r || plan_find_big(d->l->plan, sub, at))
 			continue;
 		step->n++;
-		r = count_bytes(d, &f, 0, UINT64_MAX, &step->bytes);
+		r = place_bytes(&d->s, &f, 0, UINT64_MAX, &step->bytes);
 		if (r < 0)
 			return r;
 	}
@@ -77,7 +56,7 @@ static int count_piece(struct dry *d, const struct plan_batch *b, struct layout_
 	if (r <= 0)
 		return r;
 	step->n = b->at == 0;
-	return count_bytes(d, &f, b->at, b->end, &step->bytes);
+	return place_bytes(&d->s, &f, b->at, b->end, &step->bytes);
 }
 
 static int tell_sub(struct dry *d, uint32_t sub)

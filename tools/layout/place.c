@@ -494,21 +494,33 @@ static int add_len(void *ctx, const struct ply_extent *e, struct ply_err *err)
 	return 0;
 }
 
-/* It was there: nothing was written, and nothing is left to be. After count_file(). */
-static void count_found(struct stream *s, const struct file *f)
+int place_bytes(struct stream *s, const struct file *f, uint64_t from, uint64_t to, uint64_t *sum)
 {
-	const struct ply_node *n = &f->v.node;
-	uint64_t bytes = 0;
+	int r;
 
-	if (!s->of)
-		return;
-	if (S_ISREG(n->mode) && (f->v.rendered || n->kind == PLY_C_INLINE))
-		bytes = f->v.size;
-	else if (S_ISREG(n->mode))
-		plan_extents(f->v.sub, n, 0, UINT64_MAX, add_len, &bytes, NULL);
+	if (!S_ISREG(f->v.node.mode))
+		return 0;
+	if (f->v.rendered || f->v.node.kind == PLY_C_INLINE) {
+		*sum += f->v.size;
+		return 0;
+	}
+	r = plan_extents(f->v.sub, &f->v.node, from, to, add_len, sum, &s->err);
+	return r < 0 ? stream_damaged(s, r, f->w) : 0;
+}
+
+/* It was there: nothing was written, and nothing is left to be. */
+static int count_found(struct stream *s, const struct file *f)
+{
+	uint64_t bytes = 0;
+	int r = s->of ? place_bytes(s, f, 0, UINT64_MAX, &bytes) : 0;
+
+	count_file(s);
+	if (r < 0 || !s->of)
+		return r;
 	atomic_fetch_add(&s->of->bytes, bytes);
 	atomic_fetch_add(&s->of->found_bytes, bytes);
 	atomic_fetch_add(&s->of->found_files, 1);
+	return 0;
 }
 
 int place_open_dir(struct stream *s, struct file *f)
@@ -616,10 +628,10 @@ int place_entry(struct stream *s, const struct where *w)
 		r = set_metadata(s, &f);
 		cleanup_close(&f.handle);
 	}
+	if (r == 0 && found)
+		return count_found(s, &f);
 	if (r == 0)
 		count_file(s);
-	if (r == 0 && found)
-		count_found(s, &f);
 	return r;
 }
 
@@ -640,10 +652,8 @@ static int open_big(struct stream *s, struct file *f, struct plan_big *big)
 		}
 		if (r == 1) {
 			r = finish_regular(s, f);
-			if (r == 0) {
-				count_file(s);
-				count_found(s, f);
-			}
+			if (r == 0)
+				r = count_found(s, f);
 			cleanup_close(&f->fd);
 			r = r < 0 ? r : 1;
 		}

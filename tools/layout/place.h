@@ -28,6 +28,8 @@ int place_link_lost(struct stream *s, const struct plan_link *first, const struc
 		    struct name *ret_name, int *ret_lost);
 /* Opens f->handle, and gives what it is. -errno. */
 int place_open_handle(struct file *f, struct stat *ret);
+/* Adds to *@sum how many bytes of data lie in [@from, @to) of @f; all of them, where the content is inline or rendered. */
+int place_bytes(struct stream *s, const struct file *f, uint64_t from, uint64_t to, uint64_t *sum);
 /* Opens f->dir. */
 int place_open_dir(struct stream *s, struct file *f);
 /* The target of a symlink, with a NUL. */
