@@ -3,8 +3,8 @@
 """fsynced.py: does powercut.py lose what may be lost, and nothing else? For its record and check.
 
     fsynced.py write DIR ACKS N    N files with an fsync, each beside one without; ACKS notes how long the log was then
-    fsynced.py check DIR ACKS LOST every file that was fsynced by POWERCUT_FLUSHED is there; what was not fsynced and is not
-                                   there, though the write had returned by then, is noted in LOST
+    fsynced.py check DIR ACKS LOST every file that was fsynced by POWERCUT_FLUSHED is there; what was not fsynced and is
+                                   not there, though the write had returned by then, is noted in LOST
 """
 import hashlib
 import os

@@ -20,9 +20,9 @@ since the last flush, as a cache does; of the other half a random part has reach
     POWERCUT_FLUSHED    so many entries are on the medium for certain: those up to the last flush
     POWERCUT_DRAW       a random number, for COMMAND to choose by
 
-So what is durable once `entries` says E must be there in each cut with POWERCUT_FLUSHED >= E. With --late the disk answers
-each flush N flushes too early: no honest disk does, and a COMMAND that does not find out proves nothing. --keep copies disk
-and log of a cut that failed to DIR, for replay; times differ from run to run, and with them the log.
+So what is durable once `entries` says E must be there in each cut with POWERCUT_FLUSHED >= E. With --late the disk
+answers each flush N flushes too early: no honest disk does, and a COMMAND that does not find out proves nothing.
+--keep copies disk and log of a cut that failed to DIR, for replay; times differ from run to run, and with them the log.
 
 replay makes IMAGE: the disk behind a cut; `on` mounts one and runs COMMAND.
 
@@ -298,7 +298,8 @@ def on(a):
 def options():
     p = argparse.ArgumentParser(prog="powercut.py")
     verbs = p.add_subparsers(dest="verb", required=True)
-    for name, function in (("make", make), ("record", record), ("check", check), ("replay", replay), ("entries", count)):
+    functions = {"make": make, "record": record, "check": check, "replay": replay, "entries": count}
+    for name, function in functions.items():
         v = verbs.add_parser(name)
         v.set_defaults(function=function)
         v.add_argument("dir", type=os.path.abspath)

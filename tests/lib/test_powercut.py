@@ -102,7 +102,8 @@ def cuts_are_behind_flushes_and_reach_all():
 @test
 def what_is_no_log_is_refused():
     head = powercut.HEAD
-    for make in (lambda: log_of(head=head.pack(1, 1, 0, SECTOR)), lambda: log_of(head=head.pack(powercut.MAGIC, 2, 0, SECTOR)),
+    for make in (lambda: log_of(head=head.pack(1, 1, 0, SECTOR)),
+                 lambda: log_of(head=head.pack(powercut.MAGIC, 2, 0, SECTOR)),
                  lambda: log_of(head=head.pack(powercut.MAGIC, 1, 0, 0)), lambda: log_of((0, 1, 8)),
                  lambda: log_of((0, 0, 0)), lambda: log_of((0, 1, 0), cut_off=1),
                  lambda: log_of(head=head.pack(powercut.MAGIC, 1, 5, SECTOR)), lambda: log_of(head=b"PLY"),
