@@ -82,7 +82,7 @@ faults()
 @test "the disk fails for good from any call on, or is read-only; after a reboot both verbs work" { faults dead readonly; }
 
 @test "another process puts its file at a name just before a call: it is never lost or changed" {
-	faults swap swap-second swap-undo swap-resume swap-abort swap-kill
+	faults swap swap-second swap-undo swap-resume swap-abort swap-kill swap-twice
 }
 
 @test "writes that are cut short are gone on with" { faults short; }

@@ -17,6 +17,7 @@
  *                    a file of another is there; not in /var/lib/plyfs. Its inode number and path go to
  *   SWAP_LOG=FILE
  *   SWAP_SECOND=1    of two names: the second
+ *   SWAP_TWICE=1     and once more just before the next call that is counted, at its second name
  *
  * Counted are calls that change files, and those that make changes durable; not those of stdio, and not those that only
  * look.
@@ -48,7 +49,7 @@ static struct {
 	bool active, sticky, grow, cut;
 	int log;
 	unsigned long swap_at;
-	bool swap_second;
+	bool swap_second, swap_twice;
 	const char *swap_log, *run;
 	atomic_ulong count;
 } fault = { .log = -1 };
@@ -67,6 +68,7 @@ __attribute__((constructor)) static void begin(void)
 	unsetenv("LD_PRELOAD");
 	fault.swap_at = getenv("SWAP_AT") ? strtoul(getenv("SWAP_AT"), NULL, 10) : 0;
 	fault.swap_second = getenv("SWAP_SECOND");
+	fault.swap_twice = getenv("SWAP_TWICE");
 	fault.swap_log = getenv("SWAP_LOG");
 	fault.active = fault.swap_at || fault.at || fault.cut || log;
 	if (log)
@@ -96,7 +98,7 @@ static void swap(int dir, const char *name)
 	    syscall(SYS_fchown, fd, 0, 0) < 0 || syscall(SYS_utimensat, fd, NULL, times, 0) < 0 || fstat((int)fd, &st) < 0)
 		return;
 	syscall(SYS_close, fd);
-	fd = syscall(SYS_openat, AT_FDCWD, fault.swap_log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	fd = syscall(SYS_openat, AT_FDCWD, fault.swap_log, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	dprintf((int)fd, "%llu %s/%s\n", (unsigned long long)st.st_ino, where, name);
 	syscall(SYS_close, fd);
 }
@@ -126,7 +128,9 @@ static bool hits(const char *name, bool grows)
 /* The call that was counted last, by this thread, speaks of @name in @dir. */
 static void speaks_of(int dir, const char *name, bool second)
 {
-	if (fault.swap_at && fault.swap_log && now == fault.swap_at && second == fault.swap_second)
+	if (!fault.swap_at || !fault.swap_log)
+		return;
+	if ((now == fault.swap_at && second == fault.swap_second) || (fault.swap_twice && now == fault.swap_at + 1 && second))
 		swap(dir, name);
 }
 

@@ -24,6 +24,7 @@ WHAT is one of
     swap-resume    in a --resume of a layout that was killed
     swap-abort     in an --abort --all
     swap-kill      in one that is killed at its next call
+    swap-twice     in one where a second file takes the name before the first can go back
 
 What must be true: exit code 0 and a tree equal to REFERENCE (another layout of the same, which nobody disturbed); or 1 and
 a message that says why and names a path, and the target is as it was before, in mode, owner, times and attributes, too;
@@ -48,7 +49,8 @@ import compare as trees  # noqa: E402  (beside this file)
 BEFORE_NS = 1_049_605_628_090_807_060
 VERBS = ("--resume", "--abort")
 WHATS = ("kill", "kill-resume", "kill-abort", "error", "error-resume", "error-abort", "full", "full-abort", "dead", "readonly", "short",
-         "swap", "swap-second", "swap-undo", "swap-resume", "swap-abort", "swap-kill")
+         "swap", "swap-second", "swap-undo", "swap-resume", "swap-abort", "swap-kill",
+         "swap-twice")
 ERROR = {"error": errno.EIO, "full": errno.ENOSPC, "dead": errno.EIO, "readonly": errno.EROFS}
 LIMIT_S = 120
 
@@ -224,7 +226,11 @@ SWAPPED = (b"of another\n", 0o640, 0, 0, 1_234_567_890)
 def foreign_is_there(case, log, home=False):
     """What was put there has its bytes and metadata, wherever it is; @home: where it was put."""
     with open(log, encoding="utf-8", errors="surrogateescape") as f:
-        ino, path = f.read().rstrip("\n").split(" ", 1)
+        for line in f:
+            one_is_there(case, *line.rstrip("\n").split(" ", 1), home)
+
+
+def one_is_there(case, ino, path, home):
     for where, _, files in os.walk(case.target):
         for name in files:
             at = os.path.join(where, name)
@@ -244,7 +250,7 @@ def foreign_is_there(case, log, home=False):
 # Where the calls of an undisturbed run say which of them speak of names, only these are taken.
 TWO = ("linkat", "renameat2")
 NAMED = {"swap": (*TWO, "mkdirat", "mknodat", "symlinkat", "openat64", "fchownat", "utimensat", "fchmodat"), "swap-second": TWO,
-         "swap-abort": (*TWO, "unlinkat"), "swap-kill": TWO}
+         "swap-abort": (*TWO, "unlinkat"), "swap-kill": TWO, "swap-twice": TWO}
 
 
 def swapped(case, k, *verb, second=False, **more):
@@ -261,6 +267,28 @@ def swapped(case, k, *verb, second=False, **more):
     for _ in range(2):
         case.run("--abort", "--all")
         foreign_is_there(case, log, home=True)
+
+
+def swap_twice(case, k, verb, rng):
+    """The first stays in out, and every --abort says so."""
+    log = os.path.join(case.args.folder, "swapped")
+    if os.path.exists(log):
+        os.unlink(log)
+    case.run()
+    rc, said = case.run("--abort", "--all", swap_at=k, swap_twice=1, swap_log=os.path.abspath(log))
+    if not os.path.exists(log):
+        return
+    case.args.swaps += 1
+    with open(log, encoding="utf-8", errors="surrogateescape") as f:
+        twice = len(f.readlines()) == 2
+    for _ in range(2):
+        foreign_is_there(case, log)
+        if twice and rc != 1:
+            raise Wrong("what lies in out is not told")
+        rc, said = case.run("--abort", "--all")
+    if twice and "/var/lib/plyfs/out/" not in said:
+        raise Wrong("the message does not say where the file of another is")
+    foreign_is_there(case, log, home=not twice)
 
 
 def swap(case, k, verb, rng):
@@ -294,7 +322,7 @@ FUNCTIONS = {"kill": kill, "kill-resume": kill_resume, "kill-abort": kill_abort,
              "error-abort": error_abort, "full": all_fail("full", True), "full-abort": full_abort,
              "dead": all_fail("dead", False), "readonly": all_fail("readonly", False), "short": short, "swap": swap,
              "swap-second": swap_second, "swap-undo": swap_undo, "swap-resume": swap_resume, "swap-abort": swap_abort,
-             "swap-kill": swap_kill}
+             "swap-kill": swap_kill, "swap-twice": swap_twice}
 
 
 # --- over all K ------------------------------------------------------------------------------------
@@ -313,7 +341,7 @@ def count(args, *verb, **fault):
 
 
 def sweep(args, what, rng):
-    aborts = ("kill-abort", "error-abort", "swap-abort", "swap-kill", "swap-undo")
+    aborts = ("kill-abort", "error-abort", "swap-abort", "swap-kill", "swap-twice", "swap-undo")
     counted = (("--abort", "--all"), {}) if what in aborts else ((), {"grow": 1} if what == "full" else {})
     calls = count(args, *counted[0], **counted[1])
     cases = [(k, verb) for k in range(1, len(calls) + 1) for verb in VERBS if calls[k - 1] in NAMED.get(what, calls)]

@@ -500,8 +500,6 @@ static int remove_inside(struct state *s)
 	if (r == 0)
 		r = remove_name(s->dir, "done", AT_REMOVEDIR);
 	if (r == 0)
-		r = remove_name(s->dir, "out", AT_REMOVEDIR);
-	if (r == 0)
 		r = remove_files(s->dir, "journal");
 	if (r == 0)
 		r = remove_name(s->dir, "journal", 0);
@@ -531,6 +529,10 @@ int state_remove(struct state *s)
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
+	/* what is in there could not go back, and is somebody's: plan and journal are needed to try again */
+	r = remove_name(s->dir, "out", AT_REMOVEDIR);
+	if (r < 0)
+		return r;
 	if (!strcmp(s->place, "var")) {
 		left_name(t, away);
 		if (holds_only(s->top, "lib") && holds_only(s->lib, "plyfs") &&
