@@ -11,9 +11,10 @@ bats_require_minimum_version 1.5.0
 
 setup_file()
 {
-	need_root "owners, devices, file systems" || return 0
+	need_root "owners, devices, file systems" && gold small || return 0
 	export PLYFS_SEED=${PLYFS_SEED:-$RANDOM}
 	tiny_composite "$BATS_FILE_TMPDIR"
+	small_composite "$BATS_FILE_TMPDIR"
 }
 
 setup()
@@ -60,8 +61,9 @@ at()
 # faults WHAT... [OPTION...]
 faults()
 {
-	run python3 "$PLYFS_TESTS/lib/layout_faults.py" "$tiny.plyfs" "$tiny" "$@" --policy "$tiny.yaml" \
-		--share "${PLYFS_FAULTS:-20}" --seed "$PLYFS_SEED"
+	local image=${image:-$tiny}
+	run python3 "$PLYFS_TESTS/lib/layout_faults.py" "$image.plyfs" "$image" "$@" --policy "$image.yaml" \
+		--share "${share:-${PLYFS_FAULTS:-20}}" --seed "$PLYFS_SEED"
 	echo "$output"
 	grep -E '^[a-z-]+: .* wrong' <<<"$output" | sed 's/^/# /' >&3
 	[ "$status" = 0 ]
@@ -83,6 +85,12 @@ faults()
 
 @test "another process puts its file at a name just before a call: it is never lost or changed" {
 	faults swap swap-second swap-undo swap-resume swap-abort swap-kill swap-twice
+}
+
+@test "2,000 files: at some calls" {
+	local image=$BATS_FILE_TMPDIR/small share=2
+	[ "${PLYFS_FAULTS:-20}" != 0 ] || share=150
+	faults kill kill-abort error full swap swap-abort
 }
 
 @test "writes that are cut short are gone on with" { faults short; }
