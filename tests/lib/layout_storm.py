@@ -369,7 +369,7 @@ def main():
         storm.end()
         done.update(storm.done)
     print(f"seed {args.seed}: {args.rounds} rounds, {bad} wrong; done meanwhile: {dict(done)}")
-    if any(not done[t.__name__] for t in Storm.THINGS):
+    if args.rounds >= 100 and any(not done[t.__name__] for t in Storm.THINGS):
         print("something was never done")
         return 1
     return 1 if bad else 0
