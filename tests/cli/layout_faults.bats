@@ -71,7 +71,7 @@ faults()
 
 @test "killed at any call, then resumed or taken out" { faults kill; }
 
-@test "killed again at any call of the --resume, or of the --abort" { faults kill-resume kill-abort; }
+@test "killed again at any call of the --resume, or of the --abort" { faults kill-resume kill-abort kill-out; }
 
 @test "killed at any call, where everything is made durable" { faults kill kill-abort --sync; }
 

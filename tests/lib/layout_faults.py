@@ -9,6 +9,7 @@ WHAT is one of
     kill           a layout is killed at its K-th call; then --resume, or --abort --all
     kill-resume    a layout is killed, and so is the --resume after it; then either verb
     kill-abort     a layout is killed, or is complete, and its --abort --all is killed; then --abort
+    kill-out       an --abort is killed, and others take the names that it has removed, or was about to
     error          the K-th call fails (EIO), and no other
     error-resume   of a --resume of a layout that was killed; then either verb
     error-abort    of an --abort --all; then --abort
@@ -48,7 +49,7 @@ import compare as trees  # noqa: E402  (beside this file)
 
 BEFORE_NS = 1_049_605_628_090_807_060
 VERBS = ("--resume", "--abort")
-WHATS = ("kill", "kill-resume", "kill-abort", "error", "error-resume", "error-abort", "full", "full-abort", "dead", "readonly", "short",
+WHATS = ("kill", "kill-resume", "kill-abort", "kill-out", "error", "error-resume", "error-abort", "full", "full-abort", "dead", "readonly", "short",
          "swap", "swap-second", "swap-undo", "swap-resume", "swap-abort", "swap-kill",
          "swap-twice")
 ERROR = {"error": errno.EIO, "full": errno.ENOSPC, "dead": errno.EIO, "readonly": errno.EROFS}
@@ -149,6 +150,32 @@ def kill_abort(case, k, verb, rng):
         case.run()
     case.run("--abort", "--all", at=k, do="kill")
     case.end("--abort")
+
+
+def missing(case):
+    """Paths of files that REFERENCE has and the target has not, though their directory is there."""
+    for where, dirs, files in os.walk(case.args.reference):
+        at = os.path.join(case.target, os.path.relpath(where, case.args.reference))
+        if os.path.isdir(at):
+            yield from (os.path.join(at, n) for n in files if not os.path.lexists(os.path.join(at, n)))
+
+
+def kill_out(case, k, verb, rng):
+    case.run()
+    case.run("--abort", "--all", at=k, do="kill")
+    if not os.path.isdir(f"{case.target}/var/lib/plyfs"):
+        return
+    own = list(missing(case))
+    for path in own:
+        with open(path, "x", encoding="ascii") as f:
+            f.write("of another")
+    rc, said = case.run("--abort", "--all")
+    if rc != (1 if own else 0) or "plyfs/out" in said:
+        raise Wrong("what is ours in out is not taken out")
+    for path in own:
+        with open(path, encoding="ascii") as f:
+            if f.read() != "of another":
+                raise Wrong(f"{path} was changed")
 
 
 def error(case, k, verb, rng):
@@ -318,7 +345,7 @@ def swap_kill(case, k, verb, rng):
     swapped(case, k, "--abort", "--all", at=k + 1, do="kill")
 
 
-FUNCTIONS = {"kill": kill, "kill-resume": kill_resume, "kill-abort": kill_abort, "error": error, "error-resume": error_resume,
+FUNCTIONS = {"kill": kill, "kill-resume": kill_resume, "kill-abort": kill_abort, "kill-out": kill_out, "error": error, "error-resume": error_resume,
              "error-abort": error_abort, "full": all_fail("full", True), "full-abort": full_abort,
              "dead": all_fail("dead", False), "readonly": all_fail("readonly", False), "short": short, "swap": swap,
              "swap-second": swap_second, "swap-undo": swap_undo, "swap-resume": swap_resume, "swap-abort": swap_abort,
@@ -341,7 +368,7 @@ def count(args, *verb, **fault):
 
 
 def sweep(args, what, rng):
-    aborts = ("kill-abort", "error-abort", "swap-abort", "swap-kill", "swap-twice", "swap-undo")
+    aborts = ("kill-abort", "kill-out", "error-abort", "swap-abort", "swap-kill", "swap-twice", "swap-undo")
     counted = (("--abort", "--all"), {}) if what in aborts else ((), {"grow": 1} if what == "full" else {})
     calls = count(args, *counted[0], **counted[1])
     cases = [(k, verb) for k in range(1, len(calls) + 1) for verb in VERBS if calls[k - 1] in NAMED.get(what, calls)]

@@ -7,7 +7,8 @@
  * it was, where no other file has taken that place meanwhile. Nothing is overwritten on either way.
  *
  * It is called DIRECTORY.HASH there: its place in the plan, and XXH3-64 of its name, 16 hex digits. So what was killed between the two
- * can be put back by the next one (away_recover()), which does so before it looks at anything else.
+ * can be put back by the next one (away_recover()), which does so before it looks at anything else. Where its place was taken it
+ * goes, if it is what the plan has there; else it stays, and is told.
  *
  * Where the target has no rename that overwrites nothing, a name is judged where it is.
  */
@@ -84,6 +85,28 @@ static int find_name(struct stream *s, uint32_t dir, uint64_t hash, struct where
 	return 0;
 }
 
+/* Is what lies in out what the plan has at @w? */
+static bool is_planned(struct stream *s, const struct where *w, const char *there)
+{
+	const struct limits *lim = &s->l->limits;
+	struct file f = { .fd = -1 };
+	const struct ply_node *n = &f.v.node;
+	char target[PLY_SYMLINK_MAX + 1], is[PLY_SYMLINK_MAX + 1];
+	int lost, out = s->l->state.out;
+	struct stat st;
+	ssize_t len;
+
+	if (place_look_up(s, &f, w, &lost) < 0 || fstatat(out, there, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    (st.st_mode & S_IFMT) != (n->mode & S_IFMT))
+		return false;
+	if (S_ISREG(st.st_mode))
+		return again_is_marked(lim, n, &st) || again_has_time(lim, n, &st);
+	if (!S_ISLNK(st.st_mode))
+		return st.st_rdev == place_device(n);
+	len = readlinkat(out, there, is, sizeof(is));
+	return place_symlink_target(s, &f, target) == 0 && len == (ssize_t)n->size && memcmp(is, target, (size_t)len) == 0;
+}
+
 static int put_back(struct stream *s, const char *there)
 {
 	struct layout *l = s->l;
@@ -104,6 +127,8 @@ static int put_back(struct stream *s, const char *there)
 		return r;
 	dir = stream_dir(s, d);
 	r = dir < 0 ? dir : renameat2(l->state.out, there, dir, name.text, RENAME_NOREPLACE) < 0 ? -errno : 0;
+	if (r == -EEXIST && is_planned(s, &w, there))
+		r = unlinkat(l->state.out, there, 0) < 0 ? -errno : 0;
 	if (r == 0)
 		return 0;
 	return ply_fail(&s->err, r, PLY_R_TARGET_EXISTS, "%s/var/lib/plyfs/out/%s: cannot be put back: %s; move it away",
