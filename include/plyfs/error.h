@@ -133,7 +133,23 @@
 	X(POLICY_STALE, 185) \
 	X(PARENT, 186)            /* what a sub-image stands on: circular, missing, or still needed */ \
 	X(MISMATCH, 187)          /* another distribution or architecture */ \
-	X(IDS_EXHAUSTED, 188)
+	X(IDS_EXHAUSTED, 188) \
+	/* logs */ \
+	X(REDO_NOT_FOUND, 200) \
+	X(REDO_NOT_REDO, 201) \
+	X(REDO_EXISTS, 202) \
+	X(REDO_BUSY, 203)         /* another process writes to it */ \
+	X(REDO_SUPER, 204) \
+	X(REDO_FEATURE, 205) \
+	X(REDO_BINDING, 206) \
+	X(REDO_RECORD, 207)       /* its checksum is right, and it cannot be */ \
+	X(REDO_CHECKPOINT, 208) \
+	X(REDO_DATA, 209)         /* a block of data */ \
+	X(REDO_CHANGE, 210)       /* an operation that cannot be: a name that is there, an inode that is not */ \
+	X(REDO_FULL, 211)         /* no room for it: nothing happened */ \
+	X(REDO_FAILED, 212)       /* a sync or write failed: nothing more is taken */ \
+	X(REDO_READ_ONLY, 213) \
+	X(REDO_DAMAGED, 214)      /* what was acknowledged is not all there */
 
 enum ply_reason {
 #define X(name, number) PLY_R_##name = number,

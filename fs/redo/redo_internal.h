@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of fs/redo/ share of an open log. */
+#ifndef PLYFS_REDO_INTERNAL_H
+#define PLYFS_REDO_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "redo/index.h"
+#include "redo/redo_format.h"
+#include "redo/space.h"
+
+#define NO_SEGMENT PLY_REDO_SEGMENTS_MAX
+
+struct redo {
+	struct redo_store *store;
+	struct redo_binding binding;       /* immutable after open */
+	void *binding_memory;
+	bool writable;             /* immutable after open, as the next two */
+	uint8_t uuid[16];
+	uint32_t epoch;            /* of what is written */
+
+	/* Lock order: super_lock, lock. flush_lock is taken with neither of them held. */
+	pthread_rwlock_t lock;     /* index, space, tail */
+	struct index index;
+	struct space space;
+	uint32_t meta_seg;         /* the last segment of records, */
+	uint32_t meta_pos;         /* where the next one goes in it, */
+	uint64_t meta_seq;
+	uint64_t tail;             /* and its LSN */
+	uint64_t last;             /* behind the last operation */
+	uint32_t data_seg, data_next;      /* block of a segment that data goes to next; NO_SEGMENT: none */
+	uint64_t said_durable;     /* in a commit record */
+	uint64_t replay_lsn;       /* of the last checkpoint */
+
+	pthread_mutex_t flush_lock;
+	pthread_cond_t flushed;
+	bool flushing;
+	uint64_t durable;          /* all records below are on the disk */
+	uint64_t commits, flushes;
+
+	pthread_mutex_t super_lock;        /* one checkpoint or superblock at a time */
+	struct redo_super super;
+	uint32_t super_slot;       /* which one holds it for sure */
+	uint32_t ckpt_first, ckpt_n;       /* its segments */
+
+	atomic_int failed;         /* -errno of what failed; 0: nothing */
+	atomic_uint_fast64_t next_index;
+	struct redo_info info;     /* what was found at opening; immutable then */
+};
+
+/* Nothing more is taken. Returns -EIO. */
+int redo_fail(struct redo *log, int code, const char *what, struct ply_err *err);
+/* 0, or why nothing can be written: REDO_READ_ONLY, REDO_FAILED. */
+int redo_check_writable(struct redo *log, struct ply_err *err);
+/* Of a failing store: REDO_FULL, else SYSTEM. */
+int redo_store_fail(struct redo *log, int code, const char *what, struct ply_err *err);
+
+void redo_unpin(struct redo_op *op);
+
+/* With the lock held for writing: go on in a new segment that has room for a record of @len bytes. */
+int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err);
+/* Write the head of @seg, which has the records from the tail on. */
+int redo_begin_segment_locked(struct redo *log, uint32_t seg, uint64_t seq, struct ply_err *err);
+
+/* With super_lock held: write @s as the next generation to both slots, the one that is not sure first. An error is the log's end. */
+int redo_write_super(struct redo *log, struct redo_super *s, struct ply_err *err);
+/* Sync, and note what is durable. */
+int redo_flush(struct redo *log, struct ply_err *err);
+
+/* Find out what is there: index, space, tail, info. */
+int redo_recover(struct redo *log, struct ply_err *err);
+/* What the superblock's checkpoint says, into an index that is empty. */
+int redo_load_checkpoint(struct redo *log, uint64_t file_size, struct ply_err *err);
+
+/* Is what lies at @addr as its checksums say? -EBADMSG (REDO_DATA). */
+int redo_check_data(struct redo *log, uint64_t addr, uint64_t len, const le64 *sums, struct ply_err *err);
+
+#endif
