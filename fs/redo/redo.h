@@ -122,6 +122,7 @@ struct redo_info {
 	uint64_t size;             /* bytes of the file, holes included */
 	uint64_t data_live, data_dead; /* bytes of blocks that files refer to, and do not */
 	uint64_t inodes, entries, extents;
+	uint64_t next_cookie;      /* of the entry that is added next */
 	uint64_t commits, flushes; /* calls that had to wait, and syncs that were made for them */
 	char warning[256];         /* "": nothing to say */
 };

@@ -342,6 +342,7 @@ void redo_info(struct redo *log, struct redo_info *ret)
 	ret->inodes = log->index.inodes.used;
 	ret->entries = log->index.nadded;
 	ret->extents = log->index.nextents;
+	ret->next_cookie = PLY_INO(log->index.number, log->index.next_cookie);
 	pthread_rwlock_unlock(&log->lock);
 	pthread_mutex_lock(&log->flush_lock);
 	ret->commits = log->commits;

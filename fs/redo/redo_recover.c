@@ -143,7 +143,6 @@ static int step(struct walk *w, uint32_t len, unsigned type, uint64_t number, st
 struct found {
 	uint64_t end;              /* LSN */
 	uint64_t durable;          /* some witness says that all below was on the disk */
-	bool headless;             /* it ends in front of a segment that has no head */
 };
 
 /* Commit records of this epoch in the segment that is loaded, whose first record has @lsn, from @pos on, wherever they are. */
@@ -210,7 +209,6 @@ static int find_end(struct redo *log, uint64_t file_size, struct found *f, struc
 		r = step(&w, len, type, number, err);
 	}
 	f->end = w.lsn;
-	f->headless = !w.pos;
 	if (r == 0 && s->state == PLY_REDO_OPEN)
 		r = search_behind(&w, f, err);
 	return r;
@@ -378,7 +376,7 @@ int redo_recover(struct redo *log, struct ply_err *err)
 		return r;
 	if (log->tail < f.durable)
 		damaged(log, log->tail, "a record is missing");
-	else if (f.headless && log->tail == log->super.replay_lsn)
+	else if (!log->meta_pos && log->tail == log->super.replay_lsn)
 		damaged(log, log->tail, "the first segment of records is");
 	return 0;
 }

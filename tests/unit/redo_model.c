@@ -533,6 +533,7 @@ static void text_name(struct buf *out, const char *name, uint64_t ino, uint64_t 
 
 void model_text(const struct model *m, struct buf *out)
 {
+	buf_printf(out, "next cookie %llx\n", (unsigned long long)PLY_INO(MODEL_NUMBER, m->next_cookie));
 	for (size_t k = 0; k < MODEL_INODES; k++) {
 		const struct model_inode *i = &m->i[k];
 		uint64_t last = 0;
@@ -606,6 +607,10 @@ static void log_content(struct redo *log, uint64_t ino, struct buf *out)
 
 void model_log_text(struct redo *log, struct buf *out)
 {
+	struct redo_info info;
+
+	redo_info(log, &info);
+	buf_printf(out, "next cookie %llx\n", (unsigned long long)info.next_cookie);
 	for (size_t k = 0; k < MODEL_INODES; k++) {
 		uint64_t ino = ino_of(k);
 		struct lister l = { .out = out };
