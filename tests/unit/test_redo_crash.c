@@ -7,7 +7,8 @@
  * each write, sync and punch, with any of the pages lost that no sync has followed, the last write torn at any byte. From some
  * of these states a further session starts, and crashes again.
  *
- * PLYFS_REDO_STATES distinct states are looked at (5000), by digest of their bytes; PLYFS_SEED is the first seed.
+ * PLYFS_REDO_STATES distinct states are looked at (5000), by digest of their bytes; PLYFS_SEED is the first seed. 100,000 take two minutes
+ * of processor time: CK_DEFAULT_TIMEOUT=900.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -352,8 +353,9 @@ START_TEST(whatever_a_crash_leaves)
 		ck_assert_int_eq(redo_format(redo_disk_store(&d), &b, model_uuid, 1700000000, &err), 0);
 		redo_disk_copy(&before, &d);
 		run_begin(r, NULL, seed * 1000003 + k);
-		session(r, &d, 24, true);
-		session(r, &d, 16, k % 2);     /* marks go on counting */
+		/* killed, and opened again without a power cut, now and then: what is in the page cache only is read */
+		session(r, &d, 24, k % 3);
+		session(r, &d, 16, k % 2);
 		crash_all(&before, &d, r);
 		run_done(r);
 		free(r);
