@@ -260,6 +260,7 @@ static int open_parts(struct redo *log, unsigned flags, struct ply_err *err)
 int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct ply_err *err)
 {
 	struct redo *log = calloc(1, sizeof(*log));
+	pthread_rwlockattr_t attr;
 	int r;
 
 	if (!log) {
@@ -267,7 +268,11 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 		return ply_fail_nomem(err);
 	}
 	log->store = s;
-	pthread_rwlock_init(&log->lock, NULL);
+	/* else readers that follow each other keep writers out for ever */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&log->lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&log->flush_lock, NULL);
 	pthread_mutex_init(&log->super_lock, NULL);
 	pthread_cond_init(&log->flushed, NULL);
