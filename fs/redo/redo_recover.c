@@ -380,3 +380,38 @@ int redo_recover(struct redo *log, struct ply_err *err)
 		damaged(log, log->tail, "the first segment of records is");
 	return 0;
 }
+
+/* --- for those who look ----------------------------------------------------------------------------------- */
+
+int redo_records(struct redo *log, redo_record_fn fn, void *ctx, struct ply_err *err)
+{
+	struct walk w _cleanup_walk_ = { .log = log };
+	uint64_t number, tail;
+	int r = log->store->size(log->store, &w.file_size);
+
+	if (r < 0)
+		return ply_fail_sys(err, r, "cannot tell the length of the log");
+	pthread_rwlock_rdlock(&log->lock);
+	tail = log->tail;
+	r = walk_begin(&w, err);
+	while (r == 0 && w.lsn < tail) {
+		uint32_t len = peek(&w);
+		struct redo_record rec;
+		unsigned type;
+
+		if (!len) {
+			r = ply_fail(err, -EIO, PLY_R_IMAGE_IO, "records change while they are read");
+			break;
+		}
+		r = redo_record_decode(w.bytes + w.pos, len, &rec, err);
+		if (r < 0)
+			break;
+		type = first_change(w.bytes + w.pos, &number);
+		r = fn(ctx, &rec, space_off(&log->space, w.seg) + w.pos);
+		redo_record_done(&rec);
+		if (r == 0)
+			r = step(&w, len, type, number, err);
+	}
+	pthread_rwlock_unlock(&log->lock);
+	return r;
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * seeds IMAGE DIR NAME: cuts a real image into inputs for the fuzz targets that begin behind the container:
- * DIR/{super,segment,sub,join,catalog,rows,codec}/NAME-... Called by seeds.py.
+ * DIR/{super,segment,sub,join,catalog,rows,codec}/NAME-...
+ * seeds --redo DIR: logs, in DIR/redo. Called by seeds.py.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include "format/format.h"
 #include "image/catalog.h"
 #include "io/io.h"
+#include "redo_input.h"
 
 static const char *dir, *name;
 
@@ -149,8 +151,12 @@ int main(int argc, char **argv)
 	uint8_t *image;
 	uint64_t size;
 
+	if (argc == 3 && !strcmp(argv[1], "--redo")) {
+		redo_input_seeds(argv[2]);
+		return 0;
+	}
 	if (argc != 4) {
-		fprintf(stderr, "usage: seeds IMAGE DIR NAME\n");
+		fprintf(stderr, "usage: seeds IMAGE DIR NAME, or --redo DIR\n");
 		return 2;
 	}
 	dir = argv[2];

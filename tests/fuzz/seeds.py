@@ -477,6 +477,7 @@ def main():
         catalog_with_mounts(out)
         database(out, work)
         texts(out)
+    subprocess.run([f"{build}/tests/fuzz/seeds", "--redo", out], check=True)
     layout_state(out)
     changes(out)
     shared(out)

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Logs as inputs of a fuzzer: a log is mostly zeros, so an input is its length and the pieces that are not: length u32, then
+ * offset u32, bytes u16, and they; and checksums made right, where the product has no way around them.
+ */
+#ifndef PLYFS_TESTS_REDO_INPUT_H
+#define PLYFS_TESTS_REDO_INPUT_H
+
+#include "fuzz.h"
+#include "unit/redo_disk.h"
+
+void redo_input_pack(const struct redo_disk *d, struct buf *out);
+void redo_input_unpack(struct input *in, struct redo_disk *to);
+/* Superblocks, binding, heads of segments, records, checkpoint, and the data that records speak of. */
+void redo_input_repair(struct redo_disk *d);
+/* Files in the folder @dir/redo. */
+void redo_input_seeds(const char *dir);
+
+#endif
