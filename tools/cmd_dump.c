@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * plyfs dump: the structures of an image, row by row, for tests and for those who look for damage.
+ * plyfs dump: the structures of an image, row by row, for tests and for those who look for damage (of a log: dump_redo.c).
  *
  * Every segment is opened by itself, and every row is read by itself: what is damaged is named in
  * its place and the rest follows. Nothing is shown whose checksum does not match, since that
@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "cli.h"
+#include "dump_redo.h"
 #include "format/text.h"
 #include "image/catalog.h"
 #include "image/join.h"
@@ -820,8 +821,8 @@ int cmd_dump(int argc, char **argv)
 		  CLI_NAMES, &select },
 		CLI_JSON, CLI_END
 	};
-	const struct cli_spec spec = { "dump", "IMAGE [SUB]",
-				       "Print the structures of an image, or of one sub-image.", opts, 1, 2 };
+	const struct cli_spec spec = { "dump", "IMAGE [SUB] | REDO",
+				       "Print the structures of an image, of one sub-image, or of a log.", opts, 1, 2 };
 	struct dump d = { .sections = &sections };
 	uint64_t generation, node = 0;
 	struct catalog *c;
@@ -843,6 +844,11 @@ int cmd_dump(int argc, char **argv)
 		return cli_usage("--select is for --records");
 	if (records && (node_text || sections.n || args.n > 1))
 		return cli_usage("--records lists the records of one file: without SUB, --node and --section");
+	if (dump_is_redo(args.v[0])) {
+		if (records || node_text || sections.n || args.n > 1)
+			return cli_usage("%s is a log: SUB, --section, --node and --records are for images", args.v[0]);
+		return dump_redo(args.v[0]);
+	}
 	d.text = (struct text){ .out = &d.buf, .json = cli_json };
 	if (records) {
 		code = dump_records(&d, args.v[0], records, &select);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "redo_disk.h"
 #include "redo_model.h"
@@ -82,6 +83,7 @@ static void *look(void *arg)
 		struct redo_info info;
 		int n = 0;
 
+		usleep(500);
 		redo_readdir(log, 1, 0, count_one, &n);
 		redo_info(log, &info);
 		for (uint64_t k = 1; k < (uint64_t)n; k++) {
@@ -98,9 +100,11 @@ static void *tidy(void *arg)
 {
 	struct redo *log = arg;
 
-	while (!atomic_load(&over))
+	while (!atomic_load(&over)) {
 		if (redo_checkpoint(log, NULL) < 0 || redo_prepare(log, NULL) < 0)
 			return "a checkpoint failed";
+		usleep(2000);
+	}
 	return NULL;
 }
 
