@@ -17,7 +17,7 @@
 	X(cat, "IMAGE PATH", "a file's bytes to the standard output") \
 	X(origin, "PATH...", "which component a file is from") \
 	X(verify, "IMAGE", "check an image, or a tree against it") \
-	X(dump, "IMAGE [SUB]", "print the structures of an image or a log")
+	X(dump, "IMAGE [SUB]", "print the structures of image or log")
 
 #define X(name, operands, about) int cmd_##name(int argc, char **argv);
 VERBS(X)
