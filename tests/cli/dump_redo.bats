@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # plyfs dump REDO: a log made from FORMAT.md alone is read, and shown; what is damaged is told.
 
+# shellcheck disable=SC2094  # one file is read by two commands
+
 bats_require_minimum_version 1.5.0
 
 setup() {
