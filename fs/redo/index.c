@@ -365,11 +365,27 @@ int index_check_extent(const struct index *ix, const struct redo_change *first, 
 	return index_check_ino(ix, first, c, err);
 }
 
+uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint64_t len)
+{
+	const struct rinode *i = index_inode(ix, src);
+	uint64_t at = 0;
+
+	for (unsigned n = 0; i && n < PLY_REDO_COPY_MAX && at < len; n++) {
+		struct redo_range g;
+
+		extent_at(i, off + at, &g);
+		at += MIN(g.len, len - at);
+	}
+	return i ? at : len;
+}
+
 int index_check_copy(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err)
 {
 	for (const struct redo_change *b = first; b < c; b++)
 		if (b->type->number == PLY_REDO_COPY)
 			return cannot(err, c, "it is the second in its record");
+	if (index_copy_len(ix, c->src, c->src_off, c->len) < c->len)
+		return cannot(err, c, "it is of too many pieces");
 	if (!is_alive(ix, first, c, c->src) || !is_type(ix, first, c, c->src, S_IFREG))
 		return cannot(err, c, "there is nothing to copy");
 	return index_check_ino(ix, first, c, err);

@@ -98,6 +98,9 @@ int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *
 int index_check(const struct index *ix, const struct redo_record *r, struct ply_err *err);
 int index_replay(struct index *ix, const struct redo_record *r);
 
+/* So many bytes of [off, off + len) of @src one change can copy. */
+uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint64_t len);
+
 typedef int (*index_check_fn)(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
 			      struct ply_err *err);
 int index_check_new(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err);

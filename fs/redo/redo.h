@@ -119,7 +119,7 @@ struct redo_info {
 	uint64_t tail_lsn;
 	uint64_t records;          /* replayed at opening */
 	uint64_t replayed;         /* bytes of them */
-	uint64_t size;             /* bytes of the file, holes included */
+	uint64_t size;             /* bytes of the file when it was opened, holes included */
 	uint64_t data_live, data_dead; /* bytes of blocks that files refer to, and do not */
 	uint64_t inodes, entries, extents;
 	uint64_t next_cookie;      /* of the entry that is added next */
@@ -187,7 +187,7 @@ void redo_op_hole(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len);
 /* What lies behind @size is gone, for ever; growing leaves a hole. */
 void redo_op_size(struct redo_op *op, uint64_t ino, uint64_t size);
 /* [off, off + len) of @ino becomes what [src_off, ..) of @src is, without copying; @size: of @ino then, not below off + len.
- * Once in an operation; of one file only disjoint ranges. */
+ * Once in an operation; of one file only disjoint ranges; @len: at most redo_copy_len(). */
 void redo_op_copy(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len, uint64_t src, uint64_t src_off,
 		  uint64_t size);
 /* The inode and its content are gone: it had no name, and nlink 0. */
@@ -281,6 +281,10 @@ struct redo_range {
 	uint64_t src;              /* BELOW: the inode, which need not be @ino: it was copied from */
 };
 void redo_range(struct redo *log, uint64_t ino, uint64_t off, struct redo_range *ret);
+
+/* How much of [off, off + len) of @src one redo_op_copy() can take: not more than PLY_REDO_COPY_MAX pieces. A request that is
+ * longer is answered with what was copied. */
+uint64_t redo_copy_len(struct redo *log, uint64_t src, uint64_t off, uint64_t len);
 
 /* Read from below the log: all @len bytes, zeros behind the end. */
 typedef int (*redo_below_fn)(void *ctx, uint64_t ino, uint64_t off, void *buf, size_t len, struct ply_err *err);

@@ -459,6 +459,7 @@ int redo_load_checkpoint(struct redo *log, uint64_t file_size, struct ply_err *e
 	const struct redo_super *s = &log->super;
 	struct decoder d = { .log = log, .len = s->ckpt_len };
 	_cleanup_free_ uint8_t *bytes = NULL;
+	uint8_t magic[8];
 	int r;
 
 	if (s->ckpt_off > file_size || s->ckpt_len > file_size - s->ckpt_off || s->ckpt_len > CHECKPOINT_MAX)
@@ -466,10 +467,15 @@ int redo_load_checkpoint(struct redo *log, uint64_t file_size, struct ply_err *e
 	r = claim(log, err);
 	if (r < 0)
 		return r;
+	/* its begin, before memory is taken for all of it */
+	r = log->store->pread(log->store, magic, sizeof(magic), s->ckpt_off);
+	if (r == 0 && memcmp(magic, PLY_REDO_CKPT_MAGIC, sizeof(magic)) != 0)
+		return bad_checkpoint(-EUCLEAN, "there is none", err);
 	bytes = malloc(s->ckpt_len);
 	if (!bytes)
 		return ply_fail_nomem(err);
-	r = log->store->pread(log->store, bytes, s->ckpt_len, s->ckpt_off);
+	if (r == 0)
+		r = log->store->pread(log->store, bytes, s->ckpt_len, s->ckpt_off);
 	if (r < 0)
 		return ply_fail_sys(err, r, "cannot read the log's checkpoint");
 	if (xxh3(bytes, s->ckpt_len, redo_seed(log->uuid, 0)) != s->ckpt_xxh3)
@@ -560,6 +566,8 @@ static int begin_locked(struct redo *log, struct work *w, struct ply_err *err)
 		return r;
 	if (encode_locked(log, &w->bytes) < 0 || list_dead_locked(log, w) < 0)
 		return ply_fail_nomem(err);
+	if (w->bytes.len > CHECKPOINT_MAX)
+		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "a checkpoint would be longer than one can be; the log goes on without");
 	r = space_take_run(&log->space, SEG_CKPT, w->bytes.len, &w->first, &w->nsegs);
 	if (r < 0)
 		return redo_store_fail(log, r, "cannot take segments for a checkpoint", err);

@@ -114,7 +114,7 @@ void redo_record_seal(uint8_t *in, uint32_t len, uint32_t nchanges, uint64_t req
 void redo_record_to_text(struct text *t, const struct redo_record *r);
 void redo_change_to_text(struct text *t, uint32_t i, const struct redo_change *c);
 
-/* Each record of an open log from the last checkpoint on, in order, with its place in the store. Non-zero from @fn ends it, and is
+/* Each record of a log that is open to be read, from the last checkpoint on, in order, with its place in the store. Non-zero from @fn ends it, and is
  * returned; -EIO where records change meanwhile. */
 typedef int (*redo_record_fn)(void *ctx, const struct redo_record *r, uint64_t off);
 int redo_records(struct redo *log, redo_record_fn fn, void *ctx, struct ply_err *err);

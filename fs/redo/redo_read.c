@@ -131,6 +131,16 @@ void redo_range(struct redo *log, uint64_t ino, uint64_t off, struct redo_range 
 	pthread_rwlock_unlock(&log->lock);
 }
 
+uint64_t redo_copy_len(struct redo *log, uint64_t src, uint64_t off, uint64_t len)
+{
+	uint64_t n;
+
+	pthread_rwlock_rdlock(&log->lock);
+	n = index_copy_len(&log->index, src, off, len);
+	pthread_rwlock_unlock(&log->lock);
+	return n;
+}
+
 /* One block, or a part of it, whose checksum is compared where that was not done before. */
 static int read_block(struct redo *log, uint64_t addr, uint8_t *to, size_t len, struct ply_err *err)
 {

@@ -490,8 +490,7 @@ int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *ret,
 	memcpy(&h, in, sizeof(h));
 	r = (struct redo_record){ .len = len, .epoch = le32_get(h.epoch), .lsn = le64_get(h.lsn),
 				  .request = le64_get(h.request), .nchanges = le32_get(h.nchanges) };
-	/* the smallest change has 16 bytes: no more memory than the record's */
-	if (!r.nchanges || r.nchanges > left / 16)
+	if (!r.nchanges || r.nchanges > PLY_REDO_CHANGES_MAX)
 		return bad(err, "a record has a number of changes that cannot be");
 	r.changes = calloc(r.nchanges, sizeof(*r.changes));
 	if (!r.changes)

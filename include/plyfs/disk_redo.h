@@ -17,6 +17,8 @@
 #define PLY_REDO_SEGMENT_MAX  (4u << 20)
 #define PLY_REDO_SEGMENTS_MAX (1u << 20)       /* 4 TiB: a row in memory for each */
 #define PLY_REDO_RECORD_MAX   (256u << 10)     /* two ACLs or xattrs of the largest size, and room */
+#define PLY_REDO_CHANGES_MAX  128u           /* of a record: each is checked against those before it */
+#define PLY_REDO_COPY_MAX     64u            /* extents that a copy may make of its few bytes */
 #define PLY_REDO_WRITE_MAX    (1u << 20)       /* bytes of one extent change: the largest request of FUSE */
 #define PLY_REDO_BINDING_MAX  (64u << 20)
 #define PLY_REDO_NUMBER_MIN   16384u           /* logs allocate inodes in numbers of 15 bits from here on */

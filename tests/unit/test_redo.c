@@ -253,6 +253,11 @@ static void hole_too_far(struct redo_op *op) { redo_op_hole(op, 3, INT64_MAX, 1)
 static void size_too_big(struct redo_op *op) { redo_op_size(op, 3, UINT64_MAX); }
 static void copy_onto_itself(struct redo_op *op) { redo_op_copy(op, 3, 0, 10, 3, 9, 100); }
 static void copy_twice(struct redo_op *op) { redo_op_copy(op, 3, 0, 9, 4, 0, 9); redo_op_copy(op, 3, 9, 9, 4, 0, 99); }
+static void too_many(struct redo_op *op)
+{
+	for (unsigned k = 0; k <= PLY_REDO_CHANGES_MAX; k++)
+		redo_op_hole(op, 3, k, 1);
+}
 static void dead_with_a_name(struct redo_op *op) { redo_op_dead(op, 3); }
 static void dead_twice(struct redo_op *op)
 {
@@ -286,7 +291,7 @@ START_TEST(what_cannot_be_is_refused)
 		nothing, name_of_nobody, name_in_nobody, name_twice, name_with_slash, name_empty, name_of_no_type, remove_nothing,
 		remove_twice, new_of_another, new_twice, new_of_no_type, link_to_nowhere, target_of_a_file, attr_of_nothing,
 		attr_of_size, attr_bad_time, attr_of_index_0, hole_of_nothing, hole_too_far, size_too_big, copy_onto_itself,
-		copy_twice, dead_with_a_name, dead_twice, content_of_a_directory, too_long, value_too_long, xattr_without_name,
+		copy_twice, too_many, dead_with_a_name, dead_twice, content_of_a_directory, too_long, value_too_long, xattr_without_name,
 	};
 	struct model *m = malloc(sizeof(*m));
 	struct redo_disk d;
@@ -334,6 +339,37 @@ START_TEST(large_values)
 		ck_assert_uint_eq(len, sizeof(is));
 		ck_assert_mem_eq(is, value, sizeof(is));
 		ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	}
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+/* A file of many pieces doubles with each copy: one copy takes only so many of them. */
+START_TEST(copies_of_many_pieces)
+{
+	struct redo_disk d;
+	struct redo *log;
+	uint64_t end = 200 * 8192, len;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (unsigned k = 0; k < 100; k++) {
+		struct redo_op op _cleanup_redo_op_;
+
+		redo_op_init(&op, 0);
+		redo_op_hole(&op, 3, k * 8192, 4096);
+		ck_assert_int_eq(redo_append(log, &op, NULL, &err), 0);
+	}
+	len = redo_copy_len(log, 3, 0, 100 * 8192);
+	ck_assert_uint_eq(len, PLY_REDO_COPY_MAX / 2 * 8192);
+	ck_assert_uint_eq(redo_copy_len(log, 4, 5, 100 * 8192), 100 * 8192);
+	for (uint64_t more = 0; more < 2; more++) {
+		struct redo_op op _cleanup_redo_op_;
+
+		redo_op_init(&op, 0);
+		redo_op_copy(&op, 3, end, len + 1 - more, 3, 0, 2 * end);
+		ck_assert_int_eq(redo_append(log, &op, NULL, &err), more ? 0 : -EINVAL);
 	}
 	close_log(log);
 	redo_disk_done(&d);
@@ -777,6 +813,7 @@ static Suite *suite(void)
 	tap_test(s, space_comes_back);
 	tap_test(s, what_cannot_be_is_refused);
 	tap_test(s, large_values);
+	tap_test(s, copies_of_many_pieces);
 	tap_test(s, orphans);
 	tap_test(s, binding_comes_back);
 	tap_test(s, a_binding_that_is_none);
