@@ -168,14 +168,13 @@ static void write_seed(const char *dir, const char *name, uint8_t how, const str
 /* A log of @steps requests; the same on every machine. */
 static void seed(const char *dir, const char *name, unsigned number, int steps, int checkpoint_at, bool closes)
 {
-	struct redo_binding b = model_binding();
 	struct model *m = malloc(sizeof(*m));
 	struct redo_disk d;
 	struct redo *log;
 	uint64_t lsn = 0;
 
 	redo_disk_init(&d);
-	if (!m || redo_format(redo_disk_store(&d), &b, model_uuid, 1700000000, NULL) < 0 ||
+	if (!m || model_format(&d) < 0 ||
 	    redo_open(redo_disk_store(&d), REDO_WRITE, &log, NULL) < 0)
 		abort();
 	model_init(m, number);

@@ -10,6 +10,7 @@
 
 #include "base/util.h"
 #include "codec/codec.h"
+#include "redo_disk.h"
 
 static const char *const names[MODEL_NAMES] = { "a", "b", "passwd", "x.dpkg-new", "ünïcödé \n" };
 static const char *const xattrs[MODEL_XATTRS] = { "security.capability", "user.a", "system.posix_acl_access" };
@@ -65,6 +66,16 @@ struct redo_binding model_binding(void)
 	memset(b.parent_digest, 0xbb, sizeof(b.parent_digest));
 	memset(b.image_uuid, 0xaa, sizeof(b.image_uuid));
 	return b;
+}
+
+int model_format(struct redo_disk *d)
+{
+	struct redo_binding b = model_binding();
+	struct redo_store *s = redo_disk_store(d);
+	int r = redo_format(s, &b, model_uuid, 1700000000, NULL);
+
+	redo_store_close(s);
+	return r;
 }
 
 void model_init(struct model *m, uint64_t seed)

@@ -60,5 +60,8 @@ uint64_t model_log_digest(struct redo *log);
 int model_below(void *ctx, uint64_t ino, uint64_t off, void *buf, size_t len, struct ply_err *err);
 struct redo_binding model_binding(void);
 extern const uint8_t model_uuid[16];
+struct redo_disk;
+/* An empty log on an initialised disk. */
+int model_format(struct redo_disk *d);
 
 #endif

@@ -27,7 +27,6 @@ enum { CLOSED, KILLED, CHECKPOINTED };
 /* The last request is not committed. Returns how many blocks of data it has. */
 static uint64_t make_from(int how, uint64_t seed)
 {
-	struct redo_binding b = model_binding();
 	struct model *m = malloc(sizeof(*m));
 	struct redo_info info;
 	struct redo *log;
@@ -35,7 +34,7 @@ static uint64_t make_from(int how, uint64_t seed)
 
 	nsteps = nacked = 0;
 	redo_disk_init(&sound);
-	ck_assert_int_eq(redo_format(redo_disk_store(&sound), &b, model_uuid, 1700000000, &err), 0);
+	ck_assert_int_eq(model_format(&sound), 0);
 	model_init(m, seed);
 	digests[0] = model_digest(m);
 	ck_assert_int_eq(redo_open(redo_disk_store(&sound), REDO_WRITE, &log, &err), 0);

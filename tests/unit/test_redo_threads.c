@@ -124,7 +124,6 @@ static void check_file(struct redo *log, const struct worker *w, int k)
 
 START_TEST(many_at_once)
 {
-	struct redo_binding b = model_binding();
 	struct worker w[THREADS] = { 0 };
 	pthread_t other[2];
 	struct redo_info info;
@@ -134,7 +133,7 @@ START_TEST(many_at_once)
 	int nother = 0;
 
 	redo_disk_init(&d);
-	ck_assert_int_eq(redo_format(redo_disk_store(&d), &b, model_uuid, 1, &err), 0);
+	ck_assert_int_eq(model_format(&d), 0);
 	ck_assert_int_eq(redo_open(redo_disk_store(&d), REDO_WRITE, &log, &err), 0);
 	d.sync_us = 500;
 	if (_i) {
@@ -175,13 +174,12 @@ END_TEST
 /* The sync fails: all who wait are told, and none is told that it is durable. */
 START_TEST(all_are_told)
 {
-	struct redo_binding b = model_binding();
 	struct worker w[THREADS] = { 0 };
 	struct redo_disk d;
 	struct redo *log;
 
 	redo_disk_init(&d);
-	ck_assert_int_eq(redo_format(redo_disk_store(&d), &b, model_uuid, 1, &err), 0);
+	ck_assert_int_eq(model_format(&d), 0);
 	ck_assert_int_eq(redo_open(redo_disk_store(&d), REDO_WRITE, &log, &err), 0);
 	d.sync_us = 500;
 	d.fail_at = 200;
