@@ -84,6 +84,13 @@ static void write_some(struct redo_disk *d, struct model *m)
 	redo_abandon(log);
 }
 
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+	if (!size || seed % 8 == 0)
+		return LLVMFuzzerMutate(data, size, max);
+	return 1 + redo_input_mutate(data + 1, size - 1, max - 1, seed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };

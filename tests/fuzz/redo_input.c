@@ -144,6 +144,121 @@ void redo_input_repair(struct redo_disk *d)
 	}
 }
 
+/* --- mutations ---------------------------------------------------------------------------------- */
+
+static uint64_t rng;
+
+static uint64_t roll(uint64_t below)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return (rng >> 11) % below;
+}
+
+/* Where the records of the segment of records at @off are. */
+static size_t find_records(const struct redo_disk *d, uint64_t off, uint64_t *at, size_t max)
+{
+	size_t n = 0;
+
+	for (off += sizeof(struct ply_disk_redo_segment); n < max && off + REDO_RECORD_HEAD < d->size; n++) {
+		struct ply_disk_redo_record r;
+		uint32_t len;
+
+		memcpy(&r, d->bytes + off, sizeof(r));
+		len = le32_get(r.len);
+		if (len % 8 || len <= sizeof(r) || len > d->size - off)
+			break;
+		at[n] = off;
+		off += len;
+	}
+	if (n && n < max)
+		at[n] = off;       /* the end */
+	return n;
+}
+
+static void mutate_records(struct redo_disk *d, uint64_t off)
+{
+	uint64_t at[256] = { 0 }, from, to;
+	size_t n = find_records(d, off, at, ARRAY_SIZE(at) - 1), k, len;
+	uint8_t *copy;
+
+	if (n < 2)
+		return;
+	k = roll(n);
+	from = at[k];
+	len = at[k + 1] - from;
+	copy = malloc(len);
+	if (!copy)
+		abort();
+	memcpy(copy, d->bytes + from, len);
+	switch (roll(3)) {
+	case 0:                    /* it goes */
+		memmove(d->bytes + from, d->bytes + from + len, at[n] - from - len);
+		memset(d->bytes + at[n] - len, 0, len);
+		break;
+	case 1:                    /* it comes twice */
+		to = at[roll(n)];
+		if (at[n] + len > d->size)
+			break;
+		memmove(d->bytes + to + len, d->bytes + to, at[n] - to);
+		memcpy(d->bytes + to, copy, len);
+		break;
+	case 2:                    /* it goes to the end */
+		memmove(d->bytes + from, d->bytes + from + len, at[n] - from - len);
+		memcpy(d->bytes + at[n] - len, copy, len);
+		break;
+	}
+	free(copy);
+}
+
+static void mutate_bytes(struct redo_disk *d, uint64_t off, uint64_t len)
+{
+	for (unsigned n = 1 + (unsigned)roll(3); n && off < d->size; n--) {
+		uint64_t k = off + roll(MIN(len, d->size - off));
+
+		/* zeros in between are no place that matters */
+		for (unsigned tries = 0; tries < 200 && !d->bytes[k]; tries++)
+			k = off + roll(MIN(len, d->size - off));
+		k = MIN(k + roll(3), d->size - 1);
+		d->bytes[k] = (uint8_t)(roll(3) ? d->bytes[k] ^ 1u << roll(8) : roll(2) ? 0xff : roll(4));
+	}
+}
+
+size_t redo_input_mutate(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+	struct input in = { data, size };
+	struct buf out = { 0 };
+	struct redo_disk d;
+	uint64_t meta[8];
+	size_t nmeta = 0;
+
+	rng = seed * 0x9e3779b97f4a7c15ull + 1;
+	redo_disk_init(&d);
+	redo_input_unpack(&in, &d);
+	for (uint64_t off = 2 * PLY_SUPER_SIZE; off + 8 < d.size && nmeta < ARRAY_SIZE(meta); off += PLY_REDO_BLOCK)
+		if (!memcmp(d.bytes + off, PLY_REDO_META_MAGIC, 8) || !memcmp(d.bytes + off, PLY_REDO_CKPT_MAGIC, 8))
+			meta[nmeta++] = off;
+	if (nmeta && roll(10)) {
+		uint64_t off = meta[roll(nmeta)];
+
+		if (d.bytes[off + 7] == 'M' && roll(2))
+			mutate_records(&d, off);
+		else
+			mutate_bytes(&d, off, 8192);
+	} else if (d.size) {
+		mutate_bytes(&d, 0, MIN(d.size, 3u * PLY_REDO_BLOCK));
+	}
+	redo_input_pack(&d, &out);
+	if (out.len <= max) {
+		memcpy(data, out.data, out.len);
+		size = out.len;
+	}
+	buf_done(&out);
+	redo_disk_done(&d);
+	return size;
+}
+
 /* --- seeds -------------------------------------------------------------------------------------- */
 
 static void write_seed(const char *dir, const char *name, uint8_t how, const struct redo_disk *d)
