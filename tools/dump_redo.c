@@ -45,7 +45,8 @@ static void flush(struct dump *d)
 	d->any = true;
 }
 
-static void damaged(struct dump *d, const char *what, const uint64_t *index, enum ply_reason reason, const char *message)
+static void damaged(struct dump *d, const char *what, const uint64_t *index, enum ply_reason reason,
+		    const char *message)
 {
 	text_begin(&d->text, what, index);
 	text_word(&d->text, "damaged", ply_reason_name(reason));

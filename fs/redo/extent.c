@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The extents of one inode: a treap by offset (Seidel and Aragon, "Randomized search trees"), disjoint, by bytes. All that
- * changes it is one operation: cut at both ends of a range, take out what is between, put one extent in.
+ * The extents of one inode: a treap by offset (Seidel and Aragon, "Randomized search trees"), disjoint, by bytes. All
+ * that changes it is one operation: cut at both ends of a range, take out what is between, put one extent in.
  *
  * By bytes, not blocks, so that a truncation, a hole or a copy of any bounds is exact, and a write need not read what
- * is around it from below. Neighbours in file and log are one extent. Rejected: a sorted array (random writes into a large
- * file move half of it each time), a B-tree (four times the code; there is nothing to be won in memory).
+ * is around it from below. Neighbours in file and log are one extent. Rejected: a sorted array (random writes into a
+ * large file move half of it each time), a B-tree (four times the code; there is nothing to be won in memory).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -163,7 +163,8 @@ static bool goes_on(const struct index *ix, const struct rextent *e, const struc
 	if (e->addr + e->len != n->addr)
 		return false;
 	return n->kind == PLY_REDO_C_BELOW ||
-	       (n->addr % PLY_REDO_BLOCK == 0 && space_segment(ix->space, e->addr, e->len + n->len) < PLY_REDO_SEGMENTS_MAX);
+		(n->addr % PLY_REDO_BLOCK == 0 &&
+		 space_segment(ix->space, e->addr, e->len + n->len) < PLY_REDO_SEGMENTS_MAX);
 }
 
 static struct rextent *last_of(struct rextent *t)
@@ -173,8 +174,8 @@ static struct rextent *last_of(struct rextent *t)
 	return t;
 }
 
-int extent_put(struct index *ix, struct rinode *i, uint64_t off, uint64_t len, enum ply_redo_content kind, uint64_t addr,
-	       uint64_t src)
+int extent_put(struct index *ix, struct rinode *i, uint64_t off, uint64_t len, enum ply_redo_content kind,
+	       uint64_t addr, uint64_t src)
 {
 	struct rextent *l, *m, *r, *n = NULL, *before;
 

@@ -282,10 +282,12 @@ static bool is_type(const struct index *ix, const struct redo_change *first, con
 	return !i || !(i->mask & PLY_REDO_A_MODE) || (i->attr.mode & S_IFMT) == type;
 }
 
-int index_check_ino(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err)
+int index_check_ino(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		    struct ply_err *err)
 {
 	unsigned type = c->type->number;
-	bool content = type == PLY_REDO_EXTENT || type == PLY_REDO_HOLE || type == PLY_REDO_SIZE || type == PLY_REDO_COPY;
+	bool content = type == PLY_REDO_EXTENT || type == PLY_REDO_HOLE || type == PLY_REDO_SIZE ||
+		type == PLY_REDO_COPY;
 
 	if (!is_alive(ix, first, c, c->ino))
 		return cannot(err, c, "there is no such inode");
@@ -296,7 +298,8 @@ int index_check_ino(const struct index *ix, const struct redo_change *first, con
 	return 0;
 }
 
-int index_check_new(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err)
+int index_check_new(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		    struct ply_err *err)
 {
 	if (PLY_INO_NUMBER(c->ino) != ix->number)
 		return cannot(err, c, "it is not one of this log's");
@@ -306,8 +309,8 @@ int index_check_new(const struct index *ix, const struct redo_change *first, con
 }
 
 /* Of a name, given what the record did to it before. */
-static void name_state(const struct index *ix, const struct redo_change *first, const struct redo_change *c, bool *added,
-		       bool *hidden)
+static void name_state(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		       bool *added, bool *hidden)
 {
 	const struct rentry *e = index_entry(ix, c->ino, c->name, c->name_len);
 
@@ -324,7 +327,8 @@ static void name_state(const struct index *ix, const struct redo_change *first, 
 	}
 }
 
-int index_check_add(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err)
+int index_check_add(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		    struct ply_err *err)
 {
 	uint64_t next = ix->next_cookie;
 	bool added, hidden;
@@ -379,7 +383,8 @@ uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint
 	return i ? at : len;
 }
 
-int index_check_copy(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err)
+int index_check_copy(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		     struct ply_err *err)
 {
 	for (const struct redo_change *b = first; b < c; b++)
 		if (b->type->number == PLY_REDO_COPY)
@@ -391,7 +396,8 @@ int index_check_copy(const struct index *ix, const struct redo_change *first, co
 	return index_check_ino(ix, first, c, err);
 }
 
-int index_check_dead(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err)
+int index_check_dead(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		     struct ply_err *err)
 {
 	const struct rinode *i = index_inode(ix, c->ino);
 	const struct redo_change *made = before(first, c, PLY_REDO_NEW, c->ino);

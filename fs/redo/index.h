@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a log says, in memory: inodes, names, xattrs, extents. Made by replaying records, or loaded from a checkpoint; every
- * record that is appended is replayed too, so that there is one way in only. Guarded by the log's lock.
+ * What a log says, in memory: inodes, names, xattrs, extents. Made by replaying records, or loaded from a checkpoint;
+ * every record that is appended is replayed too, so that there is one way in only. Guarded by the log's lock.
  *
- * Each index_check_X() says whether a change can be, given those before it in its record; index_X() then makes it, and fails
- * for want of memory only.
+ * Each index_check_X() says whether a change can be, given those before it in its record; index_X() then makes it,
+ * and fails for want of memory only.
  */
 #ifndef PLYFS_REDO_INDEX_H
 #define PLYFS_REDO_INDEX_H
@@ -103,15 +103,20 @@ uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint
 
 typedef int (*index_check_fn)(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
 			      struct ply_err *err);
-int index_check_new(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err);
-int index_check_ino(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err);
-int index_check_add(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err);
+int index_check_new(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		    struct ply_err *err);
+int index_check_ino(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		    struct ply_err *err);
+int index_check_add(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		    struct ply_err *err);
 int index_check_remove(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
 		       struct ply_err *err);
 int index_check_extent(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
 		       struct ply_err *err);
-int index_check_copy(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err);
-int index_check_dead(const struct index *ix, const struct redo_change *first, const struct redo_change *c, struct ply_err *err);
+int index_check_copy(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		     struct ply_err *err);
+int index_check_dead(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
+		     struct ply_err *err);
 
 int index_new(struct index *ix, const struct redo_change *c);
 int index_attr(struct index *ix, const struct redo_change *c);
@@ -130,8 +135,8 @@ int index_dead(struct index *ix, const struct redo_change *c);
 /* What is at @off, and for how long. */
 void extent_at(const struct rinode *i, uint64_t off, struct redo_range *ret);
 /* [off, off + len) becomes that; @kind 0: nothing, so what is below shows, or a hole behind below_end. -ENOMEM. */
-int extent_put(struct index *ix, struct rinode *i, uint64_t off, uint64_t len, enum ply_redo_content kind, uint64_t addr,
-	       uint64_t src);
+int extent_put(struct index *ix, struct rinode *i, uint64_t off, uint64_t len, enum ply_redo_content kind,
+	       uint64_t addr, uint64_t src);
 void extent_drop(struct index *ix, struct rinode *i);  /* all of them */
 /* In order. Non-zero ends it, and is returned. */
 typedef int (*extent_fn)(void *ctx, const struct rextent *e);

@@ -11,8 +11,8 @@
  *   redo_op_done(&op);
  *   r = redo_commit(log, lsn, &err);                on the disk: answer fsync
  *
- * How the requests of a writable mount are made of changes ("attr" is redo_op_attr() of what else changes: times, nlink,
- * mode; directories too):
+ * How the requests of a writable mount are made of changes ("attr" is redo_op_attr() of what else changes: times,
+ * nlink, mode; directories too):
  *
  *   setattr                    attr; size: redo_op_size(), and with killpriv attr and redo_op_xattr_remove()
  *   create, mkdir, mknod, symlink  redo_op_new(), add, attr of the directory, xattrs that ACLs inherit
@@ -29,7 +29,8 @@
  *   copy_file_range, FICLONE   redo_op_copy(): blocks are shared, nothing is read
  *   setxattr, removexattr, ACL redo_op_xattr_set(), redo_op_xattr_remove(), attr with the mode that an ACL gives
  *
- * "removes" of names that the layer below has, too, say so (hides): then the name stays hidden whatever is added and removed.
+ * "removes" of names that the layer below has, too, say so (hides): then the name stays hidden whatever is added and
+ * removed.
  *
  * Threads: all functions on a log may be called from several threads at once, but redo_close() and redo_abandon().
  * Callbacks must not call back into the log.
@@ -52,8 +53,8 @@ struct redo;
 /* --- where the bytes are ------------------------------------------------------------------ */
 
 /*
- * A file, or what tests take for one. All return 0 or -errno; transfers are whole or fail, and what a failing write leaves
- * is any part of it. Thread-safe. A write that begins behind the end leaves zeros in between.
+ * A file, or what tests take for one. All return 0 or -errno; transfers are whole or fail, and what a failing write
+ * leaves is any part of it. Thread-safe. A write that begins behind the end leaves zeros in between.
  */
 struct redo_store {
 	int (*pread)(struct redo_store *s, void *buf, size_t len, uint64_t off);   /* -EIO behind the end */
@@ -96,8 +97,8 @@ struct redo_binding {
 const char *redo_binding_name(const struct redo_binding *b, const char *before);
 
 /*
- * Make a log in an empty store. @uuid: 16 random bytes of the caller's; @time_sec since the epoch. When it returns 0, it
- * is on the disk. -EINVAL (USAGE): a binding that is none.
+ * Make a log in an empty store. @uuid: 16 random bytes of the caller's; @time_sec since the epoch. When it returns 0,
+ * it is on the disk. -EINVAL (USAGE): a binding that is none.
  */
 int redo_format(struct redo_store *s, const struct redo_binding *b, const uint8_t uuid[16], int64_t time_sec,
 		struct ply_err *err);
@@ -128,10 +129,10 @@ struct redo_info {
 };
 
 /*
- * Open a log: @s is consumed in every case. What no sync had acknowledged, and is torn, is cut off in silence; where what was
- * acknowledged is damaged, the log opens up to there, read-only, and redo_info() says so. Without REDO_WRITE nothing is
- * written. Frozen logs and stores that cannot be written open read-only.
- * REDO_NOT_REDO, REDO_SUPER, REDO_FEATURE, REDO_BINDING, REDO_CHECKPOINT; SYSTEM where reading fails.
+ * Open a log: @s is consumed in every case. What no sync had acknowledged, and is torn, is cut off in silence; where
+ * what was acknowledged is damaged, the log opens up to there, read-only, and redo_info() says so. Without REDO_WRITE
+ * nothing is written. Frozen logs and stores that cannot be written open read-only. REDO_NOT_REDO, REDO_SUPER,
+ * REDO_FEATURE, REDO_BINDING, REDO_CHECKPOINT; SYSTEM where reading fails.
  */
 int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct ply_err *err);
 /* All is on the disk, and said to be. The log is freed in every case; an error says that the end may be lost. */
@@ -180,40 +181,43 @@ void redo_op_new(struct redo_op *op, uint64_t ino, const struct redo_attr *a, co
 void redo_op_attr(struct redo_op *op, uint64_t ino, uint32_t mask, const struct redo_attr *a);   /* PLY_REDO_A_ATTR */
 void redo_op_add(struct redo_op *op, uint64_t dir, const char *name, size_t len, uint64_t ino, uint8_t type);
 void redo_op_remove(struct redo_op *op, uint64_t dir, const char *name, size_t len, bool hides);
-void redo_op_xattr_set(struct redo_op *op, uint64_t ino, const char *name, size_t len, const void *value, size_t value_len);
+void redo_op_xattr_set(struct redo_op *op, uint64_t ino, const char *name, size_t len, const void *value,
+		       size_t value_len);
 void redo_op_xattr_remove(struct redo_op *op, uint64_t ino, const char *name, size_t len);
 /* @len bytes from @off on are a hole. */
 void redo_op_hole(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len);
 /* What lies behind @size is gone, for ever; growing leaves a hole. */
 void redo_op_size(struct redo_op *op, uint64_t ino, uint64_t size);
-/* [off, off + len) of @ino becomes what [src_off, ..) of @src is, without copying; @size: of @ino then, not below off + len.
- * Once in an operation; of one file only disjoint ranges; @len: at most redo_copy_len(). */
+/* [off, off + len) of @ino becomes what [src_off, ..) of @src is, without copying; @size: of @ino then, not below off
+ * + len. Once in an operation; of one file only disjoint ranges; @len: at most redo_copy_len(). */
 void redo_op_copy(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len, uint64_t src, uint64_t src_off,
 		  uint64_t size);
 /* The inode and its content are gone: it had no name, and nlink 0. */
 void redo_op_dead(struct redo_op *op, uint64_t ino);
 /*
- * Write @len bytes (1 to PLY_REDO_WRITE_MAX) of @ino at any offset; @size: of the file then. The bytes are in the log at once, and
- * belong to nobody until the operation is appended. -ENOSPC (REDO_FULL) and other errors of the store; -EROFS.
+ * Write @len bytes (1 to PLY_REDO_WRITE_MAX) of @ino at any offset; @size: of the file then. The bytes are in the log
+ * at once, and belong to nobody until the operation is appended. -ENOSPC (REDO_FULL) and other errors of the store;
+ * -EROFS.
  */
 int redo_op_write(struct redo *log, struct redo_op *op, uint64_t ino, uint64_t off, const void *data, size_t len,
 		  uint64_t size, struct ply_err *err);
 
 /*
- * Append the record and let it count. @ret_lsn (may be NULL): what redo_commit() takes. Changes are checked in order against
- * what is there: -EINVAL (REDO_CHANGE) where one cannot be (a name that is there, an inode that is dead), and nothing
- * happened. -ENOSPC (REDO_FULL): nothing happened. -EIO (REDO_FAILED): the log takes nothing more. -EROFS (REDO_READ_ONLY).
+ * Append the record and let it count. @ret_lsn (may be NULL): what redo_commit() takes. Changes are checked in order
+ * against what is there: -EINVAL (REDO_CHANGE) where one cannot be (a name that is there, an inode that is dead), and
+ * nothing happened. -ENOSPC (REDO_FULL): nothing happened. -EIO (REDO_FAILED): the log takes nothing more. -EROFS
+ * (REDO_READ_ONLY).
  */
 int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct ply_err *err);
 
 /* Everything appended so far. */
 #define REDO_ALL UINT64_MAX
-/* Wait until all up to @lsn is on the disk: one sync for all who wait. -EIO (REDO_FAILED): a sync failed, now or before; it
- * is never tried again, since the kernel may have forgotten what it could not write. */
+/* Wait until all up to @lsn is on the disk: one sync for all who wait. -EIO (REDO_FAILED): a sync failed, now or
+ * before; it is never tried again, since the kernel may have forgotten what it could not write. */
 int redo_commit(struct redo *log, uint64_t lsn, struct ply_err *err);
 
-/* Write zeros into segments that will be needed, so that a sync need not change the file's metadata: for a thread that has
- * nothing else to do. Does nothing before the log has a MiB, and where they are ready. */
+/* Write zeros into segments that will be needed, so that a sync need not change the file's metadata: for a thread
+ * that has nothing else to do. Does nothing before the log has a MiB, and where they are ready. */
 int redo_prepare(struct redo *log, struct ply_err *err);
 
 /*
@@ -237,8 +241,8 @@ struct redo_inode {
 	uint64_t blocks;           /* 512-byte units of data in the log */
 };
 
-/* False: the log says nothing about @ino, and did not make it; a number of this log's that is not there is dead. -EIO (REDO_FAILED) is
- * not told here: see redo_info(). */
+/* False: the log says nothing about @ino, and did not make it; a number of this log's that is not there is dead. -EIO
+ * (REDO_FAILED) is not told here: see redo_info(). */
 bool redo_inode(struct redo *log, uint64_t ino, struct redo_inode *ret);
 
 enum redo_found {
@@ -259,8 +263,8 @@ struct redo_dirent {
 	uint8_t type;
 };
 typedef int (*redo_dirent_fn)(void *ctx, const struct redo_dirent *de);
-/* Added entries of @dir with cookies above @cookie (0: all), ascending, those that come last being the newest. A cookie is
- * an entry's for its life, and is never used again. Non-zero from @fn ends it, and is returned. */
+/* Added entries of @dir with cookies above @cookie (0: all), ascending, those that come last being the newest. A
+ * cookie is an entry's for its life, and is never used again. Non-zero from @fn ends it, and is returned. */
 int redo_readdir(struct redo *log, uint64_t dir, uint64_t cookie, redo_dirent_fn fn, void *ctx);
 
 /* Bytes of the target of a symlink made here, at most @cap; -ENOENT. */
@@ -282,20 +286,21 @@ struct redo_range {
 };
 void redo_range(struct redo *log, uint64_t ino, uint64_t off, struct redo_range *ret);
 
-/* How much of [off, off + len) of @src one redo_op_copy() can take: not more than PLY_REDO_COPY_MAX pieces. A request that is
- * longer is answered with what was copied. */
+/* How much of [off, off + len) of @src one redo_op_copy() can take: not more than PLY_REDO_COPY_MAX pieces. A request
+ * that is longer is answered with what was copied. */
 uint64_t redo_copy_len(struct redo *log, uint64_t src, uint64_t off, uint64_t len);
 
 /* Read from below the log: all @len bytes, zeros behind the end. */
 typedef int (*redo_below_fn)(void *ctx, uint64_t ino, uint64_t off, void *buf, size_t len, struct ply_err *err);
 /*
- * Read @len bytes at @off, whatever the file's size is. Blocks are compared with their checksums when they are first read;
- * -EBADMSG (REDO_DATA).
+ * Read @len bytes at @off, whatever the file's size is. Blocks are compared with their checksums when they are first
+ * read; -EBADMSG (REDO_DATA).
  */
 int redo_read(struct redo *log, uint64_t ino, uint64_t off, void *buf, size_t len, redo_below_fn below, void *ctx,
 	      struct ply_err *err);
 
-/* Each inode that has no name and is not dead. They are listed first: @fn may append. Non-zero ends it, and is returned. */
+/* Each inode that has no name and is not dead. They are listed first: @fn may append. Non-zero ends it, and is
+ * returned. */
 typedef int (*redo_ino_fn)(void *ctx, uint64_t ino);
 int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx);
 

@@ -2,18 +2,18 @@
 /*
  * Appending and committing.
  *
- * An append checks its changes against the index, writes the record behind the last one, and lets it count: all under the
- * lock, so that the order of the log is the order in which others see it. Data was written before, outside of the lock, to blocks
- * that nobody refers to; its checksums are in the record, so data and record need no order between them, and one sync is enough
- * for both: what is torn of either takes the record away at recovery.
+ * An append checks its changes against the index, writes the record behind the last one, and lets it count: all under
+ * the lock, so that the order of the log is the order in which others see it. Data was written before, outside of the
+ * lock, to blocks that nobody refers to; its checksums are in the record, so data and record need no order between
+ * them, and one sync is enough for both: what is torn of either takes the record away at recovery.
  *
  * A commit is one sync for all who wait (leader and followers, as in every database): whoever finds no sync under way
- * makes one, for all that was appended before it began; who comes meanwhile waits, and the first of those leads the next one. No timer:
- * while a sync takes long, more gather. A commit record says afterwards how far it came; it goes to the disk with the next sync, or
- * by itself, and lets recovery tell damage from what was never acknowledged.
+ * makes one, for all that was appended before it began; who comes meanwhile waits, and the first of those leads the
+ * next one. No timer: while a sync takes long, more gather. A commit record says afterwards how far it came; it goes
+ * to the disk with the next sync, or by itself, and lets recovery tell damage from what was never acknowledged.
  *
- * A sync that fails is the end: the kernel may have dropped the pages and marked them clean, so that the next sync would
- * succeed without them. What the log has is left as it is, and read again by who opens it next.
+ * A sync that fails is the end: the kernel may have dropped the pages and marked them clean, so that the next sync
+ * would succeed without them. What the log has is left as it is, and read again by who opens it next.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -49,8 +49,8 @@ int redo_begin_segment_locked(struct redo *log, uint32_t seg, uint64_t seq, stru
 	return 0;
 }
 
-/* Nothing of what was written at the tail may be taken for a record. Its first bytes are enough, and can be overwritten where they were
- * written. */
+/* Nothing of what was written at the tail may be taken for a record. Its first bytes are enough, and can be
+ * overwritten where they were written. */
 static void take_back(struct redo *log, uint64_t off, int code)
 {
 	static const uint8_t zero[8];
@@ -124,7 +124,8 @@ static int make_room_locked(struct redo *log, uint32_t len, struct ply_err *err)
 /* --- append --------------------------------------------------------------------------------------------- */
 
 /* As it will be read, and can it be? */
-static int check_locked(struct redo *log, struct redo_op *op, uint64_t *cookie, struct redo_record *rec, struct ply_err *err)
+static int check_locked(struct redo *log, struct redo_op *op, uint64_t *cookie, struct redo_record *rec,
+			struct ply_err *err)
 {
 	int r;
 
@@ -132,7 +133,8 @@ static int check_locked(struct redo *log, struct redo_op *op, uint64_t *cookie, 
 	redo_op_cookies(op, log->index.number, cookie);
 	if (*cookie > PLY_INDEX_MAX)
 		return ply_fail(err, -ENOSPC, PLY_R_LIMIT, "the log has had as many names as there are numbers");
-	redo_record_seal(op->bytes.data, (uint32_t)op->bytes.len, op->nchanges, op->request, log->uuid, log->epoch, log->tail);
+	redo_record_seal(op->bytes.data, (uint32_t)op->bytes.len, op->nchanges, op->request, log->uuid, log->epoch,
+			 log->tail);
 	r = redo_record_decode(op->bytes.data, (uint32_t)op->bytes.len, rec, err);
 	/* the caller's fault, not a damaged log's */
 	if (r == -EUCLEAN)
@@ -405,7 +407,8 @@ int redo_commit(struct redo *log, uint64_t lsn, struct ply_err *err)
 	return r;
 }
 
-/* --- ahead ---------------------------------------------------------------------------------------------------------- */
+/* --- ahead
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static int zero_segment(struct redo *log, uint32_t seg)
 {
@@ -432,7 +435,8 @@ int redo_prepare(struct redo *log, struct ply_err *err)
 	for (size_t i = 0; i < log->space.nsegs; i++)
 		ready += log->space.segs[i].kind == SEG_FREE && log->space.segs[i].zeroed;
 	if (ready < READY && log->tail + log->space.live * PLY_REDO_BLOCK >= PREPARE_FROM)
-		/* taken meanwhile, so that nobody else does; by the size of what is in use, so that a short log stays short */
+		/* taken meanwhile, so that nobody else does; by the size of what is in use, so that a short log
+		 * stays short */
 		r = space_take(&log->space, SEG_BUSY, redo_segment_size(log->meta_seg), &seg);
 	pthread_rwlock_unlock(&log->lock);
 	if (seg == NO_SEGMENT)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Checkpoints (FORMAT.md, "REDO log"): the index as sorted tables, so that replay begins behind it; and what can be given
- * back then.
+ * Checkpoints (FORMAT.md, "REDO log"): the index as sorted tables, so that replay begins behind it; and what can be
+ * given back then.
  *
- * In three steps. Under the lock: records go on in a new segment, the index becomes bytes, and what nothing refers to is listed.
- * Without it: the bytes are written and synced, then the superblock says where they are; others append meanwhile. Under the lock again:
- * what was listed is free. Nothing is given back before both superblocks are on the disk, and what was listed cannot be
- * referred to again, since extents come from new blocks or from what is referred to.
+ * In three steps. Under the lock: records go on in a new segment, the index becomes bytes, and what nothing refers to
+ * is listed. Without it: the bytes are written and synced, then the superblock says where they are; others append
+ * meanwhile. Under the lock again: what was listed is free. Nothing is given back before both superblocks are on the
+ * disk, and what was listed cannot be referred to again, since extents come from new blocks or from what is referred
+ * to.
  *
  * Wherever the machine stops, the superblock leads to a whole checkpoint, and to the records behind it.
  */
@@ -21,9 +22,12 @@
 #define CHECKPOINT_MAX (4ULL << 30)    /* bytes: it is loaded into memory */
 
 static const size_t row_size[PLY_REDO_TABLES] = {
-	[PLY_REDO_T_INODES] = sizeof(struct ply_disk_redo_inode), [PLY_REDO_T_ENTRIES] = sizeof(struct ply_disk_redo_entry),
-	[PLY_REDO_T_XATTRS] = sizeof(struct ply_disk_redo_xattr_row), [PLY_REDO_T_EXTENTS] = sizeof(struct ply_disk_redo_piece),
-	[PLY_REDO_T_SUMS] = sizeof(struct ply_disk_redo_sum), [PLY_REDO_T_HEAP] = 1,
+	[PLY_REDO_T_INODES] = sizeof(struct ply_disk_redo_inode),
+	[PLY_REDO_T_ENTRIES] = sizeof(struct ply_disk_redo_entry),
+	[PLY_REDO_T_XATTRS] = sizeof(struct ply_disk_redo_xattr_row),
+	[PLY_REDO_T_EXTENTS] = sizeof(struct ply_disk_redo_piece),
+	[PLY_REDO_T_SUMS] = sizeof(struct ply_disk_redo_sum),
+	[PLY_REDO_T_HEAP] = 1,
 };
 
 /* --- index to bytes ------------------------------------------------------------------------------- */
@@ -226,8 +230,8 @@ static bool decode_head(struct decoder *d)
 	uint64_t at = sizeof(h);
 
 	memcpy(&h, d->bytes, sizeof(h));
-	if (memcmp(h.magic, PLY_REDO_CKPT_MAGIC, sizeof(h.magic)) != 0 || memcmp(h.uuid, d->log->uuid, sizeof(h.uuid)) != 0 ||
-	    le64_get(h.lsn) != d->log->super.replay_lsn)
+	if (memcmp(h.magic, PLY_REDO_CKPT_MAGIC, sizeof(h.magic)) != 0 ||
+	    memcmp(h.uuid, d->log->uuid, sizeof(h.uuid)) != 0 || le64_get(h.lsn) != d->log->super.replay_lsn)
 		return refuse(d, "it is of another log, or of another place in it");
 	for (int i = 0; i < PLY_REDO_TABLES; i++) {
 		d->off[i] = le64_get(h.tables[i].off);
@@ -271,12 +275,14 @@ static bool decode_inode(struct decoder *d, uint64_t k, uint64_t *last)
 	mask = le32_get(r.mask);
 	flags = le32_get(r.flags);
 	target = text(d, r.target, le32_get(r.target_len));
-	if (ino <= *last || !PLY_INO_INDEX(ino) || PLY_INO_NUMBER(ino) > PLY_REDO_NUMBER_MAX || mask & ~PLY_REDO_A_ALL || flags & ~PLY_REDO_I_DEAD || le32_get(r.zero) ||
+	if (ino <= *last || !PLY_INO_INDEX(ino) || PLY_INO_NUMBER(ino) > PLY_REDO_NUMBER_MAX ||
+	    mask & ~PLY_REDO_A_ALL || flags & ~PLY_REDO_I_DEAD || le32_get(r.zero) ||
 	    !redo_attr_decode(&r.attr, mask, &a) || !target || le32_get(r.target_len) > PLY_SYMLINK_MAX ||
 	    (!(mask & PLY_REDO_A_SIZE) && le64_get(r.size)) || le64_get(r.size) > PLY_SIZE_MAX)
 		return refuse(d, "an inode has fields that cannot be");
 	if (PLY_INO_NUMBER(ino) == d->log->index.number &&
-	    (PLY_INO_INDEX(ino) >= d->log->index.next_index || mask != PLY_REDO_A_ALL || flags || le64_get(r.below_end)))
+	    (PLY_INO_INDEX(ino) >= d->log->index.next_index || mask != PLY_REDO_A_ALL || flags ||
+	     le64_get(r.below_end)))
 		return refuse(d, "an inode of the log has fields that cannot be");
 	*last = ino;
 	i = index_get(&d->log->index, ino);
@@ -311,8 +317,9 @@ static bool decode_entry(struct decoder *d, uint64_t k, struct rentry **last)
 	cookie = le64_get(r.cookie);
 	name = text(d, r.name, r.name_len);
 	if (!name || name_check(name, r.name_len, NULL) < 0 || r.hides > 1 || !index_inode(ix, dir) ||
-	    (ino ? !PLY_INO_INDEX(ino) || PLY_INO_NUMBER(cookie) != ix->number || PLY_INO_INDEX(cookie) >= ix->next_cookie ||
-		   PLY_INO_INDEX(cookie) < PLY_COOKIE_FIRST || r.type > 15 :
+	    (ino ? !PLY_INO_INDEX(ino) || PLY_INO_NUMBER(cookie) != ix->number ||
+			     PLY_INO_INDEX(cookie) >= ix->next_cookie || PLY_INO_INDEX(cookie) < PLY_COOKIE_FIRST ||
+			     r.type > 15 :
 		   !r.hides || cookie || r.type))
 		return refuse(d, "an entry has fields that cannot be");
 	if (*last && ((*last)->dir > dir || ((*last)->dir == dir &&
@@ -378,7 +385,8 @@ static bool decode_sum(struct decoder *d, uint64_t k)
 
 	memcpy(&r, row(d, PLY_REDO_T_SUMS, k), sizeof(r));
 	block = le64_get(r.block);
-	if (block > INT64_MAX / PLY_REDO_BLOCK || !space_may_hold(&d->log->space, block * PLY_REDO_BLOCK, PLY_REDO_BLOCK))
+	if (block > INT64_MAX / PLY_REDO_BLOCK ||
+	    !space_may_hold(&d->log->space, block * PLY_REDO_BLOCK, PLY_REDO_BLOCK))
 		return refuse(d, "data lies where none can be");
 	return space_fill(&d->log->space, block * PLY_REDO_BLOCK, PLY_REDO_BLOCK, &r.xxh3, false) == 0;
 }
@@ -396,8 +404,9 @@ static bool decode_extent(struct decoder *d, uint64_t k, struct ply_disk_redo_pi
 	len = le64_get(r.len);
 	addr = le64_get(r.addr);
 	i = index_inode(&d->log->index, le64_get(r.ino));
-	if (!i || !len || off > PLY_SIZE_MAX || len > PLY_SIZE_MAX - off || addr > PLY_SIZE_MAX || len > PLY_SIZE_MAX - addr ||
-	    le32_get(r.zero) || le32_get(r.kind) < PLY_REDO_C_LOG || le32_get(r.kind) > PLY_REDO_C_BELOW)
+	if (!i || !len || off > PLY_SIZE_MAX || len > PLY_SIZE_MAX - off || addr > PLY_SIZE_MAX ||
+	    len > PLY_SIZE_MAX - addr || le32_get(r.zero) || le32_get(r.kind) < PLY_REDO_C_LOG ||
+	    le32_get(r.kind) > PLY_REDO_C_BELOW)
 		return refuse(d, "an extent has fields that cannot be");
 	if (k && (le64_get(last->ino) > le64_get(r.ino) || (le64_get(last->ino) == le64_get(r.ino) &&
 							    le64_get(last->off) + le64_get(last->len) > off)))
@@ -443,7 +452,8 @@ static int bad_checkpoint(int code, const char *why, struct ply_err *err)
 static int claim(struct redo *log, struct ply_err *err)
 {
 	uint64_t off = log->super.ckpt_off;
-	uint32_t first = space_segment(&log->space, off, 1), last = space_segment(&log->space, off + log->super.ckpt_len - 1, 1);
+	uint32_t first = space_segment(&log->space, off, 1),
+		 last = space_segment(&log->space, off + log->super.ckpt_len - 1, 1);
 
 	if (first == NO_SEGMENT || last == NO_SEGMENT || space_off(&log->space, first) != off)
 		return bad_checkpoint(-EUCLEAN, "it lies where it cannot", err);
@@ -567,7 +577,8 @@ static int begin_locked(struct redo *log, struct work *w, struct ply_err *err)
 	if (encode_locked(log, &w->bytes) < 0 || list_dead_locked(log, w) < 0)
 		return ply_fail_nomem(err);
 	if (w->bytes.len > CHECKPOINT_MAX)
-		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "a checkpoint would be longer than one can be; the log goes on without");
+		return ply_fail(err, -EFBIG, PLY_R_LIMIT,
+				"a checkpoint would be longer than one can be; the log goes on without");
 	r = space_take_run(&log->space, SEG_CKPT, w->bytes.len, &w->first, &w->nsegs);
 	if (r < 0)
 		return redo_store_fail(log, r, "cannot take segments for a checkpoint", err);
@@ -631,7 +642,8 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 	pthread_rwlock_wrlock(&log->lock);
 	if (r == 0)
 		give_back_locked(log, &w);
-	/* a superblock that failed may lead to them all the same: then the log has failed, and nothing is written any more */
+	/* a superblock that failed may lead to them all the same: then the log has failed, and nothing is written
+	 * any more */
 	for (uint32_t i = 0; r < 0 && i < w.nsegs; i++)
 		space_free(&log->space, w.first + i);
 	pthread_rwlock_unlock(&log->lock);

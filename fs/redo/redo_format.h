@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bytes <-> structs of a log: superblock, binding, heads of segments, records and their changes. Pure: no I/O, so all of it
- * can be run over any byte array. Fields are copied out, then checked, then used.
+ * Bytes <-> structs of a log: superblock, binding, heads of segments, records and their changes. Pure: no I/O, so all
+ * of it can be run over any byte array. Fields are copied out, then checked, then used.
  */
 #ifndef PLYFS_REDO_FORMAT_H
 #define PLYFS_REDO_FORMAT_H
@@ -100,8 +100,8 @@ struct redo_record {
 	uint32_t nchanges;
 };
 
-/* How many bytes the record at @in has that stands at @lsn of a log, in an epoch from @epoch_min to @epoch_max; 0: there is none, or
- * it is torn. Its changes are not looked at. */
+/* How many bytes the record at @in has that stands at @lsn of a log, in an epoch from @epoch_min to @epoch_max; 0:
+ * there is none, or it is torn. Its changes are not looked at. */
 uint32_t redo_record_peek(const uint8_t *in, size_t left, const uint8_t uuid[16], uint64_t lsn, uint32_t epoch_min,
 			  uint32_t epoch_max);
 /* @len: what redo_record_peek() gave. -EUCLEAN (REDO_RECORD), -ENOMEM. */
@@ -114,8 +114,8 @@ void redo_record_seal(uint8_t *in, uint32_t len, uint32_t nchanges, uint64_t req
 void redo_record_to_text(struct text *t, const struct redo_record *r);
 void redo_change_to_text(struct text *t, uint32_t i, const struct redo_change *c);
 
-/* Each record of a log that is open to be read, from the last checkpoint on, in order, with its place in the store. Non-zero from @fn ends it, and is
- * returned; -EIO where records change meanwhile. */
+/* Each record of a log that is open to be read, from the last checkpoint on, in order, with its place in the store.
+ * Non-zero from @fn ends it, and is returned; -EIO where records change meanwhile. */
 typedef int (*redo_record_fn)(void *ctx, const struct redo_record *r, uint64_t off);
 int redo_records(struct redo *log, redo_record_fn fn, void *ctx, struct ply_err *err);
 

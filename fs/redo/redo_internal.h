@@ -63,7 +63,8 @@ int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err
 /* Write the head of @seg, which has the records from the tail on. */
 int redo_begin_segment_locked(struct redo *log, uint32_t seg, uint64_t seq, struct ply_err *err);
 
-/* With super_lock held: write @s as the next generation to both slots, the one that is not sure first. An error is the log's end. */
+/* With super_lock held: write @s as the next generation to both slots, the one that is not sure first. An error is
+ * the log's end. */
 int redo_write_super(struct redo *log, struct redo_super *s, struct ply_err *err);
 /* Sync, and note what is durable. */
 int redo_flush(struct redo *log, struct ply_err *err);

@@ -2,9 +2,10 @@
 /*
  * The life of a log: made, opened, closed; its superblocks (FORMAT.md, "REDO log").
  *
- * A superblock is written when a log is opened to be written, with each checkpoint, and when it is closed: never by a commit.
- * Each generation goes to both slots, first to the one that does not hold the one before for sure, with a sync behind each. So
- * whenever the machine stops one slot is whole, and nothing of an older generation is given back before both say the new one.
+ * A superblock is written when a log is opened to be written, with each checkpoint, and when it is closed: never by a
+ * commit. Each generation goes to both slots, first to the one that does not hold the one before for sure, with a
+ * sync behind each. So whenever the machine stops one slot is whole, and nothing of an older generation is given back
+ * before both say the new one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -23,8 +24,8 @@ static const char *path_of(const struct redo_store *s)
 int redo_store_fail(struct redo *log, int code, const char *what, struct ply_err *err)
 {
 	if (code == -ENOSPC || code == -EDQUOT || code == -EFBIG)
-		return ply_fail(err, -ENOSPC, PLY_R_REDO_FULL, "%s: %s: no room left for the log (%s)", path_of(log->store), what,
-				strerror(-code));
+		return ply_fail(err, -ENOSPC, PLY_R_REDO_FULL, "%s: %s: no room left for the log (%s)",
+				path_of(log->store), what, strerror(-code));
 	if (code == -ENOMEM)
 		return ply_fail_nomem(err);
 	return ply_fail_sys(err, code, "%s: %s", path_of(log->store), what);
@@ -36,8 +37,8 @@ int redo_fail(struct redo *log, int code, const char *what, struct ply_err *err)
 
 	atomic_compare_exchange_strong(&log->failed, &none, code);
 	return ply_fail(err, -EIO, PLY_R_REDO_FAILED,
-			"%s: %s (%s); nothing more is taken: open the log again when the cause is mended", path_of(log->store),
-			what, strerror(-code));
+			"%s: %s (%s); nothing more is taken: open the log again when the cause is mended",
+			path_of(log->store), what, strerror(-code));
 }
 
 int redo_check_writable(struct redo *log, struct ply_err *err)
@@ -45,7 +46,8 @@ int redo_check_writable(struct redo *log, struct ply_err *err)
 	int code = atomic_load(&log->failed);
 
 	if (!log->writable)
-		return ply_fail(err, -EROFS, PLY_R_REDO_READ_ONLY, "%s: the log is open to be read only", path_of(log->store));
+		return ply_fail(err, -EROFS, PLY_R_REDO_READ_ONLY, "%s: the log is open to be read only",
+				path_of(log->store));
 	return code ? redo_fail(log, code, "a sync or write failed before", err) : 0;
 }
 
@@ -111,7 +113,8 @@ static int read_supers(struct redo *log, uint64_t size, struct ply_err *err)
 		return why[why[0].reason == PLY_R_REDO_NOT_REDO].code;
 	}
 	if (!valid[!best])
-		snprintf(log->info.warning, sizeof(log->info.warning), "superblock %u is damaged; the other one is used", !best);
+		snprintf(log->info.warning, sizeof(log->info.warning),
+			 "superblock %u is damaged; the other one is used", !best);
 	log->super = s[best];
 	log->super_slot = best;
 	return 0;
@@ -135,7 +138,8 @@ static int read_binding(struct redo *log, uint64_t size, struct ply_err *err)
 	if (sha256_once(raw, s->binding_len, digest) < 0)
 		return ply_fail_nomem(err);
 	if (memcmp(digest, s->binding_digest, sizeof(digest)) != 0)
-		return ply_fail(err, -EBADMSG, PLY_R_REDO_BINDING, "%s: what the log stands on is damaged", path_of(log->store));
+		return ply_fail(err, -EBADMSG, PLY_R_REDO_BINDING, "%s: what the log stands on is damaged",
+				path_of(log->store));
 	r = redo_binding_decode(raw, s->binding_len, s, &log->binding, &log->binding_memory, err);
 	if (r < 0)
 		ply_err_prefix(err, "%s", path_of(log->store));
@@ -177,7 +181,9 @@ int redo_format(struct redo_store *store, const struct redo_binding *b, const ui
 	}
 	if (r == 0)
 		r = store->sync(store);
-	return r < 0 ? ply_fail(err, r, PLY_R_OUTPUT_WRITE, "%s: cannot write the log: %s", path_of(store), strerror(-r)) : 0;
+	return r < 0 ?
+		ply_fail(err, r, PLY_R_OUTPUT_WRITE, "%s: cannot write the log: %s", path_of(store), strerror(-r)) :
+		0;
 }
 
 /* --- opened --------------------------------------------------------------------------------------------- */
@@ -201,8 +207,8 @@ static void find_data_segment(struct redo *log)
 }
 
 /*
- * Before the first record: what was replayed is on the disk, and a new epoch makes sure that nothing which lies behind can
- * ever be taken for a record of it.
+ * Before the first record: what was replayed is on the disk, and a new epoch makes sure that nothing which lies
+ * behind can ever be taken for a record of it.
  */
 static int begin_writing(struct redo *log, struct ply_err *err)
 {

@@ -85,7 +85,9 @@ void redo_op_attr(struct redo_op *op, uint64_t ino, uint32_t mask, const struct 
 
 void redo_op_add(struct redo_op *op, uint64_t dir, const char *name, size_t len, uint64_t ino, uint8_t type)
 {
-	const struct ply_disk_redo_name d = { .dir = le64_put(dir), .ino = le64_put(ino), .name_len = (uint8_t)len, .type = type };
+	const struct ply_disk_redo_name d = {
+		.dir = le64_put(dir), .ino = le64_put(ino), .name_len = (uint8_t)len, .type = type
+	};
 
 	refuse(op, len > PLY_NAME_MAX);
 	add(op, PLY_REDO_ADD, 0, &d, sizeof(d), name, len, NULL, 0);
@@ -99,7 +101,8 @@ void redo_op_remove(struct redo_op *op, uint64_t dir, const char *name, size_t l
 	add(op, PLY_REDO_REMOVE, hides ? PLY_REDO_F_HIDES : 0, &d, sizeof(d), name, len, NULL, 0);
 }
 
-void redo_op_xattr_set(struct redo_op *op, uint64_t ino, const char *name, size_t len, const void *value, size_t value_len)
+void redo_op_xattr_set(struct redo_op *op, uint64_t ino, const char *name, size_t len, const void *value,
+		       size_t value_len)
 {
 	const struct ply_disk_redo_xattr d = { .ino = le64_put(ino), .value_len = le32_put((uint32_t)value_len),
 					       .name_len = (uint8_t)len };
@@ -119,7 +122,8 @@ void redo_op_xattr_remove(struct redo_op *op, uint64_t ino, const char *name, si
 void redo_op_extent(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len, uint64_t addr, uint64_t size,
 		    const le64 *sums, uint32_t nsums)
 {
-	const struct ply_disk_redo_extent d = { le64_put(ino), le64_put(off), le64_put(len), le64_put(addr), le64_put(size) };
+	const struct ply_disk_redo_extent d = { le64_put(ino), le64_put(off), le64_put(len), le64_put(addr),
+						le64_put(size) };
 
 	add(op, PLY_REDO_EXTENT, 0, &d, sizeof(d), sums, nsums * sizeof(*sums), NULL, 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a log says about inodes, names and bytes: redo.h. All under the lock for reading, so that what is found is there. */
+/* What a log says about inodes, names and bytes: redo.h. All under the lock for reading, so that what is found is
+ * there. */
 #include <errno.h>
 #include <string.h>
 
@@ -154,7 +155,9 @@ static int read_block(struct redo *log, uint64_t addr, uint8_t *to, size_t len, 
 	/* others may find out the same meanwhile */
 	if (__atomic_load_n(&s->seen[k], __ATOMIC_RELAXED) == BLOCK_GOOD) {
 		r = log->store->pread(log->store, to, len, addr);
-		return r < 0 ? ply_fail_sys(err, r, "cannot read data at byte %llu of the log", (unsigned long long)addr) : 0;
+		return r < 0 ?
+			ply_fail_sys(err, r, "cannot read data at byte %llu of the log", (unsigned long long)addr) :
+			0;
 	}
 	r = log->store->pread(log->store, block, sizeof(block), start);
 	if (r < 0)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Records of a log: heads, and the table of changes with how each is checked and shown (FORMAT.md, "REDO log"). What it does to
- * the index is index.c's.
+ * Records of a log: heads, and the table of changes with how each is checked and shown (FORMAT.md, "REDO log"). What
+ * it does to the index is index.c's.
  *
- * A record is one operation, and the only unit of recovery: it is there whole or not at all. It holds changes in order rather than
- * being of a kind of its own for each system call, since what a call changes depends: a write may take away setuid and a
- * capability, a rename changes up to four inodes and may make a whiteout. So there are ten kinds of changes and no
- * kinds of records. Rejected: a marker "more follows" over several records, whose groups recovery would have to put together.
+ * A record is one operation, and the only unit of recovery: it is there whole or not at all. It holds changes in
+ * order rather than being of a kind of its own for each system call, since what a call changes depends: a write may
+ * take away setuid and a capability, a rename changes up to four inodes and may make a whiteout. So there are ten
+ * kinds of changes and no kinds of records. Rejected: a marker "more follows" over several records, whose groups
+ * recovery would have to put together.
  *
- * A record proves itself: its place in the stream (LSN) is in it, and its checksum is seeded by log and epoch, so what an
- * earlier use of the same bytes left, another log, or a copy elsewhere is never taken for one.
+ * A record proves itself: its place in the stream (LSN) is in it, and its checksum is seeded by log and epoch, so
+ * what an earlier use of the same bytes left, another log, or a copy elsewhere is never taken for one.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -58,15 +59,23 @@ void redo_attr_encode(const struct redo_attr *a, uint32_t mask, struct ply_disk_
 {
 #define IF(bit, v) (mask & PLY_REDO_A_##bit ? (v) : 0)
 	*out = (struct ply_disk_redo_attr){
-		.mode = le32_put(IF(MODE, a->mode)), .uid = le32_put(IF(UID, a->uid)), .gid = le32_put(IF(GID, a->gid)),
-		.flags = le32_put(IF(FLAGS, a->flags)), .nlink = le32_put(IF(NLINK, a->nlink)),
+		.mode = le32_put(IF(MODE, a->mode)),
+		.uid = le32_put(IF(UID, a->uid)),
+		.gid = le32_put(IF(GID, a->gid)),
+		.flags = le32_put(IF(FLAGS, a->flags)),
+		.nlink = le32_put(IF(NLINK, a->nlink)),
 		.generation = le32_put(IF(GENERATION, a->generation)),
-		.atime_sec = le64_put((uint64_t)IF(ATIME, a->atime_sec)), .mtime_sec = le64_put((uint64_t)IF(MTIME, a->mtime_sec)),
-		.ctime_sec = le64_put((uint64_t)IF(CTIME, a->ctime_sec)), .btime_sec = le64_put((uint64_t)IF(BTIME, a->btime_sec)),
-		.atime_nsec = le32_put(IF(ATIME, a->atime_nsec)), .mtime_nsec = le32_put(IF(MTIME, a->mtime_nsec)),
-		.ctime_nsec = le32_put(IF(CTIME, a->ctime_nsec)), .btime_nsec = le32_put(IF(BTIME, a->btime_nsec)),
+		.atime_sec = le64_put((uint64_t)IF(ATIME, a->atime_sec)),
+		.mtime_sec = le64_put((uint64_t)IF(MTIME, a->mtime_sec)),
+		.ctime_sec = le64_put((uint64_t)IF(CTIME, a->ctime_sec)),
+		.btime_sec = le64_put((uint64_t)IF(BTIME, a->btime_sec)),
+		.atime_nsec = le32_put(IF(ATIME, a->atime_nsec)),
+		.mtime_nsec = le32_put(IF(MTIME, a->mtime_nsec)),
+		.ctime_nsec = le32_put(IF(CTIME, a->ctime_nsec)),
+		.btime_nsec = le32_put(IF(BTIME, a->btime_nsec)),
 		.parent = le64_put(IF(PARENT, a->parent)),
-		.rdev_major = le32_put(IF(RDEV, a->rdev_major)), .rdev_minor = le32_put(IF(RDEV, a->rdev_minor)),
+		.rdev_major = le32_put(IF(RDEV, a->rdev_major)),
+		.rdev_minor = le32_put(IF(RDEV, a->rdev_minor)),
 	};
 #undef IF
 }
@@ -82,14 +91,23 @@ static bool type_ok(uint32_t mode)
 bool redo_attr_decode(const struct ply_disk_redo_attr *in, uint32_t mask, struct redo_attr *ret)
 {
 	struct redo_attr a = {
-		.mode = le32_get(in->mode), .uid = le32_get(in->uid), .gid = le32_get(in->gid), .flags = le32_get(in->flags),
-		.nlink = le32_get(in->nlink), .generation = le32_get(in->generation),
-		.atime_sec = (int64_t)le64_get(in->atime_sec), .mtime_sec = (int64_t)le64_get(in->mtime_sec),
-		.ctime_sec = (int64_t)le64_get(in->ctime_sec), .btime_sec = (int64_t)le64_get(in->btime_sec),
-		.atime_nsec = le32_get(in->atime_nsec), .mtime_nsec = le32_get(in->mtime_nsec),
-		.ctime_nsec = le32_get(in->ctime_nsec), .btime_nsec = le32_get(in->btime_nsec),
+		.mode = le32_get(in->mode),
+		.uid = le32_get(in->uid),
+		.gid = le32_get(in->gid),
+		.flags = le32_get(in->flags),
+		.nlink = le32_get(in->nlink),
+		.generation = le32_get(in->generation),
+		.atime_sec = (int64_t)le64_get(in->atime_sec),
+		.mtime_sec = (int64_t)le64_get(in->mtime_sec),
+		.ctime_sec = (int64_t)le64_get(in->ctime_sec),
+		.btime_sec = (int64_t)le64_get(in->btime_sec),
+		.atime_nsec = le32_get(in->atime_nsec),
+		.mtime_nsec = le32_get(in->mtime_nsec),
+		.ctime_nsec = le32_get(in->ctime_nsec),
+		.btime_nsec = le32_get(in->btime_nsec),
 		.parent = le64_get(in->parent),
-		.rdev_major = le32_get(in->rdev_major), .rdev_minor = le32_get(in->rdev_minor),
+		.rdev_major = le32_get(in->rdev_major),
+		.rdev_minor = le32_get(in->rdev_minor),
 	};
 	struct ply_disk_redo_attr again;
 
@@ -256,8 +274,10 @@ static int validate_name(const uint8_t *at, size_t len, uint16_t flags, struct r
 	if (flags & ~(adds ? 0u : PLY_REDO_F_HIDES) || !is_zero(d.zero, sizeof(d.zero)) || !ino_ok(c->ino) ||
 	    !filled(at, len, c->name_len) || name_check(c->name, c->name_len, NULL) < 0)
 		return bad(err, "a name has fields that cannot be");
-	if (adds ? !ino_ok(c->child) || !type_ok((uint32_t)d.type << 12) || PLY_INO_NUMBER(c->cookie) < PLY_REDO_NUMBER_MIN ||
-			   PLY_INO_NUMBER(c->cookie) > PLY_REDO_NUMBER_MAX || PLY_INO_INDEX(c->cookie) < PLY_COOKIE_FIRST :
+	if (adds ? !ino_ok(c->child) || !type_ok((uint32_t)d.type << 12) ||
+			    PLY_INO_NUMBER(c->cookie) < PLY_REDO_NUMBER_MIN ||
+			    PLY_INO_NUMBER(c->cookie) > PLY_REDO_NUMBER_MAX ||
+			    PLY_INO_INDEX(c->cookie) < PLY_COOKIE_FIRST :
 		   c->child || c->cookie || d.type)
 		return bad(err, "a name leads to what cannot be");
 	return 0;
@@ -286,9 +306,9 @@ static int validate_xattr(const uint8_t *at, size_t len, uint16_t flags, struct 
 	c->name_len = d.name_len;
 	c->value = at + c->name_len;
 	c->value_len = le32_get(d.value_len);
-	if (flags || !is_zero(d.zero, sizeof(d.zero)) || !ino_ok(c->ino) || !c->name_len || c->value_len > PLY_XATTR_VALUE_MAX ||
-	    (c->type->number == PLY_REDO_XATTR_REMOVE && c->value_len) || !filled(at, len, c->name_len + c->value_len) ||
-	    memchr(c->name, 0, c->name_len))
+	if (flags || !is_zero(d.zero, sizeof(d.zero)) || !ino_ok(c->ino) || !c->name_len ||
+	    c->value_len > PLY_XATTR_VALUE_MAX || (c->type->number == PLY_REDO_XATTR_REMOVE && c->value_len) ||
+	    !filled(at, len, c->name_len + c->value_len) || memchr(c->name, 0, c->name_len))
 		return bad(err, "an xattr has fields that cannot be");
 	return 0;
 }
@@ -314,8 +334,9 @@ static int validate_extent(const uint8_t *at, size_t len, uint16_t flags, struct
 	c->addr = le64_get(d.addr);
 	c->size = le64_get(d.size);
 	c->sums = (const le64 *)at;
-	if (flags || !ino_ok(c->ino) || !range_ok(c->off, c->len) || c->len > PLY_REDO_WRITE_MAX || c->size > PLY_SIZE_MAX ||
-	    c->size < c->off + c->len || !range_ok(c->addr, c->len) || c->addr % PLY_REDO_BLOCK != c->off % PLY_REDO_BLOCK)
+	if (flags || !ino_ok(c->ino) || !range_ok(c->off, c->len) || c->len > PLY_REDO_WRITE_MAX ||
+	    c->size > PLY_SIZE_MAX || c->size < c->off + c->len || !range_ok(c->addr, c->len) ||
+	    c->addr % PLY_REDO_BLOCK != c->off % PLY_REDO_BLOCK)
 		return bad(err, "an extent has fields that cannot be");
 	c->nsums = redo_blocks(c->addr, c->len);
 	if (len != c->nsums * sizeof(le64))
@@ -415,7 +436,8 @@ static const struct redo_change_type types[] = {
 	{ PLY_REDO_ADD, false, "add", validate_name, index_check_add, index_add, describe_name },
 	{ PLY_REDO_REMOVE, false, "remove", validate_name, index_check_remove, index_remove, describe_name },
 	{ PLY_REDO_XATTR_SET, false, "xattr-set", validate_xattr, index_check_ino, index_xattr_set, describe_xattr },
-	{ PLY_REDO_XATTR_REMOVE, false, "xattr-remove", validate_xattr, index_check_ino, index_xattr_remove, describe_xattr },
+	{ PLY_REDO_XATTR_REMOVE, false, "xattr-remove", validate_xattr, index_check_ino, index_xattr_remove,
+	  describe_xattr },
 	{ PLY_REDO_EXTENT, false, "extent", validate_extent, index_check_extent, index_extent, describe_extent },
 	{ PLY_REDO_HOLE, false, "hole", validate_hole, index_check_ino, index_hole, describe_hole },
 	{ PLY_REDO_SIZE, false, "size", validate_size, index_check_ino, index_size, describe_size },
@@ -451,8 +473,8 @@ uint32_t redo_record_peek(const uint8_t *in, size_t left, const uint8_t uuid[16]
 	memcpy(&h, in, sizeof(h));
 	len = le32_get(h.len);
 	epoch = le32_get(h.epoch);
-	if (len % 8 || len < sizeof(h) + sizeof(struct ply_disk_redo_change) || len > PLY_REDO_RECORD_MAX || len > left ||
-	    le64_get(h.lsn) != lsn || epoch < epoch_min || epoch > epoch_max || le32_get(h.zero) ||
+	if (len % 8 || len < sizeof(h) + sizeof(struct ply_disk_redo_change) || len > PLY_REDO_RECORD_MAX ||
+	    len > left || le64_get(h.lsn) != lsn || epoch < epoch_min || epoch > epoch_max || le32_get(h.zero) ||
 	    le64_get(h.xxh3) != record_sum(&h, in, len, redo_seed(uuid, epoch)))
 		return 0;
 	return len;

@@ -2,18 +2,19 @@
 /*
  * Recovery (FORMAT.md, "REDO log"): what a log holds, and where it ends.
  *
- * Two walks over the records from the last checkpoint on. The first looks at heads and checksums only, and finds the end:
- * the first place where no record of its LSN and epoch is. The second replays, and for records that may never have been synced it
- * compares their data too; where that is torn, the log ends there.
+ * Two walks over the records from the last checkpoint on. The first looks at heads and checksums only, and finds the
+ * end: the first place where no record of its LSN and epoch is. The second replays, and for records that may never
+ * have been synced it compares their data too; where that is torn, the log ends there.
  *
- * Torn, or damaged? A record that a commit has acknowledged was on the disk. That it was is known from three sources: the
- * superblock (all up to the last opening, checkpoint or closing), commit records in front of the end, and commit records behind it,
- * which the rest of the segment and all later ones are searched for. If one of them speaks of more than there is, something that was
- * acknowledged is gone: the log opens up to there, to be read only. If none does, the end was torn by a crash, never acknowledged, and is
- * cut off in silence. (SQLite's log cannot tell the two apart, and always cuts; jbd2 tells by the sequence of transactions.)
+ * Torn, or damaged? A record that a commit has acknowledged was on the disk. That it was is known from three sources:
+ * the superblock (all up to the last opening, checkpoint or closing), commit records in front of the end, and commit
+ * records behind it, which the rest of the segment and all later ones are searched for. If one of them speaks of more
+ * than there is, something that was acknowledged is gone: the log opens up to there, to be read only. If none does,
+ * the end was torn by a crash, never acknowledged, and is cut off in silence. (SQLite's log cannot tell the two
+ * apart, and always cuts; jbd2 tells by the sequence of transactions.)
  *
- * The very last commit before a crash may have no witness but itself: a flip in it looks torn. Its commit record follows it to the
- * disk within seconds, or with the next sync.
+ * The very last commit before a crash may have no witness but itself: a flip in it looks torn. Its commit record
+ * follows it to the disk within seconds, or with the next sync.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -60,7 +61,8 @@ static int load(struct walk *w, uint32_t seg, struct ply_err *err)
 	memset(w->bytes + n, 0, size - n);
 	r = n ? w->log->store->pread(w->log->store, w->bytes, n, off) : 0;
 	if (r < 0)
-		return ply_fail_sys(err, r, "%s: cannot read records", w->log->store->path ? w->log->store->path : "log");
+		return ply_fail_sys(err, r, "%s: cannot read records",
+				    w->log->store->path ? w->log->store->path : "log");
 	return 0;
 }
 
@@ -145,7 +147,8 @@ struct found {
 	uint64_t durable;          /* some witness says that all below was on the disk */
 };
 
-/* Commit records of this epoch in the segment that is loaded, whose first record has @lsn, from @pos on, wherever they are. */
+/* Commit records of this epoch in the segment that is loaded, whose first record has @lsn, from @pos on, wherever
+ * they are. */
 static uint64_t search_segment(const struct walk *w, uint32_t pos, uint64_t first_lsn)
 {
 	const struct redo_super *s = &w->log->super;
@@ -181,8 +184,8 @@ static int search_behind(struct walk *w, struct found *f, struct ply_err *err)
 		r = log->store->pread(log->store, &disk, sizeof(disk), off);
 		if (r < 0)
 			return ply_fail_sys(err, r, "cannot read segment %u", i);
-		if (!redo_head_decode(&disk, log->uuid, &h) || h.segment != i || h.epoch != log->super.epoch || h.seq <= after ||
-		    h.lsn < f->end)
+		if (!redo_head_decode(&disk, log->uuid, &h) || h.segment != i || h.epoch != log->super.epoch ||
+		    h.seq <= after || h.lsn < f->end)
 			continue;
 		r = load(w, i, err);
 		if (r < 0)
@@ -226,7 +229,8 @@ int redo_check_data(struct redo *log, uint64_t addr, uint64_t len, const le64 *s
 		int r = log->store->pread(log->store, block, sizeof(block), off);
 
 		if (r < 0)
-			return ply_fail_sys(err, r, "cannot read data at byte %llu of the log", (unsigned long long)off);
+			return ply_fail_sys(err, r, "cannot read data at byte %llu of the log",
+					    (unsigned long long)off);
 		if (xxh3(block, sizeof(block), 0) != le64_get(sums[i]))
 			return ply_fail(err, -EBADMSG, PLY_R_REDO_DATA, "data at byte %llu of the log is damaged",
 					(unsigned long long)off);
@@ -252,8 +256,8 @@ static void damaged(struct redo *log, uint64_t lsn, const char *why)
 	log->info.damaged = true;
 	log->info.damaged_lsn = lsn;
 	snprintf(log->info.warning, sizeof(log->info.warning),
-		 "what was acknowledged is damaged from record %llu on (%.100s); what is before it can be read", (unsigned long long)lsn,
-		 why);
+		 "what was acknowledged is damaged from record %llu on (%.100s); what is before it can be read",
+		 (unsigned long long)lsn, why);
 }
 
 /* The last block of an extent ends within the file: what is known to have been on the disk, and is not, is damage. */
@@ -362,7 +366,8 @@ int redo_recover(struct redo *log, struct ply_err *err)
 	if (r == 0)
 		r = space_grow(&log->space, MAX((uint32_t)log->space.nsegs, log->super.replay_segment + 1));
 	if (r < 0)
-		return r == -EFBIG ? ply_fail(err, r, PLY_R_LIMIT, "the log is longer than logs can be") : ply_fail_nomem(err);
+		return r == -EFBIG ? ply_fail(err, r, PLY_R_LIMIT, "the log is longer than logs can be") :
+				     ply_fail_nomem(err);
 	r = find_end(log, size, &f, err);
 	if (r == 0 && log->super.ckpt_off)
 		r = redo_load_checkpoint(log, size, err);

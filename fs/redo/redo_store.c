@@ -75,7 +75,8 @@ static int make_store(int fd, const char *path, bool read_only, struct redo_stor
 		free(copy);
 		return ply_fail_nomem(err);
 	}
-	f->s = (struct redo_store){ file_pread, file_pwrite, file_sync, file_punch, file_size, file_close, read_only, copy };
+	f->s = (struct redo_store){ file_pread, file_pwrite, file_sync, file_punch,
+				    file_size,  file_close,  read_only, copy };
 	f->fd = fd;
 	*ret = &f->s;
 	return 0;
@@ -93,7 +94,8 @@ static int lock_file(int fd, const char *path, unsigned flags, struct ply_err *e
 	if (flags & REDO_LOOK || flock(fd, (flags & REDO_WRITE ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
 		return 0;
 	if (errno == EWOULDBLOCK)
-		return ply_fail(err, -EAGAIN, PLY_R_REDO_BUSY, "%s: another process has this log open (lslocks says which)", path);
+		return ply_fail(err, -EAGAIN, PLY_R_REDO_BUSY,
+				"%s: another process has this log open (lslocks says which)", path);
 	return ply_fail_sys(err, -errno, "%s: cannot lock the log", path);
 }
 

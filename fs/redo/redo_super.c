@@ -22,17 +22,28 @@ static bool is_zero(const uint8_t *b, size_t n)
 void redo_super_encode(const struct redo_super *s, uint32_t slot, uint8_t out[PLY_SUPER_SIZE])
 {
 	struct ply_disk_redo_super d = {
-		.version = le32_put(PLY_REDO_VERSION), .slot = le32_put(slot),
-		.compat = le64_put(s->compat), .ro_compat = le64_put(s->ro_compat), .incompat = le64_put(s->incompat),
-		.generation = le64_put(s->generation), .parent_generation = le64_put(s->parent_generation),
-		.number = le32_put(s->number), .state = le32_put(s->state),
+		.version = le32_put(PLY_REDO_VERSION),
+		.slot = le32_put(slot),
+		.compat = le64_put(s->compat),
+		.ro_compat = le64_put(s->ro_compat),
+		.incompat = le64_put(s->incompat),
+		.generation = le64_put(s->generation),
+		.parent_generation = le64_put(s->parent_generation),
+		.number = le32_put(s->number),
+		.state = le32_put(s->state),
 		.created_sec = le64_put((uint64_t)s->created_sec),
-		.binding_off = le64_put(s->binding_off), .binding_len = le64_put(s->binding_len),
+		.binding_off = le64_put(s->binding_off),
+		.binding_len = le64_put(s->binding_len),
 		.segments_off = le64_put(s->segments_off),
-		.epoch = le32_put(s->epoch), .replay_segment = le32_put(s->replay_segment),
-		.epoch_lsn = le64_put(s->epoch_lsn), .durable_lsn = le64_put(s->durable_lsn),
-		.replay_lsn = le64_put(s->replay_lsn), .replay_seq = le64_put(s->replay_seq),
-		.ckpt_off = le64_put(s->ckpt_off), .ckpt_len = le64_put(s->ckpt_len), .ckpt_xxh3 = le64_put(s->ckpt_xxh3),
+		.epoch = le32_put(s->epoch),
+		.replay_segment = le32_put(s->replay_segment),
+		.epoch_lsn = le64_put(s->epoch_lsn),
+		.durable_lsn = le64_put(s->durable_lsn),
+		.replay_lsn = le64_put(s->replay_lsn),
+		.replay_seq = le64_put(s->replay_seq),
+		.ckpt_off = le64_put(s->ckpt_off),
+		.ckpt_len = le64_put(s->ckpt_len),
+		.ckpt_xxh3 = le64_put(s->ckpt_xxh3),
 	};
 
 	memcpy(d.magic, PLY_REDO_MAGIC, sizeof(d.magic));
@@ -47,16 +58,26 @@ void redo_super_encode(const struct redo_super *s, uint32_t slot, uint8_t out[PL
 static void copy_out(const struct ply_disk_redo_super *d, struct redo_super *s)
 {
 	*s = (struct redo_super){
-		.compat = le64_get(d->compat), .ro_compat = le64_get(d->ro_compat), .incompat = le64_get(d->incompat),
-		.generation = le64_get(d->generation), .parent_generation = le64_get(d->parent_generation),
-		.number = le32_get(d->number), .state = le32_get(d->state),
+		.compat = le64_get(d->compat),
+		.ro_compat = le64_get(d->ro_compat),
+		.incompat = le64_get(d->incompat),
+		.generation = le64_get(d->generation),
+		.parent_generation = le64_get(d->parent_generation),
+		.number = le32_get(d->number),
+		.state = le32_get(d->state),
 		.created_sec = (int64_t)le64_get(d->created_sec),
-		.binding_off = le64_get(d->binding_off), .binding_len = le64_get(d->binding_len),
+		.binding_off = le64_get(d->binding_off),
+		.binding_len = le64_get(d->binding_len),
 		.segments_off = le64_get(d->segments_off),
-		.epoch = le32_get(d->epoch), .replay_segment = le32_get(d->replay_segment),
-		.epoch_lsn = le64_get(d->epoch_lsn), .durable_lsn = le64_get(d->durable_lsn),
-		.replay_lsn = le64_get(d->replay_lsn), .replay_seq = le64_get(d->replay_seq),
-		.ckpt_off = le64_get(d->ckpt_off), .ckpt_len = le64_get(d->ckpt_len), .ckpt_xxh3 = le64_get(d->ckpt_xxh3),
+		.epoch = le32_get(d->epoch),
+		.replay_segment = le32_get(d->replay_segment),
+		.epoch_lsn = le64_get(d->epoch_lsn),
+		.durable_lsn = le64_get(d->durable_lsn),
+		.replay_lsn = le64_get(d->replay_lsn),
+		.replay_seq = le64_get(d->replay_seq),
+		.ckpt_off = le64_get(d->ckpt_off),
+		.ckpt_len = le64_get(d->ckpt_len),
+		.ckpt_xxh3 = le64_get(d->ckpt_xxh3),
 	};
 	memcpy(s->uuid, d->uuid, sizeof(s->uuid));
 	memcpy(s->parent_uuid, d->parent_uuid, sizeof(s->parent_uuid));
@@ -97,12 +118,14 @@ int redo_super_decode(const uint8_t in[PLY_SUPER_SIZE], uint32_t slot, struct re
 
 	memcpy(&d, in, sizeof(d));
 	if (memcmp(d.magic, PLY_REDO_MAGIC, sizeof(d.magic)) != 0)
-		return ply_fail(err, -EUCLEAN, PLY_R_REDO_NOT_REDO, "superblock %u: not a log of plyfs (no magic)", slot);
+		return ply_fail(err, -EUCLEAN, PLY_R_REDO_NOT_REDO, "superblock %u: not a log of plyfs (no magic)",
+				slot);
 	if (le64_get(d.xxh3) != xxh3(&d, offsetof(struct ply_disk_redo_super, xxh3), 0))
 		return ply_fail(err, -EBADMSG, PLY_R_REDO_SUPER, "superblock %u: checksum does not match", slot);
 	if (le32_get(d.version) != PLY_REDO_VERSION)
-		return ply_fail(err, -EOPNOTSUPP, PLY_R_REDO_FEATURE, "the log has format version %u; this plyfs reads version %u",
-				le32_get(d.version), PLY_REDO_VERSION);
+		return ply_fail(err, -EOPNOTSUPP, PLY_R_REDO_FEATURE,
+				"the log has format version %u; this plyfs reads version %u", le32_get(d.version),
+				PLY_REDO_VERSION);
 	copy_out(&d, &s);
 	if (s.incompat & ~REDO_INCOMPAT_KNOWN)
 		return ply_fail(err, -EOPNOTSUPP, PLY_R_REDO_FEATURE,
@@ -175,7 +198,8 @@ int redo_binding_encode(const struct redo_binding *b, struct buf *out)
 	int r;
 
 	if (b->number < PLY_REDO_NUMBER_MIN || b->number > PLY_REDO_NUMBER_MAX || path_len > UINT16_MAX ||
-	    b->names_len > PLY_REDO_BINDING_MAX / 4 || b->ndecisions > PLY_REDO_BINDING_MAX / 2 / sizeof(struct ply_disk_redo_decision) ||
+	    b->names_len > PLY_REDO_BINDING_MAX / 4 ||
+	    b->ndecisions > PLY_REDO_BINDING_MAX / 2 / sizeof(struct ply_disk_redo_decision) ||
 	    !names_ok(b->names, b->names_len, b->nnames))
 		return -EINVAL;
 	memcpy(head.image_uuid, b->image_uuid, sizeof(head.image_uuid));
@@ -309,7 +333,10 @@ uint64_t redo_seed(const uint8_t uuid[16], uint32_t epoch)
 void redo_head_encode(const struct redo_head *h, const uint8_t uuid[16], struct ply_disk_redo_segment *out)
 {
 	*out = (struct ply_disk_redo_segment){
-		.segment = le32_put(h->segment), .epoch = le32_put(h->epoch), .seq = le64_put(h->seq), .lsn = le64_put(h->lsn),
+		.segment = le32_put(h->segment),
+		.epoch = le32_put(h->epoch),
+		.seq = le64_put(h->seq),
+		.lsn = le64_put(h->lsn),
 	};
 	memcpy(out->magic, PLY_REDO_META_MAGIC, sizeof(out->magic));
 	out->xxh3 = le64_put(xxh3(out, offsetof(struct ply_disk_redo_segment, xxh3), redo_seed(uuid, h->epoch)));

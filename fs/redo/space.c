@@ -2,8 +2,9 @@
 /*
  * Segments of a log: see space.h.
  *
- * Nothing about free space is on the disk. Segments of records form a chain, a checkpoint lies where the superblock says,
- * data is where extents refer to it; everything else is free. So no allocation has to be logged, and none can be lost.
+ * Nothing about free space is on the disk. Segments of records form a chain, a checkpoint lies where the superblock
+ * says, data is where extents refer to it; everything else is free. So no allocation has to be logged, and none can
+ * be lost.
  */
 #include "redo/space.h"
 
@@ -65,7 +66,8 @@ uint32_t space_segment(const struct space *sp, uint64_t addr, uint64_t len)
 	if (addr < sp->base)
 		return PLY_REDO_SEGMENTS_MAX;
 	seg = redo_segment_at(addr - sp->base);
-	if (seg >= sp->nsegs || len > redo_segment_size(seg) || addr - space_off(sp, seg) > redo_segment_size(seg) - len)
+	if (seg >= sp->nsegs || len > redo_segment_size(seg) ||
+	    addr - space_off(sp, seg) > redo_segment_size(seg) - len)
 		return PLY_REDO_SEGMENTS_MAX;
 	return seg;
 }
@@ -138,9 +140,11 @@ int space_take(struct space *sp, enum segment_kind kind, uint32_t min, uint32_t 
 	uint32_t seg = PLY_REDO_SEGMENTS_MAX;
 	int r = 0;
 
-	/* one that is ready is best, but for who makes them ready; else the first: the end of the file stays where it is */
+	/* one that is ready is best, but for who makes them ready; else the first: the end of the file stays where
+	 * it is */
 	for (uint32_t i = 0; i < sp->nsegs; i++)
-		if (sp->segs[i].kind == SEG_FREE && redo_segment_size(i) >= min && !(kind == SEG_BUSY && sp->segs[i].zeroed) &&
+		if (sp->segs[i].kind == SEG_FREE && redo_segment_size(i) >= min &&
+		    !(kind == SEG_BUSY && sp->segs[i].zeroed) &&
 		    (seg == PLY_REDO_SEGMENTS_MAX || (sp->segs[i].zeroed && !sp->segs[seg].zeroed)))
 			seg = i;
 	while (r == 0 && seg == PLY_REDO_SEGMENTS_MAX) {

@@ -16,7 +16,7 @@ enum { BLOCK_UNREAD, BLOCK_GOOD, BLOCK_PUNCHED };
 struct rseg {
 	enum segment_kind kind;
 	bool zeroed;               /* free, and full of zeros that are on the disk */
-	uint32_t used;             /* DATA: blocks up to the last one that was ever referred to since the last checkpoint, or is */
+	uint32_t used; /* DATA: blocks up to the last one that was ever referred to since the last checkpoint, or is */
 	uint32_t inflight;         /* operations that have data here, and are not appended */
 	uint64_t *sums;            /* DATA; NULL: none was referred to */
 	uint32_t *refs;
@@ -47,8 +47,8 @@ void space_ref(struct space *sp, uint64_t addr, uint64_t len);
 void space_unref(struct space *sp, uint64_t addr, uint64_t len);
 
 /*
- * A free segment of at least @min bytes becomes one of @kind; behind the end of the file where there is none, what is too short on the way
- * stays free. -ENOMEM, -EFBIG.
+ * A free segment of at least @min bytes becomes one of @kind; behind the end of the file where there is none, what is
+ * too short on the way stays free. -ENOMEM, -EFBIG.
  */
 int space_take(struct space *sp, enum segment_kind kind, uint32_t min, uint32_t *ret);
 /* As many in a row as @len bytes need. */

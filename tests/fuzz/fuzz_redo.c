@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fuzz target: a log. First byte: bit 0 makes checksums right. It is opened to be read, and all of it is asked for and
- * shown; then, if it opens to be written, it takes a few requests and a checkpoint, and has the same to say when it is opened again.
+ * Fuzz target: a log. First byte: bit 0 makes checksums right. It is opened to be read, and all of it is asked for
+ * and shown; then, if it opens to be written, it takes a few requests and a checkpoint, and has the same to say when
+ * it is opened again.
  */
 #include "fuzz.h"
 #include "redo/redo_format.h"

@@ -45,7 +45,9 @@ void redo_input_pack(const struct redo_disk *d, struct buf *out)
 
 void redo_input_unpack(struct input *in, struct redo_disk *to)
 {
-	const struct redo_disk_op whole = { .what = DISK_WRITE, .off = input_number(in, 4) % (LOG_MAX + 1), .data = NULL };
+	const struct redo_disk_op whole = { .what = DISK_WRITE,
+					    .off = input_number(in, 4) % (LOG_MAX + 1),
+					    .data = NULL };
 	uint8_t zero = 0;
 	struct redo_disk_op op = { .what = DISK_WRITE, .off = whole.off ? whole.off - 1 : 0, .len = 1, .data = &zero };
 
@@ -102,19 +104,21 @@ static void repair_segment(struct redo_disk *d, const struct redo_super *s, uint
 			return;
 		memcpy(&r, d->bytes + off + pos, sizeof(r));
 		len = le32_get(r.len);
-		if (len % 8 || len <= sizeof(r) || len > PLY_REDO_RECORD_MAX || pos + len > size || off + pos + len > d->size)
+		if (len % 8 || len <= sizeof(r) || len > PLY_REDO_RECORD_MAX || pos + len > size ||
+		    off + pos + len > d->size)
 			return;
-		redo_record_seal(d->bytes + off + pos, len, le32_get(r.nchanges), le64_get(r.request), s->uuid, le32_get(r.epoch),
-				 h.lsn + pos - sizeof(disk));
+		redo_record_seal(d->bytes + off + pos, len, le32_get(r.nchanges), le64_get(r.request), s->uuid,
+				 le32_get(r.epoch), h.lsn + pos - sizeof(disk));
 		repair_extents(d, d->bytes + off + pos, len);
-		redo_record_seal(d->bytes + off + pos, len, le32_get(r.nchanges), le64_get(r.request), s->uuid, le32_get(r.epoch),
-				 h.lsn + pos - sizeof(disk));
+		redo_record_seal(d->bytes + off + pos, len, le32_get(r.nchanges), le64_get(r.request), s->uuid,
+				 le32_get(r.epoch), h.lsn + pos - sizeof(disk));
 	}
 }
 
 static void repair_super(struct redo_disk *d, uint32_t slot, struct redo_super *s)
 {
-	const size_t sum_at = offsetof(struct ply_disk_redo_super, xxh3), digest_at = offsetof(struct ply_disk_redo_super, binding_digest);
+	const size_t sum_at = offsetof(struct ply_disk_redo_super, xxh3),
+		     digest_at = offsetof(struct ply_disk_redo_super, binding_digest);
 	uint8_t *raw = d->bytes + slot * PLY_SUPER_SIZE;
 	le64 sum = le64_put(xxh3(raw, sum_at, 0));
 

@@ -59,8 +59,14 @@ static uint64_t below_name(size_t dir, size_t name)
 struct redo_binding model_binding(void)
 {
 	static const struct ply_decision decisions[] = { { 1, 2, PLY_RULE_LAST, 0 }, { 3, 4, PLY_RULE_DRIVER, 7 } };
-	struct redo_binding b = { .parent_generation = 3, .number = MODEL_NUMBER, .names = "os\0web", .names_len = 7, .nnames = 2,
-				  .decisions = decisions, .ndecisions = 2, .path = "/srv/shop.plyfs" };
+	struct redo_binding b = { .parent_generation = 3,
+				  .number = MODEL_NUMBER,
+				  .names = "os\0web",
+				  .names_len = 7,
+				  .nnames = 2,
+				  .decisions = decisions,
+				  .ndecisions = 2,
+				  .path = "/srv/shop.plyfs" };
 
 	memset(b.parent_uuid, 0xaa, sizeof(b.parent_uuid));
 	memset(b.parent_digest, 0xbb, sizeof(b.parent_digest));
@@ -266,8 +272,8 @@ static void drop(struct model *m, struct redo_op *op, uint64_t ino)
 
 static bool do_create(struct model *m, struct redo_op *op, struct redo *log)
 {
-	static const uint32_t modes[] = { S_IFREG | 0644, S_IFREG | 06755, S_IFDIR | 02775, S_IFLNK | 0777, S_IFCHR | 0600,
-					  S_IFIFO | 0600 };
+	static const uint32_t modes[] = { S_IFREG | 0644, S_IFREG | 06755, S_IFDIR | 02775,
+					  S_IFLNK | 0777, S_IFCHR | 0600,  S_IFIFO | 0600 };
 	size_t dir, name, k;
 
 	if (!pick_name(m, false, &dir, &name))
@@ -364,7 +370,8 @@ static bool do_write(struct model *m, struct redo_op *op, struct redo *log)
 	memset(i->kind + off, 'L', len);
 	set_size(i, MAX(size_of(i), off + len));
 	if (model_random(m, 4) == 0) {     /* killpriv */
-		set_attr(m, op, k, PLY_REDO_A_MODE | PLY_REDO_A_MTIME, &(struct redo_attr){ .mode = i->mode & ~06000u, .mtime_sec = 4 });
+		set_attr(m, op, k, PLY_REDO_A_MODE | PLY_REDO_A_MTIME,
+			 &(struct redo_attr){ .mode = i->mode & ~06000u, .mtime_sec = 4 });
 		redo_op_xattr_remove(op, ino_of(k), xattrs[0], strlen(xattrs[0]));
 		i->xattr[0] = k < MODEL_LOWER;
 	}
@@ -466,9 +473,9 @@ static bool do_dead(struct model *m, struct redo_op *op, struct redo *log)
 
 int model_step(struct model *m, struct redo *log, uint64_t *ret_lsn, struct ply_err *err)
 {
-	static bool (*const does[])(struct model *m, struct redo_op *op, struct redo *log) = {
-		do_create, do_create, do_tmpfile, do_link, do_unlink, do_unlink, do_rename, do_rename, do_write, do_write, do_write,
-		do_truncate, do_punch, do_copy, do_copy, do_setattr, do_xattr, do_dead,
+	static bool (*const does[])(struct model * m, struct redo_op * op, struct redo * log) = {
+		do_create, do_create, do_tmpfile,  do_link,  do_unlink, do_unlink, do_rename,  do_rename, do_write,
+		do_write,  do_write,  do_truncate, do_punch, do_copy,   do_copy,   do_setattr, do_xattr,  do_dead,
 	};
 	struct model *next = malloc(sizeof(*next));
 	struct redo_op op;
@@ -568,7 +575,8 @@ void model_text(const struct model *m, struct buf *out)
 			const struct model_name *best = NULL;
 
 			for (size_t n = 0; n < MODEL_NAMES; n++)
-				if (i->names[n].ino && i->names[n].cookie > last && (!best || i->names[n].cookie < best->cookie))
+				if (i->names[n].ino && i->names[n].cookie > last &&
+				    (!best || i->names[n].cookie < best->cookie))
 					best = &i->names[n];
 			if (!best)
 				break;
@@ -635,7 +643,8 @@ void model_log_text(struct redo *log, struct buf *out)
 		for (size_t x = 0; x < MODEL_XATTRS; x++) {
 			uint8_t value[256];
 			size_t len;
-			enum redo_found f = redo_getxattr(log, ino, xattrs[x], strlen(xattrs[x]), value, sizeof(value), &len);
+			enum redo_found f =
+				redo_getxattr(log, ino, xattrs[x], strlen(xattrs[x]), value, sizeof(value), &len);
 
 			if (f == REDO_HIDDEN)
 				buf_printf(out, " %s hidden", xattrs[x]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a log should say, kept in plain arrays: a few inodes of below, a few that are made, each byte of their contents and where
- * it comes from. And the same requests to both, at random.
+ * What a log should say, kept in plain arrays: a few inodes of below, a few that are made, each byte of their
+ * contents and where it comes from. And the same requests to both, at random.
  */
 #ifndef PLYFS_TESTS_REDO_MODEL_H
 #define PLYFS_TESTS_REDO_MODEL_H
@@ -45,8 +45,8 @@ struct model {
 
 void model_init(struct model *m, uint64_t seed);
 uint64_t model_random(struct model *m, uint64_t below);
-/* A random request to both; @m changes only where redo_append() said 0. Returns what that, or redo_op_write(), said; *ret_lsn is behind it. 1: the dice had nothing
- * that can be done. */
+/* A random request to both; @m changes only where redo_append() said 0. Returns what that, or redo_op_write(), said;
+ * *ret_lsn is behind it. 1: the dice had nothing that can be done. */
 int model_step(struct model *m, struct redo *log, uint64_t *ret_lsn, struct ply_err *err);
 
 /* Everything that can be asked, as text: the same for both, if the log is right. */

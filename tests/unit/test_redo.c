@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A log says what was written to it, whatever was done: random requests to a log and to plain arrays, with the log closed, killed
- * and opened again in between, and checkpoints thrown in. And what it stands on, who may open it, and full and failing disks.
+ * A log says what was written to it, whatever was done: random requests to a log and to plain arrays, with the log
+ * closed, killed and opened again in between, and checkpoints thrown in. And what it stands on, who may open it, and
+ * full and failing disks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -285,11 +286,13 @@ static void xattr_without_name(struct redo_op *op) { redo_op_xattr_set(op, 3, ""
 
 START_TEST(what_cannot_be_is_refused)
 {
-	static void (*const fills[])(struct redo_op *op) = {
-		nothing, name_of_nobody, name_in_nobody, name_twice, name_with_slash, name_empty, name_of_no_type, remove_nothing,
-		remove_twice, new_of_another, new_twice, new_of_no_type, link_to_nowhere, target_of_a_file, attr_of_nothing,
-		attr_of_size, attr_bad_time, attr_of_index_0, hole_of_nothing, hole_too_far, size_too_big, copy_onto_itself,
-		copy_twice, too_many, dead_with_a_name, dead_twice, content_of_a_directory, too_long, value_too_long, xattr_without_name,
+	static void (*const fills[])(struct redo_op * op) = {
+		nothing,      name_of_nobody,         name_in_nobody,  name_twice,       name_with_slash,
+		name_empty,   name_of_no_type,        remove_nothing,  remove_twice,     new_of_another,
+		new_twice,    new_of_no_type,         link_to_nowhere, target_of_a_file, attr_of_nothing,
+		attr_of_size, attr_bad_time,          attr_of_index_0, hole_of_nothing,  hole_too_far,
+		size_too_big, copy_onto_itself,       copy_twice,      too_many,         dead_with_a_name,
+		dead_twice,   content_of_a_directory, too_long,        value_too_long,   xattr_without_name,
 	};
 	struct model *m = malloc(sizeof(*m));
 	struct redo_disk d;
@@ -661,7 +664,8 @@ START_TEST(full)
 }
 END_TEST
 
-/* Each call of the disk fails in its turn, and all behind it: nothing that was acknowledged is lost, what is there is a prefix. */
+/* Each call of the disk fails in its turn, and all behind it: nothing that was acknowledged is lost, what is there
+ * is a prefix. */
 START_TEST(failing)
 {
 	enum { STEPS = 60 };
@@ -798,7 +802,7 @@ START_TEST(zeros_ahead)
 		ck_assert_int_eq(d.writes > writes, k < 2);
 	}
 	size = d.size;
-	ck_assert_int_eq(redo_checkpoint(log, &err), 0);       /* the segment of records and the checkpoint lie in them */
+	ck_assert_int_eq(redo_checkpoint(log, &err), 0); /* the segment of records and the checkpoint lie in them */
 	ck_assert_uint_eq(d.size, size);
 	log = again(&d, log, true);
 	close_log(log);

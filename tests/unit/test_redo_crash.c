@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Wherever the machine stops, a log has everything that was acknowledged, and otherwise a prefix of what was appended, in order;
- * it opens without an error, and goes on from there.
+ * Wherever the machine stops, a log has everything that was acknowledged, and otherwise a prefix of what was
+ * appended, in order; it opens without an error, and goes on from there.
  *
- * Sessions of random requests, commits, checkpoints and closings are recorded; then the disk is built as a crash would leave it: at
- * each write, sync and punch, with any of the pages lost that no sync has followed, the last write torn at any byte. From some
- * of these states a further session starts, and crashes again.
+ * Sessions of random requests, commits, checkpoints and closings are recorded; then the disk is built as a crash
+ * would leave it: at each write, sync and punch, with any of the pages lost that no sync has followed, the last write
+ * torn at any byte. From some of these states a further session starts, and crashes again.
  *
- * PLYFS_REDO_STATES distinct states are looked at (5000), by digest of their bytes; PLYFS_SEED is the first seed. 100,000 take two minutes
- * of processor time: CK_DEFAULT_TIMEOUT=900.
+ * PLYFS_REDO_STATES distinct states are looked at (5000), by digest of their bytes; PLYFS_SEED is the first seed.
+ * 100,000 take two minutes of processor time: CK_DEFAULT_TIMEOUT=900.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,9 +152,10 @@ static int judge(struct redo_disk *d, const struct run *r, int acked, const char
 
 		model_text(r->m[acked], &want);
 		model_log_text(log, &text);
-		ck_abort_msg("%s: no prefix of %d requests from %d on; the log ends at %llu\n--- acknowledged\n%.*s\n--- is\n%.*s", when,
-			     r->n, acked, (unsigned long long)info.tail_lsn, (int)want.len, (char *)want.data, (int)text.len,
-			     (char *)text.data);
+		ck_abort_msg("%s: no prefix of %d requests from %d on; the log ends at %llu\n--- "
+			     "acknowledged\n%.*s\n--- is\n%.*s",
+			     when, r->n, acked, (unsigned long long)info.tail_lsn, (int)want.len, (char *)want.data,
+			     (int)text.len, (char *)text.data);
 	}
 	longest_cut = MAX(longest_cut, info.cut);
 	redo_abandon(log);
@@ -243,7 +244,8 @@ static void look(struct crash *c, const uint8_t *keep, const struct redo_disk_op
 		redo_disk_play(to, last, 0, last_len);
 	if (!is_new(to))
 		return;
-	snprintf(when, sizeof(when), "depth %d, operation %zu, %llu bytes of it", c->depth, c->at, (unsigned long long)last_len);
+	snprintf(when, sizeof(when), "depth %d, operation %zu, %llu bytes of it", c->depth, c->at,
+		 (unsigned long long)last_len);
 	n = judge(to, c->r, acked_at(c->r, c->at), when);
 	if (c->depth < 2 && roll(c->r, c->depth ? 60 : 25) == 0)
 		go_on(to, c->r, n, c->depth, roll(c->r, 1u << 30));
@@ -283,18 +285,21 @@ static void subsets(struct crash *c, const struct redo_disk_op *last, uint64_t l
 }
 
 /* The machine stops in operation @at. */
-static void crash_at(const struct redo_disk *stable, size_t synced, const struct redo_disk *d, struct run *r, size_t at, int depth)
+static void crash_at(const struct redo_disk *stable, size_t synced, const struct redo_disk *d, struct run *r,
+		     size_t at, int depth)
 {
 	struct crash *c = malloc(sizeof(*c));
 	const struct redo_disk_op *last = at < d->nops ? &d->ops[at] : NULL;
 
 	*c = (struct crash){ .stable = stable, .r = r, .at = at, .depth = depth };
 	for (size_t k = synced; k < at; k++)
-		c->npieces += cut_up(&d->ops[k], d->ops[k].what == DISK_SYNC ? 0 : d->ops[k].len, c->pieces + c->npieces,
-				     ARRAY_SIZE(c->pieces) - c->npieces);
+		c->npieces += cut_up(&d->ops[k], d->ops[k].what == DISK_SYNC ? 0 : d->ops[k].len,
+				     c->pieces + c->npieces, ARRAY_SIZE(c->pieces) - c->npieces);
 	subsets(c, NULL, 0, depth ? 1 : 4);
 	if (last && last->what == DISK_WRITE) {
-		const uint64_t lens[] = { 8, 40, last->len / 2, last->len - 1, roll(r, last->len), roll(r, last->len), last->len };
+		const uint64_t lens[] = {
+			8, 40, last->len / 2, last->len - 1, roll(r, last->len), roll(r, last->len), last->len
+		};
 
 		for (size_t k = 0; k < ARRAY_SIZE(lens); k++)
 			if (lens[k] <= last->len && (!depth || k > 4))
@@ -341,7 +346,8 @@ static void crash_again(const struct redo_disk *before, struct redo_disk *d, str
 START_TEST(whatever_a_crash_leaves)
 {
 	const char *text = getenv("PLYFS_REDO_STATES"), *seed_text = getenv("PLYFS_SEED");
-	uint64_t target = text && *text ? strtoull(text, NULL, 10) : 5000, seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
+	uint64_t target = text && *text ? strtoull(text, NULL, 10) : 5000,
+		 seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
 
 	for (uint64_t k = 0; distinct < target; k++) {
 		struct redo_disk d, before;
@@ -362,8 +368,8 @@ START_TEST(whatever_a_crash_leaves)
 		redo_disk_done(&before);
 	}
 	printf("# %llu states, %llu of them distinct; %llu sessions went on, and crashed %llu times; seed %llu\n",
-	       (unsigned long long)states, (unsigned long long)distinct, (unsigned long long)went_on, (unsigned long long)again,
-	       (unsigned long long)seed);
+	       (unsigned long long)states, (unsigned long long)distinct, (unsigned long long)went_on,
+	       (unsigned long long)again, (unsigned long long)seed);
 	fflush(stdout);
 	ck_assert(checkpoints_seen);
 	ck_assert_uint_gt(longest_cut, 0);     /* of records whose data was torn */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A log that is cut at any byte, or in which any byte is another: never a crash, and never anything but what was appended, or
- * a prefix of it with an error. In silence nothing is lost but what was never acknowledged.
+ * A log that is cut at any byte, or in which any byte is another: never a crash, and never anything but what was
+ * appended, or a prefix of it with an error. In silence nothing is lost but what was never acknowledged.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -94,7 +94,8 @@ static void judge(struct redo_disk *d, unsigned flags, int acked, const char *wh
 	int r = redo_open(redo_disk_store(d), flags, &log, &err);
 
 	if (r < 0) {
-		ck_assert_msg(r == -EUCLEAN || r == -EBADMSG || r == -EOPNOTSUPP, "%s %zu: %d %s", what, at, r, err.msg);
+		ck_assert_msg(r == -EUCLEAN || r == -EBADMSG || r == -EOPNOTSUPP, "%s %zu: %d %s", what, at, r,
+			      err.msg);
 		nrefused++;
 		return;
 	}
@@ -105,7 +106,8 @@ static void judge(struct redo_disk *d, unsigned flags, int acked, const char *wh
 	if (strstr((char *)text.data, "cannot be read: REDO_DATA")) {
 		nunread++;
 	} else if (info.damaged) {
-		ck_assert_msg(!info.writable && *info.warning && is_prefix(digest, 0), "%s %zu: %s", what, at, info.warning);
+		ck_assert_msg(!info.writable && *info.warning && is_prefix(digest, 0), "%s %zu: %s", what, at,
+			      info.warning);
 		nreported++;
 	} else {
 		ck_assert_msg(is_prefix(digest, acked), "%s %zu: ends at %llu, nothing is reported", what, at,
@@ -147,7 +149,8 @@ START_TEST(cut_at_every_byte)
 			judge(&d, REDO_WRITE, acked, "cut, and opened to write, at", len);
 	}
 	ck_assert_uint_gt(nfine, 0);
-	ck_assert_uint_gt(nrefused, 100);      /* no superblock, or no binding, or no checkpoint, which lies behind the rest */
+	ck_assert_uint_gt(nrefused,
+			  100); /* no superblock, or no binding, or no checkpoint, which lies behind the rest */
 	ck_assert(_i != CLOSED || nreported > 100);
 	redo_disk_done(&d);
 	redo_disk_done(&sound);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Each allocation of a log fails in its turn: whatever was asked fails cleanly, and what was acknowledged is there when the log is opened
- * again, with nothing else but operations that were under way.
+ * Each allocation of a log fails in its turn: whatever was asked fails cleanly, and what was acknowledged is there
+ * when the log is opened again, with nothing else but operations that were under way.
  */
 #include <errno.h>
 #include <stdio.h>

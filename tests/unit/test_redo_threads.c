@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Many at once: threads that make files, write and commit, while others read, make checkpoints and write zeros ahead. What was
- * acknowledged to any of them is on the disk, and a sync serves all who wait. To be run with the thread sanitizer, too.
+ * Many at once: threads that make files, write and commit, while others read, make checkpoints and write zeros ahead.
+ * What was acknowledged to any of them is on the disk, and a sync serves all who wait. To be run with the thread
+ * sanitizer, too.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -89,7 +90,8 @@ static void *look(void *arg)
 		for (uint64_t k = 1; k < (uint64_t)n; k++) {
 			uint64_t ino = PLY_INO(MODEL_NUMBER, k);
 
-			if (redo_inode(log, ino, &i) && !i.dead && redo_read(log, ino, 0, buf, sizeof(buf), model_below, NULL, NULL) < 0)
+			if (redo_inode(log, ino, &i) && !i.dead &&
+			    redo_read(log, ino, 0, buf, sizeof(buf), model_below, NULL, NULL) < 0)
 				return "a reader cannot read";
 		}
 	}
@@ -157,8 +159,8 @@ START_TEST(many_at_once)
 		ck_assert_msg(!w[k].failed && w[k].acked == FILES, "%s", w[k].failed);
 	/* one sync for several who wait */
 	if (!_i)
-		ck_assert_msg(info.flushes * 2 <= THREADS * FILES, "%llu syncs for %d commits", (unsigned long long)info.flushes,
-			      THREADS * FILES);
+		ck_assert_msg(info.flushes * 2 <= THREADS * FILES, "%llu syncs for %d commits",
+			      (unsigned long long)info.flushes, THREADS * FILES);
 	redo_abandon(log);
 	ck_assert_int_eq(redo_open(redo_disk_store(&d), REDO_WRITE, &log, &err), 0);
 	redo_info(log, &info);
