@@ -15,7 +15,7 @@
 #include "redo_model.h"
 #include "tap.h"
 
-enum { THREADS = 8, FILES = 40 };
+enum { THREADS = 8, FILES = 25 };
 
 struct worker {
 	pthread_t thread;
@@ -184,7 +184,7 @@ START_TEST(all_are_told)
 	ck_assert_int_eq(model_format(&d), 0);
 	ck_assert_int_eq(redo_open(redo_disk_store(&d), REDO_WRITE, &log, &err), 0);
 	d.sync_us = 500;
-	d.fail_at = 200;
+	d.fail_at = 150;
 	for (unsigned k = 0; k < THREADS; k++) {
 		w[k].log = log;
 		w[k].number = k;
