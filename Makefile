@@ -46,9 +46,8 @@ ifneq ($(findstring clang,$(CC)),)
 build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
-	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common
+	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common strace
 full-packages  := qemu-system-x86
-	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio strace
 bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
@@ -260,15 +259,13 @@ $(B)/bench/%: $(B)/obj/bench/%.o
 	$(Q)$(link) -o $@ $^ $(lib-libs)
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) $(damage) $(schedules) $(faultyfs) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
-check: all $(unit) $(damage) $(faultyfs) $(faults) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(schedules) $(faultyfs) $(faults) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
-check-full: all $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-full  ## long suites, by hand: SUITE=NAME, without it a list
-check-full: all $(faults) $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-test  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(faults) $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-full  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)

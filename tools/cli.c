@@ -74,7 +74,7 @@ int cli_exit_code(const struct ply_err *err)
 {
 	if (err->reason == PLY_R_USAGE)
 		return EXIT_USAGE;
-	if (err->reason == PLY_R_CONFLICT)
+	if (err->reason == PLY_R_CONFLICT || err->reason == PLY_R_TARGET_LACKS || err->reason == PLY_R_COMPONENT_NEEDED)
 		return EXIT_DECISION;
 	switch (err->code) {
 	case -EUCLEAN:

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/util.h"
 #include "cli.h"
 #include "format/format.h"
+#include "info_target.h"
 #include "open.h"
 #include "show.h"
 #include "sub/sub.h"
@@ -305,16 +307,20 @@ int cmd_info(int argc, char **argv)
 		CLI_JSON,
 		CLI_END
 	};
-	const struct cli_spec spec = { "info", "IMAGE",
-				       "Print what an image holds: its digest, generation and sub-images.",
+	const struct cli_spec spec = { "info", "IMAGE|TARGET",
+				       "Print what an image holds: its digest, generation and sub-images; or what was laid out "
+				       "into a directory.",
 				       opts, 1, 1 };
 	struct ply_image *image;
 	struct cli_args args;
 	struct ply_err err;
+	struct stat st;
 	int code = cli_parse(&spec, argc, argv, &args);
 
 	if (code >= 0)
 		return code;
+	if (stat(args.v[0], &st) == 0 && S_ISDIR(st.st_mode))
+		return why || identity ? cli_usage("--why and --identity are about an image") : info_target(args.v[0]);
 	if (open_image(args.v[0], &image, &err) < 0)
 		return cli_fail(&err);
 	code = EXIT_DONE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* plyfs layout: a selection of an image as ordinary files in an empty directory; going on with one, taking it out. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "layout/layout.h"
 #include "layout/timeline.h"
 #include "layout_report.h"
+#include "living_show.h"
 #include "open.h"
 #include "progress.h"
 #include "verbs.h"
@@ -51,7 +53,8 @@ struct asked {
 	struct cli_list names;
 	struct choice choice;
 	struct layout_options o;
-	bool resume, abort, dry_run;
+	bool resume, abort, dry_run, force;
+	struct cli_list remove;    /* components that go */
 	struct opened image;
 	struct layout_look look;
 	struct ply_decision *decisions;    /* NULL: those of look, or none */
@@ -63,6 +66,7 @@ static void asked_done(struct asked *a)
 	layout_look_done(&a->look);
 	opened_done(&a->image);
 	cli_list_done(&a->names);
+	cli_list_done(&a->remove);
 	choice_done(&a->choice);
 	free(a->decisions);
 }
@@ -279,6 +283,8 @@ static int dry_run(struct asked *a)
 
 static int check_asked(const struct asked *a)
 {
+	if (a->remove.n && (a->resume || a->abort || a->dry_run || a->names.n || has_choice(a)))
+		return cli_usage("--remove goes alone: without --resume, --abort, --dry-run, -s and --policy");
 	if (a->resume && a->abort)
 		return cli_usage("--resume and --abort exclude each other");
 	if (a->o.all && !a->abort)
@@ -317,15 +323,113 @@ static int end_layout(struct asked *a, const struct layout_report *r, const stru
 static int open_asked(struct asked *a, struct ply_err *err)
 {
 	bool begun = false;
-	int r = 0;
 
-	if (a->resume || a->abort)
-		r = layout_look(a->target, &a->look, err);
-	if (r == 0 && a->look.saved)
+	if (a->look.saved && (a->abort || a->resume))
 		begun = a->abort ? a->look.found != LAYOUT_COMPLETE || a->o.all : a->look.found == LAYOUT_UNFINISHED;
-	if (r == 0 && begun)
+	if (begun)
 		return open_begun(a, err);
-	return r == 0 && !a->abort && a->look.found == LAYOUT_NOTHING ? open_new(a, err) : r;
+	return !a->abort && (!a->resume || a->look.found == LAYOUT_NOTHING) ? open_new(a, err) : 0;
+}
+
+/* --- a target that is not empty -------------------------------------------------------------------------- */
+
+/* What an earlier change has left is ended; one that is open is not the same that is asked now. */
+static int settle(struct asked *a, struct ply_err *err)
+{
+	int r = update_settle(a->target, &a->o, err);
+
+	if (r < 0)
+		return r;
+	layout_look_done(&a->look);
+	return layout_look(a->target, &a->look, err);
+}
+
+/* Everything that was added. */
+static int add_own(struct asked *a)
+{
+	for (size_t i = 0; i < a->look.ndone; i++)
+		if (a->look.done[i].own && cli_list_add(&a->remove, a->look.done[i].name) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/* Where a change of what is there is open, or that is what is asked. -1: it is not. */
+static int run_living(struct asked *a, enum progress_mode mode)
+{
+	struct living l = { .path = a->path, .target = a->target, .names = &a->names, .choice = &a->choice, .o = &a->o,
+			    .look = &a->look, .force = a->force };
+	/* of what is complete components are taken out by what the target itself knows */
+	bool named = a->abort && a->o.nabort && !a->look.open &&
+		     (a->look.found == LAYOUT_NOTHING || a->look.found == LAYOUT_COMPLETE);
+	bool add = !a->resume && !a->abort && !a->remove.n && !a->look.empty && !a->look.remains &&
+		   (a->look.found == LAYOUT_NOTHING || a->look.found == LAYOUT_COMPLETE);
+	/* components can be there without a layout of the target's own */
+	bool mend = (a->resume || a->abort) && a->look.found != LAYOUT_ABORTED &&
+		    (a->look.open || (a->look.found == LAYOUT_NOTHING && a->look.ndone));
+	bool all = a->abort && a->o.all && a->look.found == LAYOUT_NOTHING && (a->look.ndone || a->look.open);
+	struct progress_counters counters = { 0 };
+	const struct cli_list none = { 0 };
+	struct layout_report report = { 0 };
+	struct progress *progress;
+	struct ply_err err;
+	int code, r;
+
+	if (!add && !named && !a->remove.n && !mend && !all)
+		return -1;
+	if (all && a->look.open) {
+		r = update_abort(a->target, &a->o, &report, &err);
+		if (r < 0)
+			return told_change(&a->told, "", &none, &report, &err);
+		layout_look_done(&a->look);
+		if (layout_look(a->target, &a->look, &err) < 0)
+			return told_failure(&a->told, NULL, &err);
+	}
+	if (all && add_own(a) < 0)
+		return cli_usage("too many names");
+	if (add && a->look.open && !a->dry_run && settle(a, &err) < 0)
+		return told_failure(&a->told, NULL, &err);
+	for (size_t i = 0; named && i < a->o.nabort; i++)
+		if (cli_list_add(&a->remove, a->o.abort[i]) < 0)
+			return cli_usage("too many names");
+	a->o.cancel = cancel_on_signals();
+	if (a->dry_run) {
+		size_t undecided;
+		json_t *shown = NULL;
+
+		r = living_show(&l, &undecided, told_wants_json(&a->told) ? &shown : NULL, &err);
+		living_done(&l);
+		if (r < 0)
+			return told_failure(&a->told, NULL, &err);
+		return told_changes(&a->told, shown, undecided ? EXIT_DECISION : EXIT_DONE);
+	}
+	if (a->told.timeline)
+		cli_note("--timeline: a change of what is there is no picture; none is drawn");
+	a->o.progress = &counters;
+	progress = progress_begin(mode, "layout", &counters);
+	if (a->remove.n)
+		r = update_remove(a->target, a->remove.v, a->remove.n, &a->o, &report, &err);
+	else if (add)
+		r = living_add(&l, &report, &err);
+	else if (a->resume)
+		r = update_resume(a->target, &a->o, &report, &err);
+	else
+		r = update_abort(a->target, &a->o, &report, &err);
+	progress_end(progress);
+	progress_counters_done(&counters);
+	code = told_change(&a->told, a->remove.n ? "removed" :
+				     report.nothing ? (add ? "all of it is there" : "no change is open") :
+				     add ? "added" : a->resume ? "the change is complete" : "the change was taken back",
+			     a->remove.n ? &a->remove : add ? &l.added : &none, &report, r < 0 ? &err : NULL);
+	living_done(&l);
+	layout_report_done(&report);
+	return code;
+}
+
+static bool is_missing(const struct asked *a, const struct ply_err *err)
+{
+	bool missing = err->reason == PLY_R_TARGET_NOT_FOUND || err->reason == PLY_R_TARGET_NOT_DIRECTORY;
+
+	return missing && !a->resume && !a->abort && !a->remove.n;
 }
 
 static int run(struct asked *a, enum progress_mode mode)
@@ -336,6 +440,15 @@ static int run(struct asked *a, enum progress_mode mode)
 	struct ply_err err;
 	int code, r;
 
+	/* of a directory that is not there the selection may still be wrong, and that comes first */
+	if (layout_look(a->target, &a->look, &err) < 0) {
+		if (!is_missing(a, &err))
+			return told_failure(&a->told, NULL, &err);
+		a->look.empty = true;
+	}
+	code = run_living(a, mode);
+	if (code >= 0)
+		return code;
 	if (open_asked(a, &err) < 0)
 		return told_failure(&a->told, NULL, &err);
 	a->o.todo = a->abort ? LAYOUT_ABORT : a->resume ? LAYOUT_RESUME : LAYOUT_NEW;
@@ -385,6 +498,8 @@ int cmd_layout(int argc, char **argv)
 		{ "resume", 0, NULL, "go on with a layout that was killed or lost its power", CLI_FLAG, &a.resume },
 		{ "abort", 0, NULL, "take out a layout that is not complete", CLI_FLAG, &a.abort },
 		{ "all", 0, NULL, "with --abort: also one that is complete, or has laid out os", CLI_FLAG, &a.o.all },
+		{ "remove", 0, "NAME", "take a component out that was added; takes TARGET alone", CLI_NAMES, &a.remove },
+		{ "force-os-mismatch", 0, NULL, "add components though the target lacks what they need", CLI_FLAG, &a.force },
 		{ "no-sync", 0, NULL, "do not wait until it is durable", CLI_FLAG, &no_sync },
 		{ "lossy", 0, NULL, "leave out what the target cannot hold, and list it", CLI_FLAG, &a.o.lossy },
 		{ "allow-partial", 0, NULL,
@@ -399,8 +514,7 @@ int cmd_layout(int argc, char **argv)
 		CLI_END
 	};
 	const struct cli_spec spec = { "layout", "IMAGE TARGET",
-				       "Lay a selection of an image out into an empty directory, go on with that, or take it "
-				       "out.", opts, 2, 2 };
+				       "Lay a selection of an image out into a directory, go on with that, or take it out.", opts, 1, INT_MAX };
 	struct cli_args args;
 	int code = cli_parse(&spec, argc, argv, &args), mode;
 
@@ -419,7 +533,16 @@ int cmd_layout(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	a.o.sync = !no_sync;
+	if (args.n < (a.remove.n ? 1 : 2))
+		return cli_usage("an operand is missing: plyfs layout IMAGE TARGET");
+	if (args.n > (a.remove.n ? 1 : 2) && !a.abort)
+		return cli_usage("'%s' is one operand too many: plyfs layout %s", args.v[a.remove.n ? 1 : 2],
+				 a.remove.n ? "TARGET --remove=NAMES" : "IMAGE TARGET");
+	if (args.n > 2 && a.o.all)
+		return cli_usage("--all takes out everything, so it goes without names");
 	a.path = args.v[0];
-	a.target = args.v[1];
+	a.target = args.v[a.remove.n ? 0 : 1];
+	a.o.abort = (const char *const *)args.v + 2;
+	a.o.nabort = (size_t)MAX(args.n - 2, 0);
 	return run_told(&a, (enum progress_mode)mode);
 }

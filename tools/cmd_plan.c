@@ -10,13 +10,39 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "living_show.h"
 #include "planning.h"
 #include "verbs.h"
 
 struct wishes {
-	const char *show, *write;
+	const char *show, *write, *target;
 	bool ask;
 };
+
+/* What the selection changes of a directory that is not empty. */
+static int show_target(const struct planning *p, const char *target, size_t *ret_undecided, struct ply_err *err)
+{
+	const struct layout_options o = { .streams = 1 };
+	struct layout_look look = { 0 };
+	struct living l = { .path = p->path, .target = target, .names = p->names, .choice = p->choice, .o = &o, .look = &look };
+	int r = layout_look(target, &look, err);
+
+	*ret_undecided = 0;
+	if (r == 0 && (look.found == LAYOUT_UNFINISHED || look.found == LAYOUT_ABORTED || look.open))
+		r = ply_fail(err, -ENOTEMPTY, PLY_R_TARGET_UNFINISHED,
+			     "%s: a layout or a change was begun there and is not complete; see plyfs layout --resume, --abort",
+			     target);
+	if (r == 0 && look.empty && cli_json)
+		r = cli_print_json(json_pack("{s:o,s:[],s:[],s:[]}", "target", cli_json_name(target, strlen(target)),
+					     "components", "changes", "conflicts"));
+	else if (r == 0 && look.empty)
+		printf("%s: is empty, so all of the selection is laid out there\n", target);
+	else if (r == 0)
+		r = living_show(&l, ret_undecided, NULL, err);
+	living_done(&l);
+	layout_look_done(&look);
+	return r;
+}
 
 static int open_all(struct planning *p, bool ask, struct ply_err *err)
 {
@@ -58,12 +84,15 @@ static int run(struct planning *p, const struct wishes *w, struct ply_err *err)
 {
 	const char *to = w->write ? w->write : w->ask ? p->choice->policy : NULL;
 	int code = EXIT_DONE, r = open_all(p, w->ask, err);
+	size_t undecided = 0;
 
 	if (r == 0 && w->ask)
 		r = plan_ask(p, err);
 	if (r == 0 && to)
 		r = plan_write(p, to, err);
-	if (r == 0 && w->show)
+	if (r == 0 && w->target)
+		r = show_target(p, w->target, &undecided, err);
+	else if (r == 0 && w->show)
 		r = plan_show(p, w->show, err);
 	else if (r == 0 && cli_json)
 		r = plan_print_json(p, &code, err);
@@ -71,7 +100,7 @@ static int run(struct planning *p, const struct wishes *w, struct ply_err *err)
 		r = plan_print(p, err);
 	if (r < 0)
 		return r;
-	return code ? code : is_undecided(p) ? EXIT_DECISION : EXIT_DONE;
+	return code ? code : undecided || is_undecided(p) ? EXIT_DECISION : EXIT_DONE;
 }
 
 static int check_usage(const struct wishes *w, const struct choice *choice)
@@ -86,6 +115,8 @@ static int check_usage(const struct wishes *w, const struct choice *choice)
 		return cli_usage("--ask needs a terminal; --write=FILE gives a policy to edit");
 	if (to_stdout && (cli_json || w->show))
 		return cli_usage("--write=- goes with neither --json nor --show");
+	if (w->target && (w->show || w->ask || to_stdout))
+		return cli_usage("--target goes with neither --show nor --ask nor --write=-");
 	if (w->show && cli_json)
 		return cli_usage("--show goes without --json, which tells of all paths");
 	return choice_check(choice);
@@ -101,6 +132,7 @@ int cmd_plan(int argc, char **argv)
 		SELECTION_OPTION(&names),
 		CHOICE_OPTIONS(&choice),
 		{ "show", 0, "PATH", "what collides at this path, side by side, and what comes of it", CLI_TEXT, &w.show },
+		{ "target", 0, "DIR", "what it changes of a directory that is not empty", CLI_TEXT, &w.target },
 		{ "ask", 0, NULL, "go through what is undecided, at the terminal", CLI_FLAG, &w.ask },
 		{ "write", 0, "FILE", "write the policy, with what is undecided marked; - is the standard output",
 		  CLI_TEXT, &w.write },

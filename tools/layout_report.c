@@ -56,7 +56,7 @@ static json_t *json_left(const struct layout_report *r)
 
 	for (size_t i = 0; i < r->nleft; i++)
 		json_array_append_new(left, json_pack("{s:s,s:s}", "path", r->left[i].path ? r->left[i].path : "",
-						      "why", r->left[i].why));
+						      "why", r->left[i].why ? r->left[i].why : ""));
 	return left;
 }
 
@@ -138,7 +138,8 @@ int told_failure(struct layout_told *t, const struct layout_report *r, const str
 static int tell_left(const struct layout_report *r, const struct ply_err *err)
 {
 	for (size_t i = 0; i < r->nleft && i < LEFT_TOLD; i++)
-		cli_note("left: %s: %s", r->left[i].path ? r->left[i].path : "?", r->left[i].why);
+		cli_note("left: %s: %s", r->left[i].path ? r->left[i].path : "?",
+			 r->left[i].why ? r->left[i].why : "?");
 	if (r->nleft > LEFT_TOLD)
 		cli_note("left: %zu more", r->nleft - LEFT_TOLD);
 	cli_note("%s", err->msg);
@@ -177,6 +178,55 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 		printf("%s: %s\n", shown, what);
 	}
 	return code;
+}
+
+int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
+		const struct ply_err *err)
+{
+	char size[16], shown[512];
+	int code = EXIT_DONE, told;
+	json_t *list, *o;
+
+	keep(t, !err ? (r->nothing ? "nothing" : "done") : r->nleft ? "left" : "failed", r, err);
+	if (told_wants_json(t)) {
+		list = json_array();
+		for (size_t i = 0; i < names->n; i++)
+			json_array_append_new(list, json_string(names->v[i]));
+		o = json_pack("{s:o,s:s,s:o,s:b,s:I,s:I,s:I,s:o}", "target", json_target(t), "result", what, "components",
+			      list, "nothing", r->nothing, "directories", (json_int_t)r->directories, "names",
+			      (json_int_t)r->names, "bytes", (json_int_t)r->bytes, "left", json_left(r));
+		if (err && o)
+			json_object_set_new(o, "error", cli_json_error(err));
+		if (err && !r->nleft)      /* cli_fail() has an object of its own for stdout */
+			t->json = o;
+		else
+			code = say(t, o);
+	}
+	if (err) {
+		told = r->nleft ? tell_left(r, err) : cli_fail(err);
+		return MAX(code, told);
+	}
+	if (cli_json)
+		return code;
+	escape_name_to(t->target, strlen(t->target), shown, sizeof(shown));
+	printf("%s: %s", shown, what);
+	for (size_t i = 0; i < names->n; i++)
+		printf("%s%s", i ? ", " : " ", names->v[i]);
+	if (!r->nothing)
+		printf(": %llu names, %s", (unsigned long long)r->names, format_size(r->bytes, size));
+	printf("\n");
+	return code;
+}
+
+int told_changes(struct layout_told *t, json_t *shown, int code)
+{
+	int said;
+
+	keep(t, code == EXIT_DONE ? "planned" : "undecided", NULL, NULL);
+	if (!shown)
+		return code;
+	said = say(t, shown);
+	return MAX(code, said);
 }
 
 int told_plan(struct layout_told *t, const uint8_t digest[32], json_t *phases)

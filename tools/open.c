@@ -153,7 +153,8 @@ int open_decide(struct ply_view *look, struct choice *choice, struct collisions 
 		collisions_free(c);
 		return r;
 	}
-	tell_unused(&choice->read, unused, first);
+	if (!choice->more)
+		tell_unused(&choice->read, unused, first);
 	for (size_t i = 0; i < c->n; i++)
 		undecided += collision_is_undecided(&c->v[i], choice->on_collision);
 	*ret = c;

@@ -19,6 +19,7 @@ struct choice {
 	const char *on_collision;
 	bool look;                 /* what is undecided is no error: the first has it */
 	bool all_pairs;            /* as in ply_view_options */
+	bool more;                 /* the policy is about more than the image: what of it is not used is not told */
 	bool is_read;
 	struct policy read;        /* see choice_read() */
 };

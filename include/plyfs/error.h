@@ -121,6 +121,8 @@
 	X(TARGET_UNFINISHED, 154) /* a layout was begun there, and is not complete */ \
 	X(PLAN_DIFFERENT, 155)    /* image or tool give another plan than the one that was begun */ \
 	X(STATE_DAMAGED, 156)     /* /var/lib/plyfs of a target */ \
+	X(TARGET_LACKS, 157)      /* what added components need is not there */ \
+	X(COMPONENT_NEEDED, 158)  /* it is to be taken out, and another one requires it */ \
 	/* verify */ \
 	X(DIFFERENT, 170) \
 	X(DIGEST_MISMATCH, 171) \

@@ -64,11 +64,17 @@ static uint64_t content(const char *path, const struct stat *st)
 
 static int add(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
+	static const char state[] = "/var/lib/plyfs";
 	uint64_t fields[12] = { 0 };
 	char target[4096];
 	ssize_t n;
 
 	(void)ftw;
+	/* what the layout knows of itself has the image's digest, and times of its own; and what leads there */
+	path += root_len;
+	if (!strncmp(path, state, sizeof(state) - 1) || !strcmp(path, "/var") || !strcmp(path, "/var/lib"))
+		return 0;
+	path -= root_len;
 	if (type == FTW_NS || type == FTW_DNR) {
 		failed = true;
 		return 1;

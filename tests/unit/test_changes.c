@@ -57,6 +57,8 @@ static struct changes table(void)
 	c.image = strdup("/srv/shop.plyfs");
 	ck_assert_int_eq(changes_add_name(&c, "web"), 0);
 	ck_assert_int_eq(changes_add_name(&c, "shop"), 0);
+	ck_assert_int_eq(changes_add_require(&c, "db|cache"), 0);
+	ck_assert_int_eq(changes_add_require(&c, "lang"), 0);
 	add(&c, CHANGE_MAKE, CHANGE_INSIDE, "opt/new/f", 0, REG);
 	add(&c, CHANGE_MAKE, CHANGE_INSIDE, "opt/new/d/l", 0, S_IFLNK | 0777);
 	add(&c, CHANGE_MAKE, 0, "opt/new", 0, DIR);
@@ -127,6 +129,9 @@ START_TEST(what_is_written_is_read)
 	ck_assert_str_eq(is.image, "/srv/shop.plyfs");
 	ck_assert_uint_eq(is.nnames, 2);
 	ck_assert_str_eq(is.names[1], "shop");
+	ck_assert_uint_eq(is.nrequires, 2);
+	ck_assert_str_eq(is.requires[0], "db|cache");
+	ck_assert_str_eq(is.requires[1], "lang");
 	ck_assert_uint_eq(is.n, ARRAY_SIZE(order));
 	for (size_t i = 0; i < is.n; i++) {
 		ck_assert_str_eq(is.v[i].path, order[i]);
@@ -324,6 +329,9 @@ START_TEST(fields_that_there_cannot_be)
 	c = table();
 	*c.names[0] = '\0';
 	must_be_refused(&c, "no name");
+	c = table();
+	*c.requires[1] = '\0';
+	must_be_refused(&c, "requires no name");
 	c = table();
 	c.kind = (enum changes_kind)3;
 	must_be_refused(&c, "a kind");

@@ -22,6 +22,15 @@ _plyfs_subs()
 	plyfs info "$(_plyfs_image)" 2>/dev/null | sed -n '/^ *NUM /,$s/^ *[0-9][0-9]*  *\([^ ]*\) .*/\1/p'
 }
 
+# Components that can be taken out of the first word behind the verb that is a directory.
+_plyfs_laid_out()
+{
+	local word
+	for word in "${COMP_WORDS[@]:2}"; do
+		[[ $word == -* || ! -d $word ]] || { ls "$word/var/lib/plyfs/merge" 2>/dev/null; return; }
+	done
+}
+
 # Names for the last element of a list with commas.
 _plyfs_list()
 {
@@ -41,7 +50,8 @@ _plyfs_argument()
 	-s | --select | --on) _plyfs_list "$(_plyfs_subs)" "$2" ;;
 	--section) _plyfs_list "$_plyfs_sections" "$2" ;;
 	--progress) mapfile -t COMPREPLY < <(compgen -W 'auto never json' -- "$2") ;;
-	--against) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
+	--remove) _plyfs_list "$(_plyfs_laid_out)" "$2" ;;
+	--against | --target) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
 	-m) [[ ${COMP_WORDS[1]} == add ]] || mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
 	--on-collision) mapfile -t COMPREPLY < <(compgen -W append -- "$2") ;;
 	--show) [[ -z $(_plyfs_image) ]] || _plyfs_inside "$2" ;;

@@ -19,6 +19,7 @@
 struct job {
 	struct layout *l;
 	struct stream s;
+	const struct abort_keep *keep;     /* NULL: nothing stays */
 	bool committed;            /* the phase that is being looked at */
 };
 
@@ -56,13 +57,21 @@ static bool is_ours(void *ctx, int dir, const char *name, const struct stat *st)
 	return true;
 }
 
+/* Of what stays something has that name, too: an earlier call may have made it already. */
+static bool is_kept(struct job *j, const struct file *f, const struct where *w)
+{
+	uint64_t dir = j->keep ? j->keep->dirs[w->dir] : 0, ino;
+
+	return dir && ply_view_lookup(j->keep->view, dir, f->name.text, f->name.len, &ino, NULL) == 0;
+}
+
 /* @f has its name, and f->dir is open. */
 static int remove_name(struct job *j, struct file *f, const struct where *w)
 {
 	struct judged judged = { .j = j, .f = f };
 	int r = away_remove(j->l, w->dir, f->dir, f->name.text, is_ours, &judged);
 
-	if (r == AWAY_FOREIGN)
+	if (r == AWAY_FOREIGN && !is_kept(j, f, w))
 		layout_leave(j->l, w, "is not the layout's, or was changed");
 	return r < 0 ? stream_fail(&j->s, r, w, "remove") : 0;
 }
@@ -102,7 +111,7 @@ static int remove_links(struct job *j)
 
 		if (!first || first->ino != link->ino)
 			first = link;
-		if (link == first)
+		if (link == first || (j->keep && j->keep->subs[link->sub]))
 			continue;
 		from_w = (struct where){ .at = first->at, .dir = first->dir, .sub = first->sub };
 		r = place_link_lost(&j->s, first, link, &f, &name, &lost);
@@ -220,9 +229,9 @@ static void note_left_out(struct plan *plan, const struct limits *lim)
 					 plan->dirs[d].name_len > lim->name_len;
 }
 
-void abort_names(struct layout *l)
+void abort_names(struct layout *l, const struct abort_keep *keep)
 {
-	struct job j = { .l = l };
+	struct job j = { .l = l, .keep = keep };
 	struct plan *plan = l->plan;
 	int r;
 
@@ -231,13 +240,15 @@ void abort_names(struct layout *l)
 	j.committed = journal_has(l->state.j.committed, PHASE_LINKS);
 	r = remove_links(&j);
 	for (uint32_t i = 0; r == 0 && i < plan->nsubs; i++) {
+		if (keep && keep->subs[i])
+			continue;
 		j.committed = journal_has(l->state.j.committed, i ? PHASE_OTHERS : PHASE_OS);
 		r = remove_sub(&j, i);
 	}
 	for (size_t d = plan->ndirs; r == 0 && d-- > 1 && !stream_stops(&j.s);)
-		if (!plan->dirs[d].left_out)
+		if (!plan->dirs[d].left_out && !(keep && keep->dirs[d]))
 			r = remove_directory(&j, (uint32_t)d);
-	if (r == 0)
+	if (r == 0 && !keep)
 		tell_rest(&j, 0, l->target->fd);
 	if (r < 0 && r != -ECANCELED)
 		layout_fail(l, &j.s.err);

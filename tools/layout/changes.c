@@ -31,7 +31,7 @@ struct ply_disk_changes {
 	le32 nrows;                /* +0x54 */
 	le32 ndirs;                /* +0x58 */
 	le32 image_len, names_len; /* +0x5c */
-	le32 zero;                 /* +0x64 */
+	le32 nrequires;            /* +0x64 */
 };
 _Static_assert(sizeof(struct ply_disk_changes) == 0x68, "changes");
 
@@ -74,10 +74,13 @@ void changes_done(struct changes *c)
 		free(c->v[i].path);
 	for (size_t i = 0; i < c->nnames; i++)
 		free(c->names[i]);
+	for (size_t i = 0; i < c->nrequires; i++)
+		free(c->requires[i]);
 	for (size_t i = 0; i < c->ndirs; i++)
 		free(c->dirs[i].path);
 	free(c->v);
 	free(c->names);
+	free(c->requires);
 	free(c->dirs);
 	free(c->image);
 	*c = (struct changes){ 0 };
@@ -108,6 +111,16 @@ int changes_add_name(struct changes *c, const char *name)
 	if (array_grow(&c->names, &c->names_cap, c->nnames + 1, sizeof(*c->names)) < 0 || !(copy = strdup(name)))
 		return -ENOMEM;
 	c->names[c->nnames++] = copy;
+	return 0;
+}
+
+int changes_add_require(struct changes *c, const char *names)
+{
+	char *copy;
+
+	if (array_grow(&c->requires, &c->requires_cap, c->nrequires + 1, sizeof(*c->requires)) < 0 || !(copy = strdup(names)))
+		return -ENOMEM;
+	c->requires[c->nrequires++] = copy;
 	return 0;
 }
 
@@ -227,12 +240,25 @@ static bool side_is_sound(const struct change_side *s)
 	return (has_size || !s->size) && (has_digest || is_zero(s->digest, sizeof(s->digest)));
 }
 
+bool change_is_unknown(const uint8_t digest[16])
+{
+	for (size_t i = 0; i < 16; i++)
+		if (digest[i] != CHANGE_UNKNOWN)
+			return false;
+	return true;
+}
+
+static bool same_digest(const uint8_t a[16], const uint8_t b[16])
+{
+	return !memcmp(a, b, 16) || change_is_unknown(a) || change_is_unknown(b);
+}
+
 /* All but who owns it, and who may do what. */
 static bool same_thing(const struct change_side *a, const struct change_side *b)
 {
 	return (a->mode & S_IFMT) == (b->mode & S_IFMT) && a->size == b->size &&
 	       (S_ISDIR(a->mode) || (a->mtime_sec == b->mtime_sec && a->mtime_nsec == b->mtime_nsec)) &&
-	       !memcmp(a->digest, b->digest, sizeof(a->digest)) && !memcmp(a->xattrs, b->xattrs, sizeof(a->xattrs));
+	       same_digest(a->digest, b->digest) && same_digest(a->xattrs, b->xattrs);
 }
 
 static bool same_owner_and_mode(const struct change_side *a, const struct change_side *b)
@@ -382,11 +408,14 @@ int changes_check(const struct changes *c, struct ply_err *err)
 		return ply_fail_nomem(err);
 	if (c->kind != CHANGES_ADD && c->kind != CHANGES_REMOVE)
 		return bad(err, "is of a kind that this version does not know");
-	if (c->nnames > NAMES_MAX || c->n > UINT32_MAX || c->ndirs > UINT32_MAX)
+	if (c->nnames > NAMES_MAX || c->nrequires > NAMES_MAX || c->n > UINT32_MAX || c->ndirs > UINT32_MAX)
 		return bad(err, "has more names, rows or directories than a table can");
 	for (size_t i = 0; i < c->nnames; i++)
 		if (!*c->names[i])
 			return bad(err, "has a component without a name");
+	for (size_t i = 0; i < c->nrequires; i++)
+		if (!*c->requires[i])
+			return bad(err, "requires a component without a name");
 	r = check_rows(c, seen, &above, err);
 	free(above.v);
 	return r < 0 ? r : check_dirs(c, err);
@@ -459,6 +488,8 @@ static int put_all(struct buf *out, const struct changes *c, const char *image)
 		r = buf_add(out, image, strlen(image));
 	for (size_t i = 0; r == 0 && i < c->nnames; i++)
 		r = buf_add(out, c->names[i], strlen(c->names[i]) + 1);
+	for (size_t i = 0; r == 0 && i < c->nrequires; i++)
+		r = buf_add(out, c->requires[i], strlen(c->requires[i]) + 1);
 	return r;
 }
 
@@ -468,11 +499,13 @@ static void fill_head(const struct changes *c, const char *image, struct ply_dis
 
 	for (size_t i = 0; i < c->nnames; i++)
 		names_len += strlen(c->names[i]) + 1;
+	for (size_t i = 0; i < c->nrequires; i++)
+		names_len += strlen(c->requires[i]) + 1;
 	*d = (struct ply_disk_changes){
 		.version = le32_put(1), .kind = le32_put(c->kind), .generation = le64_put(c->generation),
 		.nnames = le32_put((uint32_t)c->nnames), .nrows = le32_put((uint32_t)c->n),
 		.ndirs = le32_put((uint32_t)c->ndirs), .image_len = le32_put((uint32_t)strlen(image)),
-		.names_len = le32_put((uint32_t)names_len),
+		.names_len = le32_put((uint32_t)names_len), .nrequires = le32_put((uint32_t)c->nrequires),
 	};
 	memcpy(d->magic, CHANGES_MAGIC, sizeof(d->magic));
 	memcpy(d->uuid, c->uuid, sizeof(d->uuid));
@@ -590,7 +623,8 @@ static int take_dir(struct in *in, struct changes *c)
 	return r;
 }
 
-static int take_name(struct in *in, struct changes *c)
+/* Into @v[*n], which is counted. */
+static int take_name(struct in *in, char **v, size_t *n)
 {
 	const uint8_t *end = memchr(in->at, 0, in->left);
 	uint8_t nul;
@@ -598,9 +632,9 @@ static int take_name(struct in *in, struct changes *c)
 
 	if (!end)
 		return -EUCLEAN;
-	r = take_text(in, (size_t)(end - in->at), &c->names[c->nnames]);
+	r = take_text(in, (size_t)(end - in->at), &v[*n]);
 	if (r == 0) {
-		c->nnames++;
+		++*n;
 		take(in, &nul, 1);
 	}
 	return r;
@@ -610,15 +644,17 @@ static int take_name(struct in *in, struct changes *c)
 static int take_all(struct in *in, const struct ply_disk_changes *d, struct changes *c)
 {
 	size_t nrows = le32_get(d->nrows), ndirs = le32_get(d->ndirs), nnames = le32_get(d->nnames);
+	size_t nrequires = le32_get(d->nrequires);
 	int r = 0;
 
 	/* before memory is asked for: each takes some bytes */
 	if (nrows > in->left / sizeof(struct ply_disk_change) ||
-	    ndirs > in->left / sizeof(struct ply_disk_change_dir) || nnames > NAMES_MAX)
+	    ndirs > in->left / sizeof(struct ply_disk_change_dir) || nnames > NAMES_MAX || nrequires > NAMES_MAX)
 		return -EUCLEAN;
 	if (array_grow(&c->v, &c->cap, nrows + 1, sizeof(*c->v)) < 0 ||
 	    array_grow(&c->dirs, &c->dirs_cap, ndirs + 1, sizeof(*c->dirs)) < 0 ||
-	    array_grow(&c->names, &c->names_cap, nnames + 1, sizeof(*c->names)) < 0)
+	    array_grow(&c->names, &c->names_cap, nnames + 1, sizeof(*c->names)) < 0 ||
+	    array_grow(&c->requires, &c->requires_cap, nrequires + 1, sizeof(*c->requires)) < 0)
 		return -ENOMEM;
 	while (r == 0 && c->n < nrows)
 		r = take_row(in, c);
@@ -629,7 +665,9 @@ static int take_all(struct in *in, const struct ply_disk_changes *d, struct chan
 	if (r == 0 && in->left != le32_get(d->names_len))
 		r = -EUCLEAN;
 	while (r == 0 && c->nnames < nnames)
-		r = take_name(in, c);
+		r = take_name(in, c->names, &c->nnames);
+	while (r == 0 && c->nrequires < nrequires)
+		r = take_name(in, c->requires, &c->nrequires);
 	return r == 0 && in->left ? -EUCLEAN : r;
 }
 
@@ -648,7 +686,7 @@ static int decode(const uint8_t *bytes, size_t len, struct changes *c, struct pl
 	memcpy(&sum, bytes + len - sizeof(sum), sizeof(sum));
 	if (le64_get(sum) != xxh3(bytes, len - sizeof(sum), 0))
 		return ply_fail(err, -EBADMSG, PLY_R_STATE_DAMAGED, "has another checksum");
-	if (le64_get(d.length) != len || le32_get(d.zero))
+	if (le64_get(d.length) != len)
 		return bad(err, "has another length");
 	in.left -= sizeof(sum);
 	c->kind = (enum changes_kind)le32_get(d.kind);

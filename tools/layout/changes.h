@@ -40,7 +40,8 @@ enum change_kind {
 /* A flag: comes along with the directory above it, which is a row of CHANGE_MAKE too. Just those have it. */
 #define CHANGE_INSIDE 1u
 
-/* What is, or shall be, at a path. */
+/* What is, or shall be, at a path. Digests of which each byte is CHANGE_UNKNOWN are not known, and equal any other. */
+#define CHANGE_UNKNOWN 0xff
 struct change_side {
 	uint32_t mode;             /* with the type; 0: nothing is there. Symlinks: S_IFLNK | 0777 */
 	uint32_t uid, gid;
@@ -73,6 +74,8 @@ struct changes {
 	char *image;               /* its path, for people; NULL counts as "" */
 	char **names;              /* of components */
 	size_t nnames, names_cap;
+	char **requires;           /* what they cannot do without: of each entry one of the names in it: "db", "db|cache" */
+	size_t nrequires, requires_cap;
 	struct change *v;
 	size_t n, cap;
 	struct change_dir *dirs;
@@ -89,6 +92,7 @@ void changes_done(struct changes *c);
  */
 int changes_add(struct changes *c, const struct change *row);
 int changes_add_name(struct changes *c, const char *name);
+int changes_add_require(struct changes *c, const char *names);
 int changes_add_dir(struct changes *c, const char *path, int64_t mtime_sec, uint32_t mtime_nsec);
 
 /* Rows and directories in their order; double directories go. Numbers stay with their rows. */
@@ -123,6 +127,7 @@ int change_look(int dirfd, const char *name, struct change_side *ret);
 int change_look_fd(int fd, struct change_side *ret);
 /* 1: what is there is @side; nothing is read that need not be. 0, or -errno. */
 int change_is(int dirfd, const char *name, const struct change_side *side);
+bool change_is_unknown(const uint8_t digest[16]);
 /* Are they the same? The time of directories does not count. */
 bool change_same(const struct change_side *a, const struct change_side *b);
 

@@ -226,7 +226,7 @@ int change_is(int dirfd, const char *name, const struct change_side *side)
 		return 0;
 	memset(is.xattrs, 0, sizeof(is.xattrs));
 	r = look_xattrs(fd, &is);
-	if (r == 0 && change_same(&is, side))
+	if (r == 0 && change_same(&is, side) && !change_is_unknown(side->digest))
 		r = look_content(fd, &is);
 	return r < 0 ? r : change_same(&is, side);
 }

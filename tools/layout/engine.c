@@ -33,6 +33,7 @@
 #include "base/beneath.h"
 #include "base/sigbus.h"
 #include "base/util.h"
+#include "layout/record.h"
 #include "layout/timeline.h"
 
 #define READ_AHEAD 8               /* batches whose data is asked for before they are taken */
@@ -268,9 +269,9 @@ static int make_directory(struct stream *s, uint32_t d, bool make)
 	int parent;
 
 	dir->foreign = up->foreign;
-	dir->left_out = up->left_out || dir->name_len > s->l->limits.name_len;
+	dir->left_out = up->left_out || !dir->wanted || dir->name_len > s->l->limits.name_len;
 	if (dir->left_out) {
-		if (!dir->foreign)
+		if (!dir->foreign && dir->wanted)
 			stream_lose(s, FIELD_NAME_LENGTH);
 		return 0;
 	}
@@ -319,7 +320,7 @@ static int finish_directory(struct stream *s, uint32_t d)
 	_cleanup_close_ int own = -1;
 	int parent;
 
-	if (dir->left_out)
+	if (dir->left_out || dir->way)
 		return 0;
 	if (!d)
 		return place_directory(s, 0, s->l->target->fd);
@@ -338,10 +339,13 @@ static int run_metadata(struct layout *l)
 	l->finishing = true;
 	stream_init(&s, l, DIRFDS_MAX);
 	/* what leads to the state, and the view has not */
-	if ((!l->var && fchmod(l->state.top, 0755) < 0) || (!l->var_lib && fchmod(l->state.lib, 0755) < 0)) {
+	if (!l->staged && ((!l->var && fchmod(l->state.top, 0755) < 0) ||
+			   (!l->var_lib && fchmod(l->state.lib, 0755) < 0))) {
 		r = -errno;
 		ply_fail(&s.err, r, PLY_R_TARGET_WRITE, "%s/var: cannot set its mode: %s", l->target->path, strerror(-r));
 	}
+	if (r == 0 && !l->staged)
+		r = record_components(l, &s.err);
 	for (size_t d = l->plan->ndirs; r == 0 && d-- > 0 && !stream_stops(&s);)
 		r = finish_directory(&s, (uint32_t)d);
 	if (r < 0)
@@ -416,11 +420,11 @@ static int commit(struct layout *l, enum layout_phase phase, struct ply_err *err
 	if (l->o->sync && has_work(l, phase))
 		r = make_durable(l, err);
 	if (!l->nleft)
-		notes[n++] = (struct state_note){ JOURNAL_PHASE_COMMITTED, phase };
+		notes[n++] = (struct state_note){ .type = JOURNAL_PHASE_COMMITTED, .phase = phase };
 	if (phase < PHASE_METADATA)
-		notes[n++] = (struct state_note){ JOURNAL_PHASE_BEGUN, phase + 1 };
+		notes[n++] = (struct state_note){ .type = JOURNAL_PHASE_BEGUN, .phase = phase + 1 };
 	else if (!l->nleft)
-		notes[n++] = (struct state_note){ JOURNAL_COMPLETE, PHASE_PLAN };
+		notes[n++] = (struct state_note){ .type = JOURNAL_COMPLETE };
 	if (r == 0 && n)
 		r = state_write(&l->state, notes, n, err);
 	if (r == 0 && !l->nleft)
@@ -478,4 +482,11 @@ void engine_execute(struct layout *l, unsigned faults)
 		if (!committed && !atomic_load(&l->stop) && commit(l, (enum layout_phase)i, &err) < 0)
 			layout_fail(l, &err);
 	}
+}
+
+void engine_stage(struct layout *l, unsigned faults)
+{
+	l->staged = true;
+	for (int i = PHASE_DIRECTORIES; i <= PHASE_METADATA && !atomic_load(&l->stop); i++)
+		run_one(l, (enum layout_phase)i, faults);
 }

@@ -19,6 +19,8 @@ struct left {
 	const char *why;
 };
 
+struct idmap;
+
 struct layout {
 	struct plan *plan;
 	struct target *target;
@@ -26,6 +28,8 @@ struct layout {
 	struct state state;
 	uint32_t var, var_lib;     /* above the state, in plan.dirs; 0: the view has none */
 	struct limits limits;
+	bool staged;               /* what is made is not in its place yet: see engine_stage() */
+	const struct idmap *ids;   /* numbers of the image to those of the target; NULL: they are the same */
 	bool again;                /* an earlier run was here: what is there is looked at */
 	size_t dirs_made;          /* plan.dirs[1 .. dirs_made) exist by this run */
 	/* The names of files that exist by this run, for undo, in no order. */
@@ -58,6 +62,8 @@ int probe(struct layout *l, struct ply_err *err);
 void layout_leave(struct layout *l, const struct where *w, const char *why);
 /* A name that is not in the plan. */
 void layout_leave_name(struct layout *l, uint32_t dir, const char *name);
+/* Adds what was done to l->report. */
+void layout_report_add(struct layout *l);
 /* The first error of all is kept, and stops everything. */
 void layout_fail(struct layout *l, const struct ply_err *err);
 /* Was it left? */
@@ -65,6 +71,19 @@ bool layout_left(struct layout *l, const struct where *w);
 
 /* The plan of @view, and whether the state has a place in it (run.c). */
 int layout_plan(struct layout *l, struct ply_view *view, struct ply_err *err);
+int layout_find_way(struct layout *l, struct ply_err *err);
+/* All that a resume needs to get the plan again. Release by saved_done(). */
+int layout_save(struct layout *l, struct saved *ret, struct ply_err *err);
+/* Plan and target as they were when it was begun. */
+int layout_start_again(struct layout *l, struct ply_view *view, struct ply_err *err);
+/* Hands the names that were left to the report. -ENOMEM. */
+int layout_hand_left(struct layout *l, struct ply_err *err);
+/* The same; -EEXIST if there are any. @what: what becomes of the rest. */
+int layout_tell_left(struct layout *l, const char *what, struct ply_err *err);
+/* What failed is l->err; @more is said of it. */
+int layout_stopped(struct layout *l, const char *more, struct ply_err *err);
+/* Directories that have got their own mode may keep an ordinary user out. */
+void layout_reopen(struct layout *l);
 /* May a new layout begin there? TARGET_UNFINISHED, TARGET_NOT_EMPTY. */
 int layout_check_new(const struct layout *l, struct ply_err *err);
 
@@ -72,6 +91,8 @@ int layout_check_new(const struct layout *l, struct ply_err *err);
 
 /* All that are not committed. The first error is in l->err. @faults: sigbus_faults() at the beginning. */
 void engine_execute(struct layout *l, unsigned faults);
+/* All of them, into a directory that is to be moved: without a state, and nothing is made durable. */
+void engine_stage(struct layout *l, unsigned faults);
 int engine_check_image(unsigned faults, struct ply_err *err);
 /* done/NAME of what @phase has laid out. */
 int engine_mark_done(struct layout *l, enum layout_phase phase, struct ply_err *err);
@@ -192,7 +213,18 @@ int away_recover(struct layout *l, struct ply_err *err);
 
 /* --- taking out what an earlier run made (abort.c) ---------------------------------- */
 
-/* The plan is that of the state. What is not ours is left and noted. */
-void abort_names(struct layout *l);
+/* What stays. */
+struct abort_keep {
+	const bool *subs;          /* by sub-image of the plan */
+	struct ply_view *view;     /* of these */
+	const uint64_t *dirs;      /* by directory of the plan, its inode there; 0: it goes */
+};
+/* The plan is that of the state. What is not ours is left and noted. @keep NULL: nothing stays. */
+void abort_names(struct layout *l, const struct abort_keep *keep);
+
+/* --- taking out components of one that is not complete (reduce.c) -------------------- */
+
+/* @view: of the plan in the state. */
+int reduce(struct layout *l, struct ply_view *view, unsigned faults, struct ply_err *err);
 
 #endif

@@ -68,10 +68,19 @@ static int apply(struct journal *j, const struct ply_disk_journal_record *r, str
 		j->started = true;
 		return 0;
 	}
+	if (type == JOURNAL_REDUCING) {
+		if (j->reducing || j->complete || j->aborting || !journal_has(j->committed, PHASE_OS))
+			return bad(err, -EUCLEAN, j->nrecords, "reduces what cannot be reduced");
+		memcpy(j->reduced, r->u.digest, sizeof(j->reduced));
+		j->reducing = true;
+		return 0;
+	}
 	if (!is_zero(r->u.digest + (is_phase ? sizeof(le32) : 0), sizeof(r->u.digest) - (is_phase ? sizeof(le32) : 0)))
 		return bad(err, -EUCLEAN, j->nrecords, "has reserved bytes that are not zero");
 	if (j->aborting || (j->complete && type != JOURNAL_ABORTING))
 		return bad(err, -EUCLEAN, j->nrecords, "stands behind the end");
+	if (j->reducing && type != JOURNAL_REDUCED && type != JOURNAL_ABORTING)
+		return bad(err, -EUCLEAN, j->nrecords, "stands where components are being taken out");
 	if (is_phase && (phase > PHASE_METADATA || !journal_has(PHASES_KNOWN, (enum layout_phase)phase)))
 		return bad(err, -EUCLEAN, j->nrecords, "is about a phase that there is not");
 	bit = is_phase ? 1u << phase : 0;
@@ -94,6 +103,19 @@ static int apply(struct journal *j, const struct ply_disk_journal_record *r, str
 		return 0;
 	case JOURNAL_ABORTING:
 		j->aborting = true;
+		return 0;
+	case JOURNAL_REDUCED:
+		if (!j->reducing)
+			return bad(err, -EUCLEAN, j->nrecords, "ends what was not begun");
+		j->reducing = false;
+		memcpy(j->digest, j->reduced, sizeof(j->digest));
+		j->committed &= 1u << PHASE_DIRECTORIES | 1u << PHASE_OS;
+		j->begun = j->committed | 1u << PHASE_OTHERS;
+		return 0;
+	case JOURNAL_APPLIED:
+		if (j->begun)
+			return bad(err, -EUCLEAN, j->nrecords, "is of a change, and this is a layout");
+		j->complete = true;
 		return 0;
 	}
 	return bad(err, -EUCLEAN, j->nrecords, "has a type that this version does not know");

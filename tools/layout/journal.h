@@ -22,6 +22,9 @@ enum journal_type {
 	JOURNAL_PHASE_COMMITTED,
 	JOURNAL_COMPLETE,
 	JOURNAL_ABORTING,          /* names are being taken out: nothing but that goes on from here */
+	JOURNAL_REDUCING,          /* with the digest of another plan: some components are being taken out, the rest stays */
+	JOURNAL_REDUCED,           /* they are; that plan is the one from here on, with what it had of phases up to `os` */
+	JOURNAL_APPLIED,           /* of a change: all of it is done. There it stands for phases and JOURNAL_COMPLETE */
 };
 
 struct ply_disk_journal_record {
@@ -29,7 +32,7 @@ struct ply_disk_journal_record {
 	le32 type;                 /* +0x04 enum journal_type */
 	le64 seq;                  /* +0x08 from 0 */
 	union {                    /* +0x10 */
-		uint8_t digest[32];    /* of JOURNAL_BEGIN */
+		uint8_t digest[32];    /* of JOURNAL_BEGIN, JOURNAL_REDUCING */
 		le32 phase;            /* of JOURNAL_PHASE_*; the rest is zero */
 	} u;
 	le64 xxh3;                 /* +0x30 of the 48 bytes before */
@@ -44,11 +47,13 @@ struct journal {
 	uint32_t begun, committed; /* bits 1 << enum layout_phase */
 	bool started;              /* it has JOURNAL_BEGIN */
 	bool complete, aborting;
+	bool reducing;
+	uint8_t reduced[32];       /* the plan's digest when that is done */
 	uint64_t nrecords;
 	size_t len;                /* bytes of whole records: what is behind them was torn */
 };
 
-/* @payload: 32 bytes of JOURNAL_BEGIN, else NULL. */
+/* @digest: 32 bytes of JOURNAL_BEGIN, JOURNAL_REDUCING, else NULL. */
 void journal_encode(enum journal_type type, uint64_t seq, uint32_t phase, const uint8_t *digest,
 		    uint8_t out[JOURNAL_RECORD]);
 /* A last record that is not all there is cut off; all else that is wrong is -EBADMSG or -EUCLEAN, STATE_DAMAGED. */

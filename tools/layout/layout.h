@@ -65,6 +65,8 @@ enum layout_todo {
 struct layout_options {
 	enum layout_todo todo;
 	bool all;                  /* LAYOUT_ABORT: also what is complete */
+	const char *const *abort;  /* components that go, where `os` is laid out for good; none: all that are not complete */
+	size_t nabort;
 	const struct ply_decision *decisions;  /* that the view was opened with: for the plan; borrowed */
 	size_t ndecisions;
 	unsigned streams;          /* 1 .. LAYOUT_STREAMS_MAX */
@@ -92,7 +94,7 @@ struct layout_loss {
 /* A name that was found to be somebody else's. */
 struct layout_left {
 	char *path;                /* escaped */
-	const char *why;
+	char *why;
 };
 
 struct layout_report {
@@ -116,7 +118,8 @@ void layout_report_done(struct layout_report *r);
  * LAYOUT_RESUME: go on where an earlier one was killed; @view must give the same plan (PLAN_DIFFERENT). On failure all
  * stays as it is then. What is somebody else's is left and reported: TARGET_EXISTS, when all else is done.
  *
- * LAYOUT_ABORT: take out what it made. @view may be NULL where layout_look() says so. Names that are left: TARGET_EXISTS.
+ * LAYOUT_ABORT: take out what it made; where `os` is laid out for good only what others are not complete, or are named,
+ * and what is shared becomes what it is without them. @view may be NULL where layout_look() says so. Names that are left: TARGET_EXISTS.
  */
 int layout_run(struct ply_view *view, const char *path, const struct layout_options *o,
 	       struct layout_report *ret, struct ply_err *err);
@@ -140,13 +143,27 @@ enum layout_found {
 	LAYOUT_ABORTED,            /* an abort was begun */
 };
 
+/* A component that is there: by the layout of the target, or by a change of its own. */
+struct layout_done {
+	char *name;
+	bool own;                  /* a change brought it, of this image: */
+	uint8_t uuid[16], catalog[32];
+};
+
 struct layout_look {
 	enum layout_found found;
+	bool empty;
+	bool remains;              /* LAYOUT_NOTHING, and it is not, for remains of a layout that had not begun */
+	bool open;                 /* a change of what is there was begun, or taken back, and has no end: update.h */
+	struct layout_done *done;
+	size_t ndone;
 	bool has_os;               /* `os` is committed */
 	struct saved *saved;       /* the plan; NULL: none, and an abort needs no view */
 };
 /* What is in the directory @path? Changes nothing. Release by layout_look_done(). */
 int layout_look(const char *path, struct layout_look *ret, struct ply_err *err);
 void layout_look_done(struct layout_look *look);
+/* Is look->done[@i] of this generation of this image? */
+bool layout_look_is_of(const struct layout_look *look, size_t i, struct ply_image *image);
 
 #endif

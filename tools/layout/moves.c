@@ -408,8 +408,10 @@ static int exchange(struct moves *m, const struct change *row, int dir, const st
 {
 	int r = move(m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
 
+	if (r == -ENOENT && m->back)
+		return moves_put_back(m, row, m->new_fd, "new", &m->a->nswapped);
 	if (r == -ENOENT)
-		return m->back ? moves_strand(m, row, "new", GONE) : moves_leave(m, row, GONE);
+		return moves_leave(m, row, GONE);
 	if (r < 0 && m->back && is_refusal(r))
 		return moves_strand(m, row, "new", "cannot put it back");
 	if (r < 0)
@@ -432,6 +434,8 @@ static int not_exchanged(struct moves *m, const struct change *row, int dir, enu
 		return exchange_back(m, row, dir);
 	if (own == OTHER && is != BEFORE)
 		return moves_strand(m, row, "new", CHANGED);
+	if (own == to && m->back && is == NOTHING)
+		return moves_put_back(m, row, m->new_fd, "new", &m->a->nswapped);
 	if (own == to)
 		return m->back ? moves_strand(m, row, "new", is == NOTHING ? GONE : CHANGED) :
 				 moves_leave(m, row, is == NOTHING ? GONE : CHANGED);

@@ -26,6 +26,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "add/idmap.h"
 #include "base/util.h"
 #include "layout/place.h"
 
@@ -88,7 +89,8 @@ static int set_xattr(struct stream *s, const struct file *f, const char *name, c
 		s->value = malloc(PLY_XATTR_VALUE_MAX);
 	if (!s->value)
 		return -ENOMEM;
-	memcpy(s->value, x->value, x->value_len);
+	if (!s->l->ids || idmap_xattr(s->l->ids, name, x->value, x->value_len, s->value) <= 0)
+		memcpy(s->value, x->value, x->value_len);
 	if (f->fd >= 0)
 		return fsetxattr(f->fd, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
 	handle_path(f, path);

@@ -64,6 +64,7 @@ struct scan_sub {
 struct scan {
 	struct plan *p;
 	const atomic_bool *cancel;
+	const struct plan_filter *filter;  /* NULL: everything is planned */
 	uint64_t block;
 	uint32_t *by_number;       /* sub-image's number -> position in the selection */
 	uint32_t dir;              /* that is being listed, */
@@ -189,20 +190,42 @@ static int add_row(struct scan *s, uint32_t i, uint64_t at)
 static int list(void *ctx, const struct ply_dirent *de)
 {
 	struct scan *s = ctx;
+	const struct plan_filter *f = s->filter;
+	int wanted = 1;
 
 	if (de->type == S_IFDIR >> 12) {
 		s->result = add_dir(s->p, de->ino, de->name, de->len, s->dir, s->err);
-	} else {
+		if (s->result == 0 && f)
+			s->result = f->subdirectory(f->ctx, de, (uint32_t)s->p->ndirs - 1, s->err);
+		return s->result;
+	}
+	if (f)
+		wanted = f->name(f->ctx, de, s->err);
+	s->result = MIN(wanted, 0);
+	if (wanted > 0)
 		s->result = add_row(s, s->by_number[PLY_INO_NUMBER(de->cookie)],
 				    PLY_INO_INDEX(de->cookie) - PLY_COOKIE_FIRST);
-	}
 	return s->result;
+}
+
+static int add_special(struct scan *s, uint32_t dir, const char *name, size_t len)
+{
+	struct plan *p = s->p;
+	struct plan_special *sp;
+
+	if (array_grow(&p->specials, &p->specials_cap, p->nspecials + 1, sizeof(*p->specials)) < 0)
+		return ply_fail_nomem(s->err);
+	sp = &p->specials[p->nspecials++];
+	*sp = (struct plan_special){ .dir = dir, .name_len = (uint8_t)len };
+	return keep_name(p, name, len, &sp->name, s->err);
 }
 
 static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err)
 {
 	struct scan *s = ctx;
 
+	if (e->condition && e->type != S_IFDIR >> 12 && add_special(s, s->dir, e->name, e->name_len) < 0)
+		return s->err->code;
 	s->hides_files |= state == VIEW_ROW_HIDDEN && e->type != S_IFDIR >> 12;
 	return ++s->listed <= view_entries(s->p->view) ? tick(s) : view_too_many(err);
 }
@@ -212,6 +235,58 @@ static int by_first(const void *a, const void *b)
 	const struct plan_part *x = a, *y = b;
 
 	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+static int by_dir_and_name(const void *a, const void *b)
+{
+	const struct plan_special *x = a, *y = b;
+	int r;
+
+	if (x->dir != y->dir)
+		return x->dir < y->dir ? -1 : 1;
+	r = memcmp(x->name, y->name, MIN(x->name_len, y->name_len));
+	return r ? r : x->name_len - y->name_len;
+}
+
+static void sort_specials(struct plan *p)
+{
+	size_t to = 0;
+
+	if (!p->nspecials)
+		return;
+	qsort(p->specials, p->nspecials, sizeof(*p->specials), by_dir_and_name);
+	for (size_t i = 1; i < p->nspecials; i++)
+		if (by_dir_and_name(&p->specials[to], &p->specials[i]) != 0)
+			p->specials[++to] = p->specials[i];
+	p->nspecials = to + 1;
+}
+
+static int list_one(struct scan *s, uint32_t d)
+{
+	const struct plan_filter *f = s->filter;
+	int r = f ? f->directory(f->ctx, s->p, d, s->err) : 1;
+
+	if (r <= 0)
+		return r;
+	s->dir = d;
+	s->part = NULL;
+	r = view_own(view_readdir(s->p->view, s->p->dirs[d].ino, 0, list, count_row, s, s->err), s->err);
+	if (r == 0)
+		r = s->result;
+	return r == 0 && f ? f->listed(f->ctx, s->err) : r;
+}
+
+/* Those that lead to what is wanted are, too. */
+static void want_above(struct scan *s)
+{
+	struct plan *p = s->p;
+
+	for (uint32_t i = 0; i < p->nsubs; i++)
+		for (size_t k = 0; k < p->subs[i].nparts; k++)
+			p->dirs[p->subs[i].parts[k].dir].wanted = true;
+	for (size_t d = p->ndirs; d-- > 0;)
+		if (p->dirs[d].wanted || !s->filter)
+			p->dirs[p->dirs[d].parent].wanted = p->dirs[d].wanted = true;
 }
 
 static int list_all(struct scan *s)
@@ -224,11 +299,7 @@ static int list_all(struct scan *s)
 	for (size_t d = 0; d < p->ndirs; d++) {
 		if (is_cancelled(s))
 			return cancelled(s->err);
-		s->dir = (uint32_t)d;
-		s->part = NULL;
-		r = view_own(view_readdir(p->view, p->dirs[d].ino, 0, list, count_row, s, s->err), s->err);
-		if (r == 0)
-			r = s->result;
+		r = list_one(s, (uint32_t)d);
 		if (r < 0 && r != -ECANCELED) {
 			char path[512];
 
@@ -242,6 +313,7 @@ static int list_all(struct scan *s)
 	for (uint32_t i = 0; i < p->nsubs; i++)
 		if (p->subs[i].nparts)
 			qsort(p->subs[i].parts, p->subs[i].nparts, sizeof(*p->subs[i].parts), by_first);
+	want_above(s);
 	return 0;
 }
 
@@ -569,6 +641,8 @@ static int need_directories(struct scan *s)
 
 		if (r < 0)
 			return r;
+		if (!p->dirs[d].wanted)
+			continue;
 		r = view_own(view_file(p->view, p->dirs[d].ino, &f, s->err), s->err);
 		if (r == 0 && !S_ISDIR(f.node.mode))
 			r = ply_fail(s->err, -EUCLEAN, PLY_R_TREE_SHAPE, "a directory that is none");
@@ -793,6 +867,8 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 				(unsigned long long)w->at);
 	if (several && add_link(s->p, ino, w, !carries) < 0)
 		return ply_fail_nomem(s->err);
+	if ((f.rendered || f.merged) && add_special(s, w->dir, shown, name_len) < 0)
+		return s->err->code;
 	s->p->names++;
 	need_name(s, name_len, w);
 	has_data = carries ? touched(c->i, &f, &first, &end, s->err) : 0;
@@ -1033,11 +1109,12 @@ void plan_path(const struct plan *p, const struct where *w, char *out, size_t ca
 	free(path);
 }
 
-int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, struct plan **ret,
-	     struct ply_err *err)
+int plan_filtered(struct ply_view *view, uint64_t block, const struct plan_filter *filter, const atomic_bool *cancel,
+		  struct plan **ret, struct ply_err *err)
 {
 	struct plan *p = calloc(1, sizeof(*p));
-	struct scan s = { .p = p, .cancel = cancel, .err = err, .block = block ? block : 512 };
+	struct scan s = { .p = p, .cancel = cancel, .filter = filter, .hides_files = filter, .err = err,
+			  .block = block ? block : 512 };
 	int r = 0;
 
 	if (!p)
@@ -1066,6 +1143,7 @@ int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, s
 		r = cut_batches(&s, i);
 	if (r == 0)
 		r = group_links(&s);
+	sort_specials(p);
 	if (r == 0)
 		r = need_xattrs(&s);
 	for (size_t i = 0; i < p->nbigs; i++)
@@ -1083,6 +1161,11 @@ out:
 	}
 	*ret = p;
 	return 0;
+}
+
+int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, struct plan **ret, struct ply_err *err)
+{
+	return plan_filtered(view, block, NULL, cancel, ret, err);
 }
 
 struct plan *plan_free(struct plan *p)
@@ -1104,6 +1187,7 @@ struct plan *plan_free(struct plan *p)
 		free(t);
 	}
 	free(p->dirs);
+	free(p->specials);
 	free(p->links);
 	free(p->link_batches);
 	free(p->bigs);

@@ -32,6 +32,8 @@ struct plan_dir {
 	uint8_t name_len;
 	bool left_out;             /* lossy: its name, or one above it, is too long; or foreign */
 	bool foreign;              /* resume: its place, or that of one above it, is taken by somebody else */
+	bool wanted;               /* a filter's plan: it is new, or on the way to what is */
+	bool way;                  /* it is there already: made as a way only, with nothing of its own */
 };
 
 /* Rows [first, end) of a sub-image's ENTRIES that the view shows in one directory, except
@@ -89,6 +91,13 @@ struct plan_link {
 	bool follows;              /* not the one that its node names */
 };
 
+/* A name whose file may be another one, or not there, in another selection. */
+struct plan_special {
+	uint32_t dir;
+	uint8_t name_len;
+	const char *name;          /* as that of a directory */
+};
+
 /* What the selection asks of the target. */
 struct plan_needs {
 	uint64_t count[FIELD_COUNT];         /* how often a field is used at all */
@@ -120,14 +129,33 @@ struct plan {
 	size_t nlink_batches, link_batches_cap;
 	struct plan_big *bigs;               /* by sub, then at */
 	size_t nbigs, bigs_cap;
+	struct plan_special *specials;       /* by dir, then name, without doubles */
+	size_t nspecials, specials_cap;
 	struct plan_needs needs;
 	uint64_t files, names;               /* inodes that are no directories; all names of them */
 	uint64_t bytes;                      /* of data */
 };
 
-/* @block: bytes of a block of the target. @cancel may be NULL. */
-int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, struct plan **ret,
-	     struct ply_err *err);
+/*
+ * Which of a view's names a plan is about. Directories are told parents first, each before its names. Of those that are
+ * not wanted, and have nothing below them that is, nothing is made.
+ */
+struct plan_filter {
+	/* Directory @d of @p, whose names come next: 1; 0: nothing below it is planned. May set its `wanted`. */
+	int (*directory)(void *ctx, struct plan *p, uint32_t d, struct ply_err *err);
+	/* A name of it that is no directory: is it planned? */
+	int (*name)(void *ctx, const struct ply_dirent *de, struct ply_err *err);
+	/* Names of directories are told too, and are always planned. */
+	int (*subdirectory)(void *ctx, const struct ply_dirent *de, uint32_t d, struct ply_err *err);
+	/* That was all of them. */
+	int (*listed)(void *ctx, struct ply_err *err);
+	void *ctx;
+};
+
+/* @block: bytes of a block of the target. @cancel, @filter may be NULL. */
+int plan_filtered(struct ply_view *view, uint64_t block, const struct plan_filter *filter, const atomic_bool *cancel,
+		  struct plan **ret, struct ply_err *err);
+int plan_new(struct ply_view *view, uint64_t block, const atomic_bool *cancel, struct plan **ret, struct ply_err *err);
 struct plan *plan_free(struct plan *plan);
 
 /* SHA-256 of all that is done, in order: directories, parts, batches, pieces of big files, links. Two plans of one

@@ -7,13 +7,14 @@
  *   none               begins      begins              nothing to do
  *   remains            refused     cleared, begins     cleared
  *   times              begins      begins              put back
- *   begun              refused     goes on             taken out (once os is committed: with --all)
+ *   begun              refused     goes on             taken out; once os is committed the others, or with --all
  *   complete           refused     nothing to do       nothing to do (with --all: taken out)
  *   abort was begun    refused     refused             goes on
  *
  * A new layout that fails takes itself out. One that goes on does not: what it found is worth more than a clean end, and
  * both verbs work afterwards.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,10 +25,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/inroot.h"
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "layout/engine.h"
 #include "layout/timeline.h"
+#include "layout/update.h"
 
 static double now(void)
 {
@@ -87,27 +90,42 @@ bool layout_left(struct layout *l, const struct where *w)
 	return found;
 }
 
-/* Hands the names to the report; -EEXIST if there are any. */
-static int tell_left(struct layout *l, const char *what, struct ply_err *err)
+int layout_hand_left(struct layout *l, struct ply_err *err)
 {
 	struct layout_report *r = l->report;
+	struct layout_left *v;
 
 	if (!l->nleft)
 		return 0;
-	r->left = calloc(l->nleft, sizeof(*r->left));
-	if (!r->left)
+	v = realloc(r->left, (r->nleft + l->nleft) * sizeof(*v));
+	if (!v)
 		return ply_fail_nomem(err);
+	r->left = v;
 	for (size_t i = 0; i < l->nleft; i++)
-		r->left[r->nleft++] = (struct layout_left){ TAKE_PTR(l->left[i].path), l->left[i].why };
+		r->left[r->nleft++] = (struct layout_left){ TAKE_PTR(l->left[i].path), strdup(l->left[i].why) };
+	l->nleft = 0;
+	return 0;
+}
+
+int layout_tell_left(struct layout *l, const char *what, struct ply_err *err)
+{
+	const struct layout_report *r = l->report;
+
+	if (layout_hand_left(l, err) < 0)
+		return -ENOMEM;
+	if (!r->nleft)
+		return 0;
 	return ply_fail(err, -EEXIST, PLY_R_TARGET_EXISTS, "%s: %zu %s left (the first: %s %s); %s", l->target->path,
 			r->nleft, r->nleft == 1 ? "name that is not the layout's was" : "names that are not the layout's were",
-			r->left[0].path ? r->left[0].path : "?", r->left[0].why, what);
+			r->left[0].path ? r->left[0].path : "?", r->left[0].why ? r->left[0].why : "?", what);
 }
 
 void layout_report_done(struct layout_report *r)
 {
-	for (size_t i = 0; i < r->nleft; i++)
+	for (size_t i = 0; i < r->nleft; i++) {
 		free(r->left[i].path);
+		free(r->left[i].why);
+	}
 	free(r->left);
 	r->left = NULL;
 	r->nleft = 0;
@@ -127,7 +145,7 @@ static void raise_limits(void)
 }
 
 /* What the view has of the way to the state must be directories, and the state is nobody's but ours. */
-static int find_way(struct layout *l, struct ply_err *err)
+int layout_find_way(struct layout *l, struct ply_err *err)
 {
 	struct ply_view *view = l->plan->view;
 	const struct plan_dir *dirs = l->plan->dirs;
@@ -210,7 +228,7 @@ int layout_plan(struct layout *l, struct ply_view *view, struct ply_err *err)
 		return r;
 	if (tell_streams(l) < 0)
 		return ply_fail_nomem(err);
-	return find_way(l, err);
+	return layout_find_way(l, err);
 }
 
 static uint32_t owners_of(const struct plan *plan, uint32_t sub)
@@ -220,8 +238,7 @@ static uint32_t owners_of(const struct plan *plan, uint32_t sub)
 	return ps->owners ? (uint32_t)sub_limits(ps->sub)->owner_pairs : 0;
 }
 
-/* All that a resume needs to get the same, as data. What it borrows is listed in release(). */
-static int save(struct layout *l, struct saved *s, struct ply_err *err)
+int layout_save(struct layout *l, struct saved *s, struct ply_err *err)
 {
 	const struct layout_options *o = l->o;
 	struct ply_view *view = l->plan->view;
@@ -297,7 +314,7 @@ static int refuse_unfinished(const struct layout *l, struct ply_err *err)
 {
 	const char *path = l->target->path;
 
-	if (l->state.kind == STATE_ABORTING)
+	if (l->state.kind == STATE_ABORTING || l->state.kind == STATE_REDUCING)
 		return ply_fail(err, -ENOTEMPTY, PLY_R_TARGET_UNFINISHED,
 				"%s: is not empty: a layout was being taken out of it; --abort goes on with that", path);
 	return ply_fail(err, -ENOTEMPTY, PLY_R_TARGET_UNFINISHED,
@@ -309,7 +326,9 @@ int layout_check_new(const struct layout *l, struct ply_err *err)
 {
 	bool complete = l->state.kind == STATE_BEGUN && l->state.j.complete;
 
-	return l->state.kind == STATE_NONE || l->state.kind == STATE_TIMES || complete ? target_check_empty(l->target, err) :
+	bool none = l->state.kind == STATE_NONE || l->state.kind == STATE_TIMES || l->state.kind == STATE_CHANGED;
+
+	return none || complete ? target_check_empty(l->target, err) :
 							 refuse_unfinished(l, err);
 }
 
@@ -337,7 +356,7 @@ static int start_new(struct layout *l, unsigned faults, struct ply_err *err)
 	if (r == 0)
 		r = engine_check_image(faults, err);
 	if (r == 0)
-		r = save(l, &saved, err);
+		r = layout_save(l, &saved, err);
 	/* a directory that is not new has not what a new one gets */
 	if (r == 0 && fchown(l->state.top, l->limits.uid, l->limits.gid) < 0 && l->target->mine)
 		r = ply_fail(err, -errno, PLY_R_TARGET_WRITE, "%s: cannot set the owner of a directory in it: %s",
@@ -369,13 +388,6 @@ static void drop_state(struct layout *l, struct ply_err *err)
 		say_more(err, "; mode and times of the directory could not be put back");
 }
 
-static int stopped(struct layout *l, const char *more, struct ply_err *err)
-{
-	say_more(&l->err, more);
-	*err = l->err;
-	return l->err.code;
-}
-
 /* Leave the target as it was, and say so where that cannot be done. */
 static int give_up(struct layout *l, struct ply_err *err)
 {
@@ -387,7 +399,7 @@ static int give_up(struct layout *l, struct ply_err *err)
 	char *end;
 
 	if (state_abort(&l->state, &journal) < 0)
-		return stopped(l, STAYS, err);
+		return layout_stopped(l, STAYS, err);
 	left = undo(l, &r);
 	len = strlen(l->err.msg);
 	end = l->err.msg + len;
@@ -475,7 +487,7 @@ static int load(struct layout *l, struct ply_err *err)
 	return 0;
 }
 
-static int start_again(struct layout *l, struct ply_view *view, struct ply_err *err)
+int layout_start_again(struct layout *l, struct ply_view *view, struct ply_err *err)
 {
 	int64_t begin = timeline_now(l->o->timeline);
 	double start = now();
@@ -492,8 +504,14 @@ static int start_again(struct layout *l, struct ply_view *view, struct ply_err *
 	return r == 0 ? load(l, err) : r;
 }
 
-/* Directories that have got their own mode may keep an ordinary user out. */
-static void reopen(struct layout *l)
+int layout_stopped(struct layout *l, const char *more, struct ply_err *err)
+{
+	say_more(&l->err, more);
+	*err = l->err;
+	return l->err.code;
+}
+
+void layout_reopen(struct layout *l)
 {
 	struct stream s;
 
@@ -507,7 +525,7 @@ static void reopen(struct layout *l)
 static int resume(struct layout *l, struct ply_view *view, unsigned faults, struct ply_err *err)
 {
 	const struct state_note complete = { .type = JOURNAL_COMPLETE };
-	int r = start_again(l, view, err);
+	int r = layout_start_again(l, view, err);
 
 	/* the last record was torn */
 	if (r == 0 && journal_has(l->state.j.committed, PHASE_METADATA))
@@ -521,14 +539,14 @@ static int resume(struct layout *l, struct ply_view *view, unsigned faults, stru
 		return r;
 	l->again = true;
 	tell_committed(l);
-	reopen(l);
+	layout_reopen(l);
 	r = away_recover(l, err);
 	if (r < 0)
 		return r;
 	engine_execute(l, faults);
 	if (l->err.code)
-		return stopped(l, STAYS, err);
-	return tell_left(l, "move them away, and resume again", err);
+		return layout_stopped(l, STAYS, err);
+	return layout_tell_left(l, "move them away, and resume again", err);
 }
 
 /* --- taking it out ------------------------------------------------------------------------------ */
@@ -566,17 +584,17 @@ static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err
 
 	if (!l->state.has_saved)   /* all but the state itself is gone */
 		return clear_remains(l, err);
-	r = start_again(l, view, err);
+	r = layout_start_again(l, view, err);
 	if (r == 0 && l->state.kind != STATE_ABORTING)
 		r = state_abort(&l->state, err);
 	if (r < 0)
 		return r;
 	begin = timeline_now(l->o->timeline);
-	reopen(l);                 /* root needs no leave, and what stays keeps its mode */
+	layout_reopen(l);                 /* root needs no leave, and what stays keeps its mode */
 	r = away_recover(l, err);
 	if (r < 0)
 		return r;
-	abort_names(l);
+	abort_names(l, NULL);
 	if (!l->err.code && l->o->cancel && atomic_load(l->o->cancel)) {
 		ply_fail(err, -ECANCELED, PLY_R_CANCELLED, "interrupted");
 		layout_fail(l, err);
@@ -584,18 +602,49 @@ static int take_out(struct layout *l, struct ply_view *view, struct ply_err *err
 	r = l->err.code ? 0 : remove_state(l, err);
 	timeline_phase(l->o->timeline, "abort", begin);
 	if (l->err.code)
-		return stopped(l, "; --abort goes on", err);
+		return layout_stopped(l, "; --abort goes on", err);
 	if (r == 0 && !l->nleft && undo_count_rest(l))
 		layout_leave_name(l, 0, "var");
-	return r < 0 ? r : tell_left(l, "all else was taken out", err);
+	return r < 0 ? r : layout_tell_left(l, "all else was taken out", err);
 }
 
-static int abort_layout(struct layout *l, struct ply_view *view, struct ply_err *err)
+static bool is_planned(const struct saved *s, const char *component)
+{
+	const char *name = NULL;
+
+	while ((name = saved_name(s, name)))
+		if (!strcmp(name, component))
+			return true;
+	return false;
+}
+
+/* Components that were added since are not the plan's, and what they share is not as it was laid out. */
+static int refuse_added(const struct layout *l, struct ply_err *err)
+{
+	int fd = openat(l->state.dir, "merge", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+
+	if (!d) {
+		cleanup_close(&fd);
+		return 0;
+	}
+	while (r == 0 && (de = readdir(d)))
+		if (de->d_name[0] != '.' && !is_planned(&l->state.saved, de->d_name))
+			r = ply_fail(err, -EEXIST, PLY_R_TARGET_EXISTS,
+				     "%s: component %s was added since; take it out first (--remove %s)", l->target->path,
+				     de->d_name, de->d_name);
+	closedir(d);
+	return r;
+}
+
+static int abort_layout(struct layout *l, struct ply_view *view, unsigned faults, struct ply_err *err)
 {
 	const struct journal *j = &l->state.j;
 
 	switch (l->state.kind) {
 	case STATE_NONE:
+	case STATE_CHANGED:
 		l->report->nothing = true;
 		return 0;
 	case STATE_LEFT:
@@ -603,6 +652,8 @@ static int abort_layout(struct layout *l, struct ply_view *view, struct ply_err 
 		return clear_remains(l, err);
 	case STATE_ABORTING:
 		return take_out(l, view, err);
+	case STATE_REDUCING:
+		return l->o->all ? take_out(l, view, err) : reduce(l, view, faults, err);
 	case STATE_BEGUN:
 		break;
 	}
@@ -611,15 +662,15 @@ static int abort_layout(struct layout *l, struct ply_view *view, struct ply_err 
 		return 0;
 	}
 	if (journal_has(j->committed, PHASE_OS) && !l->o->all)
-		return ply_fail(err, -EEXIST, PLY_R_TARGET_UNFINISHED,
-				"%s: the operating system is laid out there for good; --resume completes the rest, --abort --all "
-				"takes out everything", l->target->path);
+		return reduce(l, view, faults, err);
+	if (j->complete && refuse_added(l, err) < 0)
+		return err->code;
 	return take_out(l, view, err);
 }
 
 /* --- the verbs ------------------------------------------------------------------------------------ */
 
-static void report(struct layout *l)
+void layout_report_add(struct layout *l)
 {
 	static const struct {
 		const char *id, *text;
@@ -630,16 +681,17 @@ static void report(struct layout *l)
 	};
 	struct layout_report *r = l->report;
 
-	r->directories = l->plan ? l->plan->ndirs : 0;
-	r->files = atomic_load(&l->files);
-	r->names = atomic_load(&l->names);
-	r->bytes = atomic_load(&l->bytes);
-	r->owners = atomic_load(&l->owners);
-	r->privileges = atomic_load(&l->privileges);
+	for (size_t d = 0; l->plan && d < l->plan->ndirs; d++)
+		r->directories += l->plan->dirs[d].wanted && !l->plan->dirs[d].way;
+	r->files += atomic_load(&l->files);
+	r->names += atomic_load(&l->names);
+	r->bytes += atomic_load(&l->bytes);
+	r->owners += atomic_load(&l->owners);
+	r->privileges += atomic_load(&l->privileges);
 	for (int f = 0; f < FIELD_COUNT; f++) {
 		r->lost[f].id = fields[f].id;
 		r->lost[f].text = fields[f].text;
-		r->lost[f].count = atomic_load(&l->lost[f]);
+		r->lost[f].count += atomic_load(&l->lost[f]);
 	}
 }
 
@@ -670,7 +722,7 @@ static int run(struct layout *l, struct ply_view *view, unsigned faults, double 
 	if (r < 0)
 		return r;
 	if (l->o->todo == LAYOUT_ABORT)
-		return abort_layout(l, view, err);
+		return abort_layout(l, view, faults, err);
 	if (l->o->todo == LAYOUT_NEW) {
 		r = layout_check_new(l, err);
 		if (r == 0 && l->state.kind == STATE_TIMES)
@@ -679,6 +731,7 @@ static int run(struct layout *l, struct ply_view *view, unsigned faults, double 
 	}
 	switch (l->state.kind) {
 	case STATE_NONE:
+	case STATE_CHANGED:
 		r = target_check_empty(l->target, err);
 		return r < 0 ? r : begin(l, view, faults, start, err);
 	case STATE_LEFT:
@@ -687,6 +740,7 @@ static int run(struct layout *l, struct ply_view *view, unsigned faults, double 
 		if (r == 0)
 			r = target_check_empty(l->target, err);
 		return r < 0 ? r : begin(l, view, faults, start, err);
+	case STATE_REDUCING:
 	case STATE_ABORTING:
 		return refuse_unfinished(l, err);
 	case STATE_BEGUN:
@@ -718,7 +772,7 @@ int layout_run(struct ply_view *view, const char *path, const struct layout_opti
 	mask = umask(0);
 	raise_limits();
 	r = run(&l, view, faults, start, err);
-	report(&l);
+	layout_report_add(&l);
 	umask(mask);
 	for (size_t i = 0; i < l.nleft; i++)
 		free(l.left[i].path);
@@ -731,9 +785,83 @@ int layout_run(struct ply_view *view, const char *path, const struct layout_opti
 	return r;
 }
 
+/* --- looking ------------------------------------------------------------------------------------------- */
+
+/* The image that the change which brought @name was of. */
+static int find_brought(const struct state *s, struct layout_done *d, struct ply_err *err)
+{
+	_cleanup_close_ int merge = openat(s->dir, "merge", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), dir = -1;
+	_cleanup_buf_ struct buf bytes = { 0 };
+	struct changes table = { 0 };
+	int r;
+
+	if (merge >= 0)
+		dir = openat(merge, d->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return 0;
+	r = inroot_read_at(dir, "table", CHANGES_MAX, &bytes);
+	if (r < 0)
+		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/merge/%s/table: cannot read: %s",
+				s->target->path, d->name, strerror(-r));
+	r = changes_decode(bytes.data, bytes.len, &table, err);
+	if (r < 0) {
+		ply_err_prefix(err, "%s/var/lib/plyfs/merge/%s/table", s->target->path, d->name);
+		return r;
+	}
+	d->own = true;
+	memcpy(d->uuid, table.uuid, sizeof(d->uuid));
+	memcpy(d->catalog, table.catalog, sizeof(d->catalog));
+	changes_done(&table);
+	return 0;
+}
+
+static int list_done(const struct state *s, struct layout_look *ret, struct ply_err *err)
+{
+	int fd = s->done < 0 ? -1 : openat(s->done, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	/* of a layout that is not complete the tables are being written, or removed */
+	bool settled = s->kind == STATE_BEGUN ? s->j.complete : s->kind != STATE_REDUCING && s->kind != STATE_ABORTING;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+
+	if (!d) {
+		cleanup_close(&fd);
+		return 0;
+	}
+	while (r == 0 && (de = readdir(d))) {
+		struct layout_done *v;
+
+		if (de->d_name[0] == '.')
+			continue;
+		v = realloc(ret->done, (ret->ndone + 1) * sizeof(*v));
+		if (v)
+			ret->done = v;
+		if (!v || !(ret->done[ret->ndone] = (struct layout_done){ .name = strdup(de->d_name) }).name) {
+			r = ply_fail_nomem(err);
+			break;
+		}
+		r = settled ? find_brought(s, &ret->done[ret->ndone], err) : 0;
+		ret->ndone++;
+	}
+	closedir(d);
+	return r;
+}
+
+bool layout_look_is_of(const struct layout_look *look, size_t i, struct ply_image *image)
+{
+	const struct layout_done *d = &look->done[i];
+	const uint8_t *catalog = d->own ? d->catalog : look->saved ? look->saved->catalog : NULL;
+	const uint8_t *of = d->own ? d->uuid : look->saved ? look->saved->uuid : NULL;
+	uint8_t uuid[16];
+
+	ply_image_uuid(image, uuid);
+	return catalog && !memcmp(catalog, ply_image_generation(image)->digest, 32) && !memcmp(of, uuid, sizeof(uuid));
+}
+
 int layout_look(const char *path, struct layout_look *ret, struct ply_err *err)
 {
+	enum update_found open = UPDATE_NONE;
 	struct target target;
+	struct ply_err none;
 	struct state s;
 	int r = target_look(&target, path, err);
 
@@ -751,8 +879,15 @@ int layout_look(const char *path, struct layout_look *ret, struct ply_err *err)
 		if (ret->saved)
 			s.saved = (struct saved){ 0 };
 	}
+	if (r == 0)
+		r = list_done(&s, ret, err);
+	if (r == 0)
+		r = update_find(s.dir, path, &open, err);
+	ret->open = open != UPDATE_NONE;
+	ret->remains = s.kind == STATE_LEFT;
+	ret->empty = target_check_empty(&target, &none) == 0;
 	ret->has_os = journal_has(s.j.committed, PHASE_OS);
-	ret->found = s.kind == STATE_ABORTING ? LAYOUT_ABORTED :
+	ret->found = s.kind == STATE_ABORTING || s.kind == STATE_REDUCING ? LAYOUT_ABORTED :
 		     s.kind != STATE_BEGUN ? LAYOUT_NOTHING :
 		     s.j.complete ? LAYOUT_COMPLETE : LAYOUT_UNFINISHED;
 	state_close(&s);
@@ -766,4 +901,9 @@ void layout_look_done(struct layout_look *look)
 		saved_done(look->saved);
 	free(look->saved);
 	look->saved = NULL;
+	for (size_t i = 0; i < look->ndone; i++)
+		free(look->done[i].name);
+	free(look->done);
+	look->done = NULL;
+	look->ndone = 0;
 }

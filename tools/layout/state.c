@@ -28,6 +28,7 @@
 
 #include "base/beneath.h"
 #include "base/util.h"
+#include "layout/update_impl.h"
 
 #define STATE_DIR   "var/lib/plyfs"
 #define LEFT_PREFIX ".plyfs."
@@ -178,26 +179,35 @@ static int read_journal(struct state *s, bool lock, struct ply_err *err)
 	return r;
 }
 
-static int read_plan(struct state *s, struct ply_err *err)
+/* -ENOENT is not told. */
+static int read_saved(const struct state *s, const char *name, struct saved *ret, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
-	_cleanup_close_ int fd = openat(s->dir, "plan", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_close_ int fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	int r;
 
-	if (fd < 0 && errno == ENOENT && s->j.aborting)
-		return 0;                  /* it goes before the journal */
 	if (fd < 0)
-		return fail(s, -errno, "plan", "open", err);
-	r = read_file(s, fd, "plan", SAVED_MAX, &bytes, err);
+		return errno == ENOENT ? -ENOENT : fail(s, -errno, name, "open", err);
+	r = read_file(s, fd, name, SAVED_MAX, &bytes, err);
 	if (r < 0)
 		return r;
-	r = saved_decode(bytes.data, bytes.len, &s->saved, err);
-	if (r < 0) {
-		ply_err_prefix(err, "%s/" STATE_DIR "/plan", s->target->path);
+	r = saved_decode(bytes.data, bytes.len, ret, err);
+	if (r < 0)
+		ply_err_prefix(err, "%s/" STATE_DIR "/%s", s->target->path, name);
+	return r;
+}
+
+static int read_plan(struct state *s, struct ply_err *err)
+{
+	int r = read_saved(s, "plan", &s->saved, err);
+
+	if (r == -ENOENT)          /* it goes before the journal */
+		return s->j.aborting ? 0 : fail(s, r, "plan", "open", err);
+	if (r < 0)
 		return r;
-	}
 	s->has_saved = true;
-	if (memcmp(s->saved.digest, s->j.digest, sizeof(s->j.digest)) != 0)
+	if (memcmp(s->saved.digest, s->j.digest, sizeof(s->j.digest)) != 0 &&
+	    !(s->j.reducing && !memcmp(s->saved.digest, s->j.reduced, sizeof(s->j.reduced))))
 		return ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "%s/" STATE_DIR "/plan: is not the plan of its journal",
 				s->target->path);
 	return 0;
@@ -224,10 +234,13 @@ int state_find(struct state *s, bool lock, struct ply_err *err)
 	if (r < 0)
 		return r;
 	if (!s->j.started) {
-		s->kind = STATE_LEFT;
+		s->kind = faccessat(s->dir, "merge", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+				  faccessat(s->dir, "update", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+				  faccessat(s->dir, "update.new", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ?
+			  STATE_CHANGED : STATE_LEFT;
 		return 0;
 	}
-	s->kind = s->j.aborting ? STATE_ABORTING : STATE_BEGUN;
+	s->kind = s->j.aborting ? STATE_ABORTING : s->j.reducing ? STATE_REDUCING : STATE_BEGUN;
 	return read_plan(s, err);
 }
 
@@ -401,7 +414,7 @@ int state_write(struct state *s, const struct state_note *notes, size_t n, struc
 
 	n = MIN(n, (size_t)4);
 	for (size_t i = 0; i < n; i++)
-		journal_encode(notes[i].type, s->j.nrecords + i, notes[i].phase, NULL, records + i * JOURNAL_RECORD);
+		journal_encode(notes[i].type, s->j.nrecords + i, notes[i].phase, notes[i].digest, records + i * JOURNAL_RECORD);
 	if (s->j.len + n * JOURNAL_RECORD > JOURNAL_MAX)
 		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "%s/" STATE_DIR "/journal: is full; take the layout out (--abort --all)",
 				s->target->path);
@@ -426,6 +439,36 @@ int state_abort(struct state *s, struct ply_err *err)
 	return read_again(s, err);
 }
 
+/* --- another plan ----------------------------------------------------------------------------- */
+
+int state_put_plan(struct state *s, const struct saved *saved, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf plan = { 0 };
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (saved_encode(saved, &plan) < 0)
+		return ply_fail_nomem(err);
+	if (unlinkat(s->dir, "plan.new", 0) < 0 && errno != ENOENT)
+		return fail(s, -errno, "plan.new", "remove", err);
+	r = put_file(s, "plan.new", plan.data, plan.len, &fd, err);
+	return r == 0 && s->sync && fsync(s->dir) < 0 ? fail(s, -errno, "plan.new", "make it durable", err) : r;
+}
+
+int state_take_plan(struct state *s, struct ply_err *err)
+{
+	if (renameat(s->dir, "plan.new", s->dir, "plan") < 0)
+		return fail(s, -errno, "plan.new", "rename", err);
+	return s->sync && fsync(s->dir) < 0 ? fail(s, -errno, "plan", "make it durable", err) : 0;
+}
+
+int state_read_new(struct state *s, struct saved *ret, struct ply_err *err)
+{
+	int r = read_saved(s, "plan.new", ret, err);
+
+	return r == -ENOENT ? fail(s, r, "plan.new", "open", err) : r;
+}
+
 int state_mark_done(struct state *s, const char *name, struct ply_err *err)
 {
 	int fd;
@@ -437,6 +480,12 @@ int state_mark_done(struct state *s, const char *name, struct ply_err *err)
 		return fail(s, -errno, "done", "create a file in", err);
 	cleanup_close(&fd);
 	return 0;
+}
+
+int state_unmark_done(struct state *s, const char *name, struct ply_err *err)
+{
+	return s->done >= 0 && unlinkat(s->done, name, 0) < 0 && errno != ENOENT ?
+		fail(s, -errno, "done", "remove a file in", err) : 0;
 }
 
 /* --- taking it away ------------------------------------------------------------------------ */
@@ -499,6 +548,8 @@ static int remove_inside(struct state *s)
 
 	if (r == 0)
 		r = remove_name(s->dir, "done", AT_REMOVEDIR);
+	if (r == 0)
+		r = s->dir < 0 ? 0 : update_remove_tree(s->dir, "merge");
 	if (r == 0)
 		r = remove_files(s->dir, "journal");
 	if (r == 0)

@@ -12,8 +12,10 @@
 enum state_kind {
 	STATE_NONE,                /* no layout was begun */
 	STATE_LEFT,                /* remains of one that had not begun, or of an abort that had ended */
+	STATE_CHANGED,             /* no layout was begun, but what was there was changed: update.h */
 	STATE_TIMES,               /* only times and mode of the target have still to be put back */
 	STATE_BEGUN,               /* plan and journal are there */
+	STATE_REDUCING,            /* they are, and some components are being taken out; plan may be the old one or the new */
 	STATE_ABORTING,            /* they are, and names are being taken out; the plan may be gone */
 };
 
@@ -48,13 +50,21 @@ int state_publish(struct state *s, const struct saved *saved, struct ply_err *er
 struct state_note {
 	enum journal_type type;
 	enum layout_phase phase;
+	const uint8_t *digest;     /* of JOURNAL_REDUCING; else NULL */
 };
 int state_write(struct state *s, const struct state_note *notes, size_t n, struct ply_err *err);
 /* Names are being taken out from here on: a record says so. Where it cannot be written (the disk is full), the journal is
  * cut to its beginning, and no phase counts as done any more. */
 int state_abort(struct state *s, struct ply_err *err);
+/* Another plan beside the one that counts, in the place of what was there; then, to count instead of it. */
+int state_put_plan(struct state *s, const struct saved *saved, struct ply_err *err);
+int state_take_plan(struct state *s, struct ply_err *err);
+/* That other plan. */
+int state_read_new(struct state *s, struct saved *ret, struct ply_err *err);
 /* done/NAME, which may be there. */
 int state_mark_done(struct state *s, const char *name, struct ply_err *err);
+/* No more. */
+int state_unmark_done(struct state *s, const char *name, struct ply_err *err);
 
 /*
  * Takes all of it out, and puts times (and mode, where it has to be so) of the target back last. What else is in

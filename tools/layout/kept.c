@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "layout/kept.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/inroot.h"
+#include "base/util.h"
+
+void kept_done(struct kept *k)
+{
+	for (size_t i = 0; i < k->n; i++)
+		changes_done(&k->v[i]);
+	free(k->v);
+	changes_done(&k->dirs);
+	*k = (struct kept){ 0 };
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+struct reading {
+	const char *path;
+	struct ply_err *err;
+};
+
+static int fail(const struct reading *rd, int code, const char *name, const char *file, const char *what)
+{
+	return ply_fail(rd->err, code, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/%s%s: %s", rd->path, name, file, what);
+}
+
+/* -ENOENT, not told: the file is not there. */
+static int read_table(const struct reading *rd, int dir, const char *file, struct changes *ret)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+	int r = inroot_read_at(dir, file, CHANGES_MAX, &bytes);
+
+	if (r < 0)
+		return r == -ENOENT ? r : fail(rd, r, file, "", strerror(-r));
+	return changes_decode(bytes.data, bytes.len, ret, rd->err);
+}
+
+static int read_component(const struct reading *rd, struct kept *k, int merge, const char *name)
+{
+	_cleanup_close_ int dir = openat(merge, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct changes *c;
+	int r;
+
+	if (dir < 0)
+		return fail(rd, errno == ENOTDIR || errno == ELOOP ? -EUCLEAN : -errno, "merge/", name, strerror(errno));
+	if (array_grow(&k->v, &k->cap, k->n + 1, sizeof(*k->v)) < 0)
+		return ply_fail_nomem(rd->err);
+	c = &k->v[k->n];
+	*c = (struct changes){ 0 };
+	r = read_table(rd, dir, "table", c);
+	if (r == -ENOENT)
+		return fail(rd, -EUCLEAN, "merge/", name, "has no table");
+	if (r < 0) {
+		ply_err_prefix(rd->err, "%s/var/lib/plyfs/merge/%s/table", rd->path, name);
+		return r;
+	}
+	k->n++;
+	return c->nnames == 1 && !strcmp(c->names[0], name) && c->kind == CHANGES_ADD ? 0 :
+		fail(rd, -EUCLEAN, "merge/", name, "its table is about something else");
+}
+
+static int read_components(const struct reading *rd, struct kept *k, int merge)
+{
+	DIR *d = fdopendir(merge);
+	const struct dirent *de;
+	int r = 0;
+
+	if (!d) {
+		r = -errno;
+		close(merge);
+		return fail(rd, r, "merge", "", strerror(-r));
+	}
+	while (r == 0 && (de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			r = read_component(rd, k, merge, de->d_name);
+	closedir(d);
+	return r;
+}
+
+int kept_read(int state, const char *path, struct kept *ret, struct ply_err *err)
+{
+	const struct reading rd = { path, err };
+	int merge = openat(state, "merge", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+
+	*ret = (struct kept){ 0 };
+	if (merge < 0 && errno != ENOENT)
+		return fail(&rd, -errno, "merge", "", strerror(errno));
+	if (merge >= 0)
+		r = read_components(&rd, ret, merge);
+	if (r < 0)
+		return r;
+	r = read_table(&rd, state, "dirs", &ret->dirs);
+	if (r == -ENOENT)
+		return 0;
+	for (size_t i = 0; r == 0 && i < ret->dirs.n; i++)
+		if (ret->dirs.v[i].kind != CHANGE_KEEP)
+			r = ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "has something else than what stays");
+	if (r < 0)
+		ply_err_prefix(err, "%s/var/lib/plyfs/dirs", path);
+	return r;
+}
+
+/* --- asking ------------------------------------------------------------------------------------ */
+
+const struct changes *kept_find(const struct kept *k, const char *name)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (!strcmp(k->v[i].names[0], name))
+			return &k->v[i];
+	return NULL;
+}
+
+bool kept_has(const struct kept *k, const char *path, const char *but)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		const struct change *row = changes_find(&k->v[i], path);
+
+		if (row && row->after.mode && strcmp(k->v[i].names[0], but) != 0)
+			return true;
+	}
+	return false;
+}
+
+bool kept_needs(const struct kept *k, const char *path, const char *but)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		const struct change *row = changes_find(&k->v[i], path);
+
+		if (row && row->kind == CHANGE_KEEP && strcmp(k->v[i].names[0], but) != 0)
+			return true;
+	}
+	return false;
+}
+
+bool kept_changes(const struct kept *k, const struct change *as, const char *but)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		const struct change *row = changes_find(&k->v[i], as->path);
+
+		if (row && row->kind == as->kind && change_same(&row->after, &as->after) &&
+		    change_same(&row->before, &as->before) && strcmp(k->v[i].names[0], but) != 0)
+			return true;
+	}
+	return false;
+}
+
+bool kept_makes(const struct kept *k, const char *path, const char *but)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		const struct change *row = changes_find(&k->v[i], path);
+
+		if (row && row->kind == CHANGE_MAKE && strcmp(k->v[i].names[0], but) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* --- what requires what ------------------------------------------------------------------------ */
+
+static bool is_listed(const char *const *names, size_t n, const char *name, size_t len)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strlen(names[i]) == len && !memcmp(names[i], name, len))
+			return true;
+	return false;
+}
+
+static bool is_done(int state, const char *name, size_t len)
+{
+	char path[8 + PLY_SUB_NAME_MAX];
+
+	if (len > PLY_SUB_NAME_MAX)
+		return false;
+	memcpy(path, "done/", 5);
+	memcpy(path + 5, name, len);
+	path[5 + len] = '\0';
+	return faccessat(state, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Is one of @names in "a|b", and none of the others there? */
+static bool misses(const char *entry, int state, const char *const *names, size_t n)
+{
+	bool goes = false;
+
+	for (const char *at = entry;; at++) {
+		size_t len = strcspn(at, "|");
+
+		if (is_listed(names, n, at, len))
+			goes = true;
+		else if (is_done(state, at, len))
+			return false;
+		at += len;
+		if (!*at)
+			return goes;
+	}
+}
+
+int kept_check_required(const struct kept *k, int state, const char *path, const char *const *names, size_t n,
+			struct ply_err *err)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		const struct changes *c = &k->v[i];
+
+		for (size_t j = 0; j < c->nrequires && !is_listed(names, n, c->names[0], strlen(c->names[0])); j++)
+			if (misses(c->requires[j], state, names, n))
+				return ply_fail(err, -ENOTEMPTY, PLY_R_COMPONENT_NEEDED,
+						"%s: component %s is there, and requires %s; take it out too (--remove %s)", path,
+						c->names[0], c->requires[j], c->names[0]);
+	}
+	return 0;
+}
+
+static bool requires(const struct kept *k, const char *who, const char *whom)
+{
+	const struct changes *c = kept_find(k, who);
+
+	for (size_t i = 0; c && i < c->nrequires; i++)
+		if (misses(c->requires[i], -1, &whom, 1))
+			return true;
+	return false;
+}
+
+void kept_order(const struct kept *k, const char **names, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t first = i;
+
+		/* the first that no other requires; those that require one another stay as they stand */
+		for (size_t j = i; j < n && first == i; j++) {
+			bool needed = false;
+
+			for (size_t o = i; o < n && !needed; o++)
+				needed = o != j && requires(k, names[o], names[j]);
+			if (!needed && j == i)
+				break;
+			if (!needed)
+				first = j;
+		}
+		for (const char *name = names[first]; first > i; first--) {
+			names[first] = names[first - 1];
+			names[first - 1] = name;
+		}
+	}
+}
+
+/* Is @name one of those in "a|b"? */
+static bool is_one_of(const char *alternatives, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = alternatives; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+		if (!strncmp(at, name, len) && (at[len] == '|' || !at[len]))
+			return true;
+	return false;
+}
+
+static bool goes(const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+static bool is_required(const struct kept *k, const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < k->n; i++) {
+		const struct changes *c = &k->v[i];
+
+		for (size_t q = 0; q < c->nrequires && !goes(names, n, c->names[0]); q++)
+			if (is_one_of(c->requires[q], name))
+				return true;
+	}
+	return false;
+}
+
+void kept_add_needless(const struct kept *k, const char **names, size_t *n)
+{
+	for (size_t before = SIZE_MAX; before != *n;) {
+		before = *n;
+		for (size_t i = 0; i < k->n; i++) {
+			const char *name = k->v[i].names[0];
+
+			if (strchr(name, '+') && !goes(names, *n, name) && !is_required(k, names, *n, name))
+				names[(*n)++] = name;
+		}
+	}
+}

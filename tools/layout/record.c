@@ -1,0 +1,771 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A component of a new layout is recorded as if it had been added to what the selection is without it, and without what
+ * requires it: rows of what it has alone, and of files that are others without it, with both versions of these.
+ *
+ * Cost follows the components: their own rows are in the plan, and of all others only those can differ that the plan has as
+ * special, shared files and names under a condition. What a regular file holds is not read for this; it is known by size
+ * and time.
+ */
+#include "layout/record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/util.h"
+#include "codec/codec.h"
+#include "layout/attrs.h"
+#include "layout/changes.h"
+#include "layout/subset.h"
+#include "layout/update_impl.h"
+#include "layout/version.h"
+
+struct recording {
+	struct layout *l;
+	uint32_t sub;              /* of the component, as in plan.subs */
+	const char *name;
+	struct ply_view *without;
+	struct ply_view *alone;    /* of the component and what it requires */
+	uint64_t *alone_dirs;
+	bool is_required;          /* by another one */
+	struct ply_view *os;       /* of the operating system alone: what directories are not of it are components' */
+	uint64_t *dirs;            /* by directory of the plan, its inode without the component; 0: none; not yet known */
+	uint64_t *os_dirs;
+	bool *told;                /* by directory: it has a row */
+	struct changes c;
+	int at, fresh, old, with;  /* merge/NAME, and in it new/, old/, with/ */
+	struct buf path;
+	struct ply_err *err;
+};
+
+static int fail(struct recording *rec, int code, const char *what)
+{
+	return ply_fail(rec->err, code, code == -ENOSPC || code == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
+			"%s/var/lib/plyfs/merge/%s: cannot %s: %s", rec->l->target->path, rec->name, what, strerror(-code));
+}
+
+/* --- sides -------------------------------------------------------------------------------- */
+
+/* What the layout has made of inode @ino of @view; of the plan's view as the plan has it. */
+static int side_of(struct recording *rec, struct ply_view *view, uint64_t ino, struct change_side *ret)
+{
+	const struct layout *l = rec->l;
+	struct ply_attr a;
+	struct view_file f;
+	const char *target;
+	size_t len;
+	int r = view_file(view, ino, &f, rec->err);
+
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, rec->err);
+	if (r < 0)
+		return r;
+	*ret = (struct change_side){ .mode = a.mode, .uid = l->o->map_owner ? l->o->map_uid : a.uid,
+				     .gid = l->o->map_owner ? l->o->map_gid : a.gid, .mtime_sec = a.mtime_sec,
+				     .mtime_nsec = a.mtime_nsec };
+	if (view == l->plan->view && l->plan->subs[f.owner_i].owners) {
+		const struct plan_owner *o = &l->plan->subs[f.owner_i].owners[f.node.owner];
+
+		ret->uid = o->put_uid;
+		ret->gid = o->put_gid;
+		if (S_ISREG(a.mode))
+			ret->mode &= ~((o->put_uid != o->uid ? S_ISUID : 0u) | (o->put_gid != o->gid ? S_ISGID : 0u));
+	} else if (view != l->plan->view && l->o->allow_partial && geteuid() != 0) {
+		/* it would have been ours, too */
+		if (S_ISREG(a.mode))
+			ret->mode &= ~((a.uid != geteuid() ? S_ISUID : 0u) | (a.gid != getegid() ? S_ISGID : 0u));
+		ret->uid = geteuid();
+		ret->gid = getegid();
+	}
+	if (f.node.xattrs)
+		memset(ret->xattrs, CHANGE_UNKNOWN, sizeof(ret->xattrs));
+	switch (a.mode & S_IFMT) {
+	case S_IFREG:
+		ret->size = a.size;
+		memset(ret->digest, CHANGE_UNKNOWN, sizeof(ret->digest));
+		break;
+	case S_IFLNK:
+		ret->mode = S_IFLNK | 0777;
+		r = ply_view_readlink(view, ino, &target, &len, rec->err);
+		if (r == 0)
+			xxh128_once(target, len, ret->digest);
+		break;
+	case S_IFCHR:
+	case S_IFBLK:
+		ret->size = makedev(a.rdev_major, a.rdev_minor);
+		break;
+	}
+	return r;
+}
+
+/* --- rows ------------------------------------------------------------------------------------ */
+
+/* rec->path: that of directory @d, or of a name in it, with a NUL behind. */
+static int set_path(struct recording *rec, uint32_t d, const char *name, size_t len)
+{
+	const struct plan_dir *dirs = rec->l->plan->dirs;
+	size_t n = len;
+	char *at;
+
+	for (uint32_t i = d; i; i = dirs[i].parent)
+		n += dirs[i].name_len + (n ? 1u : 0u);
+	rec->path.len = 0;
+	if (buf_reserve(&rec->path, n + 1) < 0)
+		return ply_fail_nomem(rec->err);
+	rec->path.len = n;
+	at = (char *)rec->path.data + n;
+	*at = '\0';
+	at -= len;
+	memcpy(at, name, len);
+	for (uint32_t i = d; i; i = dirs[i].parent) {
+		if (*at)
+			*--at = '/';
+		at -= dirs[i].name_len;
+		memcpy(at, dirs[i].name, dirs[i].name_len);
+	}
+	return 0;
+}
+
+static int add_row(struct recording *rec, enum change_kind kind, bool inside, const struct change_side *before,
+		   const struct change_side *after)
+{
+	struct change row = { .kind = (uint8_t)kind, .flags = inside ? CHANGE_INSIDE : 0,
+			      .path = (char *)rec->path.data, .before = *before, .after = *after };
+
+	return changes_add(&rec->c, &row) < 0 ? ply_fail_nomem(rec->err) : 0;
+}
+
+/* Directories that the operating system has not are of each component that has something in them: the last to go takes
+ * them along. */
+static int tell_directory(struct recording *rec, uint32_t d, bool *ret_made)
+{
+	const struct change_side nothing = { 0 };
+	struct change_side side;
+	bool up = false;
+	uint64_t ino;
+	int r = subset_dir(rec->l, rec->os, rec->os_dirs, d, &ino, rec->err);
+
+	*ret_made = r == 0 && !ino;
+	if (r < 0 || ino || rec->told[d])
+		return r;
+	r = tell_directory(rec, rec->l->plan->dirs[d].parent, &up);
+	if (r == 0)
+		r = side_of(rec, rec->l->plan->view, rec->l->plan->dirs[d].ino, &side);
+	if (r == 0)
+		r = set_path(rec, d, "", 0);
+	if (r == 0)
+		r = add_row(rec, CHANGE_MAKE, up, &nothing, &side);
+	rec->told[d] = true;
+	return r;
+}
+
+static int made(struct recording *rec, uint32_t d, const char *name, size_t len, uint64_t ino)
+{
+	const struct change_side nothing = { 0 };
+	struct change_side side;
+	bool inside;
+	int r = tell_directory(rec, d, &inside);
+
+	if (r == 0)
+		r = side_of(rec, rec->l->plan->view, ino, &side);
+	if (r == 0)
+		r = set_path(rec, d, name, len);
+	return r == 0 ? add_row(rec, CHANGE_MAKE, inside, &nothing, &side) : r;
+}
+
+/* --- what is another file without the component -------------------------------------------------- */
+
+static int write_text(struct recording *rec, int dir, const char *name, const struct version *v, const struct change_side *side)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { side->mtime_sec, side->mtime_nsec } };
+	_cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r = fd < 0 ? -errno : pwrite_full(fd, v->text.data, v->text.len, 0);
+	char to[64];
+
+	snprintf(to, sizeof(to), "/proc/self/fd/%d/%s", dir, name);
+	if (r == 0 && fchown(fd, side->uid, side->gid) < 0)
+		r = -errno;
+	if (r == 0 && v->c.xattrs_digest)
+		r = attrs_of_view(v->view, v->ino, NULL, rec->l->o->lossy, to, rec->err);
+	if (r == 0 && (fchmod(fd, side->mode & 07777) < 0 || futimens(fd, times) < 0))
+		r = -errno;
+	return r < 0 ? fail(rec, r, "keep a file that was merged") : 0;
+}
+
+static int write_version(struct recording *rec, int dir, const char *name, const struct version *v,
+			 const struct change_side *side)
+{
+	switch (side->mode & S_IFMT) {
+	case S_IFREG:
+		return write_text(rec, dir, name, v, side);
+	case S_IFLNK: {
+		const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { side->mtime_sec, side->mtime_nsec } };
+
+		if (symlinkat((const char *)v->text.data, dir, name) < 0 ||
+		    fchownat(dir, name, side->uid, side->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+			return fail(rec, -errno, "keep a symlink");
+	}
+	}
+	return 0;
+}
+
+/* Both versions are kept; so a later change of the one in place does not cost what the component can be taken out by. */
+static int keep_both(struct recording *rec, struct version *with, struct version *without, const struct change_side *after,
+		     const struct change_side *before)
+{
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = write_version(rec, with->there ? rec->fresh : rec->old, name, without, before);
+	if (r == 0 && with->there && S_ISREG(after->mode))
+		r = write_text(rec, rec->with, name, with, after);
+	return r;
+}
+
+/* By size and time alone two versions can be the same: each has lines of its own, as long as the other's. */
+static void set_digest(const struct version *v, struct change_side *side)
+{
+	if (S_ISREG(side->mode))
+		xxh128_once(v->text.data, v->text.len, side->digest);
+}
+
+static bool can_keep(const struct version *v)
+{
+	return !v->there || S_ISLNK(v->c.mode) || (S_ISREG(v->c.mode) && v->c.loaded);
+}
+
+/* 1: they are the same. */
+static int compare(struct recording *rec, struct version *with, struct version *without, const char *path)
+{
+	struct change_side before = { 0 }, after = { 0 };
+	bool same_mode = with->c.mode == without->c.mode && with->c.uid == without->c.uid && with->c.gid == without->c.gid;
+	int r = version_load(with, path, NULL, rec->err);
+
+	if (r == 0)
+		r = version_load(without, path, NULL, rec->err);
+	if (r == 0 && with->there)
+		r = side_of(rec, rec->l->plan->view, with->ino, &after);
+	if (r == 0)
+		r = side_of(rec, rec->without, without->ino, &before);
+	if (r < 0)
+		return r;
+	if (with->there && version_same_content(with, without)) {
+		if (same_mode || S_ISLNK(after.mode))
+			return 1;
+		before.mtime_sec = after.mtime_sec;
+		before.mtime_nsec = after.mtime_nsec;
+		if (change_same(&before, &after))  /* an owner that the target could not be given */
+			return 1;
+		return add_row(rec, CHANGE_META, false, &before, &after);
+	}
+	if (!can_keep(with) || !can_keep(without))
+		return 0;
+	set_digest(with, &after);
+	set_digest(without, &before);
+	r = keep_both(rec, with, without, &after, &before);
+	return r == 0 ? add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after) : r;
+}
+
+static int find_in(struct recording *rec, struct ply_view *view, uint64_t dir, const struct plan_special *s, uint64_t *ret)
+{
+	int r = dir ? ply_view_lookup(view, dir, s->name, s->name_len, ret, rec->err) : -ENOENT;
+
+	if (r != -ENOENT && r != -ENOTDIR)
+		return r;
+	*ret = 0;
+	return 0;
+}
+
+/* The operating system has another version. */
+static int shared_change(struct recording *rec, const struct plan_special *s, struct version *with, uint64_t os)
+{
+	_cleanup_version_ struct version without = { 0 };
+	_cleanup_free_ char *path = NULL;
+	struct change_side before, after;
+	int r = version_of_view(rec->os, os, NULL, &without, rec->err);
+
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
+		return r;
+	path = strdup((char *)rec->path.data);
+	if (!path)
+		return ply_fail_nomem(rec->err);
+	r = version_load(&without, path, NULL, rec->err);
+	if (r == 0)
+		r = side_of(rec, rec->l->plan->view, with->ino, &after);
+	if (r == 0)
+		r = side_of(rec, rec->os, os, &before);
+	if (r < 0 || version_same_content(with, &without) || !can_keep(with) || !can_keep(&without))
+		return r;
+	set_digest(with, &after);
+	set_digest(&without, &before);
+	r = keep_both(rec, with, &without, &after, &before);
+	return r == 0 ? add_row(rec, CHANGE_SWAP, false, &before, &after) : r;
+}
+
+/* What is there with the component and what that requires alone. */
+static int load_alone(struct recording *rec, const struct plan_special *s, struct version *ret)
+{
+	_cleanup_free_ char *path = NULL;
+	uint64_t dir, ino = 0;
+	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
+
+	if (r == 0)
+		r = find_in(rec, rec->alone, dir, s, &ino);
+	if (r < 0 || !ino)
+		return r;
+	r = version_of_view(rec->alone, ino, NULL, ret, rec->err);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
+		return r;
+	path = strdup((char *)rec->path.data);
+	return path ? version_load(ret, path, NULL, rec->err) : ply_fail_nomem(rec->err);
+}
+
+static bool same_version(const struct version *a, const struct version *b)
+{
+	if (!a->there || !b->there)
+		return a->there == b->there;
+	return a->c.mode == b->c.mode && a->c.uid == b->c.uid && a->c.gid == b->c.gid && version_same_content(a, b);
+}
+
+/* What others bring just so is of each of them: the last to go takes it along. Of several names of a file only some may be
+ * the component's. */
+static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, const struct version *own)
+{
+	uint64_t dir, os = 0;
+	int r;
+
+	if (with->c.nlink > 1 || !own->there || (own->c.mode & S_IFMT) != (with->c.mode & S_IFMT) ||
+	    !version_same_content(own, with))
+		return 0;
+	r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
+	if (r == 0)
+		r = find_in(rec, rec->os, dir, s, &os);
+	if (r < 0)
+		return r;
+	return os ? shared_change(rec, s, with, os) : made(rec, s->dir, s->name, s->name_len, with->ino);
+}
+
+static int record_special(struct recording *rec, const struct plan_special *s)
+{
+	_cleanup_version_ struct version with = { 0 }, without = { 0 }, own = { 0 };
+	_cleanup_free_ char *path = NULL;
+	uint64_t dir, ino, other;
+	int r = subset_dir(rec->l, rec->without, rec->dirs, s->dir, &dir, rec->err);
+
+	if (r == 0)
+		r = find_in(rec, rec->l->plan->view, rec->l->plan->dirs[s->dir].ino, s, &ino);
+	if (r == 0)
+		r = find_in(rec, rec->without, dir, s, &other);
+	if (r == 0 && (ino || other))
+		r = load_alone(rec, s, &own);
+	if (r < 0 || (!ino && !other))
+		return r;
+	/* what requires this one has made it */
+	if (!other && !own.there && rec->is_required)
+		return 0;
+	if (!other)
+		return made(rec, s->dir, s->name, s->name_len, ino);
+	if (ino)
+		r = version_of_view(rec->l->plan->view, ino, NULL, &with, rec->err);
+	if (r == 0)
+		r = version_of_view(rec->without, other, NULL, &without, rec->err);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
+		return r;
+	path = malloc(rec->path.len + 2);
+	if (!path)
+		return ply_fail_nomem(rec->err);
+	sprintf(path, "/%s", (char *)rec->path.data);
+	r = version_load(&with, path, NULL, rec->err);
+	if (r == 0)
+		r = version_load(&without, path, NULL, rec->err);
+	if (r < 0 || (rec->is_required && same_version(&own, &without) && !same_version(&with, &without)))
+		return r;          /* it is another's change, which requires this one */
+	r = compare(rec, &with, &without, path);
+	return r > 0 ? record_shared(rec, s, &with, &own) : r;
+}
+
+/* --- what it has itself -------------------------------------------------------------------------------- */
+
+static bool is_special(const struct plan *p, uint32_t dir, const char *name, size_t len)
+{
+	size_t lo = 0, hi = p->nspecials;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct plan_special *s = &p->specials[mid];
+		int r = s->dir != dir ? (s->dir < dir ? -1 : 1) : memcmp(s->name, name, MIN(s->name_len, len));
+
+		if (r == 0)
+			r = (int)s->name_len - (int)len;
+		if (r == 0)
+			return true;
+		if (r < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
+static int record_own(struct recording *rec, const struct where *w)
+{
+	struct plan *p = rec->l->plan;
+	char own[PLY_NAME_MAX];
+	uint64_t dir, ino, other = 0;
+	struct ply_entry e;
+	const char *name;
+	size_t len;
+	int r = sub_entry(p->subs[w->sub].sub, w->at, &e, rec->err);
+
+	if (r < 0 || e.type == S_IFDIR >> 12 || p->dirs[w->dir].left_out)
+		return r;
+	r = plan_entry_name(p, w, &e, own, &name, &len, rec->err);
+	if (r == 0 && is_special(p, w->dir, name, len))
+		return 0;
+	if (r == 0)
+		r = subset_dir(rec->l, rec->without, rec->dirs, w->dir, &dir, rec->err);
+	if (r == 0 && dir)
+		r = find_in(rec, rec->without, dir, &(struct plan_special){ .name = name, .name_len = (uint8_t)len }, &other);
+	if (r == 0)
+		r = view_node_ino(p->view, w->sub, PLY_INO_INDEX(e.ref), &ino, rec->err);
+	if (r < 0)
+		return r;
+	if (!other)
+		return made(rec, w->dir, name, len, ino);
+	return record_special(rec, &(struct plan_special){ .dir = w->dir, .name = name, .name_len = (uint8_t)len });
+}
+
+/* --- one component ----------------------------------------------------------------------------------------- */
+
+static int make_dir(struct recording *rec, int at, const char *name, int *ret)
+{
+	if (mkdirat(at, name, 0700) < 0)
+		return fail(rec, -errno, "create");
+	*ret = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *ret < 0 ? fail(rec, -errno, "open") : 0;
+}
+
+/* @path is cut where its directory ends; NULL: the row of that directory is not there. */
+static struct change *find_parent(const struct changes *c, char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (slash)
+		*slash = '\0';
+	return slash ? (struct change *)changes_find(c, path) : NULL;
+}
+
+/* A directory with a file that other components have, too, is theirs as much: it stays when this one goes. */
+static int give_up_directories(struct changes *c)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		_cleanup_free_ char *path = strdup(c->v[i].path);
+
+		if (!path)
+			return -ENOMEM;
+		if (c->v[i].kind != CHANGE_MAKE)
+			for (struct change *up; (up = find_parent(c, path));)
+				up->kind = 0;
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->v[i].kind)
+			c->v[to++] = c->v[i];
+		else
+			free(c->v[i].path);
+	}
+	c->n = to;
+	for (size_t i = 0; i < c->n; i++) {
+		_cleanup_free_ char *path = strdup(c->v[i].path);
+
+		if (!path)
+			return -ENOMEM;
+		if (c->v[i].kind == CHANGE_MAKE)
+			c->v[i].flags = find_parent(c, path) ? CHANGE_INSIDE : 0;
+	}
+	return 0;
+}
+
+/* Numbers of rows are without gaps; files are called by them. */
+static int renumber(struct recording *rec, struct changes *c)
+{
+	const int dirs[] = { rec->fresh, rec->old, rec->with };
+
+	for (size_t i = 0; i < c->n; i++) {
+		char from[24], to[24];
+
+		snprintf(from, sizeof(from), "%u", c->v[i].n);
+		snprintf(to, sizeof(to), "n%zu", i);
+		for (size_t k = 0; c->v[i].kind != CHANGE_MAKE && k < ARRAY_SIZE(dirs); k++)
+			if (renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
+				return fail(rec, -errno, "rename a file that was kept");
+		c->v[i].n = (uint32_t)i;
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		char from[24], to[24];
+
+		snprintf(from, sizeof(from), "n%zu", i);
+		snprintf(to, sizeof(to), "%zu", i);
+		for (size_t k = 0; c->v[i].kind != CHANGE_MAKE && k < ARRAY_SIZE(dirs); k++)
+			if (renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
+				return fail(rec, -errno, "rename a file that was kept");
+	}
+	return 0;
+}
+
+static int put_table(struct recording *rec)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+	_cleanup_close_ int fd = -1;
+	size_t n;
+	int r = update_describe(&rec->c, ply_view_image(rec->l->plan->view), rec->name, rec->err);
+
+	if (r < 0)
+		return r;
+	changes_sort(&rec->c);
+	n = rec->c.n;
+	if (give_up_directories(&rec->c) < 0)
+		return ply_fail_nomem(rec->err);
+	r = rec->c.n != n ? renumber(rec, &rec->c) : 0;
+	if (r < 0)
+		return r;
+	r = changes_encode(&rec->c, &bytes, rec->err);
+	if (r < 0)
+		return r;
+	fd = openat(rec->at, "table", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : pwrite_full(fd, bytes.data, bytes.len, 0);
+	return r < 0 ? fail(rec, r, "write its table") : 0;
+}
+
+/* Directories with nothing in them stand in no part. */
+static int record_directories(struct recording *rec)
+{
+	const struct plan *p = rec->l->plan;
+	_cleanup_free_ uint32_t *of = calloc(p->nsubs, sizeof(*of));
+	int r = of ? 0 : ply_fail_nomem(rec->err);
+
+	for (uint32_t d = 1; r == 0 && d < p->ndirs; d++) {
+		bool made = false;
+		uint64_t ino;
+		int n;
+
+		r = p->dirs[d].left_out ? 0 : subset_dir(rec->l, rec->os, rec->os_dirs, d, &ino, rec->err);
+		if (r < 0 || p->dirs[d].left_out || ino)
+			continue;
+		n = ply_view_origin(p->view, p->dirs[d].ino, of, p->nsubs, rec->err);
+		for (int i = 0; i < n && !made; i++)
+			made = of[i] == ply_view_sub(p->view, rec->sub);
+		r = n < 0 ? n : made ? tell_directory(rec, d, &made) : 0;
+	}
+	return r;
+}
+
+struct deleted {
+	struct recording *rec;
+	uint32_t dir;              /* of the plan */
+	int result;
+};
+
+/* A name that is there without the component only: the plan knows nothing of it. */
+static int look_deleted(void *ctx, const struct ply_dirent *de)
+{
+	struct deleted *x = ctx;
+	struct recording *rec = x->rec;
+	const struct plan *p = rec->l->plan;
+	const struct plan_special s = { .dir = x->dir, .name = de->name, .name_len = (uint8_t)de->len };
+	uint64_t ino;
+
+	if (de->type == S_IFDIR >> 12 || is_special(p, x->dir, de->name, de->len))
+		return 0;
+	x->result = find_in(rec, p->view, p->dirs[x->dir].ino, &s, &ino);
+	if (x->result == 0 && !ino)
+		x->result = record_special(rec, &s);
+	return x->result;
+}
+
+/* A directory that is there without the component too, as @other. */
+static int record_directory(struct recording *rec, uint32_t d, uint64_t other)
+{
+	struct ply_view *view = rec->l->plan->view;
+	struct change_side before, after;
+	struct ply_attr a, b;
+	int r = side_of(rec, rec->without, other, &before);
+
+	if (r == 0)
+		r = side_of(rec, view, rec->l->plan->dirs[d].ino, &after);
+	if (r == 0)
+		r = ply_view_attr(rec->without, other, &b, rec->err);
+	if (r == 0)
+		r = ply_view_attr(view, rec->l->plan->dirs[d].ino, &a, rec->err);
+	/* the same, but perhaps one that the target could not be given */
+	if (r == 0 && a.uid == b.uid)
+		before.uid = after.uid;
+	if (r == 0 && a.gid == b.gid)
+		before.gid = after.gid;
+	if (r < 0 || rec->told[d] || (before.mode == after.mode && before.uid == after.uid && before.gid == after.gid))
+		return r;
+	memcpy(before.xattrs, after.xattrs, sizeof(before.xattrs));
+	r = set_path(rec, d, "", 0);
+	return r == 0 ? add_row(rec, CHANGE_META, false, &before, &after) : r;
+}
+
+/* Only what stands on others can delete what they have, and change their directories. */
+static int record_on_others(struct recording *rec)
+{
+	const struct plan *p = rec->l->plan;
+	int r = 0;
+
+	for (uint32_t d = 0; r == 0 && subset_info(rec->l, rec->sub)->nstands_on && d < p->ndirs; d++) {
+		struct deleted x = { .rec = rec, .dir = d };
+		uint64_t ino = 0;
+
+		r = p->dirs[d].left_out ? 0 : subset_dir(rec->l, rec->without, rec->dirs, d, &ino, rec->err);
+		if (r == 0 && ino)
+			r = ply_view_readdir(rec->without, ino, 0, look_deleted, &x, rec->err);
+		r = r < 0 ? r : x.result;
+		if (r == 0 && ino && d)
+			r = record_directory(rec, d, ino);
+	}
+	return r;
+}
+
+static int record_rows(struct recording *rec)
+{
+	const struct plan *p = rec->l->plan;
+	const struct plan_sub *ps = &p->subs[rec->sub];
+	int r = record_directories(rec);
+
+	for (size_t k = 0; r == 0 && k < ps->nparts; k++)
+		for (uint64_t at = ps->parts[k].first; r == 0 && at < ps->parts[k].end; at++)
+			r = record_own(rec, &(struct where){ .at = at, .dir = ps->parts[k].dir, .sub = rec->sub });
+	for (size_t i = 0; r == 0 && i < p->nspecials; i++)
+		r = record_special(rec, &p->specials[i]);
+	return r == 0 ? record_on_others(rec) : r;
+}
+
+/* Of @stays the component and what it requires, by whatever way. */
+static void stay_alone(const struct recording *rec, bool *stays)
+{
+	const uint32_t n = rec->l->plan->nsubs;
+
+	memset(stays, 0, n * sizeof(*stays));
+	stays[0] = stays[rec->sub] = true;
+	for (uint32_t i = n; i-- > 0;) {   /* what is required has a lower rank */
+		const struct ply_sub_info *info = subset_info(rec->l, i);
+
+		for (uint32_t j = 0; stays[i] && j < i; j++) {
+			const char *name = subset_info(rec->l, j)->name;
+
+			for (uint32_t k = 0; k < info->nrequires; k++)
+				stays[j] |= !strcmp(info->requires[k], name);
+			for (uint32_t k = 0; k < info->nstands_on; k++)
+				stays[j] |= !strcmp(info->stands_on[k], name);
+		}
+	}
+}
+
+static int record_one(struct recording *rec, int merge)
+{
+	struct plan *p = rec->l->plan;
+	_cleanup_free_ bool *stays = calloc(p->nsubs, sizeof(*stays));
+	int r;
+
+	rec->dirs = subset_dirs(rec->l);
+	rec->told = calloc(p->ndirs, sizeof(*rec->told));
+	rec->alone_dirs = subset_dirs(rec->l);
+	if (!stays || !rec->dirs || !rec->told || !rec->alone_dirs)
+		return ply_fail_nomem(rec->err);
+	for (uint32_t i = 0; i < p->nsubs; i++)
+		stays[i] = i != rec->sub;
+	subset_close(rec->l, stays);
+	for (uint32_t i = 0; i < p->nsubs; i++)
+		rec->is_required |= !stays[i] && i != rec->sub;
+	r = subset_open(rec->l, stays, &rec->without, rec->err);
+	stay_alone(rec, stays);
+	if (r == 0)
+		r = subset_open(rec->l, stays, &rec->alone, rec->err);
+	if (r == 0)
+		r = make_dir(rec, merge, rec->name, &rec->at);
+	if (r == 0)
+		r = make_dir(rec, rec->at, "new", &rec->fresh);
+	if (r == 0)
+		r = make_dir(rec, rec->at, "old", &rec->old);
+	if (r == 0)
+		r = make_dir(rec, rec->at, "with", &rec->with);
+	if (r == 0)
+		r = record_rows(rec);
+	return r == 0 ? put_table(rec) : r;
+}
+
+static void record_done(struct recording *rec)
+{
+	const int fds[] = { rec->at, rec->fresh, rec->old, rec->with };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	ply_view_close(rec->without);
+	ply_view_close(rec->alone);
+	changes_done(&rec->c);
+	buf_done(&rec->path);
+	free(rec->dirs);
+	free(rec->alone_dirs);
+	free(rec->told);
+}
+
+static bool can_tell(const struct layout *l)
+{
+	static const enum layout_field needed[] = { FIELD_MODE, FIELD_TIME_RANGE, FIELD_TIME_NS, FIELD_SYMLINK };
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (l->limits.lacks[needed[i]])
+			return false;
+	return l->plan->nsubs > 1;
+}
+
+int record_components(struct layout *l, struct ply_err *err)
+{
+	_cleanup_free_ uint64_t *os_dirs = subset_dirs(l);
+	_cleanup_free_ bool *os_only = calloc(l->plan->nsubs, sizeof(*os_only));
+	struct recording first = { .l = l, .name = "", .err = err };
+	struct ply_view *os = NULL;
+	int merge = -1, r;
+
+	if (!os_dirs || !os_only)
+		return ply_fail_nomem(err);
+	os_only[0] = true;
+	r = update_remove_tree(l->state.dir, "merge");
+	if (r < 0)
+		return fail(&first, r, "remove");
+	if (!can_tell(l))
+		return 0;
+	r = make_dir(&first, l->state.dir, "merge", &merge);
+	if (r == 0)
+		r = subset_open(l, os_only, &os, err);
+	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs; i++) {
+		struct recording rec = { .l = l, .sub = i, .name = subset_info(l, i)->name, .os = os, .os_dirs = os_dirs,
+				      .at = -1, .fresh = -1, .old = -1, .with = -1, .err = err };
+
+		r = record_one(&rec, merge);
+		record_done(&rec);
+	}
+	ply_view_close(os);
+	cleanup_close(&merge);
+	return r;
+}

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Each row of the change that brought a component is turned round, as far as what it made is still as it made it. What
+ * somebody has changed since is not the component's any more: it stays, and is told. A file that was merged is where that
+ * can be mended: what the component brought goes from what is there by a three-way merge, whose base is the file as it was
+ * put there.
+ *
+ * Nothing of this is written to the target: what comes of it is a change like any other, with its content staged.
+ */
+#include "layout/remove.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/inroot.h"
+#include "base/util.h"
+#include "format/format.h"
+#include "layout/remove_ids.h"
+#include "layout/attrs.h"
+#include "merge/compose.h"
+
+/* Why a directory does not go. */
+enum stays {
+	GOES,
+	FOR_OTHERS,                /* other components have something in it: it goes with the last of them */
+	FOR_GOOD,
+};
+
+struct removal {
+	struct update *u;
+	const struct kept *kept;
+	const char *component;
+	const struct changes *brought;     /* its table */
+	int old, fresh, with;      /* merge/NAME/old, ... */
+	int put;                   /* update.new/new */
+	int tree;                  /* update.new/tree */
+	struct changes *ret;
+	struct changes *dirs;      /* rows of CHANGE_KEEP: that are to go with other components */
+	struct changes staying;    /* those of this one */
+	struct remove_ids ids;     /* of what stays */
+	remove_left_fn *left;
+	void *ctx;
+	size_t nleft;
+	uint8_t *stays;            /* enum stays by row of brought: of a directory, something in it does */
+	int dir;                   /* of the row, in the target; -1: it is not there */
+	const char *name;
+	struct ply_err *err;
+};
+
+static int fail(struct removal *m, int code, const char *path, const char *what)
+{
+	char shown[512];
+
+	escape_name_to(path, strlen(path), shown, sizeof(shown));
+	return ply_fail(m->err, code, code == -ENOSPC || code == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
+			"%s/%s: cannot %s: %s", m->u->target.path, shown, what, strerror(-code));
+}
+
+static int open_in(int at, const char *name)
+{
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* --- rows ---------------------------------------------------------------------------------- */
+
+static int note_dir(struct removal *m, const char *path)
+{
+	const char *base = strrchr(path, '/');
+	char parent[CHANGE_PATH_MAX + 1];
+	struct stat st;
+	size_t len = base ? (size_t)(base - path) : 0;
+
+	memcpy(parent, path, len);
+	parent[len] = '\0';
+	if (fstat(m->dir, &st) < 0)
+		return fail(m, -errno, parent, "stat");
+	return changes_add_dir(m->ret, parent, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec) < 0 ?
+		ply_fail_nomem(m->err) : 0;
+}
+
+static int add(struct removal *m, enum change_kind kind, const struct change *of, const struct change_side *before,
+	       const struct change_side *after)
+{
+	struct change row = { .kind = (uint8_t)kind, .path = of->path, .before = *before, .after = *after };
+
+	if (changes_add(m->ret, &row) < 0)
+		return ply_fail_nomem(m->err);
+	return kind == CHANGE_META ? 0 : note_dir(m, of->path);
+}
+
+/* What is at @row is told, and stays. */
+static int leave(struct removal *m, const struct change *row, const char *why)
+{
+	int r = m->dir < 0 ? 0 : remove_ids_add_tree(&m->ids, m->dir, m->name);
+
+	m->left(m->ctx, row->path, why);
+	m->nleft++;
+	return r < 0 ? fail(m, r, row->path, "look at what stays") : 0;
+}
+
+/* The number that the next row gets, as a name. */
+static void next_number(const struct removal *m, char out[16])
+{
+	snprintf(out, 16, "%zu", m->ret->n);
+}
+
+/* --- files that were merged --------------------------------------------------------------------- */
+
+static int read_text(int dir, const char *name, struct buf *out)
+{
+	return inroot_read_at(dir, name, MERGE_FILE_MAX, out);
+}
+
+/* A file of @text with everything else as what is there has it. */
+static int put_text(struct removal *m, const struct change *row, const struct change_side *live, const struct buf *text)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { live->mtime_sec, live->mtime_nsec } };
+	char from[64 + 256], to[64], name[16];
+	struct change_side after;
+	int fd, r;
+
+	next_number(m, name);
+	fd = openat(m->put, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(m, -errno, row->path, "write what becomes of it");
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->dir, m->name);
+	snprintf(to, sizeof(to), "/proc/self/fd/%d/%s", m->put, name);
+	r = pwrite_full(fd, text->data, text->len, 0);
+	if (r == 0 && fchown(fd, live->uid, live->gid) < 0)
+		r = -errno;
+	if (r == 0)
+		r = attrs_copy(from, to);
+	if (r == 0 && (fchmod(fd, live->mode & 07777) < 0 || futimens(fd, times) < 0))
+		r = -errno;
+	close(fd);
+	if (r == 0)
+		r = change_look(m->put, name, &after);
+	return r < 0 ? fail(m, r, row->path, "write what becomes of it") : add(m, CHANGE_SWAP, row, live, &after);
+}
+
+/* The very file that was there before. */
+static int put_earlier(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	char from[16], name[16];
+
+	snprintf(from, sizeof(from), "%u", row->n);
+	next_number(m, name);
+	if (linkat(m->fresh, from, m->put, name, 0) < 0)
+		return fail(m, -errno, row->path, "find what was there before");
+	return add(m, CHANGE_SWAP, row, live, &row->before);
+}
+
+/* A file of users or groups. */
+static bool is_of_ids(const struct change *row)
+{
+	for (const char *const *path = remove_ids_paths; *path; path++)
+		if (!strcmp(row->path, *path))
+			return row->kind == CHANGE_SWAP;
+	return false;
+}
+
+/* Lines of what stays are put to @theirs: 1, there are some. */
+static int keep_ids(struct removal *m, const struct change *row, const struct buf *base, struct buf *theirs)
+{
+	_cleanup_buf_ struct buf out = { 0 };
+	int r = buf_add(&out, theirs->data, theirs->len);
+
+	if (r == 0)
+		r = remove_ids_lines(&m->ids, row->path, (struct span){ theirs->data, theirs->len },
+				     (struct span){ base->data, base->len }, &out);
+	if (r > 0) {
+		struct buf was = *theirs;
+
+		*theirs = out;
+		out = was;
+	}
+	/* where it is for other components, nothing is left that was not there for them */
+	if (r > 0 && m->nleft)
+		m->left(m->ctx, row->path, "keeps the lines of whose files stay");
+	return r;
+}
+
+/* Changed since, or of users: without the component's part. */
+static int unmerge(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	_cleanup_buf_ struct buf base = { 0 }, ours = { 0 }, theirs = { 0 }, text = { 0 };
+	_cleanup_free_ char *path = malloc(strlen(row->path) + 2);
+	enum merge_why why = MERGE_WHY_NONE;
+	char name[16];
+	int r, some = 0;
+
+	if (!path)
+		return ply_fail_nomem(m->err);
+	sprintf(path, "/%s", row->path);
+	snprintf(name, sizeof(name), "%u", row->n);
+	if (!S_ISREG(live->mode) || !S_ISREG(row->after.mode) || !S_ISREG(row->before.mode) ||
+	    (!change_is_unknown(row->after.xattrs) && memcmp(live->xattrs, row->after.xattrs, sizeof(live->xattrs)) != 0))
+		return leave(m, row, "was changed since, and stays as it is");
+	r = read_text(m->with, name, &base);
+	if (r == 0)
+		r = read_text(m->fresh, name, &theirs);
+	if (r == 0)
+		r = read_text(m->dir, m->name, &ours);
+	if (r == 0 && is_of_ids(row))
+		some = r = keep_ids(m, row, &base, &theirs);
+	if (r < 0)
+		return fail(m, r, row->path, "read what was merged into it");
+	r = merge_compose(path, NULL, (struct span){ base.data, base.len }, (struct span){ ours.data, ours.len },
+			  (struct span){ theirs.data, theirs.len }, &text, &why, m->err);
+	if (r == -ENOTUNIQ)
+		return leave(m, row, "was changed where the component's part is, and stays as it is");
+	if (r < 0)
+		return r;
+	if (!some && text.len == theirs.len && !memcmp(text.data, theirs.data, text.len) && live->mode == row->before.mode &&
+	    live->uid == row->before.uid && live->gid == row->before.gid)
+		return put_earlier(m, row, live);
+	if (text.len == ours.len && !memcmp(text.data, ours.data, text.len))
+		return 0;
+	return put_text(m, row, live, &text);
+}
+
+/* --- files that were taken away ------------------------------------------------------------------- */
+
+/* Directories on the way in the tree, which are nothing but that. */
+static int make_way(struct removal *m, const char *path, int *ret)
+{
+	int at = dup(m->tree);
+	const char *end;
+
+	for (; at >= 0 && (end = strchr(path, '/')); path = end + 1) {
+		char name[256];
+		int next;
+
+		memcpy(name, path, (size_t)(end - path));
+		name[end - path] = '\0';
+		if (mkdirat(at, name, 0700) < 0 && errno != EEXIST) {
+			next = -errno;
+			close(at);
+			return next;
+		}
+		next = open_in(at, name);
+		close(at);
+		at = next;
+	}
+	*ret = at;
+	return at < 0 ? at : 0;
+}
+
+static int put_back(struct removal *m, const struct change *row)
+{
+	const char *base = strrchr(row->path, '/');
+	char from[16];
+	int dir = -1, r = make_way(m, row->path, &dir);
+
+	snprintf(from, sizeof(from), "%u", row->n);
+	if (r == 0 && linkat(m->old, from, dir, base ? base + 1 : row->path, 0) < 0)
+		r = -errno;
+	cleanup_close(&dir);
+	return r < 0 ? fail(m, r, row->path, "find what was there before") : add(m, CHANGE_MAKE, row, &(struct change_side){ 0 },
+										&row->before);
+}
+
+/* --- one row ------------------------------------------------------------------------------------------ */
+
+/* Directories above stay where something in them does. */
+static void keep_above(struct removal *m, const char *path, enum stays why)
+{
+	char above[CHANGE_PATH_MAX + 1], *end;
+
+	strcpy(above, path);
+	while ((end = strrchr(above, '/'))) {
+		const struct change *row;
+
+		*end = '\0';
+		row = changes_find(m->brought, above);
+		if (row && m->stays[row - m->brought->v] < why)
+			m->stays[row - m->brought->v] = (uint8_t)why;
+	}
+}
+
+static int keep_dir(struct removal *m, struct changes *to, const char *path, const struct change_side *side)
+{
+	struct change row = { .kind = CHANGE_KEEP, .comp = CHANGE_COMP_NONE, .path = (char *)path, .before = *side };
+
+	return changes_add(to, &row) < 0 ? ply_fail_nomem(m->err) : 0;
+}
+
+static int turn_made(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	if (!live->mode)
+		return 0;
+	/* others have found it there: it goes with the last of them */
+	if (change_same(live, &row->after) && kept_has(m->kept, row->path, m->component)) {
+		keep_above(m, row->path, FOR_OTHERS);
+		return kept_makes(m->kept, row->path, m->component) ? 0 : keep_dir(m, &m->staying, row->path, live);
+	}
+	if (change_same(live, &row->after))
+		return add(m, CHANGE_OUT, row, live, &(struct change_side){ 0 });
+	keep_above(m, row->path, FOR_GOOD);
+	return leave(m, row, "was changed since, and stays");
+}
+
+static int turn_file(struct removal *m, const struct change *row)
+{
+	static const struct change_side nothing;
+	struct change_side live = { 0 };
+	int r = m->dir < 0 ? 0 : change_look(m->dir, m->name, &live);
+
+	if (r < 0)
+		return fail(m, r, row->path, "look at it");
+	if (row->kind != CHANGE_MAKE && row->kind != CHANGE_KEEP && !is_of_ids(row) && live.mode &&
+	    kept_needs(m->kept, row->path, m->component))
+		return leave(m, row, "is as another component has it too, and stays");
+	if (row->kind == CHANGE_SWAP && kept_changes(m->kept, row, m->component))
+		return 0;
+	switch (row->kind) {
+	case CHANGE_MAKE:
+		return turn_made(m, row, &live);
+	case CHANGE_SWAP:
+		if (change_same(&live, &row->before))
+			return 0;
+		if (change_same(&live, &row->after) && !is_of_ids(row))
+			return put_earlier(m, row, &live);
+		if (live.mode)
+			return unmerge(m, row, &live);
+		return leave(m, row, "was removed since");
+	case CHANGE_OUT:
+		if (change_same(&live, &row->before))
+			return 0;          /* another one that had taken it away has gone already */
+		if (!live.mode && m->dir >= 0)
+			return put_back(m, row);
+		if (!change_same(&live, &nothing))
+			return leave(m, row, "is there again, and stays");
+		return 0;
+	case CHANGE_META:
+		if (change_same(&live, &row->after))
+			return add(m, CHANGE_META, row, &live, &row->before);
+		if (live.mode && !change_same(&live, &row->before))
+			return leave(m, row, "was changed since, and stays as it is");
+	}
+	return 0;
+}
+
+static int look_at_name(struct removal *m, const char *dir, int fd, const char *name, enum stays *ret)
+{
+	_cleanup_free_ char *path = malloc(strlen(dir) + strlen(name) + 2);
+	int r;
+
+	if (!path)
+		return ply_fail_nomem(m->err);
+	sprintf(path, "%s/%s", dir, name);
+	if (changes_find(m->brought, path))
+		return 0;
+	if (kept_has(m->kept, path, m->component) || changes_find(&m->kept->dirs, path)) {
+		*ret = MAX(*ret, FOR_OTHERS);
+		return 0;
+	}
+	m->left(m->ctx, path, "is none of the component's, and stays");
+	m->nleft++;
+	*ret = FOR_GOOD;
+	r = remove_ids_add_tree(&m->ids, fd, name);
+	return r < 0 ? fail(m, r, path, "look at what stays") : 0;
+}
+
+/* What is in it and none of the component's. */
+static int look_inside(struct removal *m, const char *path, enum stays *ret)
+{
+	int fd = openat(m->dir, m->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+
+	if (!d) {
+		r = -errno;
+		cleanup_close(&fd);
+		return fail(m, r, path, "list");
+	}
+	while (r == 0 && (de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			r = look_at_name(m, path, fd, de->d_name, ret);
+	closedir(d);
+	return r;
+}
+
+/* After all that is in it. */
+static int turn_directory(struct removal *m, size_t i)
+{
+	const struct change *row = &m->brought->v[i];
+	enum stays stays = (enum stays)m->stays[i];
+	struct change_side live = { 0 };
+	int r = m->dir < 0 ? 0 : change_look(m->dir, m->name, &live);
+
+	if (r < 0)
+		return fail(m, r, row->path, "look at it");
+	if (!S_ISDIR(live.mode))
+		return turn_made(m, row, &live);
+	r = look_inside(m, row->path, &stays);
+	if (r < 0)
+		return r;
+	if (stays == GOES)
+		return add(m, CHANGE_OUT, row, &live, &(struct change_side){ 0 });
+	keep_above(m, row->path, stays);
+	if (remove_ids_add(&m->ids, live.uid, live.gid) < 0)
+		return ply_fail_nomem(m->err);
+	/* another one that has made it too takes it along */
+	return stays == FOR_OTHERS && !kept_makes(m->kept, row->path, m->component) ?
+		keep_dir(m, &m->staying, row->path, &live) : 0;
+}
+
+static int open_parent(struct removal *m, const char *path)
+{
+	const char *base = strrchr(path, '/');
+
+	m->name = base ? base + 1 : path;
+	m->dir = beneath_open(m->u->target.fd, path, base ? (size_t)(base - path) : 0, O_RDONLY);
+	return m->dir < 0 && m->dir != -ENOENT && m->dir != -ENOTDIR && m->dir != -ELOOP ?
+		fail(m, m->dir, path, "open its directory") : 0;
+}
+
+static void close_parent(struct removal *m)
+{
+	cleanup_close(&m->dir);
+	m->dir = -1;
+}
+
+static int turn(struct removal *m, size_t i)
+{
+	const struct change *row = &m->brought->v[i];
+	int r = open_parent(m, row->path);
+
+	if (r == 0)
+		r = row->kind == CHANGE_MAKE && S_ISDIR(row->after.mode) ? turn_directory(m, i) : turn_file(m, row);
+	close_parent(m);
+	return r;
+}
+
+/* --- directories that stay for others ------------------------------------------------------------- */
+
+/* Will all of it have gone? m->ret is sorted but for what has come from @first on. */
+static int is_emptied(struct removal *m, const struct change *row, size_t first, bool *ret)
+{
+	int fd = openat(m->dir, m->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	struct changes sorted = { .v = m->ret->v, .n = first };
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+
+	*ret = d;
+	if (!d) {
+		cleanup_close(&fd);
+		return 0;
+	}
+	while (r == 0 && *ret && (de = readdir(d))) {
+		_cleanup_free_ char *path = malloc(strlen(row->path) + strlen(de->d_name) + 2);
+		const struct change *out;
+
+		if (!path) {
+			r = ply_fail_nomem(m->err);
+			break;
+		}
+		sprintf(path, "%s/%s", row->path, de->d_name);
+		out = changes_find(&sorted, path);
+		for (size_t i = first; i < m->ret->n; i++)
+			if (!strcmp(m->ret->v[i].path, path))
+				out = &m->ret->v[i];
+		*ret = (out && out->kind == CHANGE_OUT) || !strcmp(de->d_name, ".") || !strcmp(de->d_name, "..");
+	}
+	closedir(d);
+	return r;
+}
+
+static int turn_staying(struct removal *m, const struct change *row, size_t first)
+{
+	struct change_side live = { 0 };
+	bool emptied = false;
+	int r = open_parent(m, row->path);
+
+	if (r == 0 && m->dir >= 0) {
+		r = change_look(m->dir, m->name, &live);
+		if (r < 0)
+			fail(m, r, row->path, "look at it");
+	}
+	if (r == 0 && S_ISDIR(live.mode) && !kept_makes(m->kept, row->path, m->component))
+		r = is_emptied(m, row, first, &emptied);
+	else if (r == 0 && live.mode && !kept_has(m->kept, row->path, m->component))
+		emptied = change_same(&live, &row->before);
+	if (r == 0 && emptied)
+		r = add(m, CHANGE_OUT, row, &live, &(struct change_side){ 0 });
+	else if (r == 0 && (S_ISDIR(live.mode) || (live.mode && kept_has(m->kept, row->path, m->component))))
+		r = keep_dir(m, m->dirs, row->path, S_ISDIR(live.mode) ? &live : &row->before);
+	close_parent(m);
+	return r;
+}
+
+/* Also those that stayed when other components went: what is emptied now goes too. */
+static int turn_staying_dirs(struct removal *m)
+{
+	const struct changes *earlier = &m->kept->dirs;
+	size_t first = m->ret->n;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < earlier->n; i++) {
+		const struct change *row = changes_find(m->brought, earlier->v[i].path);
+
+		if (!row || row->kind != CHANGE_MAKE)
+			r = keep_dir(m, &m->staying, earlier->v[i].path, &earlier->v[i].before);
+	}
+	changes_sort(m->ret);
+	changes_sort(&m->staying);
+	for (size_t i = m->staying.n; r == 0 && i-- > 0;)
+		r = turn_staying(m, &m->staying.v[i], first);
+	return r;
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------- */
+
+/* What was there before is in the directory of the component's change. */
+static int open_merge(struct removal *m)
+{
+	_cleanup_close_ int merge = open_in(m->u->dir, "merge");
+	_cleanup_close_ int of = merge < 0 ? merge : open_in(merge, m->component);
+
+	if (of < 0)
+		return of;
+	m->old = open_in(of, "old");
+	m->fresh = open_in(of, "new");
+	m->with = open_in(of, "with");
+	return 0;
+}
+
+static void removal_done(struct removal *m)
+{
+	int *const fds[] = { &m->old, &m->fresh, &m->with, &m->put, &m->tree };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		cleanup_close(fds[i]);
+	changes_done(&m->staying);
+	remove_ids_done(&m->ids);
+	free(m->stays);
+}
+
+int remove_check(const struct update *u, const struct kept *kept, const char *name, struct ply_err *err)
+{
+	int done = open_in(u->dir, "done");
+	bool there = done >= 0 && sub_name_ok(name, strlen(name), true) &&
+		     faccessat(done, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+
+	cleanup_close(&done);
+	if (kept_find(kept, name))
+		return 0;
+	return ply_fail(err, -ENOENT, PLY_R_SUB_UNKNOWN,
+			there ? "%s: component %s came with the operating system, and can only go with it (--abort --all)" :
+				"%s: component %s was not laid out there", u->target.path, name);
+}
+
+static int make_dirs(struct removal *m)
+{
+	if (mkdirat(m->u->up, "new", 0700) < 0 || mkdirat(m->u->up, "tree", 0700) < 0)
+		return -errno;
+	m->put = open_in(m->u->up, "new");
+	m->tree = open_in(m->u->up, "tree");
+	return MIN(MIN(m->put, m->tree), 0);
+}
+
+static int turn_all(struct removal *m)
+{
+	int r = remove_ids_add_kept(&m->ids, m->kept, m->component) < 0 ? ply_fail_nomem(m->err) : 0;
+
+	/* descendants stand behind their directory */
+	for (size_t i = m->brought->n; r == 0 && i-- > 0;)
+		if (!is_of_ids(&m->brought->v[i]))
+			r = turn(m, i);
+	for (const char *const *path = remove_ids_paths; r == 0 && *path; path++) {
+		const struct change *row = changes_find(m->brought, *path);
+
+		if (row && is_of_ids(row))
+			r = turn(m, (size_t)(row - m->brought->v));
+	}
+	return r < 0 ? r : turn_staying_dirs(m);
+}
+
+static int describe(struct removal *m)
+{
+	struct changes *c = m->ret;
+
+	c->kind = CHANGES_REMOVE;
+	memcpy(c->uuid, m->brought->uuid, sizeof(c->uuid));
+	memcpy(c->catalog, m->brought->catalog, sizeof(c->catalog));
+	c->generation = m->brought->generation;
+	c->image = strdup(m->brought->image ? m->brought->image : "");
+	return !c->image || changes_add_name(c, m->component) < 0 ? ply_fail_nomem(m->err) : 0;
+}
+
+int remove_stage(struct update *u, const struct kept *kept, const char *name, struct changes *ret, struct changes *dirs,
+		 remove_left_fn *left, void *ctx, struct ply_err *err)
+{
+	struct removal m = { .u = u, .kept = kept, .component = name, .brought = kept_find(kept, name), .old = -1, .fresh = -1,
+			     .with = -1, .put = -1, .tree = -1, .ret = ret, .dirs = dirs, .left = left, .ctx = ctx, .dir = -1,
+			     .err = err };
+	int r = open_merge(&m);
+
+	if (r < 0)
+		update_fail(u, r, "merge", "open", err);
+	if (r == 0) {
+		r = make_dirs(&m);
+		if (r < 0)
+			update_fail(u, r, "update.new", "create a directory in", err);
+	}
+	m.stays = calloc(m.brought->n + 1, sizeof(*m.stays));
+	if (r == 0 && !m.stays)
+		r = ply_fail_nomem(err);
+	if (r == 0)
+		r = turn_all(&m);
+	if (r == 0)
+		r = describe(&m);
+	changes_sort(ret);
+	changes_sort(dirs);
+	removal_done(&m);
+	return r;
+}
