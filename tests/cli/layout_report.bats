@@ -156,10 +156,11 @@ END
 	check_report r.json
 	[ "$(report 'd["outcome"], d["exit"], d["image"], d["selection"], d["phases"]')" = \
 		"('failed', 1, {'path': 'nowhere.plyfs'}, [], [])" ]
-	touch target/x
+	mkdir target/.plyfs.750.1000000000.000000005
 	run -1 plyfs layout "$image" target --report r.json --timeline t.svg
 	check_report r.json
-	[ "$(report 'd["error"]["reason"], d["image"]["generation"]')" = "('TARGET_NOT_EMPTY', 1)" ]
+	[ "$(report 'd["error"]["reason"], d["image"]["generation"]')" = "('TARGET_UNFINISHED', 1)" ]
+	rmdir target/.plyfs.750.1000000000.000000005
 	run -1 plyfs layout "$image" target -s no-such --report r.json
 	[ "$(report 'd["selection"], d["options"]["select"]')" = "([], ['no-such'])" ]
 	check_report r.json

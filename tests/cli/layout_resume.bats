@@ -91,6 +91,27 @@ killed()
 	done
 }
 
+@test "killed while it is written what each component brought: written again, or taken out" {
+	local verb
+	for verb in "--resume --no-sync" "--abort --all"; do
+		rm -rf target; mkdir target
+		remember target
+		plyfs layout "$image" target --no-sync >/dev/null
+		rewound 10
+		rm "$state/merge/db/table"
+		truncate -s 100 "$state/merge/web/table"
+		# shellcheck disable=SC2086  # words
+		run -0 plyfs layout "$image" target $verb
+		[ "$verb" != "--abort --all" ] || untouched target
+	done
+	plyfs layout "$image" target --no-sync >/dev/null
+	cp -a "$state/merge" merge
+	rewound 10
+	rm "$state/merge/db/table"
+	plyfs layout "$image" target --resume --no-sync >/dev/null
+	diff -r --no-dereference merge "$state/merge"
+}
+
 @test "--abort: nothing to undo, before os is committed, after it" {
 	remember target
 	run -0 plyfs layout "$image" target --abort
@@ -100,13 +121,82 @@ killed()
 	plyfs layout "$image" target --no-sync >/dev/null
 	run -0 --separate-stderr plyfs layout "$image" target --abort --json
 	[ "$(json 'd["nothing"], d["left"]' <<<"$output")" = "(True, [])" ]
-	rewound 5
-	run -1 --separate-stderr plyfs layout "$image" target --abort --json
-	[ "$(json 'd["error"]["reason"]' <<<"$output")" = TARGET_UNFINISHED ]
-	[ -e target/srv/odd/big ]
 	rewound 4
 	run -0 plyfs layout "$image" target --abort
 	untouched target
+}
+
+# --- components of one that is not complete ----------------------------------------------------------------
+
+@test "--abort where os is there for good: the others go, and what they share with it is without them" {
+	local n
+	mkdir alone; plyfs layout "$image" alone -s os --no-sync
+	for n in 6 8 10; do
+		rm -rf target; mkdir target
+		plyfs layout "$image" target --no-sync >/dev/null
+		rewound $n
+		run -0 plyfs layout "$image" target --abort
+		same alone target
+		[ "$(ls "$state/done")" = os ]
+		[ ! -e "$state/merge" ] || [ -z "$(ls "$state/merge")" ]
+		run -0 --separate-stderr plyfs layout "$image" target --resume --json
+		[ "$(json 'd["nothing"]' <<<"$output")" = True ]
+	done
+}
+
+@test "--abort NAME: that one and what requires it; --resume completes the rest" {
+	mkdir less
+	plyfs layout "$image" less -s os,web,lang --no-sync
+	plyfs layout "$image" target --no-sync >/dev/null
+	rewound 6
+	run -1 --separate-stderr plyfs layout "$image" target --abort nothing --json
+	[ "$(json 'd["error"]["reason"]' <<<"$output")" = SUB_UNKNOWN ]
+	run -1 --separate-stderr plyfs layout "$image" target --abort os --json
+	[ "$(json 'd["error"]["reason"]' <<<"$output")" = TARGET_UNFINISHED ]
+	run -2 plyfs layout "$image" target --abort --all db
+	run -0 plyfs layout "$image" target --abort db
+	run -0 plyfs layout "$image" target --resume
+	same less target
+	# complete: by what the target itself knows
+	run -0 plyfs layout "$image" target --abort web
+	[ ! -e "$state/done/web" ]
+}
+
+@test "--abort of components is killed at its calls: it goes on, to the same" {
+	command -v strace >/dev/null || skip "no strace"
+	local k left=0 call
+	mkdir alone
+	plyfs layout "$image" alone -s os --no-sync
+	plyfs layout "$image" target --no-sync >/dev/null
+	rewound 6
+	for call in unlinkat renameat2 renameat fdatasync pwrite64; do
+		for k in 1 7 40; do
+			rm -rf copy; cp -a target copy
+			run strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$k" \
+				plyfs layout "$image" copy --abort
+			left=$((left + (status != 0)))
+			# neither of the others goes on with it
+			if [ "$status" -ne 0 ] && [ $((k % 2)) -eq 0 ]; then run plyfs layout "$image" copy; [ "$status" -ne 0 ]; fi
+			run -0 plyfs layout "$image" copy --abort
+			same alone copy
+			[ "$(ls copy/var/lib/plyfs/done)" = os ]
+		done
+	done
+	[ "$left" -ge 8 ]
+}
+
+@test "--abort of components leaves what somebody has changed, and says so" {
+	plyfs layout "$image" target --no-sync >/dev/null
+	rewound 6
+	echo edited >>target/etc/db/db.cnf
+	echo mine >target/etc/db/mine
+	useradd -R "$PWD/target" -M mine 2>/dev/null || echo 'mine:x:4000:4000::/:/bin/sh' >>target/etc/passwd
+	run -1 --separate-stderr plyfs layout "$image" target --abort --json
+	[ "$(json '[x["path"] for x in d["left"]]' <<<"$output")" = "['/etc/db/db.cnf', '/etc/db/mine']" ]
+	[ "$(cat target/etc/db/mine)" = mine ]
+	grep -q ^mine: target/etc/passwd
+	[ ! -e target/usr/sbin/dbd ]
+	! grep -q '^Package: db$' target/var/lib/dpkg/status
 }
 
 @test "--resume: nothing was begun, or what had not begun: a plain layout" {
@@ -284,7 +374,9 @@ mine" ]
 	run -0 --separate-stderr plyfs layout "$image" target --no-sync --json
 	[ "$(json 'd["names"], d["bytes"]' <<<"$output")" = "($names, $bytes)" ]
 	[ "sha256:$(od -An -tx1 -j24 -N32 "$state/plan" | tr -d ' \n')" = "$plan" ]
-	run -1 plyfs layout "$image" target --dry-run
+	# of what is there nothing is left to do
+	run -0 --separate-stderr plyfs layout "$image" target --dry-run --json
+	[ "$(json 'd["components"], d["changes"]' <<<"$output")" = "([], [])" ]
 }
 
 @test "the state is left out by captures, comparisons and verify; done/ names what is there" {
