@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "layout/survey.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,40 +10,7 @@
 
 #include "base/beneath.h"
 #include "base/util.h"
-
-/* Of a directory of the plan. */
-struct place {
-	uint64_t base;             /* inode in the base; 0: it is not there */
-	bool there;                /* the target has it */
-};
-
-/* A name of a file that has several. */
-struct linked {
-	uint64_t ino;              /* in the view */
-	char *path;
-	uint32_t n;                /* of a new one: the number of its row */
-	uint32_t mode;
-};
-
-struct links {
-	struct linked *v;
-	size_t n, cap;
-};
-
-struct walk {
-	struct survey *s;
-	struct links there, fresh; /* names that the target has as the image has them, and those that are made */
-	const struct survey_conflict *decided;     /* of an earlier run, by path */
-	size_t ndecided;
-	struct place *places;      /* by directory of the plan */
-	size_t nplaces, places_cap;
-	uint32_t dir;              /* that is being listed, */
-	int fd;                    /* open in the target; -1: not there */
-	const struct version *live;        /* what is there, while a name is compared; else NULL */
-	struct buf path;           /* its path: "" or "usr/bin", NUL-terminated */
-	uint64_t dir_ino;
-	struct ply_err *err;
-};
+#include "layout/survey_impl.h"
 
 /* --- paths ----------------------------------------------------------------------------- */
 
@@ -88,7 +53,7 @@ static int set_dir_path(struct walk *w, const struct plan *p, uint32_t d)
 	return 0;
 }
 
-static int told(struct walk *w, int r, const char *path)
+int survey_told(struct walk *w, int r, const char *path)
 {
 	char shown[512];
 
@@ -144,7 +109,7 @@ static int check_live(struct walk *w, enum change_kind kind, const char *path, c
 	return ply_fail(w->err, -EBUSY, PLY_R_TARGET_CANNOT_HOLD, "/%s: something is mounted there, so it cannot be changed", shown);
 }
 
-static int add_row(struct walk *w, enum change_kind kind, const char *path, const char *name)
+int survey_add_row(struct walk *w, enum change_kind kind, const char *path, const char *name)
 {
 	struct change row = { .kind = kind, .path = (char *)path };
 	int r = 0;
@@ -154,7 +119,7 @@ static int add_row(struct walk *w, enum change_kind kind, const char *path, cons
 	if (kind != CHANGE_MAKE) {
 		r = change_look(w->fd, name, &row.before);
 		if (r < 0)
-			return told(w, r, path);
+			return survey_told(w, r, path);
 		r = check_live(w, kind, path, name);
 		if (r < 0)
 			return r;
@@ -165,7 +130,7 @@ static int add_row(struct walk *w, enum change_kind kind, const char *path, cons
 	return kind == CHANGE_KEEP || kind == CHANGE_META ? 0 : note_dir(w);
 }
 
-static struct survey_put *add_put(struct walk *w, const char *path, const struct version *v)
+struct survey_put *survey_add_put(struct walk *w, const char *path, const struct version *v)
 {
 	struct survey *s = w->s;
 	struct survey_put *p;
@@ -191,429 +156,6 @@ static int add_linked(struct walk *w, struct links *to, const char *path, const 
 		return ply_fail_nomem(w->err);
 	to->v[to->n++] = (struct linked){ v->ino, copy, n, v->c.mode };
 	return 0;
-}
-
-/* --- conflicts ------------------------------------------------------------------------------ */
-
-/* As policies call it. */
-static char *content_name(const struct version *v)
-{
-	char hex[65], out[128];
-
-	if (!v->there)
-		return strdup("deleted");
-	switch (v->c.mode & S_IFMT) {
-	case S_IFREG:
-		hex_encode(v->c.digest, 32, hex);
-		snprintf(out, sizeof(out), "sha256:%s", hex);
-		return strdup(out);
-	case S_IFLNK: {
-		_cleanup_buf_ struct buf text = { 0 };
-		char *escaped = escape_name((const char *)v->text.data, v->text.len);
-		int r = escaped ? buf_printf(&text, "symlink:%s", escaped) : -ENOMEM;
-
-		free(escaped);
-		return r < 0 ? NULL : (char *)TAKE_PTR(text.data);
-	}
-	case S_IFDIR:
-		return strdup("directory");
-	case S_IFIFO:
-		return strdup("fifo");
-	case S_IFSOCK:
-		return strdup("socket");
-	}
-	snprintf(out, sizeof(out), "%s:%" PRIu64 ":%" PRIu64, S_ISCHR(v->c.mode) ? "char" : "block", v->c.rdev >> 32,
-		 v->c.rdev & UINT32_MAX);
-	return strdup(out);
-}
-
-static const struct survey_conflict *find_decided(const struct walk *w, const char *path)
-{
-	for (size_t i = 0; i < w->ndecided; i++)
-		if (!strcmp(w->decided[i].path + 1, path))
-			return &w->decided[i];
-	return NULL;
-}
-
-/* *ret: how it is decided; NULL: it is not. */
-static int note_conflict(struct walk *w, const char *path, const struct version *live, const struct version *with,
-			 const struct pair_class *k, const struct survey_conflict **ret)
-{
-	struct survey *s = w->s;
-	struct survey_conflict *c;
-	size_t len = strlen(path);
-
-	*ret = find_decided(w, path);
-	if (*ret && (*ret)->rule)
-		return 0;
-	if (array_grow(&s->conflicts, &s->conflicts_cap, s->nconflicts + 1, sizeof(*s->conflicts)) < 0)
-		return ply_fail_nomem(w->err);
-	c = &s->conflicts[s->nconflicts];
-	*c = (struct survey_conflict){ .path = malloc(len + 2), .k = *k, .target_mode = live->there ? live->c.mode : 0,
-				       .mode = with->there ? with->c.mode : 0, .target_content = content_name(live),
-				       .content = content_name(with) };
-	s->nconflicts++;
-	s->nundecided++;
-	if (!c->path || !c->content || !c->target_content)
-		return ply_fail_nomem(w->err);
-	c->path[0] = '/';
-	memcpy(c->path + 1, path, len + 1);
-	*ret = NULL;
-	return 0;
-}
-
-/* --- three-way ------------------------------------------------------------------------------- */
-
-/* What is at one path: in the target, in the base, in the image. */
-struct three {
-	struct version live, base, with;
-};
-
-static void three_done(struct three *t)
-{
-	version_done(&t->live);
-	version_done(&t->base);
-	version_done(&t->with);
-}
-
-/* "/usr/bin/env" */
-static char *absolute_of(const char *path)
-{
-	char *out = malloc(strlen(path) + 2);
-
-	if (out)
-		sprintf(out, "/%s", path);
-	return out;
-}
-
-static int load_all(struct walk *w, struct three *t, const char *path)
-{
-	struct version *const all[] = { &t->live, &t->base, &t->with };
-	_cleanup_free_ char *absolute = absolute_of(path);
-	int r = absolute ? 0 : ply_fail_nomem(w->err);
-
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(all); i++)
-		r = version_load(all[i], absolute, w->s->ids, w->err);
-	return r;
-}
-
-static bool same_owner(const struct version *a, const struct version *b)
-{
-	return a->c.uid == b->c.uid && a->c.gid == b->c.gid;
-}
-
-/* Everything but times, names, and the numbers of names. */
-static bool same(const struct version *a, const struct version *b)
-{
-	if (a->there != b->there)
-		return false;
-	return !a->there || (a->c.mode == b->c.mode && same_owner(a, b) && version_same_xattrs(a, b) &&
-			     (S_ISDIR(a->c.mode) || version_same_content(a, b)));
-}
-
-static struct span text_of(const struct version *v)
-{
-	static const uint8_t nothing[1];
-
-	return v->there ? (struct span){ v->text.data ? v->text.data : nothing, v->text.len } : (struct span){ NULL, 0 };
-}
-
-/* Attributes of what comes of it: what the image changes, of what is there. */
-static void put_attributes(struct survey_put *p, const struct three *t)
-{
-	const struct version *live = &t->live, *base = &t->base, *with = &t->with;
-
-	if (!live->there)
-		return;
-	if (base->there && base->c.mode == with->c.mode)
-		p->mode = live->c.mode;
-	if (base->there && same_owner(base, with)) {
-		p->uid = live->c.uid;
-		p->gid = live->c.gid;
-	}
-	if (!base->there) {
-		p->mode = live->c.mode;
-		p->uid = live->c.uid;
-		p->gid = live->c.gid;
-	}
-	p->target_xattrs = !base->there || version_same_xattrs(base, with);
-	if (live->c.mtime_sec > with->c.mtime_sec || (live->c.mtime_sec == with->c.mtime_sec &&
-						      live->c.mtime_nsec > with->c.mtime_nsec)) {
-		p->mtime_sec = live->c.mtime_sec;
-		p->mtime_nsec = live->c.mtime_nsec;
-	}
-}
-
-/* A directory on one side only. */
-static int refuse_type(struct walk *w, const char *path, const char *what)
-{
-	char shown[512];
-
-	escape_name_to(path, strlen(path), shown, sizeof(shown));
-	return ply_fail(w->err, -EEXIST, PLY_R_TARGET_EXISTS, "/%s: %s; move it away first", shown, what);
-}
-
-/* Another file in the place of the one there, or of nothing. @text: consumed; NULL: the image's. */
-static int put(struct walk *w, const char *path, const char *name, const struct three *t, struct buf *text)
-{
-	enum change_kind kind = t->live.there ? CHANGE_SWAP : CHANGE_MAKE;
-	struct survey_put *p;
-
-	if (t->live.there && S_ISDIR(t->live.c.mode))
-		return refuse_type(w, path, "the target has a directory there, and the policy takes what the image has");
-	p = add_put(w, path, &t->with);
-	if (!p)
-		return ply_fail_nomem(w->err);
-	p->own = !text;
-	p->swap = t->live.there;
-	if (text) {
-		p->text = *text;
-		*text = (struct buf){ 0 };
-		put_attributes(p, t);
-	}
-	if (kind == CHANGE_MAKE)   /* its directory is to be there when it is staged */
-		w->s->plan->dirs[w->dir].wanted = true;
-	p->n = (uint32_t)w->s->changes.n;
-	return add_row(w, kind, path, name);
-}
-
-/* The same content, in another file. */
-static int put_again(struct walk *w, const char *path, const char *name, const struct three *t)
-{
-	int r = put(w, path, name, t, NULL);
-
-	if (r == 0)
-		put_attributes(&w->s->puts[w->s->nputs - 1], t);
-	return r;
-}
-
-/* The same file, of another owner or mode. */
-static int put_meta(struct walk *w, const char *path, const char *name, const struct three *t)
-{
-	const struct version *with = &t->with, *base = &t->base;
-	struct change *row;
-	int r;
-
-	/* chown and chmod take capabilities, and change ACLs: another file has them right; a directory keeps what it has */
-	if (t->live.c.xattrs_digest && S_ISDIR(t->live.c.mode))
-		return base->there ? 0 : add_row(w, CHANGE_KEEP, path, name);
-	if (t->live.c.xattrs_digest)
-		return put_again(w, path, name, t);
-	r = add_row(w, CHANGE_META, path, name);
-	if (r < 0)
-		return r;
-	row = &w->s->changes.v[w->s->changes.n - 1];
-	if (!base->there || base->c.mode != with->c.mode)
-		row->after.mode = with->c.mode;
-	if (!base->there || !same_owner(base, with)) {
-		row->after.uid = with->c.uid;
-		row->after.gid = with->c.gid;
-	}
-	if (change_same(&row->before, &row->after))
-		row->kind = CHANGE_KEEP;
-	return 0;
-}
-
-/* What the component brings too: it stays when another one goes that has made it. */
-static int keep(struct walk *w, const char *path, const char *name)
-{
-	return add_row(w, CHANGE_KEEP, path, name);
-}
-
-/* Copies of records as they were before the last change ("status-old", "passwd-", /var/backups): those of the target tell
- * of its own past, which nothing clashes with. @absolute has a slash in front. */
-static bool is_backup(const char *absolute)
-{
-	size_t len = strlen(absolute);
-
-	if (changes_within(absolute, "/var/backups"))
-		return true;
-	return merge_driver_for(absolute) && (absolute[len - 1] == '-' || (len > 4 && !strcmp(absolute + len - 4, "-old")));
-}
-
-struct how {
-	const struct merge_driver *force;  /* NULL: that of the path, if any */
-	enum merge_prefer prefer;          /* whose records that clash are, where the path has a driver */
-};
-
-/* @t's contents are merged into one; -ENOTUNIQ: they cannot be. */
-static int merge(struct walk *w, const char *path, const char *name, const struct three *t, struct how how,
-		 enum merge_why *ret_why)
-{
-	_cleanup_free_ char *absolute = absolute_of(path);
-	_cleanup_buf_ struct buf text = { 0 };
-	int r;
-
-	if (!absolute || buf_reserve(&text, 1) < 0)
-		return ply_fail_nomem(w->err);
-	if (how.prefer == MERGE_PREFER_NONE && is_backup(absolute) && merge_driver_for(absolute))
-		how.prefer = MERGE_PREFER_OURS;
-	if (!how.force && how.prefer != MERGE_PREFER_NONE)
-		r = merge_compose_for(absolute, how.prefer, text_of(&t->base), text_of(&t->live), text_of(&t->with), &text,
-				      ret_why, w->err);
-	else
-		r = merge_compose(absolute, how.force, text_of(&t->base), text_of(&t->live), text_of(&t->with), &text, ret_why,
-				  w->err);
-	if (r == -ENOTUNIQ || r < 0)
-		return r;
-	if (t->live.there && text.len == t->live.text.len && !memcmp(text.data, t->live.text.data, text.len))
-		return t->base.there && (t->base.c.mode != t->with.c.mode || !same_owner(&t->base, &t->with)) ?
-			put_meta(w, path, name, t) : keep(w, path, name);
-	return put(w, path, name, t, &text);
-}
-
-static int put_beside(struct walk *w, const char *path, const struct three *t)
-{
-	_cleanup_free_ char *beside = malloc(strlen(path) + strlen(w->s->component) + 16);
-	struct three alone = { .with = t->with };
-	struct version there;
-	const char *name;
-	int r;
-
-	if (!beside)
-		return ply_fail_nomem(w->err);
-	sprintf(beside, "%s.plyfs-%s", path, w->s->component);
-	name = strrchr(beside, '/') ? strrchr(beside, '/') + 1 : beside;
-	r = version_of_target(w->fd, name, &there);
-	if (r < 0)
-		return told(w, r, beside);
-	version_done(&there);
-	if (there.there)
-		return told(w, ply_fail(w->err, -EEXIST, PLY_R_TARGET_EXISTS, "is there already; the policy wants to put "
-					"the image's file there"), beside);
-	return put(w, beside, name, &alone, NULL);
-}
-
-static int append(struct walk *w, const char *path, const char *name, const struct three *t)
-{
-	const struct span v[2] = { text_of(&t->live), text_of(&t->with) };
-	_cleanup_buf_ struct buf text = { 0 };
-
-	if (merge_append(v, 2, NULL, &text, w->err) < 0)
-		return ply_fail_nomem(w->err);
-	return put(w, path, name, t, &text);
-}
-
-/* One of the two, but of records only those that clash. */
-static int prefer(struct walk *w, const char *path, const char *name, struct three *t, bool first)
-{
-	_cleanup_free_ char *absolute = absolute_of(path);
-	enum merge_why why;
-
-	if (!absolute)
-		return ply_fail_nomem(w->err);
-	if (merge_driver_for(absolute) && t->live.c.loaded && t->with.c.loaded && S_ISREG(t->live.c.mode) &&
-	    S_ISREG(t->with.c.mode))
-		return merge(w, path, name, t, (struct how){ .prefer = first ? MERGE_PREFER_OURS : MERGE_PREFER_THEIRS }, &why);
-	if (first)
-		return t->live.there ? keep(w, path, name) : 0;
-	return t->with.there ? put(w, path, name, t, NULL) : add_row(w, CHANGE_OUT, path, name);
-}
-
-/* As the administrator has decided it. */
-static int decided(struct walk *w, const char *path, const char *name, struct three *t, const struct survey_conflict *c)
-{
-	enum merge_why why;
-	int r;
-
-	switch (c->rule) {
-	case PLY_RULE_FIRST:
-	case PLY_RULE_LAST:
-		return prefer(w, path, name, t, c->rule == PLY_RULE_FIRST);
-	case PLY_RULE_APPEND:
-		return append(w, path, name, t);
-	case PLY_RULE_KEEP_BOTH:
-		r = keep(w, path, name);
-		return r < 0 ? r : put_beside(w, path, t);
-	case PLY_RULE_DRIVER:
-		r = merge(w, path, name, t, (struct how){ .force = merge_driver_get(c->driver) }, &why);
-		return r != -ENOTUNIQ ? r : told(w, ply_fail(w->err, -ENOTUNIQ, PLY_R_CONFLICT, "the driver cannot merge it: %s",
-							     merge_why_text(why)), path);
-	}
-	return told(w, ply_fail(w->err, -EINVAL, PLY_R_POLICY_VALUE, "cannot be decided so"), path);
-}
-
-static int conflict(struct walk *w, const char *path, const char *name, struct three *t, const struct pair_class *k)
-{
-	const struct survey_conflict *how;
-	int r = note_conflict(w, path, &t->live, &t->with, k, &how);
-
-	return r < 0 || !how ? r : decided(w, path, name, t, how);
-}
-
-/* A driver's file that the target has not is an empty one, where the base has it. */
-static bool is_record_file(const struct three *t, const char *path)
-{
-	_cleanup_free_ char *absolute = absolute_of(path);
-
-	return absolute && S_ISREG(t->with.c.mode) && !t->live.there && t->base.there && S_ISREG(t->base.c.mode) && merge_driver_for(absolute);
-}
-
-/* How they differ: as two sub-images that have what the base has. */
-static int classify(struct walk *w, const char *path, struct three *t, struct pair_class *ret)
-{
-	_cleanup_free_ char *absolute = absolute_of(path);
-	int r;
-
-	if (!absolute)
-		return ply_fail_nomem(w->err);
-	t->live.c.deleted = !t->live.there;
-	t->with.c.deleted = !t->with.there;
-	r = merge_classify(absolute, &t->live.c, &t->with.c, t->base.there ? &t->base.c : NULL, ret, w->err);
-	if (r == 0 && ret->cls == MERGE_CONFLICT && is_backup(absolute))
-		ret->cls = t->live.there && t->with.there && merge_driver_for(absolute) ? MERGE_DRIVER : MERGE_SAME;
-	return r;
-}
-
-static int judge(struct walk *w, const char *path, const char *name, struct three *t)
-{
-	struct version *live = &t->live, *base = &t->base, *with = &t->with;
-	struct pair_class k = { 0 };
-	enum merge_why why = MERGE_WHY_NONE;
-	int r;
-
-	if (same(live, with))
-		return live->there ? keep(w, path, name) : 0;
-	if (same(live, base)) {
-		if (!with->there)
-			return add_row(w, CHANGE_OUT, path, name);
-		if (version_same_content(live, with) && version_same_xattrs(live, with) &&
-		    (live->c.mode & S_IFMT) == (with->c.mode & S_IFMT))
-			return put_meta(w, path, name, t);
-		return put(w, path, name, t, NULL);
-	}
-	if (!with->there && !live->there)
-		return 0;
-	if (is_record_file(t, path)) {
-		r = merge(w, path, name, t, (struct how){ 0 }, &why);
-		if (r != -ENOTUNIQ)
-			return r;
-		k = (struct pair_class){ .cls = MERGE_CONFLICT, .why = (uint8_t)why };
-		return conflict(w, path, name, t, &k);
-	}
-	r = classify(w, path, t, &k);
-	if (r < 0)
-		return told(w, r, path);
-	switch (k.cls) {
-	case MERGE_SAME:
-	case MERGE_TIMES:
-	case MERGE_DIRECTORY:
-		return live->there ? keep(w, path, name) : 0;
-	case MERGE_DRIVER:
-	case MERGE_THREE_WAY:
-	case MERGE_APPEND:
-		if (!S_ISREG(with->c.mode) || !live->c.loaded || !with->c.loaded)
-			break;
-		if (version_same_content(live, with))
-			return put_meta(w, path, name, t);
-		r = merge(w, path, name, t, (struct how){ 0 }, &why);
-		if (r != -ENOTUNIQ)
-			return r;
-		k.why = (uint8_t)why;
-		break;
-	}
-	k.cls = MERGE_CONFLICT;
-	return conflict(w, path, name, t, &k);
 }
 
 /* --- names --------------------------------------------------------------------------------------- */
@@ -706,8 +248,8 @@ static int is_as_in_base(struct walk *w, const char *path, uint64_t ino, bool *r
 	if (r == 0 && t.live.there) {
 		r = of_view(w, w->s->base, ino, &t.base);
 		if (r == 0)
-			r = load_all(w, &t, path);
-		*ret = r == 0 && same(&t.live, &t.base);
+			r = three_load(w, &t, path);
+		*ret = r == 0 && three_same(&t.live, &t.base);
 	}
 	three_done(&t);
 	cleanup_close(&dir);
@@ -729,13 +271,13 @@ static int make_link(struct walk *w, const char *path, const char *name, const s
 		r = is_as_in_base(w, first, ino, &there);
 	if (r < 0 || !there)
 		return r;
-	p = add_put(w, path, &t->with);
+	p = survey_add_put(w, path, &t->with);
 	if (!p)
 		return ply_fail_nomem(w->err);
 	p->link = TAKE_PTR(first);
 	p->n = (uint32_t)w->s->changes.n;
 	w->s->plan->dirs[w->dir].wanted = true;
-	r = add_row(w, CHANGE_MAKE, path, name);
+	r = survey_add_row(w, CHANGE_MAKE, path, name);
 	return r < 0 ? r : 1;
 }
 
@@ -745,9 +287,9 @@ static int make_new(struct walk *w, const char *path, const char *name, struct t
 	int r;
 
 	if (idmap_has_ids(path)) {
-		r = load_all(w, t, path);
+		r = three_load(w, t, path);
 		if (r == 0 && t->with.c.loaded)
-			return put(w, path, name, t, &t->with.text);
+			return survey_put_file(w, path, name, t, &t->with.text);
 	} else {
 		r = make_link(w, path, name, t, ino);
 	}
@@ -755,7 +297,7 @@ static int make_new(struct walk *w, const char *path, const char *name, struct t
 		return MIN(r, 0);
 	r = add_linked(w, &w->fresh, path, &t->with, (uint32_t)w->s->changes.n);
 	if (r == 0)
-		r = add_row(w, CHANGE_MAKE, path, name);
+		r = survey_add_row(w, CHANGE_MAKE, path, name);
 	return r < 0 ? r : 1;
 }
 
@@ -769,7 +311,7 @@ static int keep_shared(struct walk *w, const char *path, const char *name, uint6
 
 	for (int i = 0; i < n; i++)
 		if (!strcmp(ply_image_sub_info(ply_view_image(w->s->view), of[i])->name, w->s->component))
-			return keep(w, path, name);
+			return survey_keep(w, path, name);
 	return MIN(n, 0);
 }
 
@@ -790,7 +332,7 @@ static int compare(struct walk *w, const char *name, size_t len, uint64_t ino, u
 	if (w->fd >= 0) {
 		r = version_of_target(w->fd, own, &t.live);
 		if (r < 0)
-			return told(w, r, path);
+			return survey_told(w, r, path);
 	}
 	w->live = t.live.there ? &t.live : NULL;
 	/* what went with its component is not missing by anybody's will */
@@ -802,17 +344,17 @@ static int compare(struct walk *w, const char *name, size_t len, uint64_t ino, u
 	if (r == 0 && base_ino)
 		r = of_view(w, w->s->base, base_ino, &t.base);
 	if (r == 0 && (t.live.there || base_ino))
-		r = load_all(w, &t, path);
-	if (r == 0 && t.live.there && t.with.there && same(&t.live, &t.with))
+		r = three_load(w, &t, path);
+	if (r == 0 && t.live.there && t.with.there && three_same(&t.live, &t.with))
 		r = add_linked(w, &w->there, path, &t.with, 0);
 	if (r < 0)
-		r = told(w, r, path);
+		r = survey_told(w, r, path);
 	else if (!t.live.there && !base_ino)
 		r = make_new(w, path, own, &t, ino);
-	else if (base_ino && same(&t.base, &t.with))
+	else if (base_ino && three_same(&t.base, &t.with))
 		r = t.live.there && ino && t.with.c.nlink < 2 ? keep_shared(w, path, own, ino) : 0;
 	else
-		r = judge(w, path, own, &t);
+		r = survey_judge(w, path, own, &t);
 	w->live = NULL;
 	three_done(&t);
 	return r;
@@ -844,7 +386,7 @@ static int directory(void *ctx, struct plan *p, uint32_t d, struct ply_err *err)
 		return 1;
 	r = beneath_open(w->s->target, (char *)w->path.data, w->path.len, O_RDONLY);
 	if (r < 0)
-		return told(w, (err->code = 0, r), (char *)w->path.data);
+		return survey_told(w, (err->code = 0, r), (char *)w->path.data);
 	w->fd = r;
 	return 1;
 }
@@ -881,15 +423,15 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 	if (r == 0 && w->fd >= 0) {
 		r = version_of_target(w->fd, own, &t.live);
 		if (r < 0)
-			return told(w, r, path);
+			return survey_told(w, r, path);
 	}
 	place.there = t.live.there;
 	w->places[d] = place;
 	w->s->plan->dirs[d].way = place.there;
 	if (r < 0)
-		return told(w, r, path);
+		return survey_told(w, r, path);
 	if (t.live.there && !S_ISDIR(t.live.c.mode))
-		return refuse_type(w, path, "the image has a directory there, and the target has something else");
+		return survey_refuse_type(w, path, "the image has a directory there, and the target has something else");
 	if (!t.live.there) {
 		/* of one of the base only what is new below it is made, and then it is needed: see add_made_directory() */
 		w->s->plan->dirs[d].wanted = !place.base;
@@ -899,11 +441,11 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 	if (r == 0 && place.base)
 		r = of_view(w, w->s->base, place.base, &t.base);
 	if (r < 0)
-		return told(w, r, path);
+		return survey_told(w, r, path);
 	if (!place.base)
-		return add_row(w, CHANGE_KEEP, path, own);
+		return survey_add_row(w, CHANGE_KEEP, path, own);
 	/* an overlay's mode or owner: where the target has the base's */
-	return !same(&t.base, &t.with) && same(&t.live, &t.base) ? put_meta(w, path, own, &t) : 0;
+	return !three_same(&t.base, &t.with) && three_same(&t.live, &t.base) ? survey_put_meta(w, path, own, &t) : 0;
 }
 
 struct gone {
@@ -968,7 +510,7 @@ static int join_links(struct walk *w)
 
 		if (!of)
 			continue;
-		p = add_put(w, f->path, &(struct version){ .ino = f->ino, .c.mode = f->mode });
+		p = survey_add_put(w, f->path, &(struct version){ .ino = f->ino, .c.mode = f->mode });
 		if (!p || !(p->link = strdup(of->path)))
 			return ply_fail_nomem(w->err);
 		p->n = f->n;
@@ -1000,7 +542,7 @@ static int add_made_directory(struct walk *w, const struct plan *p, uint32_t d)
 	cleanup_close(&w->fd);
 	w->fd = beneath_open(w->s->target, (char *)w->path.data, w->path.len, O_RDONLY);
 	if (w->fd < 0)
-		return told(w, (w->err->code = 0, w->fd), (char *)w->path.data);
+		return survey_told(w, (w->err->code = 0, w->fd), (char *)w->path.data);
 	return note_dir(w);
 }
 
