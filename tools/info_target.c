@@ -66,8 +66,10 @@ static void print_text(const char *path, const struct layout_look *l)
 		printf("image      %s, generation %llu, sha256:%s\n", shown, (unsigned long long)l->saved->generation, digest);
 	}
 	printf("components");
-	for (size_t i = 0; i < l->ndone; i++)
-		printf("%s %s", i ? "," : "", l->done[i].name);
+	for (size_t i = 0; i < l->ndone; i++) {
+		escape_name_to(l->done[i].name, strlen(l->done[i].name), shown, sizeof(shown));
+		printf("%s %s", i ? "," : "", shown);
+	}
 	printf("\n");
 }
 

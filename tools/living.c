@@ -162,22 +162,42 @@ static int by_path(const void *a, const void *b)
 	return strcmp(x->path, y->path);
 }
 
+/* By position: the target, what is added, then all others of the image, which a policy may speak of. */
+static const char **list_names(const struct survey *s, uint32_t *ret_n)
+{
+	struct ply_image *image = ply_view_image(s->view);
+	const char **v = calloc(ply_image_nsubs(image) + 2, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v[0] = TARGET;
+	v[1] = s->component;
+	*ret_n = 2;
+	for (uint32_t i = 0; i < ply_image_nsubs(image); i++)
+		if (strcmp(ply_image_sub_info(image, i)->name, s->component) != 0)
+			v[(*ret_n)++] = ply_image_sub_info(image, i)->name;
+	return v;
+}
+
 /* The policy sees conflicts with the target as it sees those of sub-images. */
 static int decide_conflicts(void *ctx, struct survey *s, struct ply_err *err)
 {
-	const char *names[] = { TARGET, s->component };
-	const bool selected[] = { true, true };
+	uint32_t nnames = 0;
+	_cleanup_free_ const char **names = list_names(s, &nnames);
+	_cleanup_free_ bool *selected = calloc((size_t)nnames + 2, sizeof(*selected));
 	struct deciding *d = ctx;
 	struct choice *choice = d->l->choice;
 	struct collision *v = calloc(s->nconflicts, sizeof(*v));
 	struct collision_pair *pairs = calloc(s->nconflicts, sizeof(*pairs));
 	struct holder *holders = calloc(2 * s->nconflicts, sizeof(*holders));
 	struct collisions c = { .v = v, .n = s->nconflicts, .pairs = pairs, .npairs = s->nconflicts, .names = names,
-				.selected = selected, .nnames = 2, .content = content, .ctx = s };
+				.selected = selected, .nnames = nnames, .content = content, .ctx = s };
 	const struct policy_entry *first;
 	size_t unused, undecided = 0;
-	int r = v && pairs && holders ? choice_read(choice, err) : ply_fail_nomem(err);
+	int r = v && pairs && holders && names && selected ? choice_read(choice, err) : ply_fail_nomem(err);
 
+	if (selected)
+		selected[0] = selected[1] = true;
 	qsort(s->conflicts, s->nconflicts, sizeof(*s->conflicts), by_path);
 	for (size_t i = 0; r == 0 && i < s->nconflicts; i++) {
 		const struct survey_conflict *k = &s->conflicts[i];

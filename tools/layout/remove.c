@@ -532,7 +532,10 @@ static int open_merge(struct removal *m)
 	m->old = open_in(of, "old");
 	m->fresh = open_in(of, "new");
 	m->with = open_in(of, "with");
-	return 0;
+	return m->fresh >= 0 && m->with >= 0 ? 0 :
+		ply_fail(m->err, -EUCLEAN, PLY_R_STATE_DAMAGED,
+			 "%s/var/lib/plyfs/merge/%s: lacks new, or with, which have what was there before", m->u->target.path,
+			 m->component);
 }
 
 static void removal_done(struct removal *m)

@@ -117,9 +117,10 @@ int update_open_state(struct update *u, bool make, struct ply_err *err)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(way); i++) {
 		int next = beneath_open(at, way[i], strlen(way[i]), O_RDONLY);
 
-		if (next == -ENOENT && make && make_dir(at, way[i], i == 2 ? 0700 : 0755) == 0) {
-			next = beneath_open(at, way[i], strlen(way[i]), O_RDONLY);
-			u->nmade++;
+		if (next == -ENOENT && make) {
+			next = make_dir(at, way[i], i == 2 ? 0700 : 0755);
+			u->nmade += next == 0;
+			next = next < 0 ? next : beneath_open(at, way[i], strlen(way[i]), O_RDONLY);
 		}
 		cleanup_close(&fd);
 		at = fd = next;
