@@ -694,3 +694,42 @@ lacks_it() # TEXT
 	rm target/full
 	run -0 add lang
 }
+
+@test "several of one call belong together: killed between them, an abort takes out all, a resume says what is missing" {
+	laid target os
+	but_state target >was
+	local k
+	for k in 2 20 60 100; do
+		rm -rf copy
+		cp -a target copy
+		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$k" \
+			plyfs layout "$image" copy -s web,db,lang --no-sync
+		[ "$status" -ne 0 ] || break
+		[ -e copy/var/lib/plyfs/adding ]
+		run -1 --separate-stderr plyfs layout "$image" copy -s web --json
+		[ "$(reason)" = TARGET_UNFINISHED ]
+		rm -rf other
+		cp -a copy other
+		run -0 plyfs layout "$image" copy --abort
+		but_state copy | diff was -
+		run plyfs layout "$image" other --resume --no-sync
+		[ "$status" = 0 ] || [[ $output == *"lay out once more, with -s"* ]]
+		run -0 plyfs layout "$image" other -s web,db,lang --no-sync
+		[ "$(ls other/var/lib/plyfs/done | paste -sd ' ')" = "db db+lang+web lang os web" ]
+	done
+	[ "$k" != 2 ]
+}
+
+@test "several of one call belong together: where one cannot be added, none is" {
+	command -v chattr >/dev/null || skip "no chattr"
+	laid target os
+	mkdir -p target/usr/lib/lang
+	printf 'x' >target/usr/lib/lang/mine
+	but_state target >was
+	# the last of them meets a directory in which nothing can be made
+	chattr +i target/usr/lib/lang 2>/dev/null || skip "this file system has no immutable files"
+	run -1 plyfs layout "$image" target -s web,db,lang --no-sync
+	chattr -i target/usr/lib/lang
+	[ ! -e target/var/lib/plyfs/done/web ] || run -0 plyfs layout "$image" target --abort
+	but_state target | diff was -
+}

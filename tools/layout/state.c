@@ -236,7 +236,9 @@ int state_find(struct state *s, bool lock, struct ply_err *err)
 	if (!s->j.started) {
 		s->kind = faccessat(s->dir, "merge", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
 				  faccessat(s->dir, "update", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-				  faccessat(s->dir, "update.new", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ?
+				  faccessat(s->dir, "update.new", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+				  faccessat(s->dir, "adding", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+				  faccessat(s->dir, "adding.new", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ?
 			  STATE_CHANGED : STATE_LEFT;
 		return 0;
 	}

@@ -14,6 +14,7 @@
 #include "base/util.h"
 #include "layout/remove.h"
 #include "layout/stage.h"
+#include "layout/together.h"
 #include "layout/update_impl.h"
 
 /* --- adding -------------------------------------------------------------------------------------------------- */
@@ -247,134 +248,7 @@ static int look_at_all(struct update *u, const struct update_component *v, size_
 	return r;
 }
 
-int update_add(const char *path, const struct update_component *v, size_t n, const struct layout_options *o,
-	       update_decide_fn *decide, void *ctx, struct layout_report *ret, struct ply_err *err)
-{
-	struct idmap ids = { 0 };
-	enum update_found found;
-	struct update u;
-	int r;
-
-	*ret = (struct layout_report){ 0 };
-	r = update_open(&u, path, o, err);
-	if (r < 0)
-		return r;
-	r = refuse_unfinished(&u, err);
-	if (r == 0)
-		r = update_settle_change(&u, &found, err);
-	if (r == 0)
-		r = refuse_open(&u, found, err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = refuse_there(&u, v[i].name, err);
-	if (r == 0)
-		r = make_ids(u.target.fd, v[n - 1].with, &ids, err);
-	/* several: all that can collide is known before the first is begun */
-	if (r == 0 && n > 1)
-		r = look_at_all(&u, v, n, &ids, decide, ctx, err);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = change_one(&u, CHANGES_ADD, &v[i], &ids, decide, ctx, ret, err);
-		changes_done(&u.table);
-		u.table = (struct changes){ 0 };
-	}
-	if (r == 0)
-		r = update_tell_left(&u, ret, "all else is laid out", err);
-	idmap_done(&ids);
-	update_close(&u);
-	return r;
-}
-
-int update_settle(const char *path, const struct layout_options *o, struct ply_err *err)
-{
-	enum update_found found;
-	struct update u;
-	int r = update_open(&u, path, o, err);
-
-	if (r < 0)
-		return r;
-	r = update_settle_change(&u, &found, err);
-	if (r == 0)
-		r = refuse_open(&u, found, err);
-	update_close(&u);
-	return r;
-}
-
-/* --- less than there was ------------------------------------------------------------------------------------------- */
-
-/* What the target has is not ours to decide about. */
-static int decide_first(void *ctx, struct survey *s, struct ply_err *err)
-{
-	(void)ctx;
-	(void)err;
-	for (size_t i = 0; i < s->nconflicts; i++)
-		s->conflicts[i].rule = PLY_RULE_FIRST;
-	return 0;
-}
-
-int update_between(const struct target *t, struct ply_view *from, struct ply_view *to, const char *name,
-		   const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
-{
-	const struct update_component v = { .name = name, .base = from, .with = to };
-	struct update u = { .target = *t, .locks = { -1, -1, -1 }, .dir = -1, .up = -1, .journal = -1, .o = o };
-	const struct idmap ids = { 0 };
-	enum update_found found;
-	int r = update_open_state(&u, false, err);
-
-	if (r == 0)
-		r = update_settle_change(&u, &found, err);
-	/* what the target had then may be another thing now: it is looked at again */
-	if (r == 0 && found != UPDATE_NONE) {
-		r = update_open_change(&u, err);
-		if (r == 0)
-			r = update_take_back(&u, ret, err);
-		changes_done(&u.table);
-		u.table = (struct changes){ 0 };
-		update_close_change(&u);
-	}
-	if (r == 0)
-		r = change_one(&u, CHANGES_REMOVE, &v, &ids, decide_first, NULL, ret, err);
-	u.target = (struct target){ .fd = -1 };    /* the caller's */
-	u.mask = 0;                /* as is this: it has set it */
-	update_close(&u);
-	return r;
-}
-
-/* --- the other verbs ----------------------------------------------------------------------------------------------- */
-
-static int resume_or_abort(const char *path, const struct layout_options *o, bool resume, struct layout_report *ret,
-			   struct ply_err *err)
-{
-	enum update_found found;
-	struct update u;
-	int r = update_open(&u, path, o, err);
-
-	*ret = (struct layout_report){ 0 };
-	if (r < 0)
-		return r;
-	r = update_settle_change(&u, &found, err);
-	ret->nothing = r == 0 && found == UPDATE_NONE;
-	if (r == 0 && resume && found == UPDATE_ABORTING)
-		r = refuse_open(&u, found, err);
-	if (r == 0 && found != UPDATE_NONE) {
-		err->code = 0;
-		r = update_open_change(&u, err);
-		if (r == 0)
-			r = resume ? update_apply(&u, ret, err) : update_take_back(&u, ret, err);
-	}
-	if (r == 0)
-		r = update_tell_left(&u, ret, resume ? "all else is laid out" : "all else was taken back", err);
-	update_close(&u);
-	return r;
-}
-
-int update_resume(const char *path, const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
-{
-	return resume_or_abort(path, o, true, ret, err);
-}
-
-int update_abort(const char *path, const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
-{
-	return resume_or_abort(path, o, false, ret, err);
-}
+/* --- taking out ------------------------------------------------------------------------------------------- */
 
 static int put_dirs(struct update *u, struct changes *dirs, struct ply_err *err)
 {
@@ -458,6 +332,210 @@ static int remove_all(struct update *u, const char *const *names, size_t n, stru
 		free((char *)order[i]);
 	kept_done(&kept);
 	return r;
+}
+
+/* --- several, which belong together ------------------------------------------------------------------------ */
+
+static int write_together(struct update *u, const struct update_component *v, size_t n, struct ply_err *err)
+{
+	_cleanup_free_ const char **names = calloc(n, sizeof(*names));
+	int r = u->dir < 0 ? update_open_state(u, true, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (!names)
+		return ply_fail_nomem(err);
+	for (size_t i = 0; i < n; i++)
+		names[i] = v[i].name;
+	r = together_begin(u, names, n);
+	return r < 0 ? update_fail(u, r, "adding", "write", err) : 0;
+}
+
+/* Those that are there go again, the last one first. */
+static int drop_together(struct update *u, struct layout_report *ret, struct ply_err *err)
+{
+	_cleanup_free_ const char **names = NULL;
+	struct together t;
+	size_t n = 0;
+	int r = together_read(u, &t, err);
+
+	names = r < 0 ? NULL : calloc(t.n + 1, sizeof(*names));
+	if (r == 0 && !names)
+		r = ply_fail_nomem(err);
+	for (size_t i = t.n; r == 0 && i-- > 0;)
+		if (together_has(u, t.names[i]))
+			names[n++] = t.names[i];
+	if (r == 0 && n)
+		r = remove_all(u, names, n, ret, err);
+	if (r == 0)
+		r = together_end(u);
+	if (r == 0)
+		update_drop_state(u);
+	together_done(&t);
+	return r;
+}
+
+/* What belongs to what is complete, and was never begun, is named: without the image it cannot be added. */
+static int tell_together(struct update *u, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf missing = { 0 };
+	struct together t;
+	int r = together_read(u, &t, err);
+
+	for (size_t i = 0; r == 0 && i < t.n; i++)
+		if (!together_has(u, t.names[i]) && buf_printf(&missing, "%s%s", missing.len ? "," : "", t.names[i]) < 0)
+			r = ply_fail_nomem(err);
+	together_done(&t);
+	if (r == 0)
+		r = together_end(u);
+	return r < 0 || !missing.len ? r :
+		ply_fail(err, -EINPROGRESS, PLY_R_TARGET_UNFINISHED,
+			 "%s: what was begun is complete, and components are not there yet: lay out once more, with -s %.*s",
+			 u->target.path, (int)missing.len, (const char *)missing.data);
+}
+
+int update_add(const char *path, const struct update_component *v, size_t n, const struct layout_options *o,
+	       update_decide_fn *decide, void *ctx, struct layout_report *ret, struct ply_err *err)
+{
+	struct idmap ids = { 0 };
+	enum update_found found;
+	bool begun = false;
+	struct ply_err why;
+	struct update u;
+	int r;
+
+	*ret = (struct layout_report){ 0 };
+	r = update_open(&u, path, o, err);
+	if (r < 0)
+		return r;
+	r = refuse_unfinished(&u, err);
+	if (r == 0)
+		r = update_settle_change(&u, &found, err);
+	if (r == 0)
+		r = refuse_open(&u, found, err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = refuse_there(&u, v[i].name, err);
+	if (r == 0)
+		r = make_ids(u.target.fd, v[n - 1].with, &ids, err);
+	/* several: all that can collide is known before the first is begun */
+	if (r == 0 && n > 1)
+		r = look_at_all(&u, v, n, &ids, decide, ctx, err);
+	if (r == 0 && n > 1)
+		r = write_together(&u, v, n, err);
+	begun = r == 0 && n > 1;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		r = change_one(&u, CHANGES_ADD, &v[i], &ids, decide, ctx, ret, err);
+		changes_done(&u.table);
+		u.table = (struct changes){ 0 };
+		update_close_change(&u);
+	}
+	if (begun && r == 0)
+		r = together_end(&u);
+	else if (begun && update_find(u.dir, path, &found, &why) == 0 && found == UPDATE_BETWEEN)
+		drop_together(&u, ret, &why);
+	if (r == 0)
+		r = update_tell_left(&u, ret, "all else is laid out", err);
+	idmap_done(&ids);
+	update_close(&u);
+	return r;
+}
+
+int update_settle(const char *path, const struct layout_options *o, struct ply_err *err)
+{
+	enum update_found found;
+	struct update u;
+	int r = update_open(&u, path, o, err);
+
+	if (r < 0)
+		return r;
+	r = update_settle_change(&u, &found, err);
+	if (r == 0)
+		r = refuse_open(&u, found, err);
+	update_close(&u);
+	return r;
+}
+
+/* --- less than there was ------------------------------------------------------------------------------------------- */
+
+/* What the target has is not ours to decide about. */
+static int decide_first(void *ctx, struct survey *s, struct ply_err *err)
+{
+	(void)ctx;
+	(void)err;
+	for (size_t i = 0; i < s->nconflicts; i++)
+		s->conflicts[i].rule = PLY_RULE_FIRST;
+	return 0;
+}
+
+int update_between(const struct target *t, struct ply_view *from, struct ply_view *to, const char *name,
+		   const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
+{
+	const struct update_component v = { .name = name, .base = from, .with = to };
+	struct update u = { .target = *t, .locks = { -1, -1, -1 }, .dir = -1, .up = -1, .journal = -1, .o = o };
+	const struct idmap ids = { 0 };
+	enum update_found found;
+	int r = update_open_state(&u, false, err);
+
+	if (r == 0)
+		r = update_settle_change(&u, &found, err);
+	/* what the target had then may be another thing now: it is looked at again */
+	if (r == 0 && found != UPDATE_NONE) {
+		r = update_open_change(&u, err);
+		if (r == 0)
+			r = update_take_back(&u, ret, err);
+		changes_done(&u.table);
+		u.table = (struct changes){ 0 };
+		update_close_change(&u);
+	}
+	if (r == 0)
+		r = change_one(&u, CHANGES_REMOVE, &v, &ids, decide_first, NULL, ret, err);
+	u.target = (struct target){ .fd = -1 };    /* the caller's */
+	u.mask = 0;                /* as is this: it has set it */
+	update_close(&u);
+	return r;
+}
+
+/* --- the other verbs ----------------------------------------------------------------------------------------------- */
+
+static int resume_or_abort(const char *path, const struct layout_options *o, bool resume, struct layout_report *ret,
+			   struct ply_err *err)
+{
+	enum update_found found;
+	struct update u;
+	int r = update_open(&u, path, o, err);
+
+	*ret = (struct layout_report){ 0 };
+	if (r < 0)
+		return r;
+	r = update_settle_change(&u, &found, err);
+	ret->nothing = r == 0 && found == UPDATE_NONE;
+	if (r == 0 && resume && found == UPDATE_ABORTING)
+		r = refuse_open(&u, found, err);
+	if (r == 0 && found != UPDATE_NONE && found != UPDATE_BETWEEN) {
+		err->code = 0;
+		r = update_open_change(&u, err);
+		if (r == 0)
+			r = resume ? update_apply(&u, ret, err) : update_take_back(&u, ret, err);
+		changes_done(&u.table);
+		u.table = (struct changes){ 0 };
+		update_close_change(&u);
+	}
+	if (r == 0 && u.dir >= 0)
+		r = resume ? tell_together(&u, err) : drop_together(&u, ret, err);
+	if (r == 0)
+		r = update_tell_left(&u, ret, resume ? "all else is laid out" : "all else was taken back", err);
+	update_close(&u);
+	return r;
+}
+
+int update_resume(const char *path, const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
+{
+	return resume_or_abort(path, o, true, ret, err);
+}
+
+int update_abort(const char *path, const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
+{
+	return resume_or_abort(path, o, false, ret, err);
 }
 
 int update_remove(const char *path, const char *const *names, size_t n, const struct layout_options *o,

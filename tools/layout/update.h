@@ -58,6 +58,7 @@ int update_between(const struct target *t, struct ply_view *from, struct ply_vie
 enum update_found {
 	UPDATE_NONE,
 	UPDATE_OPEN,
+	UPDATE_BETWEEN,            /* none, but components that belong together are not all there */
 	UPDATE_ABORTING,
 	UPDATE_REMAINS,            /* of one that had not begun, or is complete but for its end */
 };

@@ -251,6 +251,10 @@ int update_find(int dir, const char *path, enum update_found *ret, struct ply_er
 	int r;
 
 	*ret = UPDATE_NONE;
+	if (up == -ENOENT && dir >= 0 && faccessat(dir, "adding", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		*ret = UPDATE_BETWEEN;
+		return 0;
+	}
 	if (up == -ENOENT) {
 		if (dir >= 0 && faccessat(dir, "update.new", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			*ret = UPDATE_REMAINS;
@@ -539,5 +543,5 @@ int update_settle_change(struct update *u, enum update_found *ret, struct ply_er
 		r = finish(u, err);
 	changes_done(&u->table);
 	u->table = (struct changes){ 0 };
-	return r;
+	return r < 0 ? r : update_find(u->dir, u->target.path, ret, err);
 }
