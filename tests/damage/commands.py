@@ -104,6 +104,10 @@ class Bench:
         os.mkdir(target)
         code, _, messages = self.run("layout", "image", "t", "--no-sync", "--progress=never")
         tree = look(target, None, False)
+        # what the layout keeps of itself has times of its own; so has what leads there
+        if code == 0:
+            tree = {key: answer for key, answer in tree.items()
+                    if not key[0].startswith("var/lib/plyfs") and key not in [("var", "lstat"), ("var/lib", "lstat")]}
         shutil.rmtree(target)
         return code, tree, messages
 

@@ -57,7 +57,8 @@ static void quote_all(const struct policy *p)
 			struct ply_err err;
 
 			if (buf_printf(&text, "version: 1\nconflicts:\n  - %s: ", p->v[i].is_glob ? "glob" : "path") < 0 ||
-			    policy_quote(&text, p->v[i].paths[k]) < 0 || buf_printf(&text, "\n    resolve: first\n") < 0 ||
+			    policy_quote(&text, p->v[i].paths[k]) < 0 ||
+			    buf_printf(&text, "\n    resolve: first\n%s", p->v[i].is_glob ? "" : "    of: {x: deleted}\n") < 0 ||
 			    policy_parse("p", text.data, text.len, &again, &err) < 0 ||
 			    strcmp(again.v[0].paths[0], p->v[i].paths[k]) != 0)
 				abort();

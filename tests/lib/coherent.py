@@ -363,6 +363,8 @@ class Judge:
                     self.say(f"/{os.path.relpath(folder, self.tree)}/{name}: of a source that is not there")
         for top in ("etc", "var"):
             for folder, dirs, files in os.walk(os.path.join(self.tree, top)):
+                if os.path.relpath(folder, self.tree) == "var/lib":
+                    dirs[:] = [d for d in dirs if d != "plyfs"]    # the layout's own: what it merged, and how it was before
                 for name in files:
                     full = os.path.join(folder, name)
                     path = os.path.relpath(full, self.tree)
