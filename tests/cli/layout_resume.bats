@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # plyfs layout that is killed: --resume gives the tree that an undisturbed one gives, --abort gives back the target as
-# it was. What others have put there stays, and is named. PLYFS_KILLS says how often it is killed (20), PLYFS_SEED when.
+# it was. What others have put there stays, and is named. PLYFS_KILLS says how often it is killed (12), PLYFS_SEED when.
 
 # shellcheck disable=SC2154  # run sets output and stderr
 load ../lib/common
@@ -40,7 +40,7 @@ killed()
 }
 
 @test "killed at random moments, then resumed or taken out, which is killed too" {
-	local seed=${PLYFS_SEED:-$((RANDOM * 32768 + RANDOM))} kills=${PLYFS_KILLS:-20} i verb took rc
+	local seed=${PLYFS_SEED:-$((RANDOM * 32768 + RANDOM))} kills=${PLYFS_KILLS:-12} i verb took rc
 	local -A seen=()
 	RANDOM=$((seed % 32768))
 	local start=$EPOCHREALTIME

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Components that are added to a target in use, or taken out of it, by a process that is killed: --resume and --abort give
-# the one state or the other, byte for byte. PLYFS_KILLS says how often it is killed (12), PLYFS_SEED when.
+# the one state or the other, byte for byte. PLYFS_KILLS says how often it is killed (5), PLYFS_SEED when.
 
 # shellcheck disable=SC2154,SC2030,SC2031  # run sets output and stderr; each test seeds RANDOM
 load ../lib/common
@@ -85,7 +85,7 @@ two_states()
 again() { rm -rf target && cp -a "$1" target; }
 
 @test "killed at random moments, while it is added and while it is taken out: resumed or taken back" {
-	local seed=${PLYFS_SEED:-$((RANDOM * 32768 + RANDOM))} kills=${PLYFS_KILLS:-12} i
+	local seed=${PLYFS_SEED:-$((RANDOM * 32768 + RANDOM))} kills=${PLYFS_KILLS:-5} i
 	two_states
 	RANDOM=$((seed % 32768))
 	echo "# seed $seed, $took ms undisturbed" >&3
@@ -116,7 +116,7 @@ again() { rm -rf target && cp -a "$1" target; }
 			again with
 			cut_at "$call" "$n" plyfs layout target --remove web --no-sync || true
 			mended with.is without.is || { echo "remove, $call $n, seed $seed"; false; }
-			n=$((n + 1 + n / 4))
+			n=$((n + 1 + n / 2))
 		done
 		echo "# $call: $n" >&3
 	done
