@@ -27,6 +27,8 @@
 #include "layout/update_impl.h"
 #include "layout/version.h"
 
+#define RECORD_SUBS 64u            /* each is compared with a selection without it: time grows with the square */
+
 struct recording {
 	struct layout *l;
 	uint32_t sub;              /* of the component, as in plan.subs */
@@ -736,7 +738,7 @@ static bool can_tell(const struct layout *l)
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		if (l->limits.lacks[needed[i]])
 			return false;
-	return l->plan->nsubs > 1;
+	return l->plan->nsubs > 1 && l->plan->nsubs <= RECORD_SUBS;
 }
 
 int record_components(struct layout *l, struct ply_err *err)
