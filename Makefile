@@ -13,7 +13,7 @@
 #   O=DIR                          build folder (build); also BUILD=DIR
 #   PREFIX=DIR DESTDIR=DIR         of install and uninstall (/usr/local)
 #   TESTS='FILE...'                of check: only these (test sources, *.bats, test_*.py)
-#   SKIP='FILE...'                 of check: without these
+#   WITHOUT='FILE...'              of check: all but these
 #   SUITE=NAME                     of check-full
 #   T=NAME S=SECONDS               of fuzz; S= also of check-full SUITE=fuzz
 #   W='NAME...' RUNS=N TREE=DIR PEERS=newer   of bench (bench/run --help)
@@ -249,7 +249,7 @@ $(schedules): $(call obj,$(schedule-src)) $(toolkit) $(library)
 	$(Q)$(link) $(call wrapped,$(filter %.o,$^)) -o $@ $^ $(lib-libs)
 
 tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/*/test_*.py))
-selected := $(filter-out $(SKIP),$(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests)))
+selected := $(filter-out $(WITHOUT),$(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests)))
 to-fuzz  := $(filter $(fuzz),$(selected))
 
 bench-tools := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
