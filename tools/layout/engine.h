@@ -71,6 +71,8 @@ bool layout_left(struct layout *l, const struct where *w);
 
 /* The plan of @view, and whether the state has a place in it (run.c). */
 int layout_plan(struct layout *l, struct ply_view *view, struct ply_err *err);
+/* Many descriptors: what the system allows. */
+void layout_raise_limits(void);
 int layout_find_way(struct layout *l, struct ply_err *err);
 /* All that a resume needs to get the plan again. Release by saved_done(). */
 int layout_save(struct layout *l, struct saved *ret, struct ply_err *err);

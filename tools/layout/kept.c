@@ -262,7 +262,7 @@ static bool is_one_of(const char *alternatives, const char *name)
 	return false;
 }
 
-static bool goes(const char *const *names, size_t n, const char *name)
+bool kept_is_in(const char *const *names, size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(names[i], name))
@@ -275,7 +275,7 @@ static bool is_required(const struct kept *k, const char *const *names, size_t n
 	for (size_t i = 0; i < k->n; i++) {
 		const struct changes *c = &k->v[i];
 
-		for (size_t q = 0; q < c->nrequires && !goes(names, n, c->names[0]); q++)
+		for (size_t q = 0; q < c->nrequires && !kept_is_in(names, n, c->names[0]); q++)
 			if (is_one_of(c->requires[q], name))
 				return true;
 	}
@@ -289,7 +289,7 @@ void kept_add_needless(const struct kept *k, const char **names, size_t *n)
 		for (size_t i = 0; i < k->n; i++) {
 			const char *name = k->v[i].names[0];
 
-			if (strchr(name, '+') && !goes(names, *n, name) && !is_required(k, names, *n, name))
+			if (strchr(name, '+') && !kept_is_in(names, *n, name) && !is_required(k, names, *n, name))
 				names[(*n)++] = name;
 		}
 	}

@@ -31,6 +31,7 @@ bool kept_makes(const struct kept *k, const char *path, const char *but);
 /* Can @names go together? -ENOTEMPTY, COMPONENT_NEEDED: others require one of them. */
 int kept_check_required(const struct kept *k, int state, const char *path, const char *const *names, size_t n,
 			struct ply_err *err);
+bool kept_is_in(const char *const *names, size_t n, const char *name);
 /* Adds to @names, which has room for as many as there are components, internal ones (with a + in their name) that nothing
  * requires any more when these have gone. */
 void kept_add_needless(const struct kept *k, const char **names, size_t *n);

@@ -23,6 +23,7 @@
 #include "codec/codec.h"
 #include "layout/attrs.h"
 #include "layout/changes.h"
+#include "layout/statedir.h"
 #include "layout/subset.h"
 #include "layout/update_impl.h"
 #include "layout/version.h"
@@ -277,16 +278,6 @@ static int compare(struct recording *rec, struct version *with, struct version *
 	return r == 0 ? add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after) : r;
 }
 
-static int find_in(struct recording *rec, struct ply_view *view, uint64_t dir, const struct plan_special *s, uint64_t *ret)
-{
-	int r = dir ? ply_view_lookup(view, dir, s->name, s->name_len, ret, rec->err) : -ENOENT;
-
-	if (r != -ENOENT && r != -ENOTDIR)
-		return r;
-	*ret = 0;
-	return 0;
-}
-
 /* The operating system has another version. */
 static int shared_change(struct recording *rec, const struct plan_special *s, struct version *with, uint64_t os)
 {
@@ -323,7 +314,7 @@ static int load_alone(struct recording *rec, const struct plan_special *s, struc
 	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
 
 	if (r == 0)
-		r = find_in(rec, rec->alone, dir, s, &ino);
+		r = version_find(rec->alone, dir, s->name, s->name_len, &ino, rec->err);
 	if (r < 0 || !ino)
 		return r;
 	r = version_of_view(rec->alone, ino, NULL, ret, rec->err);
@@ -354,7 +345,7 @@ static int record_shared(struct recording *rec, const struct plan_special *s, st
 		return 0;
 	r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
 	if (r == 0)
-		r = find_in(rec, rec->os, dir, s, &os);
+		r = version_find(rec->os, dir, s->name, s->name_len, &os, rec->err);
 	if (r < 0)
 		return r;
 	return os ? shared_change(rec, s, with, os) : made(rec, s->dir, s->name, s->name_len, with->ino);
@@ -368,9 +359,9 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 	int r = subset_dir(rec->l, rec->without, rec->dirs, s->dir, &dir, rec->err);
 
 	if (r == 0)
-		r = find_in(rec, rec->l->plan->view, rec->l->plan->dirs[s->dir].ino, s, &ino);
+		r = version_find(rec->l->plan->view, rec->l->plan->dirs[s->dir].ino, s->name, s->name_len, &ino, rec->err);
 	if (r == 0)
-		r = find_in(rec, rec->without, dir, s, &other);
+		r = version_find(rec->without, dir, s->name, s->name_len, &other, rec->err);
 	if (r == 0 && (ino || other))
 		r = load_alone(rec, s, &own);
 	if (r < 0 || (!ino && !other))
@@ -442,7 +433,7 @@ static int record_own(struct recording *rec, const struct where *w)
 	if (r == 0)
 		r = subset_dir(rec->l, rec->without, rec->dirs, w->dir, &dir, rec->err);
 	if (r == 0 && dir)
-		r = find_in(rec, rec->without, dir, &(struct plan_special){ .name = name, .name_len = (uint8_t)len }, &other);
+		r = version_find(rec->without, dir, name, len, &other, rec->err);
 	if (r == 0)
 		r = view_node_ino(p->view, w->sub, PLY_INO_INDEX(e.ref), &ino, rec->err);
 	if (r < 0)
@@ -456,10 +447,8 @@ static int record_own(struct recording *rec, const struct where *w)
 
 static int make_dir(struct recording *rec, int at, const char *name, int *ret)
 {
-	if (mkdirat(at, name, 0700) < 0)
-		return fail(rec, -errno, "create");
-	*ret = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return *ret < 0 ? fail(rec, -errno, "open") : 0;
+	*ret = statedir_make(at, name, 0700);
+	return *ret < 0 ? fail(rec, *ret, "create") : 0;
 }
 
 /* @path is cut where its directory ends; NULL: the row of that directory is not there. */
@@ -595,7 +584,7 @@ static int look_deleted(void *ctx, const struct ply_dirent *de)
 
 	if (de->type == S_IFDIR >> 12 || is_special(p, x->dir, de->name, de->len))
 		return 0;
-	x->result = find_in(rec, p->view, p->dirs[x->dir].ino, &s, &ino);
+	x->result = version_find(p->view, p->dirs[x->dir].ino, s.name, s.name_len, &ino, rec->err);
 	if (x->result == 0 && !ino)
 		x->result = record_special(rec, &s);
 	return x->result;

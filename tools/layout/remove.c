@@ -24,6 +24,7 @@
 #include "format/format.h"
 #include "layout/remove_ids.h"
 #include "layout/attrs.h"
+#include "layout/statedir.h"
 #include "merge/compose.h"
 
 /* Why a directory does not go. */
@@ -61,13 +62,6 @@ static int fail(struct removal *m, int code, const char *path, const char *what)
 	escape_name_to(path, strlen(path), shown, sizeof(shown));
 	return ply_fail(m->err, code, code == -ENOSPC || code == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 			"%s/%s: cannot %s: %s", m->u->target.path, shown, what, strerror(-code));
-}
-
-static int open_in(int at, const char *name)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
 }
 
 /* --- rows ---------------------------------------------------------------------------------- */
@@ -247,7 +241,7 @@ static int make_way(struct removal *m, const char *path, int *ret)
 			close(at);
 			return next;
 		}
-		next = open_in(at, name);
+		next = statedir_open(at, name);
 		close(at);
 		at = next;
 	}
@@ -524,14 +518,14 @@ static int turn_staying_dirs(struct removal *m)
 /* What was there before is in the directory of the component's change. */
 static int open_merge(struct removal *m)
 {
-	_cleanup_close_ int merge = open_in(m->u->dir, "merge");
-	_cleanup_close_ int of = merge < 0 ? merge : open_in(merge, m->component);
+	_cleanup_close_ int merge = statedir_open(m->u->dir, "merge");
+	_cleanup_close_ int of = merge < 0 ? merge : statedir_open(merge, m->component);
 
 	if (of < 0)
 		return of;
-	m->old = open_in(of, "old");
-	m->fresh = open_in(of, "new");
-	m->with = open_in(of, "with");
+	m->old = statedir_open(of, "old");
+	m->fresh = statedir_open(of, "new");
+	m->with = statedir_open(of, "with");
 	return m->fresh >= 0 && m->with >= 0 ? 0 :
 		ply_fail(m->err, -EUCLEAN, PLY_R_STATE_DAMAGED,
 			 "%s/var/lib/plyfs/merge/%s: lacks new, or with, which have what was there before", m->u->target.path,
@@ -551,7 +545,7 @@ static void removal_done(struct removal *m)
 
 int remove_check(const struct update *u, const struct kept *kept, const char *name, struct ply_err *err)
 {
-	int done = open_in(u->dir, "done");
+	int done = statedir_open(u->dir, "done");
 	bool there = done >= 0 && sub_name_ok(name, strlen(name), true) &&
 		     faccessat(done, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 
@@ -565,11 +559,9 @@ int remove_check(const struct update *u, const struct kept *kept, const char *na
 
 static int make_dirs(struct removal *m)
 {
-	if (mkdirat(m->u->up, "new", 0700) < 0 || mkdirat(m->u->up, "tree", 0700) < 0)
-		return -errno;
-	m->put = open_in(m->u->up, "new");
-	m->tree = open_in(m->u->up, "tree");
-	return MIN(MIN(m->put, m->tree), 0);
+	m->put = statedir_make(m->u->up, "new", 0700);
+	m->tree = m->put < 0 ? -1 : statedir_make(m->u->up, "tree", 0700);
+	return m->put < 0 ? m->put : MIN(m->tree, 0);
 }
 
 static int turn_all(struct removal *m)

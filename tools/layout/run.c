@@ -131,8 +131,7 @@ void layout_report_done(struct layout_report *r)
 
 /* --- the plan ------------------------------------------------------------------------------- */
 
-/* Many descriptors: what the system allows. */
-static void raise_limits(void)
+void layout_raise_limits(void)
 {
 	struct rlimit rl;
 
@@ -768,7 +767,7 @@ int layout_run(struct ply_view *view, const char *path, const struct layout_opti
 	state_init(&l.state, &target, o->sync);
 	pthread_mutex_init(&l.lock, NULL);
 	mask = umask(0);
-	raise_limits();
+	layout_raise_limits();
 	r = run(&l, view, faults, start, err);
 	layout_report_add(&l);
 	umask(mask);

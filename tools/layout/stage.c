@@ -19,6 +19,7 @@
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "layout/attrs.h"
+#include "layout/statedir.h"
 
 #define PIECE ((size_t)1 << 20)
 
@@ -304,10 +305,8 @@ static int look_at(struct staging *st, struct change *row)
 
 static int make_dir(struct staging *st, const char *name, int *ret)
 {
-	if (mkdirat(st->update, name, 0700) < 0)
-		return fail(st, -errno, name, "create");
-	*ret = openat(st->update, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return *ret < 0 ? fail(st, -errno, name, "open") : 0;
+	*ret = statedir_make(st->update, name, 0700);
+	return *ret < 0 ? fail(st, *ret, name, "create") : 0;
 }
 
 int stage_run(struct survey *s, const struct target *target, int update, const struct layout_options *o,

@@ -23,11 +23,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
 #include "base/util.h"
+#include "layout/statedir.h"
 #include "layout/update_impl.h"
 
 #define STATE_DIR   "var/lib/plyfs"
@@ -126,19 +126,6 @@ static int open_dirs(struct state *s)
 	return r == -ENOTDIR || r == -ELOOP ? -ENOENT : r;
 }
 
-/* Who else can write there could tell us to take out what is not ours. */
-static int check_owner(const struct state *s, struct ply_err *err)
-{
-	struct stat st;
-
-	if (fstat(s->dir, &st) < 0)
-		return fail(s, -errno, "", "stat", err);
-	if ((st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & 022))
-		return 0;
-	return ply_fail(err, -EPERM, PLY_R_STATE_DAMAGED,
-			"%s/" STATE_DIR ": another user can write there, so what it tells is not believed", s->target->path);
-}
-
 static int read_file(const struct state *s, int fd, const char *name, size_t max, struct buf *ret, struct ply_err *err)
 {
 	struct stat st;
@@ -228,7 +215,7 @@ int state_find(struct state *s, bool lock, struct ply_err *err)
 	}
 	if (r < 0)
 		return fail(s, r, "", "open", err);
-	r = check_owner(s, err);
+	r = statedir_check(s->dir, s->target->path, err);
 	if (r == 0)
 		r = read_journal(s, lock, err);
 	if (r < 0)
@@ -250,22 +237,8 @@ int state_find(struct state *s, bool lock, struct ply_err *err)
 
 static int make_dir(int at, const char *name, int *ret_fd)
 {
-	struct stat st;
-	int r;
-
-	if (mkdirat(at, name, 0700) < 0)
-		return -errno;
-	r = beneath_open(at, name, strlen(name), O_RDONLY);
-	if (r < 0)
-		return r;
-	*ret_fd = r;
-	/* what it may have from the directory above: ACLs, setgid */
-	for (int i = 0; i < 2; i++)
-		if (fremovexattr(r, target_acl_names[i]) < 0 && errno != ENODATA && errno != EOPNOTSUPP)
-			return -errno;
-	if (fstat(r, &st) < 0)
-		return -errno;
-	return (st.st_mode & 07777) != 0700 && fchmod(r, 0700) < 0 ? -errno : 0;
+	*ret_fd = statedir_make(at, name, 0700);
+	return MIN(*ret_fd, 0);
 }
 
 static int make_dirs(struct state *s)

@@ -183,20 +183,6 @@ static int is_unchanged(struct walk *w, uint64_t ino, uint64_t base_ino)
 	       a.xattrs_i == b.xattrs_i && a.node.xattrs == b.node.xattrs && !a.node.xattrs;
 }
 
-static int find_in(struct ply_view *view, uint64_t dir, const char *name, size_t len, uint64_t *ret, struct ply_err *err)
-{
-	int r;
-
-	*ret = 0;
-	if (!dir)
-		return 0;
-	r = ply_view_lookup(view, dir, name, len, ret, err);
-	if (r != -ENOENT && r != -ENOTDIR)
-		return r;
-	*ret = 0;
-	return 0;
-}
-
 /* The path of the first name of @ino in the base, which may be no inode of it: *ret is NULL then. */
 static int path_in_base(struct walk *w, uint64_t ino, char **ret)
 {
@@ -398,7 +384,7 @@ static int name(void *ctx, const struct ply_dirent *de, struct ply_err *err)
 	int r;
 
 	w->err = err;
-	r = find_in(w->s->base, w->places[w->dir].base, de->name, de->len, &base_ino, err);
+	r = version_find(w->s->base, w->places[w->dir].base, de->name, de->len, &base_ino, err);
 	if (r == 0 && base_ino)
 		r = is_unchanged(w, de->ino, base_ino);
 	return r ? MIN(r, 0) : compare(w, de->name, de->len, de->ino, base_ino);
@@ -419,7 +405,7 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 	memcpy(own, de->name, de->len);
 	own[de->len] = '\0';
 	err->code = 0;
-	r = find_in(w->s->base, w->places[w->dir].base, de->name, de->len, &place.base, err);
+	r = version_find(w->s->base, w->places[w->dir].base, de->name, de->len, &place.base, err);
 	if (r == 0 && w->fd >= 0) {
 		r = version_of_target(w->fd, own, &t.live);
 		if (r < 0)
@@ -459,7 +445,7 @@ static int look_gone(void *ctx, const struct ply_dirent *de)
 	struct gone *g = ctx;
 	struct walk *w = g->w;
 	uint64_t ino;
-	int r = find_in(w->s->view, w->dir_ino, de->name, de->len, &ino, w->err);
+	int r = version_find(w->s->view, w->dir_ino, de->name, de->len, &ino, w->err);
 
 	/* a directory goes only when it is empty, and that is not for us to say */
 	if (r == 0 && !ino && de->type != S_IFDIR >> 12)
@@ -571,7 +557,7 @@ void survey_done(struct survey *s)
 	s->nputs = s->puts_cap = 0;
 	conflicts_done(s->conflicts, s->nconflicts);
 	s->conflicts = NULL;
-	s->nconflicts = s->conflicts_cap = s->nundecided = 0;
+	s->nconflicts = s->conflicts_cap = 0;
 }
 
 int survey_run(struct survey *s, struct ply_err *err)

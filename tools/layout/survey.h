@@ -67,7 +67,6 @@ struct survey {
 	size_t nputs, puts_cap;
 	struct survey_conflict *conflicts;
 	size_t nconflicts, conflicts_cap;
-	size_t nundecided;
 };
 
 /*

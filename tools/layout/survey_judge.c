@@ -69,7 +69,6 @@ static int note_conflict(struct walk *w, const char *path, const struct version 
 				       .mode = with->there ? with->c.mode : 0, .target_content = content_name(live),
 				       .content = content_name(with) };
 	s->nconflicts++;
-	s->nundecided++;
 	if (!c->path || !c->content || !c->target_content)
 		return ply_fail_nomem(w->err);
 	c->path[0] = '/';

@@ -283,14 +283,6 @@ static int remove_one(struct update *u, const struct kept *kept, const char *nam
 	return r == 0 ? update_apply(u, ret, err) : r;
 }
 
-static bool is_in(const char *const *v, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(v[i], name))
-			return true;
-	return false;
-}
-
 /* One after the other, those first that require others. */
 static int remove_all(struct update *u, const char *const *names, size_t n, struct layout_report *ret, struct ply_err *err)
 {
@@ -305,7 +297,7 @@ static int remove_all(struct update *u, const char *const *names, size_t n, stru
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		r = remove_check(u, &kept, names[i], err);
-		if (!is_in(order, norder, names[i]))
+		if (!kept_is_in(order, norder, names[i]))
 			order[norder++] = names[i];
 	}
 	if (r == 0)

@@ -11,15 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
 #include "base/inroot.h"
 #include "base/util.h"
 #include "layout/apply.h"
+#include "layout/engine.h"
+#include "layout/statedir.h"
 #include "layout/update_impl.h"
 
 #define STATE_DIR "var/lib/plyfs"
@@ -34,17 +34,10 @@ int update_fail(const struct update *u, int code, const char *name, const char *
 
 /* --- directories ------------------------------------------------------------------------- */
 
-static int open_dir(int at, const char *name)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
 /* Everything in @name, and @name, below the state. 0: also where it is not there. */
 int update_remove_tree(int at, const char *name)
 {
-	int fd = open_dir(at, name), r = 0;
+	int fd = statedir_open(at, name), r = 0;
 	const struct dirent *de;
 	DIR *d;
 
@@ -70,39 +63,18 @@ int update_remove_tree(int at, const char *name)
 	return r == 0 && unlinkat(at, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : r;
 }
 
-static int check_owner(const struct update *u, struct ply_err *err)
-{
-	struct stat st;
-
-	if (fstat(u->dir, &st) < 0)
-		return update_fail(u, -errno, "", "stat", err);
-	if ((st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & 022))
-		return 0;
-	return ply_fail(err, -EPERM, PLY_R_STATE_DAMAGED,
-			"%s/" STATE_DIR ": another user can write there, so what it tells is not believed", u->target.path);
-}
-
 /* That a name comes into it is not to be seen. */
 static int make_dir(int at, const char *name, mode_t mode)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct stat st;
-
 	int fd;
 
-	if (fstat(at, &st) < 0 || mkdirat(at, name, mode) < 0)
+	if (fstat(at, &st) < 0)
 		return -errno;
-	/* a default ACL of the directory above is not for us, nor for what is staged */
-	fd = beneath_open(at, name, strlen(name), O_RDONLY);
-	for (int i = 0; fd >= 0 && i < 2; i++)
-		if (fremovexattr(fd, target_acl_names[i]) < 0 && errno != ENODATA && errno != EOPNOTSUPP) {
-			close(fd);
-			return -errno;
-		}
-	if (fd < 0 || fchmod(fd, mode) < 0) {
-		cleanup_close(&fd);
-		return fd < 0 ? fd : -errno;
-	}
+	fd = statedir_make(at, name, mode);
+	if (fd < 0)
+		return fd;
 	close(fd);
 	times[1] = st.st_mtim;
 	return futimens(at, times) < 0 ? -errno : 0;
@@ -131,7 +103,7 @@ int update_open_state(struct update *u, bool make, struct ply_err *err)
 	if (r < 0)
 		return update_fail(u, r, "", make ? "create" : "open", err);
 	u->dir = fd;
-	return check_owner(u, err);
+	return statedir_check(u->dir, u->target.path, err);
 }
 
 void update_close(struct update *u)
@@ -195,24 +167,13 @@ static int take_locks(struct update *u, struct ply_err *err)
 	return 0;
 }
 
-/* A deep tree is removed with a descriptor for each level. */
-static void raise_limits(void)
-{
-	struct rlimit rl;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-		rl.rlim_cur = MIN(rl.rlim_max, (rlim_t)1 << 16);
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
-}
-
 /* u->dir is -1 where there is no state. */
 int update_open(struct update *u, const char *path, const struct layout_options *o, struct ply_err *err)
 {
 	int r;
 
 	*u = (struct update){ .locks = { -1, -1, -1 }, .dir = -1, .up = -1, .journal = -1, .o = o, .mask = umask(0) };
-	raise_limits();
+	layout_raise_limits();     /* a deep tree is removed with a descriptor for each level */
 	r = target_open(&u->target, path, err);
 	if (r < 0)
 		return r;
@@ -228,15 +189,10 @@ int update_open(struct update *u, const char *path, const struct layout_options 
 
 /* --- an open change ----------------------------------------------------------------------------- */
 
-static int read_whole(int dir, const char *name, size_t max, struct buf *out)
-{
-	return inroot_read_at(dir, name, max, out);
-}
-
 static int read_journal(int up, struct journal *ret, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
-	int r = read_whole(up, "journal", JOURNAL_MAX, &bytes);
+	int r = inroot_read_at(up, "journal", JOURNAL_MAX, &bytes);
 
 	if (r < 0)
 		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "cannot read its journal: %s", strerror(-r));
@@ -246,7 +202,7 @@ static int read_journal(int up, struct journal *ret, struct ply_err *err)
 
 int update_find(int dir, const char *path, enum update_found *ret, struct ply_err *err)
 {
-	_cleanup_close_ int up = dir < 0 ? -ENOENT : open_dir(dir, "update");
+	_cleanup_close_ int up = dir < 0 ? -ENOENT : statedir_open(dir, "update");
 	struct journal j = { 0 };
 	int r;
 
@@ -272,7 +228,7 @@ int update_find(int dir, const char *path, enum update_found *ret, struct ply_er
 static int read_table(struct update *u, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
-	int r = read_whole(u->up, "table", CHANGES_MAX, &bytes);
+	int r = inroot_read_at(u->up, "table", CHANGES_MAX, &bytes);
 
 	if (r < 0)
 		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "cannot read its table: %s", strerror(-r));
@@ -287,7 +243,7 @@ static int read_table(struct update *u, struct ply_err *err)
 /* Opens update/, which is there. */
 int update_open_change(struct update *u, struct ply_err *err)
 {
-	int r = open_dir(u->dir, "update");
+	int r = statedir_open(u->dir, "update");
 
 	u->up = r;
 	if (r < 0)
@@ -351,7 +307,7 @@ int update_begin(struct update *u, struct ply_err *err)
 	r = update_remove_tree(u->dir, "update.new");
 	if (r == 0)
 		r = make_dir(u->dir, "update.new", 0700);
-	u->up = r < 0 ? r : open_dir(u->dir, "update.new");
+	u->up = r < 0 ? r : statedir_open(u->dir, "update.new");
 	return u->up < 0 ? update_fail(u, u->up, "update.new", "create", err) : 0;
 }
 
@@ -386,7 +342,7 @@ static int mark_done(const struct update *u, const char *name, bool there)
 
 	if (mkdirat(u->dir, "done", 0700) < 0 && errno != EEXIST)
 		return -errno;
-	done = open_dir(u->dir, "done");
+	done = statedir_open(u->dir, "done");
 	if (done < 0)
 		return done;
 	if (!there)
@@ -432,7 +388,7 @@ static int finish(struct update *u, struct ply_err *err)
 		r = mark_done(u, name, added);
 	if (r == 0 && mkdirat(u->dir, "merge", 0700) < 0 && errno != EEXIST)
 		r = -errno;
-	merge = r < 0 ? r : open_dir(u->dir, "merge");
+	merge = r < 0 ? r : statedir_open(u->dir, "merge");
 	if (r == 0)
 		r = MIN(merge, 0);
 	if (r == 0 && !added)

@@ -199,6 +199,16 @@ uint64_t version_mount(int dir, const char *name)
 	return sx.stx_mask & STATX_MNT_ID ? sx.stx_mnt_id : (uint64_t)sx.stx_dev_major << 32 | sx.stx_dev_minor;
 }
 
+int version_find(struct ply_view *view, uint64_t dir, const char *name, size_t len, uint64_t *ret, struct ply_err *err)
+{
+	int r = dir ? ply_view_lookup(view, dir, name, len, ret, err) : -ENOENT;
+
+	if (r != -ENOENT && r != -ENOTDIR)
+		return r;
+	*ret = 0;
+	return 0;
+}
+
 /* --- content --------------------------------------------------------------------------------- */
 
 struct reading {

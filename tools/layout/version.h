@@ -30,6 +30,8 @@ int version_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids
 		    struct ply_err *err);
 /* What lies at @name in the open directory @dir (O_PATH will do); nothing is an answer too. -errno otherwise, not told. */
 int version_of_target(int dir, const char *name, struct version *ret);
+/* The inode of the name in directory @dir of @view, where it is one; 0: nothing has the name. */
+int version_find(struct ply_view *view, uint64_t dir, const char *name, size_t len, uint64_t *ret, struct ply_err *err);
 /* Its content: text and digest of what is small enough to be merged, the digest alone of what is not. @path: absolute.
  * -errno of a target's file is told without a path. */
 int version_load(struct version *v, const char *path, const struct idmap *ids, struct ply_err *err);
