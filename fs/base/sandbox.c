@@ -113,6 +113,7 @@ struct row {
 #define IF_SELF(group, name, n)              { group, __NR_##name, IS_SELF, n, 0, 0 }
 #define SOCKETS SANDBOX_SOCKETS
 #define TREES   SANDBOX_TREES
+#define LOG     SANDBOX_LOG
 
 /* Several rows of one system call: any of them. */
 static const struct row table[] = {
@@ -182,11 +183,15 @@ static const struct row table[] = {
 	IF_NULL(SOCKETS, sendto, 4),   /* to the other end only */
 	YES(SOCKETS, wait4),
 
+	YES(LOG, pwrite64),
+	YES(LOG, fdatasync),
+	IF(LOG, fallocate, 1, ~0u, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
+
 	IF(TREES, openat, 2, O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY), O_RDONLY),
 	YES(TREES, newfstatat),
 	YES(TREES, statx),
 	YES(TREES, statfs),
-	YES(TREES, fstatfs),
+	YES(TREES | LOG, fstatfs),
 	YES(TREES, getdents64),
 	YES(TREES, readlinkat),
 	YES(TREES, getcwd),

@@ -15,6 +15,7 @@
 enum {
 	SANDBOX_SOCKETS = 1,       /* answer on sockets that are open; wait for children */
 	SANDBOX_TREES   = 2,       /* open for reading, list, stat, read links and xattrs */
+	SANDBOX_LOG     = 4,       /* write to a file that is open, sync it, punch holes, see how full its disk is */
 };
 
 struct sandbox {

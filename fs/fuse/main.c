@@ -3,8 +3,11 @@
  * plyfs-fuse: the daemon behind one mount. `plyfs mount` executes it, with the image that
  * it serves on its command line; nothing else links libfuse.
  *
- *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD]
- *              [--uuid HEX --generation N --decisions FD] IMAGE DIR
+ *   plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] [--volatile]
+ *              [--uuid HEX --generation N --decisions FD] IMAGE|REDO DIR
+ *
+ * An image is mounted read-only. A log is mounted on the image, selection and decisions that it names, and takes all
+ * changes; so does one without a name, with --volatile, which is gone at the end.
  *
  * What is decided where sub-images collide comes as pairs of nodes, which mean something in one generation of one
  * image only.
@@ -20,7 +23,7 @@
  * file system below the mount point.
  *
  * Confined, it has no capability, opens no file, and is left with the system calls of
- * answering: what it needs later is open before (image, /dev/fuse, control socket, syslog),
+ * answering: what it needs later is open before (image, log, /dev/fuse, control socket, syslog),
  * and a child keeps the right to unmount (unmounter.h).
  */
 #include <errno.h>
@@ -38,6 +41,7 @@
 #include "base/mnt.h"
 #include "base/sandbox.h"
 #include "base/util.h"
+#include "changes.h"
 #include "control.h"
 #include "decisions.h"
 #include "log.h"
@@ -56,7 +60,7 @@ struct daemon {
 	const char **names;        /* the selection: pieces of argv */
 	size_t nnames, names_cap;
 	struct options options;
-	bool foreground, no_sandbox;
+	bool foreground, no_sandbox, is_volatile;
 	int status_fd;             /* -1: nobody waits */
 	int decisions_fd;          /* -1: there are none */
 	struct decisions decisions;
@@ -66,6 +70,7 @@ struct daemon {
 
 	struct ply_image *image;
 	struct ply_view *view;
+	struct changes changes;
 	struct tree tree;
 	struct mnt_place place;
 	bool is_mounted;
@@ -108,6 +113,9 @@ static void tell_selection(struct daemon *d)
 		     ply_image_sub_info(d->image, ply_view_sub(d->view, i))->name);
 	if (ply_image_warning(d->image))
 		tell(d, MNT_STATUS_WARNING, ply_image_warning(d->image));
+	for (size_t i = 0; i < ARRAY_SIZE(d->changes.warning); i++)
+		if (*d->changes.warning[i])
+			tell(d, MNT_STATUS_WARNING, d->changes.warning[i]);
 }
 
 /* --- start ------------------------------------------------------------ */
@@ -115,8 +123,8 @@ static void tell_selection(struct daemon *d)
 static int usage(struct daemon *d, struct ply_err *err)
 {
 	ply_fail(err, -EINVAL, PLY_R_USAGE,
-		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] "
-		 "[--uuid HEX --generation N --decisions FD] IMAGE DIR");
+		 "usage: plyfs-fuse [-f] [-s NAMES] [-o OPTIONS] [--no-sandbox] [--status FD] [--volatile] "
+		 "[--uuid HEX --generation N --decisions FD] IMAGE|REDO DIR");
 	return give_up(d, err);
 }
 
@@ -136,7 +144,8 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 					       { "no-sandbox", no_argument, NULL, 'N' },
 					       { "decisions", required_argument, NULL, 'D' },
 					       { "generation", required_argument, NULL, 'G' },
-					       { "uuid", required_argument, NULL, 'U' }, { 0 } };
+					       { "uuid", required_argument, NULL, 'U' },
+					       { "volatile", no_argument, NULL, 'V' }, { 0 } };
 	int c, r = 0;
 
 	opterr = 0;
@@ -151,6 +160,8 @@ static int parse(struct daemon *d, int argc, char **argv, struct ply_err *err)
 			d->status_fd = atoi(optarg);
 		else if (c == 'N')
 			d->no_sandbox = true;
+		else if (c == 'V')
+			d->is_volatile = true;
 		else if (c == 'D')
 			d->decisions_fd = atoi(optarg);
 		else if (c == 'G')
@@ -194,29 +205,67 @@ static int open_image(struct daemon *d, struct ply_err *err)
 	return 0;
 }
 
-/* A root that cannot be read makes no mount: it could only be ended by force. */
-static int open_view(struct daemon *d, struct ply_err *err)
+static int open_image_view(struct daemon *d, struct ply_err *err)
 {
 	const struct ply_view_options o = { .names = d->names, .n = d->nnames, .cache_bytes = d->options.cache,
 					    .decisions = d->decisions.v, .ndecisions = d->decisions.n };
-	struct ply_attr root;
-	int r = open_image(d, err);
+	int r;
 
+	if (d->options.rw && !d->is_volatile)
+		return ply_fail(err, -EROFS, PLY_R_USAGE,
+				"%s: an image is never written to; make a log on it (plyfs redo create) and mount that, or "
+				"mount with --volatile", d->image_arg);
+	r = open_image(d, err);
 	if (r == 0)
 		r = ply_view_open_with(d->image, &o, &d->view, err);
-	decisions_done(&d->decisions);
-	if (r == 0)
-		r = ply_view_attr(d->view, PLY_ROOT_INDEX, &root, err);
-	if (r == 0)
-		tree_init(&d->tree, d->view, d->options.default_permissions);
+	if (r == 0 && d->is_volatile)
+		r = changes_volatile(&d->changes, d->view, d->decisions.v, d->decisions.n, err);
+	else
+		d->options.ro = true;
 	return r;
 }
 
-/* The image's absolute path, and the generation where one was asked for. */
+static int open_log_view(struct daemon *d, struct ply_err *err)
+{
+	int r;
+
+	if (d->nnames || d->decisions_fd >= 0 || d->is_volatile)
+		return ply_fail(err, -EINVAL, PLY_R_USAGE,
+				"%s: a log has its selection and decisions, and is no image: no -s, --policy, "
+				"--on-collision or --volatile", d->image_arg);
+	r = changes_open(&d->changes, d->image_arg, d->options.ro, err);
+	if (r == 0)
+		r = changes_parent(&d->changes, d->image_arg, d->options.cache, &d->image, &d->view, err);
+	d->options.ro |= d->changes.is_read_only;
+	return r;
+}
+
+/* A root that cannot be read makes no mount: it could only be ended by force. */
+static int open_view(struct daemon *d, struct ply_err *err)
+{
+	struct ply_attr root;
+	int r = changes_is_log(d->image_arg) ? open_log_view(d, err) : open_image_view(d, err);
+
+	decisions_done(&d->decisions);
+	if (r == 0)
+		r = ply_view_attr(d->view, PLY_ROOT_INDEX, &root, err);
+	if (r < 0)
+		return r;
+	tree_init(&d->tree, d->view, d->options.default_permissions);
+	if (d->changes.log)
+		r = changes_begin(&d->changes, &d->tree, &d->options, err);
+	return r;
+}
+
+/* The absolute path of log or image, and the image's generation where one was asked for. */
 static int source(const struct daemon *d, char **ret)
 {
 	const char *path = ply_image_path(d->image), *at = strrchr(d->image_arg, '@');
 
+	if (d->changes.log && !d->is_volatile) {
+		*ret = realpath(d->image_arg, NULL);
+		return *ret ? 0 : -errno;
+	}
 	if (access(d->image_arg, F_OK) == 0 || !at)
 		at = "";
 	return asprintf(ret, "%s%s", path, at) < 0 ? -ENOMEM : 0;
@@ -249,8 +298,9 @@ static int start(struct daemon *d, struct ply_err *err)
 		r = open_view(d, err);
 	if (r < 0)
 		return r;
-	if (source(d, &from) < 0)
-		return ply_fail_nomem(err);
+	r = source(d, &from);
+	if (r < 0)
+		return ply_fail_sys(err, r, "%s: its path", d->image_arg);
 	r = mount_begin(d->dir, from, &d->options, &fd, &d->place, err);
 	if (r < 0)
 		return r;
@@ -290,7 +340,7 @@ static int settle(struct daemon *d, struct ply_err *err)
 /* The last before the first byte is served: no file is opened after it, and threads inherit it. */
 static void confine(struct daemon *d)
 {
-	const struct sandbox allow = { .syscalls = SANDBOX_SOCKETS };
+	const struct sandbox allow = { .syscalls = SANDBOX_SOCKETS | (d->options.ro ? 0 : SANDBOX_LOG) };
 	unsigned has = d->no_sandbox ? 0 : sandbox_enter(&allow);
 	const char *name;
 
@@ -315,7 +365,8 @@ static int begin(struct daemon *d, struct ply_err *err)
 
 /* --- until the end ---------------------------------------------------- */
 
-static void watch(struct daemon *d)
+/* True: somebody wants it to end, and the file system is still there. */
+static bool watch(struct daemon *d)
 {
 	struct pollfd p[] = {
 		{ .fd = d->signal_fd, .events = POLLIN },
@@ -328,29 +379,38 @@ static void watch(struct daemon *d)
 
 		if (n < 0 && errno != EINTR) {
 			log_error("poll: %s", strerror(errno));
-			return;
+			return true;
 		}
 		if (n == 0)
 			ply_view_idle(d->view);
 		if (n <= 0)
 			continue;
 		if (p[0].revents || p[1].revents)
-			return;
+			return !p[1].revents;
 		if (p[2].revents)
 			control_answer(d->control_fd, d->serve, d->view);
 	}
 }
 
-static void finish(struct daemon *d)
+/*
+ * @serving: requests are answered. What the kernel has not written yet is written while they are: not by this thread,
+ * and not after the threads have ended.
+ */
+static int finish(struct daemon *d, bool serving)
 {
+	struct ply_err err;
+	int r;
+
 	/* not by a device number that may be another's by now */
 	if (d->is_mounted && (!d->serve || serve_is_connected(d->serve))) {
-		int r = unmounter_unmount(&d->unmounter);
-
+		r = unmounter_unmount(&d->unmounter, serving && !d->options.ro);
 		if (r < 0)
 			log_error("cannot unmount: %s", strerror(-r));
 	}
 	d->serve = serve_free(d->serve);
+	r = changes_end(&d->changes, &err);
+	if (r < 0)
+		log_error("the end of the log may be lost: %s", err.msg);
 	cleanup_close(&d->control_fd);
 	cleanup_close(&d->signal_fd);
 	d->view = ply_view_close(d->view);
@@ -358,6 +418,7 @@ static void finish(struct daemon *d)
 	free(d->names);
 	decisions_done(&d->decisions);
 	unmounter_done(&d->unmounter);
+	return r;
 }
 
 /* Nothing but the status pipe is inherited: whoever waits for the end of some other pipe of
@@ -372,6 +433,7 @@ static void close_inherited(int keep)
 int main(int argc, char **argv)
 {
 	struct daemon d = { .status_fd = -1, .decisions_fd = -1, .control_fd = -1, .signal_fd = -1 };
+	bool serving = false;
 	struct ply_err err;
 	int code = parse(&d, argc, argv, &err);
 
@@ -385,12 +447,11 @@ int main(int argc, char **argv)
 	if (start(&d, &err) == 0 && settle(&d, &err) == 0) {
 		confine(&d);
 		if (begin(&d, &err) == 0)
-			watch(&d);
+			serving = watch(&d);
 		else
 			code = give_up(&d, &err);
 	} else {
 		code = give_up(&d, &err);
 	}
-	finish(&d);
-	return code;
+	return finish(&d, serving) < 0 ? 1 : code;
 }

@@ -91,12 +91,13 @@ static int mount_as_root(int dir_fd, const char *dir, const char *source, const 
 			 int *ret_fd, struct ply_err *err)
 {
 	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	unsigned long flags = MS_RDONLY;
+	unsigned long flags = o->ro ? MS_RDONLY : 0;
 	char target[32], data[160];
 
 	if (fd < 0)
 		return ply_fail(err, -errno, PLY_R_MOUNT_FAILED, "/dev/fuse: %s%s", strerror(errno),
 				errno == ENOENT || errno == ENODEV ? "; modprobe fuse" : "");
+	flags |= o->sync ? MS_SYNCHRONOUS : 0;
 	flags |= o->nodev ? MS_NODEV : 0;
 	flags |= o->nosuid ? MS_NOSUID : 0;
 	flags |= o->noexec ? MS_NOEXEC : 0;
@@ -127,8 +128,8 @@ static int mount_as_user(const char *path, const char *source, const struct opti
 	const char *argv[] = { "fusermount3", "-o", NULL, "--", path, NULL };
 	_cleanup_buf_ struct buf opts = { 0 };
 
-	if (buf_printf(&opts, "ro,nosuid,nodev%s%s%s,subtype=%s,fsname=",
-		       o->noexec ? ",noexec" : "",
+	if (buf_printf(&opts, "%s,nosuid,nodev%s%s%s%s,subtype=%s,fsname=", o->ro ? "ro" : "rw",
+		       o->sync ? ",sync" : "", o->noexec ? ",noexec" : "",
 		       o->default_permissions ? ",default_permissions" : "",
 		       o->allow_other ? ",allow_other" : "", MNT_SUBTYPE) < 0 ||
 	    add_escaped(&opts, source) < 0 || buf_add(&opts, "", 1) < 0)
@@ -221,6 +222,21 @@ static int see_device(void *ctx, const struct mnt_line *line)
 		q->last = strdup(line->mountpoint);
 	}
 	return 0;
+}
+
+void mount_flush(const struct mnt_place *place)
+{
+	struct query q = { .place = place };
+	struct mnt_place at;
+	int fd;
+
+	mnt_list(NULL, see_device, &q);
+	fd = q.last ? open(q.last, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	/* something else may be mounted there */
+	if (fd >= 0 && mnt_place_fd(fd, &at) == 0 && at.major == place->major && at.minor == place->minor)
+		syncfs(fd);
+	cleanup_close(&fd);
+	free(q.last);
 }
 
 void mount_end(const struct mnt_place *place)

@@ -15,6 +15,9 @@
 int mount_begin(const char *dir, const char *source, const struct options *o, int *ret_fd,
 		struct mnt_place *ret, struct ply_err *err);
 
+/* Have the kernel write what it has cached of it. It must be answered meanwhile. */
+void mount_flush(const struct mnt_place *place);
+
 /* Take the file system away from wherever it is mounted in this namespace, also where it
  * is still used. */
 void mount_end(const struct mnt_place *place);

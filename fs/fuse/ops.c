@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A view as a read-only FUSE file system.
+ * A view as a read-only FUSE file system. Writable mounts: rw.c, which uses some of this.
  *
  * Nothing is kept per inode or per open file: a node id is the inode number, a
  * directory offset is the view's cookie, there are no handles. So FORGET means
@@ -22,7 +22,7 @@
  * is in its place and fails its checksum, so the second answer is EIO for those who need
  * that page, and right for all others.
  */
-#include "ops.h"
+#include "ops_internal.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -37,24 +37,24 @@
 #include "base/util.h"
 #include "log.h"
 
-#define FOREVER   1e9              /* seconds */
-#define REPLY_MAX (1u << 20)       /* the most that the kernel asks for in one READ */
-
-#define TRIES     16               /* answers to one request while pages keep failing */
+#define TRIES 16                   /* answers to one request while pages keep failing */
 
 /* sigbus_faults() when this thread began with its answer, and how many answers it threw away. */
 static __thread unsigned faults, tries;
 
-/* The first thing that a request asks for. */
-static struct tree *tree_of(fuse_req_t req)
+void ops_begin(void)
 {
 	faults = sigbus_faults();
 	tries = 0;
+}
+
+struct tree *ops_tree(fuse_req_t req)
+{
+	ops_begin();
 	return fuse_req_userdata(req);
 }
 
-/* At the end of an answer that is all in our own memory: whether to make it once more. */
-static bool disturbed(uint64_t ino)
+bool ops_disturbed(uint64_t ino)
 {
 	unsigned now = sigbus_faults();
 	struct ply_err err;
@@ -90,12 +90,12 @@ static _Thread_local struct {
 	size_t cap;
 } reply;
 
-static void *reply_buffer(size_t size)
+void *ops_buffer(size_t size)
 {
 	if (size > reply.cap) {
 		void *p;
 
-		if (size > REPLY_MAX)
+		if (size > OPS_REPLY_MAX)
 			return NULL;
 		size = align_up(size, PLY_PAGE);
 		p = aligned_alloc(PLY_PAGE, size);
@@ -136,10 +136,14 @@ static int answer(uint64_t ino, const struct ply_err *err)
 	return err->code == -ENOMEM ? ENOMEM : EIO;
 }
 
-/* Whether the answer was disturbed each time: else EIO it is, whatever was found, or not found. */
-static bool is_sound(fuse_req_t req)
+bool ops_is_lost(void)
 {
-	if (tries < TRIES)
+	return tries >= TRIES;
+}
+
+bool ops_is_sound(fuse_req_t req)
+{
+	if (!ops_is_lost())
 		return true;
 	fuse_reply_err(req, EIO);
 	return false;
@@ -147,7 +151,7 @@ static bool is_sound(fuse_req_t req)
 
 static void fail(fuse_req_t req, uint64_t ino, const struct ply_err *err)
 {
-	if (is_sound(req))
+	if (ops_is_sound(req))
 		fuse_reply_err(req, answer(ino, err));
 }
 
@@ -182,8 +186,8 @@ static int fill_entry(const struct tree *t, uint64_t ino, struct fuse_entry_para
 	*e = (struct fuse_entry_param){
 		.ino = ino,
 		.generation = ino == PLY_ROOT_INDEX ? 0 : t->generation,
-		.attr_timeout = FOREVER,
-		.entry_timeout = FOREVER,
+		.attr_timeout = OPS_FOREVER,
+		.entry_timeout = OPS_FOREVER,
 	};
 	fill_stat(&a, &e->attr);
 	return 0;
@@ -197,7 +201,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS |
 		      FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT |
 		      FUSE_CAP_EXPLICIT_INVAL_DATA | (t->enforce_acls ? FUSE_CAP_POSIX_ACL : 0));
-	conn->max_write = REPLY_MAX;   /* libfuse derives from it how long a READ may be */
+	conn->max_write = OPS_REPLY_MAX;   /* libfuse derives from it how long a READ may be */
 	t->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	t->no_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
 	t->is_initialised = true;
@@ -205,7 +209,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	struct fuse_entry_param e;
 	struct ply_err err;
 	int r;
@@ -213,23 +217,23 @@ static void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	do {
 		uint64_t ino = dir;
 
-		e = (struct fuse_entry_param){ .entry_timeout = FOREVER };
+		e = (struct fuse_entry_param){ .entry_timeout = OPS_FOREVER };
 		r = 0;
 		/* "." comes from file handles, and then @dir may be of any type */
 		if (strcmp(name, ".") != 0)
 			r = ply_view_lookup(t->view, dir, name, strlen(name), &ino, &err);
 		if (r == 0)
 			r = fill_entry(t, ino, &e, &err);
-	} while (disturbed(dir));
+	} while (ops_disturbed(dir));
 	if (r < 0 && r != -ENOENT)
 		fail(req, dir, &err);
-	else if (is_sound(req))
+	else if (ops_is_sound(req))
 		fuse_reply_entry(req, &e);   /* no inode: "does not exist", and may be remembered */
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	struct ply_attr a;
 	struct ply_err err;
 	struct stat st;
@@ -238,19 +242,19 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	(void)fi;
 	do
 		r = ply_view_attr(t->view, ino, &a, &err);
-	while (disturbed(ino));
+	while (ops_disturbed(ino));
 	if (r < 0) {
 		fail(req, ino, &err);
 		return;
 	}
 	fill_stat(&a, &st);
-	if (is_sound(req))
-		fuse_reply_attr(req, &st, FOREVER);
+	if (ops_is_sound(req))
+		fuse_reply_attr(req, &st, OPS_FOREVER);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	char target[PLY_SYMLINK_MAX + 1];
 	struct ply_err err;
 	int r;
@@ -265,16 +269,16 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 			memcpy(target, p, len);
 			target[len] = '\0';
 		}
-	} while (disturbed(ino));
+	} while (ops_disturbed(ino));
 	if (r < 0)
 		fail(req, ino, &err);
-	else if (is_sound(req))
+	else if (ops_is_sound(req))
 		fuse_reply_readlink(req, target);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	struct statvfs s = {
 		.f_bsize = PLY_PAGE,
 		.f_frsize = PLY_PAGE,
@@ -289,10 +293,10 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* --- directories ------------------------------------------------------ */
 
-static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	if (tree_of(req)->no_opendir) {
+	if (ops_tree(req)->no_opendir) {
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
@@ -301,17 +305,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	fuse_reply_open(req, fi);
 }
 
-struct listing {
-	fuse_req_t req;
-	const struct tree *tree;
-	bool plus;
-	char *buf;
-	size_t used, size;
-};
-
-/* 1: does not fit. */
-static int add_name(struct listing *l, const char *name, const struct fuse_entry_param *e,
-		    uint64_t cookie)
+int ops_add_name(struct listing *l, const char *name, const struct fuse_entry_param *e, uint64_t cookie)
 {
 	size_t left = l->size - l->used, n;
 
@@ -338,15 +332,15 @@ static int add_entry(void *ctx, const struct ply_dirent *de)
 		e.attr.st_ino = de->ino;
 		e.attr.st_mode = (mode_t)de->type << 12;
 	}
-	return add_name(l, name, &e, de->cookie);
+	return ops_add_name(l, name, &e, de->cookie);
 }
 
-/* "." and "..": only a number and a type count. */
-static int add_dot(struct listing *l, const char *name, uint64_t ino, uint64_t cookie)
+/* Only a number and a type count. */
+int ops_add_dot(struct listing *l, const char *name, uint64_t ino, uint64_t cookie)
 {
 	struct fuse_entry_param e = { .attr = { .st_ino = ino, .st_mode = S_IFDIR } };
 
-	return add_name(l, name, &e, cookie);
+	return ops_add_name(l, name, &e, cookie);
 }
 
 /* 1: full. */
@@ -357,34 +351,34 @@ static int fill_listing(struct listing *l, uint64_t dir, uint64_t off, struct pl
 
 	l->used = 0;
 	if (off == 0)
-		r = add_dot(l, ".", dir, 1);
+		r = ops_add_dot(l, ".", dir, 1);
 	if (r == 0 && off <= 1) {
 		r = ply_view_parent(l->tree->view, dir, &parent, err);
 		if (r == 0)
-			r = add_dot(l, "..", parent, 2);
+			r = ops_add_dot(l, "..", parent, 2);
 	}
 	return r ? r : ply_view_readdir(l->tree->view, dir, off, add_entry, l, err);
 }
 
 static void list(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, bool plus)
 {
-	struct listing l = { .req = req, .tree = tree_of(req), .plus = plus };
+	struct listing l = { .req = req, .tree = ops_tree(req), .plus = plus };
 	struct ply_err err;
 	int r;
 
-	l.size = MIN(size, (size_t)REPLY_MAX);
-	l.buf = reply_buffer(l.size);
+	l.size = MIN(size, (size_t)OPS_REPLY_MAX);
+	l.buf = ops_buffer(l.size);
 	if (!l.buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
 	do
 		r = fill_listing(&l, dir, (uint64_t)off, &err);
-	while (disturbed(dir));
+	while (ops_disturbed(dir));
 	/* what was found before the damage is listed; the next request hears of it */
 	if (r < 0 && !l.used)
 		fail(req, dir, &err);
-	else if (is_sound(req))
+	else if (ops_is_sound(req))
 		fuse_reply_buf(req, l.buf, l.used);
 }
 
@@ -407,7 +401,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t dir, size_t size, off_t of
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	if (tree_of(req)->no_open) {
+	if (ops_tree(req)->no_open) {
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
@@ -418,8 +412,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
-	const struct tree *t = tree_of(req);
-	void *buf = reply_buffer(size);
+	const struct tree *t = ops_tree(req);
+	void *buf = ops_buffer(size);
 	struct ply_err err;
 	ssize_t n;
 
@@ -430,10 +424,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 	do
 		n = ply_view_read(t->view, ino, (uint64_t)off, size, buf, &err);
-	while (disturbed(ino));
+	while (ops_disturbed(ino));
 	if (n < 0) {
 		fail(req, ino, &err);
-	} else if (is_sound(req)) {
+	} else if (ops_is_sound(req)) {
 		fuse_reply_buf(req, buf, (size_t)n);
 		if (off == 0)
 			ahead_of(t->ahead, ino, (size_t)n, size);
@@ -445,7 +439,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		     struct fuse_file_info *fi)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	struct ply_err err;
 	uint64_t to;
 	int r;
@@ -453,10 +447,10 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	(void)fi;
 	do
 		r = ply_view_seek(t->view, ino, (uint64_t)off, whence, &to, &err);
-	while (disturbed(ino));
+	while (ops_disturbed(ino));
 	if (r < 0)
 		fail(req, ino, &err);
-	else if (is_sound(req))
+	else if (ops_is_sound(req))
 		fuse_reply_lseek(req, (off_t)to);
 }
 
@@ -464,7 +458,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	struct ply_err err;
 	size_t len;
 	void *buf;
@@ -479,7 +473,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
-	buf = reply_buffer(PLY_XATTR_VALUE_MAX);
+	buf = ops_buffer(PLY_XATTR_VALUE_MAX);
 	if (!buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -492,10 +486,10 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		r = ply_view_getxattr(t->view, ino, name, &value, &len, &err);
 		if (r == 0 && size && len <= size)
 			memcpy(buf, value, MIN(len, (size_t)PLY_XATTR_VALUE_MAX));
-	} while (disturbed(ino));
+	} while (ops_disturbed(ino));
 	if (r < 0)
 		fail(req, ino, &err);
-	else if (!is_sound(req))
+	else if (!ops_is_sound(req))
 		return;
 	else if (!size)
 		fuse_reply_xattr(req, len);
@@ -505,32 +499,40 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		fuse_reply_buf(req, buf, len);
 }
 
-struct names {
-	char *buf;
-	size_t used;
-	bool trusted;              /* the caller may see trusted.* */
-	bool full;
-};
-
-static int add_xattr(void *ctx, const struct ply_xattr *x)
+int ops_add_xattr(struct names *n, const char *name, size_t len)
 {
-	struct names *n = ctx;
-
-	if (!n->trusted && x->name_len > 8 && memcmp(x->name, "trusted.", 8) == 0)
+	if (!n->trusted && len > 8 && memcmp(name, "trusted.", 8) == 0)
 		return 0;
-	if (n->used + x->name_len + 1 > PLY_XATTR_SET_MAX) {
+	if (n->used + len + 1 > PLY_XATTR_SET_MAX) {
 		n->full = true;
 		return 1;
 	}
-	memcpy(n->buf + n->used, x->name, x->name_len);
-	n->used += x->name_len + 1;
+	memcpy(n->buf + n->used, name, len);
+	n->used += len + 1;
 	n->buf[n->used - 1] = '\0';
 	return 0;
 }
 
+void ops_reply_names(fuse_req_t req, const struct names *n, size_t size)
+{
+	if (n->full)
+		fuse_reply_err(req, E2BIG);
+	else if (!size)
+		fuse_reply_xattr(req, n->used);
+	else if (n->used > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, n->buf, n->used);
+}
+
+static int add_xattr(void *ctx, const struct ply_xattr *x)
+{
+	return ops_add_xattr(ctx, x->name, x->name_len);
+}
+
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	const struct tree *t = tree_of(req);
+	const struct tree *t = ops_tree(req);
 	struct names n = { .trusted = fuse_req_ctx(req)->uid == 0 };
 	struct ply_err err;
 	int r;
@@ -539,7 +541,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
-	n.buf = reply_buffer(PLY_XATTR_SET_MAX);
+	n.buf = ops_buffer(PLY_XATTR_SET_MAX);
 	if (!n.buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -548,19 +550,11 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		n.used = 0;
 		n.full = false;
 		r = ply_view_xattrs(t->view, ino, add_xattr, &n, &err);
-	} while (disturbed(ino));
+	} while (ops_disturbed(ino));
 	if (r < 0)
 		fail(req, ino, &err);
-	else if (!is_sound(req))
-		return;
-	else if (n.full)
-		fuse_reply_err(req, E2BIG);
-	else if (!size)
-		fuse_reply_xattr(req, n.used);
-	else if (n.used > size)
-		fuse_reply_err(req, ERANGE);
-	else
-		fuse_reply_buf(req, n.buf, n.used);
+	else if (ops_is_sound(req))
+		ops_reply_names(req, &n, size);
 }
 
 /* --- what would change something -----------------------------------------
@@ -651,7 +645,7 @@ const struct fuse_lowlevel_ops tree_ops = {
 	.getattr = op_getattr,
 	.readlink = op_readlink,
 	.statfs = op_statfs,
-	.opendir = op_opendir,
+	.opendir = ops_opendir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
 	.open = op_open,

@@ -12,12 +12,14 @@
 #include "plyfs/view.h"
 
 struct ahead;
+struct rw;
 
 /* What all requests are answered from: the userdata of the session. */
 struct tree {
 	struct ply_view *view;     /* borrowed */
 	struct ply_view_stat stat;
 	struct ahead *ahead;       /* borrowed, immutable while threads run; NULL: none */
+	struct rw *rw;             /* borrowed; NULL: the view is all that there is */
 	uint32_t generation;       /* of all inodes but the root */
 	bool enforce_acls;         /* permissions are the kernel's job (default_permissions) */
 	/* set by the INIT request, which comes before any other */

@@ -22,9 +22,11 @@ static const struct {
 	const char *name;
 	enum type type;
 	size_t off;                /* in struct options */
-	size_t opposite;           /* the flag that it takes back; 0, which is ro: none */
+	size_t opposite;           /* the flag that it takes back; 0, which is allow_other: none */
 } table[] = {
-	{ "ro", FLAG, offsetof(struct options, ro), 0 },
+	{ "ro", FLAG, offsetof(struct options, ro), offsetof(struct options, rw) },
+	{ "rw", FLAG, offsetof(struct options, rw), offsetof(struct options, ro) },
+	{ "sync", FLAG, offsetof(struct options, sync), 0 },
 	{ "nodev", FLAG, offsetof(struct options, nodev), offsetof(struct options, dev) },
 	{ "nosuid", FLAG, offsetof(struct options, nosuid), offsetof(struct options, suid) },
 	{ "noexec", FLAG, offsetof(struct options, noexec), offsetof(struct options, exec) },
@@ -107,7 +109,6 @@ int options_parse(const char *text, struct options *o, struct ply_err *err)
 
 int options_complete(struct options *o, bool is_root, struct ply_err *err)
 {
-	o->ro = true;
 	if (!is_root && (o->dev || o->suid))
 		return ply_fail(err, -EPERM, PLY_R_USAGE,
 				"mount option %s is for root only: devices and setuid programs of an image "

@@ -9,10 +9,11 @@
 #include "plyfs/error.h"
 
 struct options {
-	bool ro;                   /* accepted: every mount is */
+	bool allow_other;          /* root's mounts always; brings default_permissions */
+	bool ro, rw;               /* the last word counts; neither: what can be written is writable */
+	bool sync;                 /* each change is on the disk before it is answered */
 	bool nodev, nosuid, noexec;
 	bool dev, suid, exec;      /* asked for; the last word counts */
-	bool allow_other;          /* root's mounts always; brings default_permissions */
 	bool default_permissions;  /* the kernel enforces modes and ACLs */
 	uint64_t cache;            /* bytes of decoded blocks; 0: the default */
 	uint64_t threads;          /* 0: the default */

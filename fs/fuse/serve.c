@@ -8,7 +8,7 @@
  * cancelled in the middle of a request.
  *
  * Requests are read by a hook, which sees each one raw: that is where they are
- * counted, also those that libfuse does not know.
+ * counted, also those that libfuse does not know. Those of writable mounts go through raw.c.
  *
  * Whoever walks a tree asks for one thing after the other, and waking a thread on another processor costs more than
  * most answers. So one thread looks for the next request for some microseconds before it goes to sleep, as long as
@@ -37,6 +37,8 @@
 #include "base/util.h"
 #include "log.h"
 #include "ops.h"
+#include "raw.h"
+#include "rw.h"
 
 #define WAKE SIGUSR1
 #define LOOK_NS    50000           /* a request that comes at all comes so soon */
@@ -91,12 +93,11 @@ static void look_for_request(int fd)
 	atomic_flag_clear_explicit(&look.taken, memory_order_release);
 }
 
-static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
+static ssize_t read_request(int fd, void *buf, size_t len)
 {
 	uint32_t opcode;           /* a request begins with its length and its opcode */
 	ssize_t n;
 
-	(void)userdata;
 	look_for_request(fd);
 	n = read(fd, buf, len);
 	if (n >= 8) {
@@ -107,9 +108,22 @@ static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
 	return n;
 }
 
+static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
+{
+	struct tree *tree = userdata;
+	ssize_t n, rest;
+
+	do {
+		n = read_request(fd, buf, len);
+		rest = n > 0 ? (ssize_t)raw_request(fd, buf, (size_t)n, tree->rw ? &rw_answers : NULL, tree) : n;
+	} while (n > 0 && !rest);
+	return rest;
+}
+
 static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
-	(void)userdata;
+	if (((const struct tree *)userdata)->rw)
+		raw_reply(iov, count);
 	return writev(fd, iov, count);
 }
 
@@ -179,7 +193,7 @@ int serve_new(int fd, struct tree *tree, struct serve **ret, struct ply_err *err
 	s->tree = tree;
 	fuse_set_log_func(libfuse_says);
 	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->session = fuse_session_new(&args, &tree_ops, sizeof(tree_ops), tree);
+	s->session = fuse_session_new(&args, tree->rw ? &rw_ops : &tree_ops, sizeof(tree_ops), tree);
 	fuse_opt_free_args(&args);
 	if (s->session)
 		r = fuse_session_custom_io(s->session, &io, fd);
@@ -236,7 +250,7 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 
 	sigaction(WAKE, &sa, NULL);
 	look.on = ncpus() > 1;
-	if (nthreads > 1)
+	if (nthreads > 1 && !s->tree->rw)
 		s->tree->ahead = ahead_new(s->session, s->tree->view);
 	s->threads = calloc(nthreads, sizeof(*s->threads));
 	if (!s->threads)
@@ -249,7 +263,7 @@ int serve_start(struct serve *s, unsigned nthreads, struct ply_err *err)
 					    s->nthreads + 1, nthreads);
 	}
 	ahead_start(s->tree->ahead);
-	return 0;
+	return s->tree->rw ? rw_start(s->tree->rw, s->session, err) : 0;
 }
 
 int serve_ended_fd(const struct serve *s)
@@ -288,6 +302,7 @@ struct serve *serve_free(struct serve *s)
 	if (!s)
 		return NULL;
 	ahead_stop(s->tree->ahead);   /* before the first thread can leave */
+	rw_stop(s->tree->rw);
 	atomic_store(&s->stopping, true);
 	for (unsigned i = 0; i < s->nthreads; i++)
 		end_thread(s->threads[i]);

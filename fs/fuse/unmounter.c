@@ -24,6 +24,8 @@
 #include "base/util.h"
 #include "mount.h"
 
+#define FLUSH 1                    /* the word */
+
 static ssize_t receive(int fd, void *buf, size_t len)
 {
 	ssize_t n;
@@ -55,7 +57,7 @@ static void child(int fd)
 {
 	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGPIPE };
 	struct mnt_place place;
-	char done = 0;
+	char word = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
@@ -64,10 +66,12 @@ static void child(int fd)
 		return;
 	if (geteuid() == 0)
 		sandbox_keep_capabilities(1ULL << CAP_SYS_ADMIN | 1ULL << CAP_DAC_READ_SEARCH);
-	if (receive(3, &place, sizeof(place)) != sizeof(place) || receive(3, &done, 1) != 1)
+	if (receive(3, &place, sizeof(place)) != sizeof(place) || receive(3, &word, 1) != 1)
 		return;
+	if (word == FLUSH)
+		mount_flush(&place);
 	mount_end(&place);
-	(void)!send(3, &done, 1, MSG_NOSIGNAL);
+	(void)!send(3, &word, 1, MSG_NOSIGNAL);
 }
 
 int unmounter_start(struct unmounter *u, struct ply_err *err)
@@ -99,9 +103,9 @@ int unmounter_tell(struct unmounter *u, const struct mnt_place *place, struct pl
 	return 0;
 }
 
-int unmounter_unmount(struct unmounter *u)
+int unmounter_unmount(struct unmounter *u, bool flush)
 {
-	char word = 1;
+	char word = flush ? FLUSH : 0;
 
 	if (send(u->fd, &word, 1, MSG_NOSIGNAL) != 1)
 		return -errno;

@@ -8,6 +8,7 @@
 #ifndef PLYFS_FUSE_UNMOUNTER_H
 #define PLYFS_FUSE_UNMOUNTER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/mnt.h"
@@ -24,8 +25,9 @@ int unmounter_start(struct unmounter *u, struct ply_err *err);
 /* The place, once: as soon as something is mounted there. */
 int unmounter_tell(struct unmounter *u, const struct mnt_place *place, struct ply_err *err);
 
-/* mount_end() of the place; returns when it is done. -errno where nobody is there to do it. */
-int unmounter_unmount(struct unmounter *u);
+/* mount_end() of the place, with @flush after mount_flush(); returns when it is done. -errno where nobody is there to do
+ * it. Requests that the kernel has for that are to be answered meanwhile: never by who calls this. */
+int unmounter_unmount(struct unmounter *u, bool flush);
 
 /* Let the child end, and wait for it. */
 void unmounter_done(struct unmounter *u);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The log of a mount: see changes.h.
+ *
+ * A volatile one is an ordinary log in a file that has no name, so it takes no memory, and is gone with the process
+ * however that ends. Syncs of it do nothing: there is nothing to come back to.
+ */
+#include "changes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "codec/codec.h"
+#include "ops/parent.h"
+
+bool changes_is_log(const char *path)
+{
+	char magic[sizeof(PLY_REDO_MAGIC) - 1];
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	return fd >= 0 && pread_full(fd, magic, sizeof(magic), 0) == 0 && !memcmp(magic, PLY_REDO_MAGIC, sizeof(magic));
+}
+
+/* Why it is not written to. */
+static const char *read_only_because(const struct redo_info *info, bool store_is_read_only)
+{
+	if (info->damaged)
+		return "is damaged";
+	if (info->state == PLY_REDO_FROZEN)
+		return "is frozen";
+	return store_is_read_only ? "lies where it cannot be written" : "has features that this version does not know";
+}
+
+int changes_open(struct changes *c, const char *path, bool ro, struct ply_err *err)
+{
+	const unsigned flags = ro ? 0 : REDO_WRITE;
+	struct redo_store *store;
+	struct redo_info info;
+	bool store_is_read_only;
+	int r = redo_store_open(path, flags, &store, err);
+
+	c->space_fd = -1;
+	if (r < 0)
+		return r;
+	store_is_read_only = store->read_only;
+	r = redo_open(store, flags, &c->log, err);
+	if (r < 0)
+		return r;
+	redo_info(c->log, &info);
+	c->is_read_only = !info.writable;
+	if (c->is_read_only && !ro)
+		snprintf(c->warning[0], sizeof(c->warning[0]), "the log %s: it is mounted read-only",
+			 read_only_because(&info, store_is_read_only));
+	memcpy(c->warning[1], info.warning, sizeof(c->warning[1]));
+	if (!c->is_read_only)
+		c->space_fd = open(path, O_PATH | O_CLOEXEC);
+	return 0;
+}
+
+int changes_parent(struct changes *c, const char *path, size_t cache_bytes, struct ply_image **ret_image,
+		   struct ply_view **ret, struct ply_err *err)
+{
+	int r = parent_open(c->log, path, ret_image, err);
+
+	return r < 0 ? r : parent_view_open(*ret_image, c->log, cache_bytes, ret, err);
+}
+
+/* --- without a name ---------------------------------------------------------------------------- */
+
+static int sync_nothing(struct redo_store *s)
+{
+	(void)s;
+	return 0;
+}
+
+static int nameless_file(const char *dir)
+{
+	_cleanup_free_ char *path = NULL;
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd < 0 ? -errno : fd;
+	if (asprintf(&path, "%s/plyfs-volatile-XXXXXX", dir) < 0)
+		return -ENOMEM;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
+}
+
+static int volatile_store(int fd, const char *dir, struct redo_store **ret, struct ply_err *err)
+{
+	char proc[40], *name;
+	int r;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	r = redo_store_open(proc, REDO_WRITE, ret, err);
+	if (r < 0)
+		return r;
+	(*ret)->sync = sync_nothing;
+	if (asprintf(&name, "volatile log in %s", dir) >= 0) {
+		free((*ret)->path);
+		(*ret)->path = name;
+	}
+	return 0;
+}
+
+static int format_on(struct ply_view *view, const struct ply_decision *decisions, size_t n, struct redo_store *store,
+		     struct ply_err *err)
+{
+	_cleanup_buf_ struct buf memory = { 0 };
+	struct redo_binding binding;
+	uint8_t uuid[16];
+	int r = parent_bind(view, decisions, n, &memory, &binding, err);
+
+	random_bytes(uuid, sizeof(uuid));
+	return r < 0 ? r : redo_format(store, &binding, uuid, time(NULL), err);
+}
+
+int changes_volatile(struct changes *c, struct ply_view *view, const struct ply_decision *decisions, size_t n,
+		     struct ply_err *err)
+{
+	const char *tmpdir = getenv("TMPDIR"), *dir = tmpdir && *tmpdir ? tmpdir : "/var/tmp";
+	_cleanup_close_ int fd = nameless_file(dir);
+	struct redo_store *store;
+	int r;
+
+	c->space_fd = -1;
+	if (fd < 0)
+		return ply_fail_sys(err, fd, "%s: cannot make a file for the volatile log; another $TMPDIR may do", dir);
+	r = volatile_store(fd, dir, &store, err);
+	if (r < 0)
+		return r;
+	r = format_on(view, decisions, n, store, err);
+	if (r < 0) {
+		redo_store_close(store);
+		return r;
+	}
+	r = redo_open(store, REDO_WRITE, &c->log, err);
+	if (r == 0)
+		c->space_fd = TAKE_FD(fd);
+	return r;
+}
+
+/* --- in use -------------------------------------------------------------------------------------- */
+
+int changes_begin(struct changes *c, struct tree *tree, const struct options *o, struct ply_err *err)
+{
+	struct rw_options ro = { .default_permissions = o->default_permissions, .sync = o->sync };
+	int r = live_open(tree->view, c->log, &c->live, err);
+
+	if (r < 0)
+		return r;
+	ro.space_fd = TAKE_FD(c->space_fd);
+	r = rw_new(c->live, &ro, &c->rw, err);
+	tree->rw = c->rw;
+	return r;
+}
+
+int changes_end(struct changes *c, struct ply_err *err)
+{
+	int r;
+
+	if (!c->log)
+		return 0;
+	c->rw = rw_free(c->rw);
+	c->live = live_close(c->live);
+	r = redo_close(c->log, err);
+	cleanup_close(&c->space_fd);
+	*c = (struct changes){ 0 };
+	return r;
+}
