@@ -151,7 +151,13 @@
 	X(REDO_FULL, 211)         /* no room for it: nothing happened */ \
 	X(REDO_FAILED, 212)       /* a sync or write failed: nothing more is taken */ \
 	X(REDO_READ_ONLY, 213) \
-	X(REDO_DAMAGED, 214)      /* what was acknowledged is not all there */
+	X(REDO_DAMAGED, 214)      /* what was acknowledged is not all there */ \
+	/* what a log stands on: parent_open() */ \
+	X(REDO_PARENT_MISSING, 215) \
+	X(REDO_PARENT_FOREIGN, 216) /* another image */ \
+	X(REDO_PARENT_CHANGED, 217) /* the same image, with another content in that generation */ \
+	X(REDO_PARENT_DROPPED, 218) /* it has that generation no more */ \
+	X(REDO_PARENT_LOG, 219)
 
 enum ply_reason {
 #define X(name, number) PLY_R_##name = number,
