@@ -22,8 +22,7 @@
  */
 int parent_open(struct redo *log, const char *redo_path, struct ply_image **ret_image, struct ply_err *err);
 
-/* The image at @path[@GENERATION], judged in the same way; for a parent that has moved. A generation that @path names
- * must be that of the log. */
+/* The same for a parent that has moved: the image is the file @path, or none. */
 int parent_open_at(struct redo *log, const char *path, struct ply_image **ret_image, struct ply_err *err);
 
 /* The view that the log was made on: its selection and decisions. @image, from parent_open(), is borrowed and must
@@ -32,8 +31,8 @@ int parent_view_open(struct ply_image *image, struct redo *log, size_t cache_byt
 		     struct ply_err *err);
 
 /*
- * What a log on @view is bound to, where @decisions are those that the view was opened with. Names and path of @ret are
- * in @memory, which the caller owns and which must be empty; decisions are borrowed.
+ * What a log on @view is bound to, where @decisions are those that the view was opened with. Names of @ret are in
+ * @memory, which must be empty, and is the caller's to free; decisions and path are borrowed.
  */
 int parent_bind(struct ply_view *view, const struct ply_decision *decisions, size_t ndecisions, struct buf *memory,
 		struct redo_binding *ret, struct ply_err *err);
