@@ -337,7 +337,7 @@ static void watch(struct daemon *d)
 		if (p[0].revents || p[1].revents)
 			return;
 		if (p[2].revents)
-			control_answer(d->control_fd, d->serve, d->view);
+			control_answer(d->control_fd, d->serve, d->view, NULL);
 	}
 }
 

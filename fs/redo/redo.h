@@ -133,7 +133,7 @@ struct redo_info {
 	uint64_t tail_lsn;
 	uint64_t records;          /* replayed at opening */
 	uint64_t replayed;         /* bytes of them */
-	uint64_t size;             /* bytes of the file when it was opened, holes included */
+	uint64_t size;             /* bytes of the file, holes included */
 	uint64_t data_live, data_dead; /* bytes of blocks that files refer to, and do not */
 	uint64_t inodes, entries, extents;
 	uint64_t next_cookie;      /* of the entry that is added next */

@@ -342,12 +342,16 @@ const struct redo_binding *redo_binding(const struct redo *log)
 
 void redo_info(struct redo *log, struct redo_info *ret)
 {
+	uint64_t size;
+
 	pthread_mutex_lock(&log->super_lock);
 	*ret = log->info;
 	memcpy(ret->uuid, log->super.uuid, sizeof(ret->uuid));
 	ret->generation = log->super.generation;
 	ret->epoch = log->super.epoch;
 	ret->created_sec = log->super.created_sec;
+	if (log->store->size(log->store, &size) == 0)
+		ret->size = size;
 	pthread_mutex_unlock(&log->super_lock);
 	ret->writable = log->writable && !atomic_load(&log->failed);
 	pthread_rwlock_rdlock(&log->lock);
