@@ -48,7 +48,7 @@ static int of_image(struct ply_view *view, struct buf *out)
 		r = buf_printf(out, "selected %s\n", ply_image_sub_info(image, ply_view_sub(view, i))->name);
 	cache_stats(view_cache(view), &cache);
 	const struct row of_cache[] = {
-		{ "cache", cache.bytes }, { "cache_hits", cache.hits }, { "cache_misses", cache.misses },
+		{ "cache_bytes", cache.bytes }, { "cache_hits", cache.hits }, { "cache_misses", cache.misses },
 	};
 	return r == 0 ? rows(out, of_cache, ARRAY_SIZE(of_cache)) : r;
 }
@@ -78,11 +78,11 @@ static int of_log(struct redo *log, struct buf *out)
 	redo_info(log, &i);
 	const struct row all[] = {
 		{ "log_writable", i.writable },
-		{ "log_size", i.size },
-		{ "log_live", i.data_live },
-		{ "log_dead", i.data_dead },
-		{ "log_records", i.tail_lsn },
-		{ "log_unindexed", redo_since_checkpoint(log) },
+		{ "log_size_bytes", i.size },
+		{ "log_live_bytes", i.data_live },
+		{ "log_dead_bytes", i.data_dead },
+		{ "log_record_bytes", i.tail_lsn },
+		{ "log_unindexed_bytes", redo_since_checkpoint(log) },
 		{ "log_inodes", i.inodes },
 		{ "log_entries", i.entries },
 		{ "log_extents", i.extents },

@@ -6,7 +6,7 @@
  *   pid PID
  *   generation N                of the image
  *   selected NAME               for each sub-image
- *   cache BYTES                 of decoded blocks that are kept,
+ *   cache_bytes BYTES           of decoded blocks that are kept,
  *   cache_hits N                and how often one was there, or was not
  *   cache_misses N
  *   read_bytes N                that READ asked for
@@ -17,11 +17,11 @@
  * and of a writable mount what redo_info() says about its log:
  *
  *   log_writable 0|1            0: frozen, on a read-only disk, damaged, or a sync failed
- *   log_size BYTES              of the file, holes included
- *   log_live BYTES              of data that files refer to, and
- *   log_dead BYTES              of data that is not given back yet
- *   log_records BYTES           since it was made, and
- *   log_unindexed BYTES         since its last checkpoint
+ *   log_size_bytes BYTES        of the file, holes included
+ *   log_live_bytes BYTES        of data that files refer to, and
+ *   log_dead_bytes BYTES        of data that is not given back yet
+ *   log_record_bytes BYTES      since it was made, and
+ *   log_unindexed_bytes BYTES   since its last checkpoint
  *   log_inodes N, log_entries N, log_extents N      one line each
  *   log_commits N               calls that had to wait for a sync,
  *   log_syncs N                 syncs that were made,

@@ -141,16 +141,17 @@ static int sync_dir(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-/* Nameless, where the file system can do that; else with its name. */
+/* Nameless, where the file system can do that; else with its name. What is secret in an image may come to be in it: it is
+ * its owner's alone, as an image is. */
 static int make_file(const char *path, bool *ret_named)
 {
 	_cleanup_free_ char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
+	int fd = copy ? open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
 
 	*ret_named = false;
 	if (fd < 0 && copy && (errno == EOPNOTSUPP || errno == EISDIR)) {
 		*ret_named = true;
-		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	}
 	return fd < 0 ? copy ? -errno : -ENOMEM : fd;
 }
