@@ -2,7 +2,7 @@
 /*
  * plyfs info: what an image holds, from its catalog and the headers of its sub-images alone, so that the answer
  * costs the same for any number of files. The table has what one asks for daily, comes from the
- * catalog, and fits 80 columns; JSON has all.
+ * catalog, and fits 80 columns; JSON has all. Of a log: info_redo.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,9 @@
 #include "base/util.h"
 #include "cli.h"
 #include "format/format.h"
+#include "info_redo.h"
 #include "info_target.h"
+#include "logs.h"
 #include "open.h"
 #include "show.h"
 #include "sub/sub.h"
@@ -307,9 +309,9 @@ int cmd_info(int argc, char **argv)
 		CLI_JSON,
 		CLI_END
 	};
-	const struct cli_spec spec = { "info", "IMAGE|TARGET",
-				       "Print what an image holds: its digest, generation and sub-images; or what was laid out "
-				       "into a directory.",
+	const struct cli_spec spec = { "info", "IMAGE|REDO|TARGET",
+				       "Print what an image holds: its digest, generation and sub-images; or what a log stands on "
+				       "and holds; or what was laid out into a directory.",
 				       opts, 1, 1 };
 	struct ply_image *image;
 	struct cli_args args;
@@ -321,6 +323,8 @@ int cmd_info(int argc, char **argv)
 		return code;
 	if (stat(args.v[0], &st) == 0 && S_ISDIR(st.st_mode))
 		return why || identity ? cli_usage("--why and --identity are about an image") : info_target(args.v[0]);
+	if (log_is(args.v[0]))
+		return why || identity ? cli_usage("--why and --identity are about an image") : info_redo(args.v[0]);
 	if (open_image(args.v[0], &image, &err) < 0)
 		return cli_fail(&err);
 	code = EXIT_DONE;

@@ -10,6 +10,8 @@
  * Only where a policy, or --on-collision, decides what happens where sub-images collide, the
  * image is opened here as well: the daemon, which faces the kernel, gets no YAML but pairs of
  * nodes, and the image and generation that they are of.
+ *
+ * A log is given to the daemon in place of an image: it knows image, selection and decisions.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +29,7 @@
 #include "base/mnt.h"
 #include "base/util.h"
 #include "cli.h"
+#include "logs.h"
 #include "open.h"
 #include "verbs.h"
 
@@ -67,9 +71,15 @@ struct decided {
 	char generation[24], uuid[33];
 };
 
-static int command_line(const char *daemon, const struct cli_list *names,
-			const struct cli_list *options, bool no_sandbox, const struct decided *decided,
-			const char *image, const char *dir, struct cli_list *ret)
+/* What was asked for. */
+struct request {
+	const char *file, *dir;    /* an image, or a log */
+	bool is_log, is_volatile, no_sandbox;
+	struct cli_list names, options;
+	struct choice choice;
+};
+
+static int command_line(const char *daemon, const struct request *q, const struct decided *decided, struct cli_list *ret)
 {
 	int r = cli_list_add(ret, daemon) | cli_list_add(ret, "--status") | cli_list_add(ret, "3");
 
@@ -77,13 +87,15 @@ static int command_line(const char *daemon, const struct cli_list *names,
 		r |= cli_list_add(ret, "--decisions") | cli_list_add(ret, "4") | cli_list_add(ret, "--generation") |
 		     cli_list_add(ret, decided->generation) | cli_list_add(ret, "--uuid") |
 		     cli_list_add(ret, decided->uuid);
-	if (no_sandbox)
+	if (q->is_volatile)
+		r |= cli_list_add(ret, "--volatile");
+	if (q->no_sandbox)
 		r |= cli_list_add(ret, "--no-sandbox");
-	for (size_t i = 0; i < names->n; i++)
-		r |= cli_list_add(ret, "-s") | cli_list_add(ret, names->v[i]);
-	for (size_t i = 0; i < options->n; i++)
-		r |= cli_list_add(ret, "-o") | cli_list_add(ret, options->v[i]);
-	return r | cli_list_add(ret, "--") | cli_list_add(ret, image) | cli_list_add(ret, dir) |
+	for (size_t i = 0; i < q->names.n; i++)
+		r |= cli_list_add(ret, "-s") | cli_list_add(ret, q->names.v[i]);
+	for (size_t i = 0; i < q->options.n; i++)
+		r |= cli_list_add(ret, "-o") | cli_list_add(ret, q->options.v[i]);
+	return r | cli_list_add(ret, "--") | cli_list_add(ret, q->file) | cli_list_add(ret, q->dir) |
 	       cli_list_add(ret, NULL);
 }
 
@@ -181,18 +193,18 @@ static json_t *strings(const struct cli_list *l)
 	return a;
 }
 
-static int report(const char *image, const char *dir, pid_t pid, const struct cli_list *selected,
-		  const struct cli_list *confined)
+static int report(const struct request *q, pid_t pid, const struct cli_list *selected, const struct cli_list *confined)
 {
-	_cleanup_free_ char *path = realpath(dir, NULL);
+	_cleanup_free_ char *path = realpath(q->dir, NULL);
+	struct statvfs s;
 
 	if (!path)
-		path = strdup(dir);
-	return cli_print_json(json_pack("{s:o, s:o, s:o, s:i, s:o}", "image",
-					cli_json_name(image, strlen(image)), "mountpoint",
-					path ? cli_json_name(path, strlen(path)) : NULL, "selected",
-					strings(selected), "pid", (int)pid, "confined",
-					strings(confined)));
+		path = strdup(q->dir);
+	return cli_print_json(json_pack("{s:o, s:o, s:b, s:o, s:i, s:o}", q->is_log ? "log" : "image",
+					cli_json_name(q->file, strlen(q->file)), "mountpoint",
+					path ? cli_json_name(path, strlen(path)) : NULL, "read_only",
+					statvfs(q->dir, &s) < 0 || s.f_flag & ST_RDONLY, "selected", strings(selected), "pid",
+					(int)pid, "confined", strings(confined)));
 }
 
 /* --- decisions ------------------------------------------------------------------------------- */
@@ -243,28 +255,29 @@ static int decide(const char *path, const struct cli_list *names, struct choice 
 	return r;
 }
 
-/* The daemon has refused: which conflicts are there? */
-static void explain(const char *path, const struct cli_list *names)
+/* The daemon has refused: which conflicts are there, or who has the log? */
+static void explain(const struct request *q, const struct ply_err *err)
 {
 	struct ply_image *image;
 
-	if (ply_image_open(path, &image, NULL) < 0)
+	if (q->is_log && err->reason == PLY_R_REDO_BUSY)
+		log_tell_holder(q->file);
+	if (q->is_log || err->reason != PLY_R_CONFLICT || ply_image_open(q->file, &image, NULL) < 0)
 		return;
-	tell_undecided(image, names);
+	tell_undecided(image, &q->names);
 	ply_image_close(image);
 }
 
-static int start(const char *image, const char *dir, const struct cli_list *names, struct choice *choice,
-		 const struct cli_list *options, bool no_sandbox, pid_t *ret_pid, struct buf *said, struct ply_err *err)
+static int start(struct request *q, pid_t *ret_pid, struct buf *said, struct ply_err *err)
 {
 	_cleanup_list_ struct cli_list command = { 0 };
 	struct decided decided = { .fd = -1 };
 	char daemon[PATH_MAX];
 	int r = find_daemon(daemon, err);
 
-	if (r == 0 && (choice->policy || choice->on_collision))
-		r = decide(image, names, choice, &decided, err);
-	if (r == 0 && command_line(daemon, names, options, no_sandbox, &decided, image, dir, &command))
+	if (r == 0 && (q->choice.policy || q->choice.on_collision))
+		r = decide(q->file, &q->names, &q->choice, &decided, err);
+	if (r == 0 && command_line(daemon, q, &decided, &command))
 		r = ply_fail_nomem(err);
 	if (r == 0)
 		r = run(&command, decided.fd, ret_pid, said, err);
@@ -272,46 +285,70 @@ static int start(const char *image, const char *dir, const struct cli_list *name
 	return r;
 }
 
+static int mount_it(struct request *q, struct ply_err *err)
+{
+	_cleanup_list_ struct cli_list selected = { 0 }, confined = { 0 };
+	_cleanup_buf_ struct buf said = { 0 };
+	pid_t pid;
+	int r = start(q, &pid, &said, err);
+
+	if (r == 0) {
+		r = understand(&said, pid, &selected, &confined, err);
+		if (r < 0)
+			explain(q, err);
+	}
+	if (r < 0)
+		return cli_fail(err);
+	tell_selection(&selected, &q->names);
+	return cli_json ? report(q, pid, &selected, &confined) : EXIT_DONE;
+}
+
+/* -1: fine. Else it was told. */
+static int check(const struct request *q)
+{
+	const char *none = q->names.n ? "-s" : q->choice.policy ? "--policy" : q->choice.on_collision ? "--on-collision" :
+			   q->is_volatile ? "--volatile" : NULL;
+
+	if (q->is_log && none)
+		return cli_usage("a log has its selection, and what was decided about it: %s is for images", none);
+	return choice_check(&q->choice);
+}
+
 int cmd_mount(int argc, char **argv)
 {
-	_cleanup_list_ struct cli_list names = { 0 }, options = { 0 };
-	_cleanup_list_ struct cli_list selected = { 0 }, confined = { 0 };
-	_cleanup_choice_ struct choice choice = { 0 };
-	bool no_sandbox = false;
+	struct request q = { 0 };
 	const struct cli_opt opts[] = {
-		SELECTION_OPTION(&names),
-		CHOICE_OPTIONS(&choice),
+		SELECTION_OPTION(&q.names),
+		CHOICE_OPTIONS(&q.choice),
+		{ "volatile", 0, NULL, "writable: what is changed is gone when the mount ends", CLI_FLAG, &q.is_volatile },
 		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page",
-		  CLI_LIST, &options },
-		{ "no-sandbox", 0, NULL, "do not confine the daemon: to debug it", CLI_FLAG, &no_sandbox },
+		  CLI_LIST, &q.options },
+		{ "no-sandbox", 0, NULL, "do not confine the daemon: to debug it", CLI_FLAG, &q.no_sandbox },
 		CLI_JSON,
 		CLI_END
 	};
 	const struct cli_spec spec = {
-		"mount", "IMAGE DIR",
-		"Mount an image, or a selection of its sub-images, read-only.", opts, 2, 2
+		"mount", "IMAGE|REDO DIR",
+		"Mount an image, or a selection of its sub-images, read-only; or a log on an image, writable: see plyfs redo.",
+		opts, 2, 2
 	};
-	_cleanup_free_ char *image = NULL;
-	_cleanup_buf_ struct buf said = { 0 };
+	_cleanup_free_ char *file = NULL;
 	struct cli_args args;
 	struct ply_err err;
-	pid_t pid;
-	int r, code = cli_parse(&spec, argc, argv, &args);
+	int code = cli_parse(&spec, argc, argv, &args);
 
-	if (code < 0)
-		code = choice_check(&choice);
-	if (code >= 0)
-		return code;
-	image = absolute(args.v[0]);
-	r = image ? start(image, args.v[1], &names, &choice, &options, no_sandbox, &pid, &said, &err) :
-		    ply_fail_nomem(&err);
-	if (r == 0) {
-		r = understand(&said, pid, &selected, &confined, &err);
-		if (r < 0 && err.reason == PLY_R_CONFLICT)
-			explain(image, &names);
+	if (code < 0) {
+		q.dir = args.v[1];
+		q.is_log = log_is(args.v[0]);
+		code = check(&q);
 	}
-	if (r < 0)
-		return cli_fail(&err);
-	tell_selection(&selected, &names);
-	return cli_json ? report(image, args.v[1], pid, &selected, &confined) : EXIT_DONE;
+	if (code < 0) {
+		file = absolute(args.v[0]);
+		q.file = file;
+		code = file ? mount_it(&q, &err) : (ply_fail_nomem(&err), cli_fail(&err));
+	}
+	choice_done(&q.choice);
+	cli_list_done(&q.names);
+	cli_list_done(&q.options);
+	return code;
 }

@@ -14,9 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/mnt.h"
@@ -24,19 +22,14 @@
 #include "cli.h"
 #include "merge/merge.h"
 #include "merged.h"
+#include "mounted.h"
 #include "open.h"
 #include "show.h"
 #include "tree/view_internal.h"
 #include "verbs.h"
 
-#define ANSWER_MS  2000            /* for the control socket */
-#define ANSWER_MAX (256u << 10)
-
 struct mount {
-	struct mnt_place place;
-	char *source;              /* "IMAGE" or "IMAGE@N", as mountinfo has it */
-	char *type;
-	uid_t owner;
+	struct mounted at;
 	char *answer;              /* of the daemon; the names below are pieces of it */
 	struct cli_list selected;
 	struct ply_decision *decisions;    /* that the daemon goes by */
@@ -55,8 +48,7 @@ struct origin {
 
 static void mount_done(struct mount *m)
 {
-	free(m->source);
-	free(m->type);
+	mounted_done(&m->at);
 	free(m->answer);
 	free(m->image);
 	free(m->decisions);
@@ -65,46 +57,6 @@ static void mount_done(struct mount *m)
 }
 
 /* --- the mount ------------------------------------------------------------------------ */
-
-static int find_line(void *ctx, const struct mnt_line *line)
-{
-	struct mount *m = ctx;
-	const char *owner = strstr(line->super_options, "user_id=");
-
-	if (line->id != m->place.id)
-		return 0;
-	m->source = strdup(line->source);
-	m->type = strdup(line->type);
-	m->owner = owner ? (uid_t)strtoul(owner + 8, NULL, 10) : (uid_t)-1;
-	return 1;
-}
-
-/* What the daemon says of itself; NULL: nothing, or not to us. */
-static char *ask(const struct mount *m)
-{
-	_cleanup_close_ int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct timeval wait = { .tv_sec = ANSWER_MS / 1000 };
-	struct sockaddr_un addr;
-	socklen_t len = mnt_control_address(m->place.major, m->place.minor, &addr);
-	struct ucred cred;
-	char *text;
-	ssize_t n;
-
-	if (s < 0 || connect(s, (struct sockaddr *)&addr, len) < 0)
-		return NULL;
-	len = sizeof(cred);
-	if (getsockopt(s, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != m->owner)
-		return NULL;
-	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-	text = malloc(ANSWER_MAX);
-	n = text ? recv(s, text, ANSWER_MAX - 1, 0) : -1;
-	if (n <= 0) {
-		free(text);
-		return NULL;
-	}
-	text[n] = '\0';
-	return text;
-}
 
 /* "A B RULE DRIVER", in hex. What the daemon says is not believed: the view checks it. */
 static int add_decision(struct mount *m, const char *text)
@@ -134,9 +86,9 @@ static int understand(struct mount *m)
 			generation = line + 11;
 	}
 	/* a source with "@N" that is no file has its generation already */
-	if (generation && access(m->source, F_OK) == 0)
-		return asprintf(&m->image, "%s@%s", m->source, generation) < 0 ? -ENOMEM : 0;
-	m->image = strdup(m->source);
+	if (generation && access(m->at.source, F_OK) == 0)
+		return asprintf(&m->image, "%s@%s", m->at.source, generation) < 0 ? -ENOMEM : 0;
+	m->image = strdup(m->at.source);
 	return m->image ? 0 : -ENOMEM;
 }
 
@@ -146,24 +98,22 @@ static int open_mount(struct origin *o, const char *path, const struct mnt_place
 	struct mount *m = &o->mount;
 	int r;
 
-	if (o->is_open && m->place.id == place->id)
+	if (o->is_open && m->at.place.id == place->id)
 		return 0;
 	if (o->is_open)
 		opened_done(&o->opened);
 	o->is_open = false;
 	mount_done(m);
-	m->place = *place;
-	r = mnt_list(NULL, find_line, m);
+	r = mounted_at(place, path, &m->at, err);
+	if (r < 0 && err->reason == PLY_R_NOT_MOUNTED)
+		snprintf(err->msg + strlen(err->msg), sizeof(err->msg) - strlen(err->msg),
+			 "; for a path inside an image use --image");
 	if (r < 0)
-		return ply_fail_sys(err, r, "/proc/self/mountinfo");
-	if (r == 0 || !m->type || strcmp(m->type, MNT_TYPE) != 0)
-		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
-				"%s: is not on a plyfs mount (but on %s); for a path inside an image use "
-				"--image", path, m->type ? m->type : "an unknown one");
-	m->answer = ask(m);
+		return r;
+	m->answer = mounted_ask(&m->at);
 	if (!m->answer)
 		cli_note("the mount of %s does not tell its selection to this user: the whole image is "
-			 "considered", m->source);
+			 "considered", m->at.source);
 	if (understand(m) < 0)
 		return ply_fail_nomem(err);
 	r = open_image(m->image, &o->opened.image, err);
@@ -209,7 +159,7 @@ static int holders(struct origin *o, uint64_t ino, uint32_t *ret, uint32_t max, 
 	struct ply_image *im = o->opened.image;
 	int n = ply_view_origin(o->opened.view, ino, ret, max, err);
 
-	if (n != -ESTALE || !o->mount.source || o->mount.answer)
+	if (n != -ESTALE || !o->mount.at.source || o->mount.answer)
 		return n;
 	/* the first of its names is not selected in the mount: its number tells one of the others */
 	for (uint32_t i = 0; i < ply_image_nsubs(im); i++) {

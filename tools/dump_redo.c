@@ -6,11 +6,8 @@
  */
 #include "dump_redo.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "cli.h"
@@ -21,19 +18,6 @@ struct dump {
 	struct buf buf;
 	bool any, damaged;
 };
-
-bool dump_is_redo(const char *path)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	uint8_t magic[sizeof(PLY_REDO_MAGIC) - 1];
-
-	/* one of the two may be damaged */
-	for (uint64_t slot = 0; fd >= 0 && slot < PLY_SUPER_SLOTS; slot++)
-		if (pread_full(fd, magic, sizeof(magic), slot * PLY_SUPER_SIZE) == 0 &&
-		    memcmp(magic, PLY_REDO_MAGIC, sizeof(magic)) == 0)
-			return true;
-	return false;
-}
 
 /* Print what is in the buffer: one structure. */
 static void flush(struct dump *d)

@@ -3,10 +3,6 @@
 #ifndef PLYFS_DUMP_REDO_H
 #define PLYFS_DUMP_REDO_H
 
-#include <stdbool.h>
-
-/* Does the file begin as a log does? False also where it cannot be read. */
-bool dump_is_redo(const char *path);
 /* Print its structures. Returns the exit code. */
 int dump_redo(const char *path);
 

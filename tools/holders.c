@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/mnt.h"
@@ -185,4 +186,120 @@ pid_t holders_namespace(unsigned major, unsigned minor)
 	if (stat("/proc/self/ns/mnt", &st) == 0)
 		n.ours = st.st_ino;
 	return each_process(see_namespace, &n);
+}
+
+/* --- locks ------------------------------------------------------------------------------------- */
+
+/* Is one of its descriptors the file? The device of a lock is not that of stat(2) everywhere, so it is not compared. */
+static bool has_open(pid_t pid, const struct stat *file)
+{
+	char path[64];
+	struct dirent *de;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%ld/fd", (long)pid);
+	dir = opendir(path);
+	while (dir && !found && (de = readdir(dir))) {
+		struct statx sx;
+
+		found = de->d_name[0] != '.' &&
+			statx(dirfd(dir), de->d_name, AT_STATX_DONT_SYNC, 0, &sx) == 0 && sx.stx_ino == file->st_ino &&
+			makedev(sx.stx_dev_major, sx.stx_dev_minor) == file->st_dev;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* "1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF" */
+static pid_t find_lock(FILE *f, const struct stat *file)
+{
+	unsigned long long ino;
+	char *line = NULL;
+	size_t cap = 0;
+	pid_t found = 0;
+	long pid;
+
+	while (!found && getline(&line, &cap, f) >= 0)
+		if (sscanf(line, "%*s FLOCK %*s %*s %ld %*x:%*x:%llu", &pid, &ino) == 2 && pid > 0 && ino == file->st_ino &&
+		    has_open((pid_t)pid, file))
+			found = (pid_t)pid;
+	free(line);
+	return found;
+}
+
+bool holders_lock(const char *path, struct holder *ret, char *command, size_t cap)
+{
+	FILE *f = fopen("/proc/locks", "re");
+	char proc[32];
+	struct stat file;
+	pid_t pid = f && stat(path, &file) == 0 ? find_lock(f, &file) : 0;
+	int fd;
+
+	if (f)
+		fclose(f);
+	if (!pid)
+		return false;
+	snprintf(proc, sizeof(proc), "/proc/%ld", (long)pid);
+	fd = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	read_command(fd, command, cap);
+	cleanup_close(&fd);
+	*ret = (struct holder){ .pid = pid, .command = command, .how = "lock" };
+	return true;
+}
+
+/* --- who writes ---------------------------------------------------------------------------------- */
+
+struct writers {
+	struct device dev;
+	holder_file_fn fn;
+	void *ctx;
+};
+
+/* The link's own mode says how the file was opened, its target's what it is: nothing but a regular file is opened. */
+static bool is_written(int dirfd, const char *name, const struct device *dev)
+{
+	struct statx sx;
+	struct stat link;
+
+	return is_on(dirfd, name, dev) && fstatat(dirfd, name, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       link.st_mode & S_IWUSR && statx(dirfd, name, AT_STATX_DONT_SYNC, 0, &sx) == 0 && S_ISREG(sx.stx_mode);
+}
+
+static int in_folder(const struct writers *w, int proc, const char *folder)
+{
+	int at = openat(proc, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *dir = at < 0 ? NULL : fdopendir(at);
+	struct dirent *de;
+
+	if (!dir)
+		cleanup_close(&at);
+	while (dir && r == 0 && (de = readdir(dir))) {
+		_cleanup_close_ int fd = -1;
+
+		if (de->d_name[0] == '.' || !is_written(at, de->d_name, &w->dev))
+			continue;
+		fd = openat(at, de->d_name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (fd >= 0)
+			r = w->fn(w->ctx, fd);
+	}
+	if (dir)
+		closedir(dir);
+	return r;
+}
+
+static int see_writer(void *ctx, pid_t pid, int proc)
+{
+	int r = in_folder(ctx, proc, "fd");
+
+	(void)pid;
+	return r ? r : in_folder(ctx, proc, "map_files");
+}
+
+int holders_writers(unsigned major, unsigned minor, holder_file_fn fn, void *ctx)
+{
+	struct writers w = { { major, minor }, fn, ctx };
+
+	return each_process(see_writer, &w);
 }

@@ -3,6 +3,7 @@
 #include "open.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -206,22 +207,21 @@ void tell_undecided(struct ply_image *image, const struct cli_list *names)
 
 /* --- views ------------------------------------------------------------------------------- */
 
-static int open_chosen(struct ply_image *image, const struct cli_list *names, struct choice *choice,
-		       struct ply_view **ret, struct ply_err *err)
+static int open_chosen(struct opened *o, const struct cli_list *names, struct choice *choice, struct ply_err *err)
 {
-	_cleanup_free_ struct ply_decision *decisions = NULL;
-	struct ply_view_options o = { .names = names->v, .n = names->n, .undecided_first = choice->look,
-				       .all_pairs = choice->all_pairs };
+	struct ply_view_options how = { .names = names->v, .n = names->n, .undecided_first = choice->look,
+					.all_pairs = choice->all_pairs };
 	int r = 0;
 
 	/* without them nothing is looked at that is not shown */
 	if (choice->policy || choice->on_collision)
-		r = open_decisions(image, names, choice, &decisions, &o.ndecisions, err);
-	o.decisions = decisions;
+		r = open_decisions(o->image, names, choice, &o->decisions, &o->ndecisions, err);
+	how.decisions = o->decisions;
+	how.ndecisions = o->ndecisions;
 	if (r == 0)
-		r = ply_view_open_with(image, &o, ret, err);
+		r = ply_view_open_with(o->image, &how, &o->view, err);
 	if (r < 0 && err->reason == PLY_R_CONFLICT && !choice->policy && !choice->on_collision)
-		tell_undecided(image, names);
+		tell_undecided(o->image, names);
 	return r;
 }
 
@@ -230,7 +230,7 @@ static int select_from(struct ply_image *image, const struct cli_list *names, st
 {
 	_cleanup_list_ struct cli_list selected = { 0 };
 	struct opened o = { .image = image };
-	int r = open_chosen(o.image, names, choice, &o.view, err);
+	int r = open_chosen(&o, names, choice, err);
 
 	if (r < 0) {
 		opened_done(&o);
@@ -273,4 +273,7 @@ void opened_done(struct opened *o)
 {
 	o->view = ply_view_close(o->view);
 	o->image = ply_image_close(o->image);
+	free(o->decisions);
+	o->decisions = NULL;
+	o->ndecisions = 0;
 }

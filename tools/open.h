@@ -43,6 +43,8 @@ struct collisions;
 struct opened {
 	struct ply_image *image;
 	struct ply_view *view;
+	struct ply_decision *decisions;    /* that it was opened with */
+	size_t ndecisions;
 };
 
 /* Says on stderr what ply_image_warning() tells. */

@@ -9,10 +9,14 @@
 	X(add, "IMAGE NAME ROOT", "another machine, as a difference") \
 	X(remove, "IMAGE NAME", "such a difference out again") \
 	X(plan, "IMAGE", "what collides, and what comes of it") \
-	X(mount, "IMAGE DIR", "show an image as a tree") \
+	X(mount, "IMAGE|REDO DIR", "show an image, or a log on it, as a tree") \
 	X(umount, "DIR", "end a mount, wait until it is gone") \
+	X(sync, "DIR", "wait until what was written is on the disk") \
+	X(stats, "DIR", "what the daemon of a mount has done") \
+	X(redo, "create IMAGE REDO", "a log, to change an image without changing it") \
+	X(relink, "REDO IMAGE", "the image of a log has moved") \
 	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
-	X(info, "IMAGE", "sub-images, sizes, digests") \
+	X(info, "IMAGE|REDO", "sub-images, sizes, digests") \
 	X(ls, "IMAGE [PATH]", "list a directory of an image") \
 	X(cat, "IMAGE PATH", "a file's bytes to the standard output") \
 	X(origin, "PATH...", "which component a file is from") \

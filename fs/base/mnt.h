@@ -38,6 +38,9 @@
  * decided, "A B RULE DRIVER", four numbers in lower-case hex (struct ply_decision).
  */
 
+/* Of the root of a mount, not listed: what its daemon says about itself (fs/fuse/stats.h). */
+#define MNT_STATS_XATTR "user.plyfs.stats"
+
 struct mnt_place {
 	uint64_t id;               /* of the mount that the place lies on, as in mountinfo */
 	unsigned major, minor;     /* device number of its file system */

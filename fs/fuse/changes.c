@@ -2,8 +2,8 @@
 /*
  * The log of a mount: see changes.h.
  *
- * A volatile one is an ordinary log in a file that has no name, so it takes no memory, and is gone with the process
- * however that ends. Syncs of it do nothing: there is nothing to come back to.
+ * A volatile one is an ordinary log that has no name, so it takes no memory, and is gone with the process however that
+ * ends.
  */
 #include "changes.h"
 
@@ -12,11 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
-#include "codec/codec.h"
 #include "ops/parent.h"
 
 bool changes_is_log(const char *path)
@@ -71,95 +69,42 @@ int changes_parent(struct changes *c, const char *path, size_t cache_bytes, stru
 	return r < 0 ? r : parent_view_open(*ret_image, c->log, cache_bytes, ret, err);
 }
 
-/* --- without a name ---------------------------------------------------------------------------- */
-
-static int sync_nothing(struct redo_store *s)
+/* On the file system that redo_open_volatile() takes; -1: it is in memory. */
+static int beside_volatile(void)
 {
-	(void)s;
-	return 0;
-}
+	const char *const folders[] = { getenv("TMPDIR"), "/var/tmp" };
+	int fd = -1;
 
-static int nameless_file(const char *dir)
-{
-	_cleanup_free_ char *path = NULL;
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
-		return fd < 0 ? -errno : fd;
-	if (asprintf(&path, "%s/plyfs-volatile-XXXXXX", dir) < 0)
-		return -ENOMEM;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	unlink(path);
+	for (size_t i = 0; i < ARRAY_SIZE(folders) && fd < 0; i++)
+		if (folders[i] && *folders[i])
+			fd = open(folders[i], O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	return fd;
-}
-
-static int volatile_store(int fd, const char *dir, struct redo_store **ret, struct ply_err *err)
-{
-	char proc[40], *name;
-	int r;
-
-	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	r = redo_store_open(proc, REDO_WRITE, ret, err);
-	if (r < 0)
-		return r;
-	(*ret)->sync = sync_nothing;
-	if (asprintf(&name, "volatile log in %s", dir) >= 0) {
-		free((*ret)->path);
-		(*ret)->path = name;
-	}
-	return 0;
-}
-
-static int format_on(struct ply_view *view, const struct ply_decision *decisions, size_t n, struct redo_store *store,
-		     struct ply_err *err)
-{
-	_cleanup_buf_ struct buf memory = { 0 };
-	struct redo_binding binding;
-	uint8_t uuid[16];
-	int r = parent_bind(view, decisions, n, &memory, &binding, err);
-
-	random_bytes(uuid, sizeof(uuid));
-	return r < 0 ? r : redo_format(store, &binding, uuid, time(NULL), err);
 }
 
 int changes_volatile(struct changes *c, struct ply_view *view, const struct ply_decision *decisions, size_t n,
 		     struct ply_err *err)
 {
-	const char *tmpdir = getenv("TMPDIR"), *dir = tmpdir && *tmpdir ? tmpdir : "/var/tmp";
-	_cleanup_close_ int fd = nameless_file(dir);
-	struct redo_store *store;
-	int r;
+	_cleanup_buf_ struct buf memory = { 0 };
+	struct redo_binding binding;
+	int r = parent_bind(view, decisions, n, &memory, &binding, err);
 
-	c->space_fd = -1;
-	if (fd < 0)
-		return ply_fail_sys(err, fd, "%s: cannot make a file for the volatile log; another $TMPDIR may do", dir);
-	r = volatile_store(fd, dir, &store, err);
-	if (r < 0)
-		return r;
-	r = format_on(view, decisions, n, store, err);
-	if (r < 0) {
-		redo_store_close(store);
-		return r;
-	}
-	r = redo_open(store, REDO_WRITE, &c->log, err);
 	if (r == 0)
-		c->space_fd = TAKE_FD(fd);
+		r = redo_open_volatile(&binding, &c->log, err);
+	c->space_fd = beside_volatile();
 	return r;
 }
 
 /* --- in use -------------------------------------------------------------------------------------- */
 
-int changes_begin(struct changes *c, struct tree *tree, const struct options *o, struct ply_err *err)
+int changes_begin(struct changes *c, struct tree *tree, const struct rw_options *o, struct ply_err *err)
 {
-	struct rw_options ro = { .default_permissions = o->default_permissions, .sync = o->sync };
+	struct rw_options options = *o;
 	int r = live_open(tree->view, c->log, &c->live, err);
 
 	if (r < 0)
 		return r;
-	ro.space_fd = TAKE_FD(c->space_fd);
-	r = rw_new(c->live, &ro, &c->rw, err);
+	options.space_fd = TAKE_FD(c->space_fd);
+	r = rw_new(c->live, &options, &c->rw, err);
 	tree->rw = c->rw;
 	return r;
 }

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 
 #include "live/live.h"
-#include "options.h"
 #include "ops.h"
 #include "rw.h"
 
@@ -28,12 +27,12 @@ int changes_open(struct changes *c, const char *path, bool ro, struct ply_err *e
 int changes_parent(struct changes *c, const char *path, size_t cache_bytes, struct ply_image **ret_image,
 		   struct ply_view **ret, struct ply_err *err);
 
-/* One without a name, on @view, in $TMPDIR or /var/tmp. Nothing of it is ever synced. */
+/* One without a name, on @view: see redo_open_volatile(). */
 int changes_volatile(struct changes *c, struct ply_view *view, const struct ply_decision *decisions, size_t n,
 		     struct ply_err *err);
 
-/* @tree is answered from the log from now on. */
-int changes_begin(struct changes *c, struct tree *tree, const struct options *o, struct ply_err *err);
+/* @tree is answered from the log from now on. @o->space_fd does not count. */
+int changes_begin(struct changes *c, struct tree *tree, const struct rw_options *o, struct ply_err *err);
 
 /* After the last request: all is on the disk; an error says that it may not be. Nothing where there is no log. */
 int changes_end(struct changes *c, struct ply_err *err);

@@ -15,18 +15,11 @@
 #include "base/buf.h"
 #include "base/mnt.h"
 #include "base/util.h"
-#include "cache/cache.h"
-#include "serve.h"
+#include "stats.h"
 #include "tree/view_internal.h"
 
 #define BIND_TRIES 100             /* 10 ms apart */
 #define DECISIONS_END ((size_t)128 << 10)      /* of the message: more are left out */
-
-static const char *const names[OPCODE_MAX] = {
-#define X(name, number) [number] = #name,
-	OPCODES(X)
-#undef X
-};
 
 int control_open(unsigned major, unsigned minor, int *ret_fd, struct ply_err *err)
 {
@@ -49,32 +42,6 @@ int control_open(unsigned major, unsigned minor, int *ret_fd, struct ply_err *er
 		return ply_fail_sys(err, -errno, "control socket plyfs/%u:%u", major, minor);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
-}
-
-static int compose(struct buf *text, const struct serve *serve, struct ply_view *view)
-{
-	const struct ply_image *image = ply_view_image(view);
-	uint64_t counts[OPCODE_MAX], all = 0;
-	struct cache_stats cache;
-	int r;
-
-	serve_counts(serve, counts);
-	cache_stats(view_cache(view), &cache);
-	for (size_t i = 0; i < OPCODE_MAX; i++)
-		all += counts[i];
-	r = buf_printf(text, "pid %ld\ngeneration %llu\n", (long)getpid(),
-		       (unsigned long long)ply_image_generation(image)->generation);
-	for (uint32_t i = 0; r == 0 && i < ply_view_nsubs(view); i++)
-		r = buf_printf(text, "selected %s\n",
-			       ply_image_sub_info(image, ply_view_sub(view, i))->name);
-	if (r == 0)
-		r = buf_printf(text, "cache %llu\nrequests %llu\n", (unsigned long long)cache.bytes,
-			       (unsigned long long)all);
-	for (size_t i = 0; r == 0 && i < OPCODE_MAX; i++)
-		if (counts[i])
-			r = buf_printf(text, "request %s %llu\n", names[i] ? names[i] : "OTHER",
-				       (unsigned long long)counts[i]);
-	return r;
 }
 
 /* What it goes by where sub-images collide: for plyfs origin. The message has to fit into a socket. */
@@ -102,7 +69,7 @@ static bool is_welcome(int fd)
 	       (cred.uid == 0 || cred.uid == geteuid());
 }
 
-void control_answer(int fd, const struct serve *serve, struct ply_view *view)
+void control_answer(int fd, const struct serve *serve, struct ply_view *view, struct redo *log)
 {
 	for (;;) {
 		_cleanup_close_ int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -110,7 +77,7 @@ void control_answer(int fd, const struct serve *serve, struct ply_view *view)
 
 		if (peer < 0)
 			return;
-		if (is_welcome(peer) && compose(&text, serve, view) == 0 && compose_decisions(&text, view) == 0)
+		if (is_welcome(peer) && stats_text(serve, view, log, &text) == 0 && compose_decisions(&text, view) == 0)
 			(void)!send(peer, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 }

@@ -50,6 +50,7 @@
 #include "options.h"
 #include "plyfs/version.h"
 #include "serve.h"
+#include "stats.h"
 #include "unmounter.h"
 
 #define READAHEAD_KIB 2048         /* measured: two requests of 1 MiB at once; more costs who maps files and jumps */
@@ -240,9 +241,19 @@ static int open_log_view(struct daemon *d, struct ply_err *err)
 	return r;
 }
 
+/* Of the mount's root: what the control socket tells, too. */
+static int tell_stats(void *ctx, struct buf *out)
+{
+	const struct daemon *d = ctx;
+
+	return stats_text(d->serve, d->view, d->changes.log, out);
+}
+
 /* A root that cannot be read makes no mount: it could only be ended by force. */
 static int open_view(struct daemon *d, struct ply_err *err)
 {
+	const struct rw_options o = { .default_permissions = d->options.default_permissions, .sync = d->options.sync,
+				      .stats = tell_stats, .stats_ctx = d };
 	struct ply_attr root;
 	int r = changes_is_log(d->image_arg) ? open_log_view(d, err) : open_image_view(d, err);
 
@@ -253,7 +264,7 @@ static int open_view(struct daemon *d, struct ply_err *err)
 		return r;
 	tree_init(&d->tree, d->view, d->options.default_permissions);
 	if (d->changes.log)
-		r = changes_begin(&d->changes, &d->tree, &d->options, err);
+		r = changes_begin(&d->changes, &d->tree, &o, err);
 	return r;
 }
 
@@ -388,7 +399,7 @@ static bool watch(struct daemon *d)
 		if (p[0].revents || p[1].revents)
 			return !p[1].revents;
 		if (p[2].revents)
-			control_answer(d->control_fd, d->serve, d->view);
+			control_answer(d->control_fd, d->serve, d->view, d->changes.log);
 	}
 }
 

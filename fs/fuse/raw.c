@@ -230,11 +230,9 @@ static void answer_statx(int fd, const struct fuse_in_header *in, const struct r
 
 static bool answered(int fd, const struct fuse_in_header *in, size_t n, const struct raw_answers *a, void *ctx)
 {
-	if (RAW_LIBFUSE_KNOWS)
-		return false;
-	if (in->opcode == FUSE_TMPFILE && n >= sizeof(*in) + sizeof(struct fuse_create_in))
+	if (!RAW_LIBFUSE_KNOWS && in->opcode == FUSE_TMPFILE && n >= sizeof(*in) + sizeof(struct fuse_create_in))
 		answer_tmpfile(fd, in, a, ctx);
-	else if (in->opcode == OP_STATX)
+	else if (!RAW_LIBFUSE_KNOWS && in->opcode == OP_STATX)
 		answer_statx(fd, in, a, ctx);
 	else if (in->opcode == FUSE_SYNCFS)
 		reply(fd, in->unique, a->syncfs(ctx), NULL, 0);

@@ -17,8 +17,8 @@
 #include <sys/uio.h>
 
 /*
- * A libfuse from here on knows TMPFILE, STATX and SYNCFS: it gets them, and rw_ops has them. All else here works with
- * any version.
+ * A libfuse from here on knows TMPFILE and STATX: it gets them, and rw.c answers. All else here works with any version:
+ * none tells what is read of requests here.
  */
 #define RAW_LIBFUSE_KNOWS (FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18))
 

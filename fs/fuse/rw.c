@@ -310,6 +310,35 @@ void rw_stop(struct rw *rw)
 	rw_seeker_end(rw);
 }
 
+#if RAW_LIBFUSE_KNOWS
+
+static void native_tmpfile(fuse_req_t req, fuse_ino_t dir, mode_t mode, struct fuse_file_info *fi)
+{
+	struct tree *t = ops_tree(req);
+	struct fuse_entry_param e;
+	int error = rw_tmpfile(t, fuse_req_ctx(req), dir, mode, fi, &e);
+
+	if (error)
+		fuse_reply_err(req, error);
+	else if (fuse_reply_create(req, &e, fi) < 0)
+		rw_tmpfile_undo(t, e.ino);
+}
+
+static void native_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
+{
+	struct statx sx;
+	double timeout;
+	int error = rw_statx(ops_tree(req), ino, &sx, &timeout);
+
+	(void)flags, (void)mask, (void)fi;
+	if (error)
+		fuse_reply_err(req, error);
+	else
+		fuse_reply_statx(req, 0, &sx, timeout);
+}
+
+#endif
+
 /* Operations that are not here are answered ENOSYS by libfuse: FLUSH, ACCESS, locks. */
 const struct fuse_lowlevel_ops rw_ops = {
 	.init = rw_init,
@@ -346,6 +375,10 @@ const struct fuse_lowlevel_ops rw_ops = {
 	.fallocate = rw_fallocate,
 	.copy_file_range = rw_copy,
 	.lseek = rw_lseek,
+#if RAW_LIBFUSE_KNOWS
+	.tmpfile = native_tmpfile,
+	.statx = native_statx,
+#endif
 };
 
 const struct raw_answers rw_answers = {

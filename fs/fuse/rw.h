@@ -5,13 +5,14 @@
 
 #include "ops.h"
 
+#include "base/buf.h"
 #include "live/live.h"
 #include "raw.h"
 
 struct rw;
 
-/* The text of the xattr user.plyfs.stats of the root: at most @cap bytes; returns how many. */
-typedef size_t (*rw_stats_fn)(void *ctx, char *buf, size_t cap);
+/* Adds the text of the xattr MNT_STATS_XATTR of the root. -errno. */
+typedef int (*rw_stats_fn)(void *ctx, struct buf *out);
 
 struct rw_options {
 	bool default_permissions;  /* the kernel enforces modes and ACLs */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "base/mnt.h"
 #include "base/util.h"
 
 /* --- attributes ---------------------------------------------------------------------------- */
@@ -234,7 +235,7 @@ void rw_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t to_d
 
 static bool is_stats(uint64_t ino, const char *name)
 {
-	return ino == PLY_ROOT_INDEX && !strcmp(name, RW_STATS_XATTR);
+	return ino == PLY_ROOT_INDEX && !strcmp(name, MNT_STATS_XATTR);
 }
 
 void rw_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)

@@ -9,11 +9,9 @@
 #include "refs.h"
 #include "rw.h"
 
-#define RW_STATS_XATTR "user.plyfs.stats"
-#define RW_STATS_MAX   16384u
 /* Kept of the host's free space for what the kernel has not written yet: where no more is free, files are opened so
  * that it writes at once. */
-#define RW_RESERVE     ((uint64_t)64 << 20)
+#define RW_RESERVE ((uint64_t)64 << 20)
 
 struct waiting;                    /* a request that waits for the kernel: rw_data.c */
 

@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "base/mnt.h"
 #include "base/util.h"
 
 void rw_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
@@ -233,9 +234,15 @@ void rw_readdirplus(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, stru
 /* --- xattrs ---------------------------------------------------------------------------------- */
 
 /* What the daemon counts, for who cannot reach its socket. It is not listed, so it is not copied along. */
-static ssize_t get_stats(const struct rw *rw, char *buf)
+static ssize_t get_stats(const struct rw *rw, void *ret)
 {
-	return rw->o.stats ? (ssize_t)rw->o.stats(rw->o.stats_ctx, buf, RW_STATS_MAX) : -ENODATA;
+	_cleanup_buf_ struct buf text = { 0 };
+	int r = rw->o.stats ? rw->o.stats(rw->o.stats_ctx, &text) : -ENODATA;
+
+	if (r < 0)
+		return r;
+	memcpy(ret, text.data, MIN(text.len, (size_t)PLY_XATTR_VALUE_MAX));
+	return (ssize_t)MIN(text.len, (size_t)PLY_XATTR_VALUE_MAX);
 }
 
 void rw_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
@@ -249,7 +256,7 @@ void rw_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	if (ino == PLY_ROOT_INDEX && !strcmp(name, RW_STATS_XATTR)) {
+	if (ino == PLY_ROOT_INDEX && !strcmp(name, MNT_STATS_XATTR)) {
 		len = get_stats(rw, buf);
 		if (len < 0) {
 			fuse_reply_err(req, (int)-len);

@@ -20,6 +20,7 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -55,7 +56,7 @@ struct serve {
 };
 
 /* One daemon serves one mount. */
-static _Atomic uint64_t counts[OPCODE_MAX];
+static _Atomic uint64_t counts[OPCODE_MAX], read_bytes, write_bytes;
 
 static struct {
 	bool on;                   /* there are two processors; immutable while threads run */
@@ -93,18 +94,29 @@ static void look_for_request(int fd)
 	atomic_flag_clear_explicit(&look.taken, memory_order_release);
 }
 
+/* A request begins with its length and its opcode; READ and WRITE have their size at the same place. */
+static void count(const char *request, size_t len)
+{
+	uint32_t opcode, size;
+
+	if (len < 8)
+		return;
+	memcpy(&opcode, request + 4, sizeof(opcode));
+	atomic_fetch_add_explicit(&counts[opcode < OPCODE_MAX ? opcode : 0], 1, memory_order_relaxed);
+	if ((opcode != FUSE_READ && opcode != FUSE_WRITE) || len < sizeof(struct fuse_in_header) + sizeof(struct fuse_read_in))
+		return;
+	memcpy(&size, request + sizeof(struct fuse_in_header) + offsetof(struct fuse_read_in, size), sizeof(size));
+	atomic_fetch_add_explicit(opcode == FUSE_READ ? &read_bytes : &write_bytes, size, memory_order_relaxed);
+}
+
 static ssize_t read_request(int fd, void *buf, size_t len)
 {
-	uint32_t opcode;           /* a request begins with its length and its opcode */
 	ssize_t n;
 
 	look_for_request(fd);
 	n = read(fd, buf, len);
-	if (n >= 8) {
-		memcpy(&opcode, (const char *)buf + 4, sizeof(opcode));
-		atomic_fetch_add_explicit(&counts[opcode < OPCODE_MAX ? opcode : 0], 1,
-					  memory_order_relaxed);
-	}
+	if (n > 0)
+		count(buf, (size_t)n);
 	return n;
 }
 
@@ -132,6 +144,13 @@ void serve_counts(const struct serve *s, uint64_t ret[OPCODE_MAX])
 	(void)s;
 	for (size_t i = 0; i < OPCODE_MAX; i++)
 		ret[i] = atomic_load_explicit(&counts[i], memory_order_relaxed);
+}
+
+void serve_bytes(const struct serve *s, uint64_t *ret_read, uint64_t *ret_write)
+{
+	(void)s;
+	*ret_read = atomic_load_explicit(&read_bytes, memory_order_relaxed);
+	*ret_write = atomic_load_explicit(&write_bytes, memory_order_relaxed);
 }
 
 static void libfuse_says(enum fuse_log_level level, const char *fmt, va_list ap)

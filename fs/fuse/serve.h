@@ -37,5 +37,7 @@ struct serve *serve_free(struct serve *s);
 
 /* Requests so far, by opcode. */
 void serve_counts(const struct serve *s, uint64_t ret[OPCODE_MAX]);
+/* What READ asked for, and what came with WRITE. */
+void serve_bytes(const struct serve *s, uint64_t *ret_read, uint64_t *ret_write);
 
 #endif

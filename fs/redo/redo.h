@@ -90,7 +90,7 @@ struct redo_binding {
 	uint32_t nnames;
 	const struct ply_decision *decisions;
 	uint32_t ndecisions;
-	const char *path;          /* of the parent when the log was made: for people */
+	const char *path;          /* of the parent: where it is looked for first */
 };
 
 /* Call with NULL first: the names one after the other; NULL behind the last. */
@@ -104,6 +104,19 @@ int redo_format(struct redo_store *s, const struct redo_binding *b, const uint8_
 		struct ply_err *err);
 /* The same as a new file, which has its name only when all of it is on the disk. REDO_EXISTS. */
 int redo_create(const char *path, const struct redo_binding *b, struct ply_err *err);
+
+/*
+ * A log that has no name, and is gone with the last who has it open: in $TMPDIR, else in /var/tmp, or in memory where
+ * neither can do that.
+ */
+int redo_open_volatile(const struct redo_binding *b, struct redo **ret, struct ply_err *err);
+
+/*
+ * The parent is at @path from now on. @log was opened from a store that can be written, with or without REDO_WRITE;
+ * redo_binding() goes on to say the old path. It is all on the disk when it returns 0; whenever it is interrupted, the
+ * log has the one path or the other. -ENOSPC (LIMIT): the log was made without room for it; -EROFS (REDO_READ_ONLY).
+ */
+int redo_relink(struct redo *log, const char *path, struct ply_err *err);
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -120,11 +133,12 @@ struct redo_info {
 	uint64_t tail_lsn;
 	uint64_t records;          /* replayed at opening */
 	uint64_t replayed;         /* bytes of them */
-	uint64_t size;             /* bytes of the file when it was opened, holes included */
+	uint64_t size;             /* bytes of the file, holes included */
 	uint64_t data_live, data_dead; /* bytes of blocks that files refer to, and do not */
 	uint64_t inodes, entries, extents;
 	uint64_t next_cookie;      /* of the entry that is added next */
 	uint64_t commits, flushes; /* calls that had to wait, and syncs that were made for them */
+	uint64_t flush_ns, flush_max_ns;       /* how long all those syncs took, and the longest */
 	char warning[256];         /* "": nothing to say */
 };
 

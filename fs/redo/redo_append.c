@@ -336,12 +336,26 @@ static void say_durable(struct redo *log, uint64_t durable)
 	redo_op_done(&op);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 /* One sync; flush_lock is not held, and nobody else makes one. */
 static int flush(struct redo *log, uint64_t *ret_durable, struct ply_err *err)
 {
-	uint64_t tail = tail_of(log);
+	uint64_t tail = tail_of(log), since = now_ns(), took;
 	int r = log->store->sync(log->store);
 
+	took = now_ns() - since;
+	pthread_mutex_lock(&log->flush_lock);
+	log->flushes++;
+	log->flush_ns += took;
+	log->flush_max_ns = MAX(log->flush_max_ns, took);
+	pthread_mutex_unlock(&log->flush_lock);
 	if (r < 0)
 		return redo_fail(log, r, "cannot sync the log", err);
 	*ret_durable = tail;
@@ -357,7 +371,6 @@ int redo_flush(struct redo *log, struct ply_err *err)
 		return r;
 	pthread_mutex_lock(&log->flush_lock);
 	log->durable = MAX(log->durable, durable);
-	log->flushes++;
 	pthread_cond_broadcast(&log->flushed);
 	pthread_mutex_unlock(&log->flush_lock);
 	return 0;
@@ -374,7 +387,6 @@ static int lead(struct redo *log, struct ply_err *err)
 	r = flush(log, &durable, err);
 	pthread_mutex_lock(&log->flush_lock);
 	log->flushing = false;
-	log->flushes++;
 	if (r == 0)
 		log->durable = MAX(log->durable, durable);
 	pthread_cond_broadcast(&log->flushed);

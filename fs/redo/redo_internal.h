@@ -38,6 +38,7 @@ struct redo {
 	bool flushing;
 	uint64_t durable;          /* all records below are on the disk */
 	uint64_t commits, flushes;
+	uint64_t flush_ns, flush_max_ns;
 
 	pthread_mutex_t super_lock;        /* one checkpoint or superblock at a time */
 	struct redo_super super;

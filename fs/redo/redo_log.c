@@ -8,6 +8,7 @@
  * before both say the new one.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,7 @@ int redo_format(struct redo_store *store, const struct redo_binding *b, const ui
 	struct redo_head head = { .epoch = 1, .seq = 1 };
 	struct ply_disk_redo_segment disk;
 	uint8_t raw[PLY_SUPER_SIZE];
+	size_t room;
 	int r = redo_binding_encode(b, &binding);
 
 	if (r == -EINVAL)
@@ -168,7 +170,9 @@ int redo_format(struct redo_store *store, const struct redo_binding *b, const ui
 	memcpy(s.parent_uuid, b->parent_uuid, sizeof(s.parent_uuid));
 	memcpy(s.parent_digest, b->parent_digest, sizeof(s.parent_digest));
 	s.binding_len = binding.len;
-	s.segments_off = align_up(s.binding_off + binding.len, PLY_REDO_BLOCK);
+	/* twice, with whatever path: redo_relink() */
+	room = binding.len + PATH_MAX - MIN(b->path ? strlen(b->path) : 0, (size_t)PATH_MAX);
+	s.segments_off = s.binding_off + 2 * align_up(room, PLY_REDO_BLOCK);
 	redo_head_encode(&head, uuid, &disk);
 	r = store->pwrite(store, binding.data, binding.len, s.binding_off);
 	if (r == 0)
@@ -338,12 +342,16 @@ const struct redo_binding *redo_binding(const struct redo *log)
 
 void redo_info(struct redo *log, struct redo_info *ret)
 {
+	uint64_t size;
+
 	pthread_mutex_lock(&log->super_lock);
 	*ret = log->info;
 	memcpy(ret->uuid, log->super.uuid, sizeof(ret->uuid));
 	ret->generation = log->super.generation;
 	ret->epoch = log->super.epoch;
 	ret->created_sec = log->super.created_sec;
+	if (log->store->size(log->store, &size) == 0)
+		ret->size = size;
 	pthread_mutex_unlock(&log->super_lock);
 	ret->writable = log->writable && !atomic_load(&log->failed);
 	pthread_rwlock_rdlock(&log->lock);
@@ -358,5 +366,7 @@ void redo_info(struct redo *log, struct redo_info *ret)
 	pthread_mutex_lock(&log->flush_lock);
 	ret->commits = log->commits;
 	ret->flushes = log->flushes;
+	ret->flush_ns = log->flush_ns;
+	ret->flush_max_ns = log->flush_max_ns;
 	pthread_mutex_unlock(&log->flush_lock);
 }

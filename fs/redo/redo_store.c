@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -139,16 +141,17 @@ static int sync_dir(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-/* Nameless, where the file system can do that; else with its name. */
+/* Nameless, where the file system can do that; else with its name. What is secret in an image may come to be in it: it is
+ * its owner's alone, as an image is. */
 static int make_file(const char *path, bool *ret_named)
 {
 	_cleanup_free_ char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
+	int fd = copy ? open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
 
 	*ret_named = false;
 	if (fd < 0 && copy && (errno == EOPNOTSUPP || errno == EISDIR)) {
 		*ret_named = true;
-		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 	}
 	return fd < 0 ? copy ? -errno : -ENOMEM : fd;
 }
@@ -202,4 +205,49 @@ int redo_create(const char *path, const struct redo_binding *b, struct ply_err *
 	}
 	redo_store_close(s);
 	return r;
+}
+
+/* --- one that nobody keeps ---------------------------------------------------------------------------- */
+
+/* What is gone with the process need not be on the disk. */
+static int no_sync(struct redo_store *s)
+{
+	(void)s;
+	return 0;
+}
+
+static int make_nameless(void)
+{
+	const char *const folders[] = { getenv("TMPDIR"), "/var/tmp" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+		int fd = folders[i] && *folders[i] ? open(folders[i], O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600) : -1;
+
+		if (fd >= 0)
+			return fd;
+	}
+	return memfd_create("plyfs-log", MFD_CLOEXEC);
+}
+
+int redo_open_volatile(const struct redo_binding *b, struct redo **ret, struct ply_err *err)
+{
+	int fd = make_nameless(), r;
+	struct redo_store *s;
+	uint8_t uuid[16];
+
+	if (fd < 0)
+		return ply_fail_sys(err, -errno, "cannot make a log");
+	r = make_store(fd, "volatile log", false, &s, err);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	s->sync = no_sync;
+	random_bytes(uuid, sizeof(uuid));
+	r = redo_format(s, b, uuid, time(NULL), err);
+	if (r < 0) {
+		redo_store_close(s);
+		return r;
+	}
+	return redo_open(s, REDO_WRITE, ret, err);
 }

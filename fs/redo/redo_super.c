@@ -98,7 +98,7 @@ static const char *impossible(const struct ply_disk_redo_super *d, uint32_t slot
 	    s->binding_len < sizeof(struct ply_disk_redo_binding) || s->binding_len > PLY_REDO_BINDING_MAX)
 		return "the binding's place is impossible";
 	if (s->segments_off % PLY_REDO_BLOCK || s->segments_off < PLY_SUPER_SLOTS * PLY_SUPER_SIZE ||
-	    s->segments_off > PLY_SUPER_SLOTS * PLY_SUPER_SIZE + PLY_REDO_BINDING_MAX + PLY_REDO_BLOCK)
+	    s->segments_off > PLY_SUPER_SLOTS * PLY_SUPER_SIZE + 2ull * (PLY_REDO_BINDING_MAX + PLY_REDO_BLOCK))
 		return "the place of its segments is impossible";
 	if (!s->epoch || s->replay_segment >= PLY_REDO_SEGMENTS_MAX || s->replay_lsn > INT64_MAX ||
 	    s->epoch_lsn < s->replay_lsn || s->durable_lsn < s->epoch_lsn || s->durable_lsn > INT64_MAX)

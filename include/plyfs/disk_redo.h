@@ -63,12 +63,12 @@ struct ply_disk_redo_super {
 };
 _Static_assert(sizeof(struct ply_disk_redo_super) == PLY_SUPER_SIZE, "redo super");
 
-/* What the log stands on; written once. Behind it: decisions, names of the selection (each with a NUL), path. */
+/* What the log stands on; never written over. Behind it: decisions, names of the selection (each with a NUL), path. */
 struct ply_disk_redo_binding {     /* 32 bytes */
 	le32 nnames;               /* +0x00 of the selection; a parent that is a log has its own: 0 */
 	le32 names_len;            /* +0x04 bytes */
 	le32 ndecisions;           /* +0x08 */
-	le32 path_len;             /* +0x0c of the parent, as it was when the log was made: for people */
+	le32 path_len;             /* +0x0c of the parent: where it is looked for first */
 	uint8_t image_uuid[16];    /* +0x10 of the image that the chain stands on */
 };
 _Static_assert(sizeof(struct ply_disk_redo_binding) == 32, "redo binding");

@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		cli_list_done(&confined);
 		buf_done(&said);
 	} else {
-		struct mount m = { .answer = input_text(&in, -1), .source = strdup("/") };
+		struct mount m = { .answer = input_text(&in, -1), .at = { .source = strdup("/") } };
 
 		if (understand_answer(&m) == 0)
 			touch(m.image, strlen(m.image) + 1);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Logs that verbs are given: see logs.h. */
+#include "logs.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mnt.h"
+#include "base/util.h"
+#include "cli.h"
+#include "holders.h"
+#include "plyfs/disk_redo.h"
+
+bool log_is(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	uint8_t magic[sizeof(PLY_REDO_MAGIC) - 1];
+
+	/* one of the two may be damaged */
+	for (uint64_t slot = 0; fd >= 0 && slot < PLY_SUPER_SLOTS; slot++)
+		if (pread_full(fd, magic, sizeof(magic), slot * PLY_SUPER_SIZE) == 0 &&
+		    memcmp(magic, PLY_REDO_MAGIC, sizeof(magic)) == 0)
+			return true;
+	return false;
+}
+
+int log_look(const char *path, struct redo **ret, struct ply_err *err)
+{
+	struct redo_store *s;
+	int r = redo_store_open(path, REDO_LOOK, &s, err);
+
+	return r < 0 ? r : redo_open(s, REDO_LOOK, ret, err);
+}
+
+struct mounted_log {
+	const char *path;
+	char *mountpoint;
+};
+
+static int see_mount(void *ctx, const struct mnt_line *line)
+{
+	struct mounted_log *m = ctx;
+
+	if (strcmp(line->type, MNT_TYPE) != 0 || strcmp(line->source, m->path) != 0)
+		return 0;
+	m->mountpoint = strdup(line->mountpoint);
+	return 1;
+}
+
+void log_tell_holder(const char *path)
+{
+	_cleanup_free_ char *real = realpath(path, NULL), *where = NULL;
+	struct mounted_log m = { .path = real };
+	struct holder h;
+	char command[256];
+
+	if (real && mnt_list(NULL, see_mount, &m) > 0)
+		where = m.mountpoint;
+	if (holders_lock(path, &h, command, sizeof(command)))
+		cli_note("%s: in use by process %ld (%s)%s%s", path, (long)h.pid, h.command, where ? ", which has it mounted on " :
+			 "", where ? where : "");
+	else if (where)
+		cli_note("%s: mounted on %s", path, where);
+}
