@@ -134,6 +134,7 @@ FORCE:
 # --- what is built ----------------------------------------------------------------------------
 
 folders   := base io codec format merge cache sub redo image tree ops live
+folders   := base io codec format merge cache sub redo image tree live ops
 lib-src   := $(foreach d,$(folders),$(sort $(wildcard fs/$d/*.c)))
 fuse-src  := $(sort $(wildcard fs/fuse/*.c))
 tools-src := $(sort $(shell find tools -name '*.c'))

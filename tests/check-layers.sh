@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # shellcheck disable=SC2016  # awk's, not the shell's
 find fs include tools -name '*.[ch]' -print0 | LC_ALL=C sort -z | xargs -0 awk '
 	BEGIN {
-		n = split("base=0 io=1 codec=1 format=2 merge=2 cache=3 sub=4 redo=5 image=6 tree=7 ops=8 fuse=9 tools=10", a, /[ =]/)
+		n = split("base=0 io=1 codec=1 format=2 merge=2 cache=3 sub=4 redo=5 image=6 tree=7 live=8 ops=9 fuse=10 tools=11", a, /[ =]/)
 		for (i = 1; i < n; i += 2)
 			rank[a[i]] = a[i + 1]
 	}
