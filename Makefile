@@ -133,7 +133,6 @@ FORCE:
 
 # --- what is built ----------------------------------------------------------------------------
 
-folders   := base io codec format merge cache sub redo image tree ops live
 folders   := base io codec format merge cache sub redo image tree live ops
 lib-src   := $(foreach d,$(folders),$(sort $(wildcard fs/$d/*.c)))
 fuse-src  := $(sort $(wildcard fs/fuse/*.c))

@@ -27,15 +27,6 @@ static uint32_t time_bits(int what, int set, int now, uint32_t live_set, uint32_
 	return !(what & set) ? 0 : what & now ? live_now : live_set;
 }
 
-/* chown(2) takes setuid and setgid from all but directories; the kernel leaves that to us. */
-static bool chown_kills(struct rw *rw, uint64_t ino, int what)
-{
-	struct live_attr a;
-
-	return what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) && live_attr(rw->live, ino, &a, NULL) == 0 &&
-	       !S_ISDIR(a.mode);
-}
-
 void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struct fuse_file_info *fi)
 {
 	struct rw *rw = rw_of(req);
@@ -59,7 +50,8 @@ void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struc
 		   (what & FUSE_SET_ATTR_CTIME ? LIVE_CTIME : 0) |
 		   time_bits(what, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, LIVE_ATIME, LIVE_ATIME_NOW) |
 		   time_bits(what, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, LIVE_MTIME, LIVE_MTIME_NOW);
-	if (raw_current()->kill || chown_kills(rw, ino, what))
+	/* chown(2) always does; the kernel leaves that to us */
+	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
 		set.mask |= LIVE_KILL;
 	if (rw_settle(rw, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
