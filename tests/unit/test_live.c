@@ -38,11 +38,14 @@ static void format(void)
 	struct redo_binding b = { .parent_generation = g->generation, .number = PLY_REDO_NUMBER_MIN,
 				  .names = "os\0web", .names_len = 7, .nnames = 2, .path = "/x" };
 	uint8_t uuid[16] = { 1, 2, 3 };
+	struct redo_store *store;
 
 	ply_image_uuid(image, b.parent_uuid);
 	memcpy(b.image_uuid, b.parent_uuid, 16);
 	redo_disk_init(&disk);
-	OK(redo_format(redo_disk_store(&disk), &b, uuid, 1, &err));
+	store = redo_disk_store(&disk);
+	OK(redo_format(store, &b, uuid, 1, &err));
+	redo_store_close(store);
 }
 
 static void open_live(void)

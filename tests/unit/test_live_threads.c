@@ -54,6 +54,7 @@ static void start(void)
 				  .nnames = 1, .path = "/x" };
 	char path[] = "/tmp/plyfs-threads-XXXXXX";
 	uint8_t uuid[16] = { 7 };
+	struct redo_store *store;
 
 	close(mkstemp(path));
 	small_image(path, 2);
@@ -63,7 +64,9 @@ static void start(void)
 	ply_image_uuid(image, b.parent_uuid);
 	memcpy(b.image_uuid, b.parent_uuid, 16);
 	redo_disk_init(&disk);
-	OK(redo_format(redo_disk_store(&disk), &b, uuid, 1, &err));
+	store = redo_disk_store(&disk);
+	OK(redo_format(store, &b, uuid, 1, &err));
+	redo_store_close(store);
 	open_live();
 }
 
