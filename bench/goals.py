@@ -8,6 +8,8 @@ from measure import FOREIGN_MAX, ratio
 
 FUSE = ("squashfuse_ll", "squashfuse_ll newer", "squashfuse", "erofsfuse", "wimmount")
 SQUASHFUSE_LL = ("squashfuse_ll", "squashfuse_ll newer")
+OVERLAYFS, EXT4 = "kernel overlayfs", "ext4 copy"
+APPEND, DPKG, FSYNC = "append 1 byte to 500 MiB, cold", "dpkg -i of 12 packages, cold", "4 KiB anywhere, fsync, {} (s for 1,000)"
 EXTRACTORS = ("unsquashfs", "zstd | tar", "fsck.erofs", "wimapply")
 
 
@@ -47,6 +49,15 @@ LIMITS = (
     Limit("gate", "layout, CPU seconds, no more than unsquashfs", "layout", "image cold", "cpu_s", ("unsquashfs",), 1.0),
     Limit("gate", "layout, at most 1.15 of unsquashfs", "layout", "image cold", "wall_s", ("unsquashfs",), 1.15),
     Limit("gate", "layout, 1.5 times faster than zstd | tar", "layout", "image cold", "wall_s", ("zstd | tar",), 1 / 1.5),
+    Limit("gate", "1 byte appended to 500 MiB, 100 times faster than overlayfs", "overlay", APPEND, "wall_s", (OVERLAYFS,), 1 / 100),
+    Limit("gate", "1 byte appended to 500 MiB", "overlay", APPEND, "wall_s", (), 0.005, "s"),
+    Limit("gate", "chmod of 128 MiB", "overlay", "chmod of 128 MiB, cold", "wall_s", (), 0.001, "s"),
+    Limit("gate", "rename of a directory of 2,000, 10 times faster than overlayfs", "overlay", "rename of a directory of 2,000", "wall_s",
+          (OVERLAYFS,), 1 / 10),
+    Limit("gate", "dpkg -i of 12 packages, at most 1.2 of overlayfs", "overlay", DPKG, "wall_s", (OVERLAYFS,), 1.2),
+    Limit("gate", "untar of 4,000 files, at most 2 of overlayfs", "overlay", "untar of 4,000 files", "wall_s", (OVERLAYFS,), 2.0),
+    Limit("gate", "make -j2 of 60 C files, at most 1.3 of overlayfs", "overlay", "make -j2 of 60 C files", "wall_s", (OVERLAYFS,), 1.3),
+    Limit("gate", "4 KiB with fsync, 1 thread, 0.6 of ext4's rate", "overlay", FSYNC.format("1 thread"), "wall_s", (EXT4,), 1 / 0.6),
     Limit("goal", "cold find, no slower than kernel squashfs", "walk", "find cold", "wall_s", ("kernel squashfs",), 1.0),
     Limit("goal", "cold find, 2.5 times faster than the fastest squashfuse_ll", "walk", "find cold", "wall_s", SQUASHFUSE_LL, 1 / 2.5),
     Limit("goal", "cold ls -lR, twice as fast as each FUSE peer", "walk", "ls -lR cold", "wall_s", FUSE, 1 / 2),
@@ -65,6 +76,12 @@ LIMITS = (
           "image cold, with the final sync", "wall_s", EXTRACTORS, 1.05, tool="plyfs durable"),
     Limit("goal", "layout, within 1.5 of (CPU of decompression + of creating and writing) / cores", "layout", "image cold", "wall_s",
           ("floor: CPU / cores",), 1.5),
+    Limit("goal", "1 byte appended to 500 MiB, 700 times faster than overlayfs", "overlay", APPEND, "wall_s", (OVERLAYFS,), 1 / 700),
+    Limit("goal", "dpkg -i of 12 packages, at most 0.8 of overlayfs", "overlay", DPKG, "wall_s", (OVERLAYFS,), 0.8),
+    Limit("goal", "4 KiB with fsync, 1 thread, ext4's rate", "overlay", FSYNC.format("1 thread"), "wall_s", (EXT4,), 1.0),
+    Limit("goal", "4 KiB with fsync, 16 threads, 1.1 of ext4's rate", "overlay", FSYNC.format("16 threads"), "wall_s", (EXT4,), 1 / 1.1),
+    Limit("goal", "create and fsync, 16 threads, 1.5 of ext4's rate", "overlay", "create, 100 bytes, fsync, 16 threads (s for 1,000)", "wall_s",
+          (EXT4,), 1 / 1.5),
 )
 
 

@@ -14,6 +14,7 @@ import sys
 
 import measure
 from measure import Failed, alternate, call, drop_caches, files_of, warm_files, warm_programs, with_sync
+from overlay import TOOLS as OVERLAY_TOOLS, Overlay
 from peers import MAKER, MOUNTS, is_mounted
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,7 +28,7 @@ CP, FLOOR, DIRECTORY = "cp -a", "floor", "directory"
 DURABLE = "plyfs durable"
 LAYOUT = {"plyfs": "plyfs", DURABLE: "plyfs", "unsquashfs": "squashfs", "zstd | tar": "tar", "fsck.erofs": "erofs", "wimapply": "wim"}
 NO_SYNC, FINAL_SYNC = "image cold", ", with the final sync"
-TOOLS = {CP, FLOOR, DIRECTORY, *LABEL.values(), *LAYOUT, *(m[0] for m in MOUNTS)}
+TOOLS = {CP, FLOOR, DIRECTORY, *LABEL.values(), *LAYOUT, *(m[0] for m in MOUNTS), *OVERLAY_TOOLS}
 
 
 class NotHere(Exception):
@@ -472,6 +473,15 @@ class Bench:
             out["read after find"]["daemon_anon_mib"] = measure.memory_kib(daemon, "RssAnon") / 1024
         return out
 
+    def overlay(self):
+        """Changes on top of an image: overlay.py."""
+        o = Overlay(self)
+        try:
+            o.make()
+            return self.alternate("overlay", o.tools(), patience_s=math.inf)
+        finally:
+            o.clean_up()
+
     # --- the end ---
 
     def clean_up(self):
@@ -486,9 +496,9 @@ class Bench:
         for path in (self.large_src, self.many_src):
             shutil.rmtree(path, ignore_errors=True)
         for name in os.listdir(self.work):
-            if name.split(".", 1)[0] in ("tree", "large", "many", "disk", "fio", "floors", "meter"):
+            if name.split(".", 1)[0] in ("tree", "large", "many", "overlay", "disk", "fio", "floors", "changes", "meter"):
                 os.unlink(os.path.join(self.work, name))
 
 
 WORKLOADS = {"capture": Bench.capture, "layout": Bench.layout, "walk": Bench.walk, "read": Bench.read, "exec": Bench.exec_like,
-             "random": Bench.random, "large": Bench.large, "mount": Bench.mount, "scale": Bench.scale}
+             "random": Bench.random, "large": Bench.large, "mount": Bench.mount, "scale": Bench.scale, "overlay": Bench.overlay}
