@@ -120,7 +120,10 @@ class Overlay:
         with open(os.path.join(root, "DEBIAN", "conffiles"), "w", encoding="utf-8") as f:
             f.write("".join(f"{c}\n" for c in conffiles if os.path.lexists(self.b.tree + c)))
         with open(base + ".list", encoding="utf-8", errors="surrogateescape") as f:
-            paths = [p for p in f.read().splitlines() if p != "/." and os.path.lexists(self.b.tree + p)]
+            listed = f.read().splitlines()
+        above = {os.path.dirname(p) for p in listed}
+        # a directory of the package may be a symlink to one here (/lib)
+        paths = [p for p in listed if p != "/." and os.path.lexists(self.b.tree + p) and not (p in above and os.path.islink(self.b.tree + p))]
         with open(os.path.join(self.things, "list"), "wb") as f:
             f.write(b"\0".join(os.fsencode("." + p) for p in paths))
         call(["bash", "-o", "pipefail", "-c", f"tar -C {shlex.quote(self.b.tree)} --no-recursion --null -T "
@@ -187,14 +190,14 @@ class Overlay:
             self.daemon = self.b.peers.daemon_of(self.merged)
 
     def leave(self):
-        for path in (self.merged, self.lower):
-            while is_mounted(path):
-                call(["umount", path])
+        while is_mounted(self.merged):
+            call(["umount", self.merged])
         if self.daemon and not self.b.peers.has_ended(self.daemon, 30):
             raise Failed(f"the daemon {self.daemon} does not end")
         self.daemon = None
-        while is_mounted(self.upper):
-            call(["umount", self.upper])
+        for path in (self.lower, self.upper):
+            while is_mounted(path):
+                call(["umount", path])
 
     def cold(self, *programs):
         drop_caches()
@@ -233,11 +236,12 @@ class Overlay:
         out["make -j2 of 60 C files"] = self.run(["make", "-s", "-j2", "-C", on("opt/sources")])
         self.cold("rm")
         out["rm -rf usr/share/doc, cold"] = self.run(["rm", "-rf", on("usr/share/doc")])
-        os.makedirs(on("opt/sync"))
         for verb, threads in (("overwrite", 1), ("overwrite", 16), ("create", 1), ("create", 16)):
+            folder = on(f"opt/sync/{verb}-{threads}")
+            os.makedirs(folder)
             label = "4 KiB anywhere, fsync" if verb == "overwrite" else "create, 100 bytes, fsync"
             out[f"{label}, {threads} thread{'s' if threads > 1 else ''} (s for {RATE_OF:,})"] = self.timed(
-                verb, on("opt/sync"), str(threads), str(SYNC_S))
+                verb, folder, str(threads), str(SYNC_S))
         self.check(name)
         self.leave()
         return out
