@@ -76,6 +76,8 @@ static void make_and_reply(fuse_req_t req, uint64_t dir, const char *name, const
 	struct live_attr a;
 	struct ply_err err;
 
+	if (rw_refused(req, rw, 0))
+		return;
 	if (make(rw, &who, dir, name, new, &a, &err) < 0)
 		rw_fail(req, dir, &err);
 	else
@@ -133,6 +135,8 @@ void rw_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, st
 	struct ply_err err;
 	int error;
 
+	if (rw_refused(req, rw, 0))
+		return;
 	if (make(rw, &who, dir, name, &new, &a, &err) < 0) {
 		rw_fail(req, dir, &err);
 		return;
@@ -151,8 +155,11 @@ int rw_tmpfile(void *ctx, const struct fuse_ctx *c, uint64_t dir, mode_t mode, s
 	const struct live_who who = rw_who(c);
 	struct live_attr a;
 	struct ply_err err;
-	int error, r = live_tmpfile(rw->live, &who, dir, S_IFREG | (mode & 07777), &a, &err);
+	int error, r;
 
+	if (!rw_has_room(rw, 0))
+		return ENOSPC;
+	r = live_tmpfile(rw->live, &who, dir, S_IFREG | (mode & 07777), &a, &err);
 	if (rw_settle(rw, r, &err) < 0)
 		return rw_answer(dir, &err);
 	error = opened(rw, &a, fi, ret);
@@ -174,6 +181,8 @@ void rw_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
 	struct live_attr a;
 	struct ply_err err;
 
+	if (rw_refused(req, rw, 0))
+		return;
 	if (rw_settle(rw, live_link(rw->live, &who, ino, dir, name, strlen(name), &a, &err), &err) < 0)
 		rw_fail(req, ino, &err);
 	else
@@ -238,7 +247,7 @@ void rw_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 
 	if (is_stats(ino, name))
 		fuse_reply_err(req, EPERM);
-	else
+	else if (!rw_refused(req, rw, size))
 		rw_reply(req, rw, ino, live_setxattr(rw->live, &who, ino, name, value, size, flags,
 						     raw_current()->kill_sgid, &err), &err);
 }
