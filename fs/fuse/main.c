@@ -417,6 +417,9 @@ static int finish(struct daemon *d, bool serving)
 		r = unmounter_unmount(&d->unmounter, serving && !d->options.ro);
 		if (r < 0)
 			log_error("cannot unmount: %s", strerror(-r));
+		/* it writes without waiting for the end of that */
+		if (serving && !d->options.ro)
+			serve_drain(d->serve);
 	}
 	d->serve = serve_free(d->serve);
 	r = changes_end(&d->changes, &err);

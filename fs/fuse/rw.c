@@ -170,7 +170,8 @@ bool rw_space(const struct rw *rw, struct rw_space *ret)
 	struct statfs s;
 	uint64_t unit;
 
-	if (rw->o.space_fd < 0 || fstatfs(rw->o.space_fd, &s) < 0)
+	/* there are file systems that know of no blocks */
+	if (rw->o.space_fd < 0 || fstatfs(rw->o.space_fd, &s) < 0 || !s.f_blocks)
 		return false;
 	unit = s.f_frsize > 0 ? (uint64_t)s.f_frsize : (uint64_t)s.f_bsize;
 	ret->all = s.f_blocks * unit;
