@@ -40,7 +40,7 @@ changes()
 {
 	echo more >>"$1/etc/passwd"
 	echo new >"$1/etc/new"
-	rm "$1/etc/hosts"
+	rm "$1/etc/hostname"
 	mv "$1/etc" "$1/etc.d"
 	mkdir "$1/etc"
 	ln "$1/etc.d/new" "$1/etc/again"
@@ -50,7 +50,7 @@ changes()
 	setfattr -n user.a -v b "$1/etc.d/passwd"
 	truncate -s 100000 "$1/etc.d/new"
 	mkfifo "$1/etc/fifo"
-	touch -d '2001-02-03 04:05:06.789' "$1/etc/again" "$1/etc" "$1/etc.d" "$1/etc.d/passwd" "$1"
+	touch -hd '2001-02-03 04:05:06.789' "$1/etc/again" "$1/etc/link" "$1/etc/fifo" "$1/etc" "$1/etc.d" "$1/etc.d/passwd" "$1"
 }
 
 @test "what is changed is there after a remount, and the image is as it was" {
@@ -210,7 +210,7 @@ open("on.redo", "wb").write(example(generation=0, names=(), decisions=()).bytes(
 	TMPDIR=$D/t plyfs mount gold.plyfs m --volatile -s web
 	findmnt -no OPTIONS m | grep -q '^rw,'
 	[ -z "$(ls -A t)" ]
-	rm m/etc/hosts
+	rm m/etc/hostname
 	echo new >m/etc/new
 	[ "$(cat m/etc/new)" = new ]
 	plyfs sync m
@@ -276,4 +276,25 @@ END
 	done
 	[ -z "$(getfattr -d m)" ]
 	run -1 getfattr -n user.plyfs.stats m/etc
+}
+
+@test "origin: made there, changed there, or of a component" {
+	plyfs mount a.redo m
+	echo new >m/etc/new
+	chmod 600 m/etc/hostname
+	echo more >>m/etc/passwd
+	plyfs sync m
+	run -0 --separate-stderr plyfs origin m/etc/new m/etc/hostname m/etc/passwd m/etc/issue
+	[ "${lines[0]}" = "m/etc/new: made on this mount (generation 1)" ]
+	[ "${lines[1]}" = "m/etc/hostname: os, changed on this mount (generation 1)" ]
+	[ "${lines[2]}" = "m/etc/passwd: os, changed on this mount (generation 1)" ]
+	[ "${lines[3]}" = "m/etc/issue: os (generation 1)" ]
+	[ "${#lines[@]}" = 4 ]
+	run -0 plyfs origin --json m/etc/new m/etc/hostname m/etc/issue
+	[ "$(json '[(p["sub_images"], p.get("log")) for p in d["paths"]]' <<<"$output")" = \
+		"[([], 'made'), (['os'], 'changed'), (['os'], None)]" ]
+	plyfs mount gold.plyfs m2 --volatile
+	echo new >m2/etc/new
+	run -0 plyfs origin m2/etc/new m2/etc/passwd
+	[[ ${lines[0]} == "m2/etc/new: made on this mount"* && ${lines[1]} == "m2/etc/passwd: os"* ]]
 }
