@@ -244,11 +244,16 @@ time.sleep(120)
 END
 	writer=$!
 	for ((i = 0; i < 400; i++)); do [ -e ready ] && break; sleep 0.05; done
-	before=$(plyfs stats --json m | json 'd["log"]["syncs"]')
+	plyfs stats --json m >before
 	run -0 plyfs sync m/etc --json
 	[ "$(json 'd["mountpoint"], d["read_only"]' <<<"$output")" = "('$D/m', False)" ]
 	cp a.redo b.redo                       # as after a power cut, but that this sees what is not synced, too
-	[ "$(plyfs stats --json m | json 'd["log"]["syncs"]')" -gt "$before" ]
+	# each file that somebody writes to was waited for, and then the log
+	plyfs stats --json m >after
+	counted() { json "d['requests_by_kind'].get('$1', 0)" <"$2"; }
+	[ $(($(counted FSYNC after) - $(counted FSYNC before))) -ge 3 ]
+	[ $(($(counted FSYNCDIR after) - $(counted FSYNCDIR before))) = 1 ]
+	[ "$(json 'd["log"]["syncs"]' <after)" -gt "$(json 'd["log"]["syncs"]' <before)" ]
 	plyfs mount b.redo m2
 	[ "$(head -c 6 m2/mapped)" = mapped ]
 	[ "$(sort m2/written | uniq -c | tr -s ' ')" = " 100000 written" ]
