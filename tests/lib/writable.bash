@@ -43,3 +43,35 @@ served()
 	daemon=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$1.json")
 	[ -n "$daemon" ]
 }
+
+is_gone() { ! grep -qs '^State:\s*[^Z]' "/proc/$1/status"; }
+
+# gone DIR: its daemon, $daemon, was killed; what the kernel still shows of it is taken away
+gone()
+{
+	local i
+	for ((i = 0; i < 100; i++)); do
+		is_gone "$daemon" && break
+		sleep 0.05
+	done
+	if mountpoint -q "$1" || ! stat "$1" >/dev/null 2>&1; then umount -l "$1"; fi
+}
+
+# four_folders: $BATS_FILE_TMPDIR/gold.plyfs of t0 to t3, two of which are components: links, xattrs, a file of a MiB in each
+four_folders()
+{
+	local gold=$BATS_FILE_TMPDIR/gold i
+	for i in 0 1 2 3; do
+		mkdir -p "$gold/t$i/deep/er" "$gold/t$i/few"
+		seq $((i * 1000)) $((i * 1000 + 3000)) >"$gold/t$i/lines"
+		head -c 1M /dev/urandom >"$gold/t$i/deep/big"
+		ln "$gold/t$i/lines" "$gold/t$i/deep/er/the same lines"
+		ln -s ../lines "$gold/t$i/deep/to"
+		setfattr -n user.of -v "t$i" "$gold/t$i/lines"
+		for f in a b c d e f g h; do echo "$f" >"$gold/t$i/few/$f"; done
+	done
+	plyfs capture "$gold" "$gold.plyfs" -c one='/t1/**' -c two='/t3/**'
+}
+
+traced() { python3 "$PLYFS_TESTS/lib/traced.py" "$@"; }
+committed() { python3 "$PLYFS_TESTS/lib/committed.py" "$@"; }
