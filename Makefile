@@ -49,7 +49,8 @@ endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
 	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common strace \
 	autoconf automake
-full-packages  := qemu-system-x86
+# to build and run xfstests
+full-packages  := qemu-system-x86 libtool xfslibs-dev uuid-dev libattr1-dev libacl1-dev libaio-dev libgdbm-dev libcap-dev xfsprogs bc gawk make psmisc
 bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long

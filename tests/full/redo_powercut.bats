@@ -5,7 +5,9 @@
 # PLYFS_CUTS says how often, PLYFS_SEED where. A disk that was not recovered stays in build/VARIANT/powercut.
 
 # shellcheck disable=SC2016  # what is in quotes is for the shell that is called
+# shellcheck disable=SC2030,SC2031,SC2154  # each test sets what it exports; served sets daemon, run lines
 load ../lib/common
+load ../lib/layouts
 load ../lib/powercut
 load ../lib/writable
 bats_require_minimum_version 1.5.0
@@ -47,29 +49,30 @@ worked_on()
 }
 
 # Mounted anew it is one of the states that it may be in; and can be worked on.
-recovers()
+recovers_mount()
 {
+	local rc=0
 	mounted "$m" "$1/m.redo" || return
-	traced judge "$m" "$POWERCUT_DIR/trace" --durable && echo more >"$m/t0/more" && plyfs sync "$m" || {
-		plyfs umount "$m"
-		return 1
-	}
-	plyfs umount "$m"
+	traced judge "$m" "$POWERCUT_DIR/trace" --durable || rc=$?
+	touch "$m/t0/more" || rc=$?
+	plyfs sync "$m" || rc=$?
+	plyfs umount "$m" || rc=$?
+	return "$rc"
 }
 
-export -f worked_on recovers served gone is_gone mounted traced
+export -f worked_on recovers_mount served gone is_gone mounted traced
 
 @test "a prefix, everything that was fsynced, and the same bytes" {
 	local cuts=${PLYFS_CUTS:-50} i
 	export m=$PWD/m ops=250 threads how seed
 	for ((i = 0; i < 5; i++)); do
 		threads=$((1 + i % 3)) how=umount
-		((i % 2)) || how=kill
+		((i % 2)) || how='kill'
 		rm -rf disk
 		disk_with_log
 		powercut record disk -- bash -ec 'worked_on "$1"' - {}
 		powercut check disk --cuts $((cuts / 5 + (i < cuts % 5))) --seed $((seed + i)) --keep "$PLYFS_BUILD/powercut" -- \
-			bash -ec 'recovers "$1"' - {} >out || { cat out; false; }
+			bash -ec 'recovers_mount "$1"' - {} >out || { cat out; false; }
 		tail -n 1 out >&3
 	done
 }
@@ -78,6 +81,6 @@ export -f worked_on recovers served gone is_gone mounted traced
 	export m=$PWD/m ops=150 threads=2 how=umount seed
 	disk_with_log
 	powercut record disk -- bash -ec 'worked_on "$1"' - {}
-	run ! powercut check disk --cuts 25 --seed "$seed" --late 6 -- bash -ec 'recovers "$1"' - {}
+	run ! powercut check disk --cuts 25 --seed "$seed" --late 6 -- bash -ec 'recovers_mount "$1"' - {}
 	echo "# ${lines[-1]#\# }" >&3
 }

@@ -38,13 +38,13 @@ killed()
 }
 
 @test "the judge: what is missing, more, or older than an answer is found" {
-	local d=$PWD/d what
+	local what i
 	cp -a "$BATS_FILE_TMPDIR/gold" d
 	traced run d trace --ops 150 --seed "$seed"
 	cp -a d before
-	traced run d then --ops 3 --seed "$seed"
-	traced judge d then
-	run -1 traced judge before then
+	traced run d three --ops 3 --seed "$seed"
+	traced judge d three
+	run -1 traced judge before three
 	cp -a d good
 	for what in 'rm t0/few/a' 'echo more >t1/more' 'printf x >>t2/one' 'chmod 7 t3/one' 'chown 7 t3/one' 'ln t0/one t0/two' \
 			'setfattr -n user.x t1/one' 'cp -p t2/one t2/new && mv t2/new t2/one' 'rm t3/one && mkdir t3/one'; do
