@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Test suites of others, which are no part of this project: archives in $PLYFS_SUITES, by default ../shared/suites beside the
+# sources. Without them their tests are skipped; in CI that is a failure. To be loaded behind common.
+
+# suite NAME: $suite is the folder, in the build folder, that NAME.tar.zst is unpacked in; anew when the archive is another one
+suite()
+{
+	local archive=${PLYFS_SUITES:-$PLYFS_TESTS/../../shared/suites}/$1.tar.zst sum made
+	if [ ! -r "$archive" ]; then
+		[ "${CI:-}" != true ] || { echo "$archive is not there"; exit 1; }
+		lacks "no $1.tar.zst in PLYFS_SUITES" || return
+	fi
+	suite=$PLYFS_BUILD/suites/$1
+	export suite
+	mkdir -p "$PLYFS_BUILD/suites"
+	exec {lock}>"$suite.lock"
+	flock "$lock"
+	sum=$(sha256sum <"$archive")
+	made=$(cat "$suite.made" 2>/dev/null) || made=
+	if [ "$made" != "$sum" ]; then
+		rm -rf "$suite" "$suite.new" "$suite.made"
+		mkdir "$suite.new"
+		tar -xf "$archive" -C "$suite.new" --strip-components=1
+		if ! (cd "$suite.new" && "make_$1") >"$suite.log" 2>&1; then
+			tail -n 40 "$suite.log"
+			exit 1
+		fi
+		mv "$suite.new" "$suite"
+		echo "$sum" >"$suite.made"
+	fi
+	exec {lock}>&-
+}
+
+# What POSIX leaves open is asked as it is of ext4, whatever the file system is called.
+make_pjdfstest()
+{
+	autoreconf -ifs && ./configure && make pjdfstest && echo 'fs=EXT4' >>tests/conf
+}
