@@ -234,6 +234,8 @@ void rw_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t to_d
 
 /* --- xattrs and flags -------------------------------------------------------------------------------- */
 
+#define ACL_XATTRS "system.posix_acl_"
+
 static bool is_stats(uint64_t ino, const char *name)
 {
 	return ino == PLY_ROOT_INDEX && !strcmp(name, MNT_STATS_XATTR);
@@ -257,11 +259,17 @@ void rw_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	struct rw *rw = rw_of(req);
 	const struct live_who who = rw_who(fuse_req_ctx(req));
 	struct ply_err err;
+	int r;
 
-	if (is_stats(ino, name))
+	if (is_stats(ino, name)) {
 		fuse_reply_err(req, EPERM);
-	else
-		rw_reply(req, rw, ino, live_removexattr(rw->live, &who, ino, name, &err), &err);
+		return;
+	}
+	r = live_removexattr(rw->live, &who, ino, name, &err);
+	/* an ACL that was not there is not there, as elsewhere */
+	if (r == -ENODATA && !strncmp(name, ACL_XATTRS, strlen(ACL_XATTRS)))
+		r = 0;
+	rw_reply(req, rw, ino, r, &err);
 }
 
 static const struct {
