@@ -50,8 +50,9 @@ void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struc
 		   (what & FUSE_SET_ATTR_CTIME ? LIVE_CTIME : 0) |
 		   time_bits(what, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, LIVE_ATIME, LIVE_ATIME_NOW) |
 		   time_bits(what, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, LIVE_MTIME, LIVE_MTIME_NOW);
-	/* chown(2) always does; the kernel leaves that to us */
-	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+	/* chown(2) always does, and the kernel leaves that to us; also where it changes nothing else, as what comes before
+	 * a fallocate(2) of who has not the right to keep them */
+	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) || !(what & ~FUSE_SET_ATTR_CTIME))
 		set.mask |= LIVE_KILL;
 	if (rw_settle(rw, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
