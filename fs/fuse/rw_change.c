@@ -27,6 +27,21 @@ static uint32_t time_bits(int what, int set, int now, uint32_t live_set, uint32_
 	return !(what & set) ? 0 : what & now ? live_now : live_set;
 }
 
+/*
+ * Does it take setuid, setgid and capabilities away? The kernel says so of a truncation. It does not where chown(2) does,
+ * which always does, also where owner and group stay: then all that is set is ctime, or of what is no regular file
+ * nothing. And it asks for nothing where a regular file is about to be changed by other means, by anybody who is not
+ * allowed to keep these; or by who is, and only capabilities go, for which it asks itself.
+ */
+static bool kills(struct rw *rw, const struct live_who *who, uint64_t ino, int what)
+{
+	struct live_attr a;
+
+	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) || what == FUSE_SET_ATTR_CTIME)
+		return true;
+	return !what && (who->uid || (live_attr(rw->live, ino, &a, NULL) == 0 && !S_ISREG(a.mode)));
+}
+
 void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struct fuse_file_info *fi)
 {
 	struct rw *rw = rw_of(req);
@@ -50,9 +65,7 @@ void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struc
 		   (what & FUSE_SET_ATTR_CTIME ? LIVE_CTIME : 0) |
 		   time_bits(what, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, LIVE_ATIME, LIVE_ATIME_NOW) |
 		   time_bits(what, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, LIVE_MTIME, LIVE_MTIME_NOW);
-	/* chown(2) always does, and the kernel leaves that to us; also where it changes nothing else, as what comes before
-	 * a fallocate(2) of who has not the right to keep them */
-	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) || !(what & ~FUSE_SET_ATTR_CTIME))
+	if (kills(rw, &who, ino, what))
 		set.mask |= LIVE_KILL;
 	if (rw_settle(rw, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
