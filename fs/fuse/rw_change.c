@@ -30,16 +30,19 @@ static uint32_t time_bits(int what, int set, int now, uint32_t live_set, uint32_
 /*
  * Does it take setuid, setgid and capabilities away? The kernel says so of a truncation. It does not where chown(2) does,
  * which always does, also where owner and group stay: then all that is set is ctime, or of what is no regular file
- * nothing. And it asks for nothing where a regular file is about to be changed by other means, by anybody who is not
- * allowed to keep these; or by who is, and only capabilities go, for which it asks itself.
+ * nothing, and whether the file is his has not been asked. And it asks for nothing where a regular file is about to be
+ * changed by other means, by anybody who is not allowed to keep these; or by who is, and only capabilities go, for which
+ * it asks itself.
  */
 static bool kills(struct rw *rw, const struct live_who *who, uint64_t ino, int what)
 {
 	struct live_attr a;
 
-	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) || what == FUSE_SET_ATTR_CTIME)
+	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
 		return true;
-	return !what && (who->uid || (live_attr(rw->live, ino, &a, NULL) == 0 && !S_ISREG(a.mode)));
+	if (what & ~FUSE_SET_ATTR_CTIME || live_attr(rw->live, ino, &a, NULL) < 0)
+		return false;
+	return S_ISREG(a.mode) && !what ? who->uid : !who->uid || who->uid == a.uid;
 }
 
 void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struct fuse_file_info *fi)
