@@ -153,14 +153,15 @@ int live_xattrs(struct live *l, uint64_t ino, live_xattr_fn fn, void *ctx, struc
 
 /* --- setting ---------------------------------------------------------------------------------------- */
 
-int live_kill(struct live *l, struct redo_op *op, const struct live_attr *a, struct live_change *c, struct ply_err *err)
+int live_kill(struct live *l, const struct live_who *who, struct redo_op *op, const struct live_attr *a,
+	      struct live_change *c, struct ply_err *err)
 {
 	uint32_t mode = c->mask & PLY_REDO_A_MODE ? c->attr.mode : a->mode, kept = mode & ~(uint32_t)S_ISUID;
 	ssize_t n;
 
 	if (S_ISDIR(mode))
 		return 0;
-	if (mode & S_IXGRP)
+	if (mode & S_IXGRP || (who->uid && who->gid != a->gid))
 		kept &= ~(uint32_t)S_ISGID;
 	if (kept != mode) {
 		c->mask |= PLY_REDO_A_MODE;
@@ -259,7 +260,7 @@ static int put_together(struct live *l, const struct live_who *who, struct redo_
 		r = chmod_acl(l, op, a->ino, c.attr.mode, err);
 	}
 	if (r == 0 && (s->mask & LIVE_KILL || (s->mask & (LIVE_UID | LIVE_GID) && !(s->mask & LIVE_MODE))))
-		r = live_kill(l, op, a, &c, err);
+		r = live_kill(l, who, op, a, &c, err);
 	set_times(s, a, &c);
 	change_add(&c, op, a->ino);
 	return r;

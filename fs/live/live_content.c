@@ -216,7 +216,7 @@ static int write_piece(struct live *l, const struct live_who *who, const struct 
 	redo_op_init(&op, who->request);
 	r = redo_op_write(l->log, &op, a->ino, off, data, len, MAX(a->size, off + len), err);
 	if (r == 0 && flags & LIVE_W_KILL)
-		r = live_kill(l, &op, a, &c, err);
+		r = live_kill(l, who, &op, a, &c, err);
 	if (!(flags & LIVE_W_CACHED))
 		change_times(&c, PLY_REDO_A_MTIME | PLY_REDO_A_CTIME, live_now());
 	change_add(&c, &op, a->ino);
@@ -294,6 +294,10 @@ static int put_fallocate(struct live *l, const struct live_who *who, const struc
 		redo_op_size(op, a->ino, off + len);
 	if (zeroes && off < end)
 		redo_op_hole(op, a->ino, off, end - off);
+	if (who->uid)
+		r = live_kill(l, who, op, a, &c, err);
+	if (r < 0)
+		return r;
 	if (grows || (zeroes && off < end))
 		change_times(&c, PLY_REDO_A_MTIME | PLY_REDO_A_CTIME, live_now());
 	change_add(&c, op, a->ino);
@@ -356,7 +360,7 @@ static ssize_t copy_locked(struct live *l, const struct live_who *who, uint64_t 
 	redo_op_init(&op, who->request);
 	redo_op_copy(&op, dst, dst_off, len, src, src_off, MAX(to.size, dst_off + len));
 	change_times(&c, PLY_REDO_A_MTIME | PLY_REDO_A_CTIME, live_now());
-	r = live_kill(l, &op, &to, &c, err);
+	r = who->uid ? live_kill(l, who, &op, &to, &c, err) : 0;
 	change_add(&c, &op, dst);
 	if (r == 0)
 		r = live_append(l, &op, err);

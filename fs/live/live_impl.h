@@ -50,8 +50,10 @@ void change_nlink(struct live_change *c, uint64_t nlink);
 void change_times(struct live_change *c, uint32_t mask, struct live_time t);   /* those of @mask become @t */
 void change_add(const struct live_change *c, struct redo_op *op, uint64_t ino);        /* nothing where there is none */
 
-/* Setuid, setgid of what the group may execute, and capabilities go: the mode that is left into @c, the rest into @op. */
-int live_kill(struct live *l, struct redo_op *op, const struct live_attr *a, struct live_change *c, struct ply_err *err);
+/* Setuid, capabilities, and setgid where the group may execute it or @who is not in it go: the mode that is left into @c,
+ * the rest into @op. Of groups that are not his first nothing is known here. */
+int live_kill(struct live *l, const struct live_who *who, struct redo_op *op, const struct live_attr *a,
+	      struct live_change *c, struct ply_err *err);
 
 /* The content is the log's own from here on where it is rendered, so that no log depends on how that is done. Under
  * the inode's stripe. */

@@ -705,7 +705,7 @@ START_TEST(attributes)
 	ck_assert_uint_eq(attr(big).mode, S_IFREG | 0755);
 	OK(set(big, (struct live_set){ .mask = LIVE_MODE, .mode = 06745 }));
 	OK(set(big, (struct live_set){ .mask = LIVE_UID, .uid = 7 }));
-	ck_assert_uint_eq(attr(big).mode, S_IFREG | 02745);    /* mandatory locking, once */
+	ck_assert_uint_eq(attr(big).mode, S_IFREG | 0745);     /* who is not in the group, nor root */
 	ck_assert_uint_eq(attr(big).uid, 7);
 	OK(set(big, (struct live_set){ .mask = LIVE_MTIME | LIVE_ATIME, .mtime = { 5, 6 }, .atime = { -7, 8 } }));
 	a = attr(big);
