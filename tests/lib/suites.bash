@@ -38,3 +38,23 @@ make_pjdfstest()
 {
 	autoreconf -ifs && ./configure && make pjdfstest && echo 'fs=EXT4' >>tests/conf
 }
+
+make_xfstests() { make; }
+
+make_unionmount-testsuite() { :; }
+
+# with_helpers COMMAND...: in a mount namespace of its own, where mount(8) and umount(8) know plyfs
+# shellcheck disable=SC2016  # for the shell that is called
+with_helpers()
+{
+	local helper
+	mkdir -p helpers
+	# mount(8) gives them a PATH of its own
+	for helper in mount umount; do
+		printf '#!/bin/bash\nPATH=%q exec %q "$@"\n' "$PATH" "$PLYFS_TESTS/lib/$helper.fuse.plyfs" >"helpers/$helper.fuse.plyfs"
+		chmod +x "helpers/$helper.fuse.plyfs"
+	done
+	unshare --mount --propagation private bash -ec '
+		mount -t overlay overlay -o "lowerdir=$PWD/helpers:/usr/sbin" /usr/sbin
+		exec "$@"' - "$@"
+}
