@@ -39,11 +39,15 @@ make_pjdfstest()
 	autoreconf -ifs && ./configure && make pjdfstest && echo 'fs=EXT4' >>tests/conf
 }
 
-make_xfstests() { make; }
+# It knows the type fuse only.
+make_xfstests()
+{
+	make && sed -i "s|-e 's/fuse.ceph-fuse/ceph-fuse/'|& -e 's/fuse.plyfs/fuse/'|" common/rc && grep -q fuse.plyfs common/rc
+}
 
 make_unionmount-testsuite() { :; }
 
-# with_helpers COMMAND...: in a mount namespace of its own, where mount(8) and umount(8) know plyfs
+# with_helpers COMMAND...: in a mount namespace of its own, where mount(8) and umount(8) know plyfs, and the users of xfstests exist
 # shellcheck disable=SC2016  # for the shell that is called
 with_helpers()
 {
@@ -56,5 +60,12 @@ with_helpers()
 	done
 	unshare --mount --propagation private bash -ec '
 		mount -t overlay overlay -o "lowerdir=$PWD/helpers:/usr/sbin" /usr/sbin
+		cp /etc/passwd /etc/group helpers/
+		for user in fsgqa:7001 fsgqa2:7002 123456-fsgqa:7003; do
+			grep -q "^${user%:*}:" helpers/passwd || echo "${user%:*}:x:${user#*:}:${user#*:}::/tmp:/bin/bash" >>helpers/passwd
+			grep -q "^${user%:*}:" helpers/group || echo "${user%:*}:x:${user#*:}:" >>helpers/group
+		done
+		mount --bind helpers/passwd /etc/passwd
+		mount --bind helpers/group /etc/group
 		exec "$@"' - "$@"
 }
