@@ -59,6 +59,10 @@ with_helpers()
 		chmod +x "helpers/$helper.fuse.plyfs"
 	done
 	unshare --mount --propagation private bash -ec '
+		# copies of the mounts of others would keep their daemons and disks
+		awk "\$3 ~ /^fuse/ || \$1 ~ /loop/ { print \$2 }" /proc/self/mounts | tac | while read -r point; do
+			umount -l "$(printf "%b" "$point")" 2>/dev/null || true
+		done
 		mount -t overlay overlay -o "lowerdir=$PWD/helpers:/usr/sbin" /usr/sbin
 		cp /etc/passwd /etc/group helpers/
 		for user in fsgqa:7001 fsgqa2:7002 123456-fsgqa:7003; do

@@ -360,8 +360,8 @@ static bool draw_chown(struct step *s)
 	static const unsigned ids[] = { 0, 1000, 33, 70000, (unsigned)-1 };
 	draws_old(s);
 	s->uid = ids[below(5)];
-	/* neither: of a setuid file that is more than nothing to ext4, and FUSE does not tell it (fuse_setattr drops ATTR_KILL_SUID) */
-	s->gid = ids[below(s->uid == (unsigned)-1 ? 4 : 5)];
+	/* neither: of another's setuid file ext4 refuses it, and the kernel does not tell FUSE that it was asked (fuse_setattr()) */
+	s->gid = ids[below(s->as && s->uid == (unsigned)-1 ? 4 : 5)];
 	return true;
 }
 
