@@ -61,7 +61,8 @@ with_helpers()
 	unshare --mount --propagation private bash -ec '
 		# copies of the mounts of others would keep their daemons and disks
 		awk "\$3 ~ /^fuse/ || \$1 ~ /loop/ { print \$2 }" /proc/self/mounts | tac | while read -r point; do
-			umount -l "$(printf "%b" "$point")" 2>/dev/null || true
+			point=$(printf "%b" "$point")
+			case $PWD/ in "$point"/*) ;; *) umount -l "$point" 2>/dev/null || true ;; esac
 		done
 		mount -t overlay overlay -o "lowerdir=$PWD/helpers:/usr/sbin" /usr/sbin
 		cp /etc/passwd /etc/group helpers/
