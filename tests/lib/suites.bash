@@ -38,3 +38,39 @@ make_pjdfstest()
 {
 	autoreconf -ifs && ./configure && make pjdfstest && echo 'fs=EXT4' >>tests/conf
 }
+
+# It knows the type fuse only.
+make_xfstests()
+{
+	make && sed -i "s|-e 's/fuse.ceph-fuse/ceph-fuse/'|& -e 's/fuse.plyfs/fuse/'|" common/rc && grep -q fuse.plyfs common/rc
+}
+
+make_unionmount-testsuite() { :; }
+
+# with_helpers COMMAND...: in a mount namespace of its own, where mount(8) and umount(8) know plyfs, and the users of xfstests exist
+# shellcheck disable=SC2016  # for the shell that is called
+with_helpers()
+{
+	local helper
+	mkdir -p helpers
+	# mount(8) gives them a PATH of its own
+	for helper in mount umount; do
+		printf '#!/bin/bash\nPATH=%q exec %q "$@"\n' "$PATH" "$PLYFS_TESTS/lib/$helper.fuse.plyfs" >"helpers/$helper.fuse.plyfs"
+		chmod +x "helpers/$helper.fuse.plyfs"
+	done
+	unshare --mount --propagation private bash -ec '
+		# copies of the mounts of others would keep their daemons and disks
+		awk "\$3 ~ /^fuse/ || \$1 ~ /loop/ { print \$2 }" /proc/self/mounts | tac | while read -r point; do
+			point=$(printf "%b" "$point")
+			case $PWD/ in "$point"/*) ;; *) umount -l "$point" 2>/dev/null || true ;; esac
+		done
+		mount -t overlay overlay -o "lowerdir=$PWD/helpers:/usr/sbin" /usr/sbin
+		cp /etc/passwd /etc/group helpers/
+		for user in fsgqa:7001 fsgqa2:7002 123456-fsgqa:7003; do
+			grep -q "^${user%:*}:" helpers/passwd || echo "${user%:*}:x:${user#*:}:${user#*:}::/tmp:/bin/bash" >>helpers/passwd
+			grep -q "^${user%:*}:" helpers/group || echo "${user%:*}:x:${user#*:}:" >>helpers/group
+		done
+		mount --bind helpers/passwd /etc/passwd
+		mount --bind helpers/group /etc/group
+		exec "$@"' - "$@"
+}

@@ -253,6 +253,12 @@ static const char *what_differs(const struct result r[SIDES])
 	       r[0].at[1] != r[1].at[1] ? "stat of the second path" : r[0].at[2] != r[1].at[2] ? "stat of the open file" : NULL;
 }
 
+static void show(unsigned side, const char *what, const struct stat *st)
+{
+	printf("# %s, %s: mode %o, links %lu, owner %u:%u, size %lld\n", side ? "model" : "tested", what, st->st_mode,
+	       (unsigned long)st->st_nlink, st->st_uid, st->st_gid, (long long)st->st_size);
+}
+
 static bool failed(const struct step *s, const struct result r[SIDES])
 {
 	const char *what = what_differs(r);
@@ -262,10 +268,12 @@ static bool failed(const struct step *s, const struct result r[SIDES])
 	for (unsigned side = 0; side < SIDES; side++) {
 		struct stat st;
 		enter(side);
-		for (unsigned i = 0; i < 2; i++)
-			if (*(i ? s->to : s->path) && !lstat(i ? s->to : s->path, &st))
-				printf("# %s: mode %o, links %lu, owner %u:%u, size %lld\n", side ? "model" : "tested", st.st_mode,
-				       (unsigned long)st.st_nlink, st.st_uid, st.st_gid, (long long)st.st_size);
+		if (*s->path && !lstat(s->path, &st))
+			show(side, "first path", &st);
+		if (*s->to && !lstat(s->to, &st))
+			show(side, "second path", &st);
+		if (slots[s->slot].fd[side] >= 0 && !fstat(slots[s->slot].fd[side], &st))
+			show(side, "open file", &st);
 	}
 	return true;
 }

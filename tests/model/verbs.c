@@ -187,9 +187,18 @@ static int64_t run_read(const struct step *s, unsigned side)
 	return r;
 }
 
+/* To the size that it has: whether that sets mtime POSIX leaves open. ext4 does, FUSE's kernel and XFS do not. */
+static bool has_size(int r, const struct stat *st, int64_t size)
+{
+	return !r && S_ISREG(st->st_mode) && st->st_size == size;
+}
+
 static int64_t run_truncate(const struct step *s, unsigned side)
 {
 	(void)side;
+	struct stat st;
+	if (has_size(stat(s->path, &st), &st, s->off))
+		return -EALREADY;
 	return told(truncate(s->path, s->off));
 }
 
@@ -351,7 +360,8 @@ static bool draw_chown(struct step *s)
 	static const unsigned ids[] = { 0, 1000, 33, 70000, (unsigned)-1 };
 	draws_old(s);
 	s->uid = ids[below(5)];
-	s->gid = ids[below(5)];
+	/* neither: of another's setuid file ext4 refuses it, and the kernel does not tell FUSE that it was asked (fuse_setattr()) */
+	s->gid = ids[below(s->as && s->uid == (unsigned)-1 ? 4 : 5)];
 	return true;
 }
 
@@ -590,6 +600,9 @@ static int64_t run_pread(const struct step *s, unsigned side)
 
 static int64_t run_ftruncate(const struct step *s, unsigned side)
 {
+	struct stat st;
+	if (has_size(fstat(slots[s->slot].fd[side], &st), &st, s->off))
+		return -EALREADY;
 	return told(ftruncate(slots[s->slot].fd[side], s->off));
 }
 
@@ -765,8 +778,12 @@ static int64_t run_seekdir(const struct step *s, unsigned side)
 	struct slot *o = &slots[s->slot];
 	const struct listing *seen = o->seen[side];
 	struct listing rest = { 0 };
-	if (o->fd[side] < 0 || !seen)
+	struct stat dir;
+	if (o->fd[side] < 0 || !seen || fstat(o->fd[side], &dir))
 		return -EBADF;
+	/* removed: nothing can be read, and where lseek() ends is up to each */
+	if (!dir.st_nlink)
+		return -ENOENT;
 	/* the same share of it: orders differ */
 	unsigned k = seen->n ? (unsigned)(s->seed % (seen->n + 1)) : 0;
 	if (lseek(o->fd[side], k ? seen->entries[k - 1].cookie : 0, SEEK_SET) < 0)
