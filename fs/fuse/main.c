@@ -214,8 +214,8 @@ static int open_image_view(struct daemon *d, struct ply_err *err)
 
 	if (d->options.rw && !d->is_volatile)
 		return ply_fail(err, -EROFS, PLY_R_USAGE,
-				"%s: an image is never written to; make a log on it (plyfs redo create) and mount that, or "
-				"mount with --volatile", d->image_arg);
+				"%s: an image is never written to; make a log on it (plyfs redo create) and mount that, "
+				"or mount with --volatile", d->image_arg);
 	r = open_image(d, err);
 	if (r == 0)
 		r = ply_view_open_with(d->image, &o, &d->view, err);

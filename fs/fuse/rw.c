@@ -8,8 +8,8 @@
  *
  * - OPEN and RELEASE are kept, other than in read-only mounts: an immutable file can only be refused there, O_TRUNC
  *   comes with OPEN, and SEEK_DATA has to know of writers (rw_data.c).
- * - A full disk is heard of too late, by who calls fsync. So some of the host's space is kept, and where no more is left
- *   files are opened without the cache; and a little of it is for removing files, which takes records.
+ * - A full disk is heard of too late, by who calls fsync. So some of the host's space is kept, and where no more is
+ *   left files are opened without the cache; and a little of it is for removing files, which takes records.
  * - sync(2) does not reach a FUSE file system: a thread commits each second.
  *
  * An inode that has lost its last name lives until the kernel forgets its number (refs.h), then live_forget() gives its

@@ -28,11 +28,11 @@ static uint32_t time_bits(int what, int set, int now, uint32_t live_set, uint32_
 }
 
 /*
- * Does it take setuid, setgid and capabilities away? The kernel says so of a truncation. It does not where chown(2) does,
- * which always does, also where owner and group stay: then all that is set is ctime, or of what is no regular file
- * nothing, and whether the file is his has not been asked. And it asks for nothing where a regular file is about to be
- * changed by other means, by anybody who is not allowed to keep these; or by who is, and only capabilities go, for which
- * it asks itself.
+ * Does it take setuid, setgid and capabilities away? The kernel says so of a truncation. It does not of chown(2), which
+ * always does, also where owner and group stay: then all that is set is ctime, or of what is no regular file nothing,
+ * and whether the file is his has not been asked. And it asks for nothing where a regular file is about to be changed
+ * by other means: by somebody who is not allowed to keep these; or by who is, and only capabilities go, for which the
+ * kernel asks by itself.
  */
 static bool kills(struct rw *rw, const struct live_who *who, uint64_t ino, int what)
 {

@@ -3,9 +3,9 @@
  * Requests about open files, and their content.
  *
  * SEEK_DATA and SEEK_HOLE: what is written and still in the kernel's cache is not known here, not even that the file
- * has become longer, and the kernel does not write it before it asks. Who copies such a file (cp, tar) would lose it. So
- * as long as somebody has the file open to write to it, a thread of its own asks the kernel to write out and drop what
- * it has of it, which other threads have to answer, and gives the answer then. Rejected: "all is data up to the end",
+ * has become longer, and the kernel does not write it before it asks. Who copies such a file (cp, tar) would lose it.
+ * So as long as somebody has the file open to write to it, a thread of its own asks the kernel to write out and drop
+ * what it has of it, which other threads have to answer, and gives the answer then. Rejected: "all is data up to the end",
  * since the end is not known; and ENOSYS, which the kernel takes for all files.
  */
 #include "rw_internal.h"

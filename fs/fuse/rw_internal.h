@@ -10,8 +10,8 @@
 #include "refs.h"
 #include "rw.h"
 
-/* Kept of the host's free space, and not told: for what the kernel has not written yet; where no more is free, files are
- * opened so that it writes at once. And of that, what nothing may grow into: removing a file takes a record, too. */
+/* Kept of the host's free space, and not told: for what the kernel has not written yet; where no more is free, files
+ * are opened so that it writes at once. And of that, what nothing may grow into: removing a file takes a record, too. */
 #define RW_RESERVE ((uint64_t)64 << 20)
 #define RW_LAST    ((uint64_t)16 << 20)
 

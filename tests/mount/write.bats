@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck disable=SC2030,SC2031  # status and output are bats's
 #
-# A writable mount is a file system as any other: each kind of request, on what the image has and on what is new, and what
-# is left of it after an end of each kind. write.py asks what a shell cannot, and was tried on ext4.
+# A writable mount is a file system as any other: each kind of request, on what the image has and on what is new, and
+# what is left of it after an end of each kind. write.py asks what a shell cannot, and was tried on ext4.
 
 load common
 bats_require_minimum_version 1.5.0
@@ -57,6 +57,9 @@ by()
 	python3 "$TESTS/mount/write.py" "$1" m/by "${@:2}"
 }
 
+# log_has WHAT: a number of plyfs stats
+log_has() { plyfs stats --json m | python3 -c 'import json,sys; print(json.load(sys.stdin)["log"][sys.argv[1]])' "$1"; }
+
 wait_gone() { for ((i = 0; i < 400; i++)); do is_gone "$1" && return; sleep 0.05; done; return 1; }
 
 @test "renames with flags" { writable; by renames; }
@@ -78,9 +81,9 @@ wait_gone() { for ((i = 0; i < 400; i++)); do is_gone "$1" && return; sleep 0.05
 	findmnt -no OPTIONS m | grep -q '^rw,.*sync'
 	by renames
 	by mapped
-	before=$(plyfs stats --json m | python3 -c 'import json,sys; print(json.load(sys.stdin)["log"]["commits"])')
+	before=$(log_has commits)
 	mkdir m/one m/two
-	[ "$(plyfs stats --json m | python3 -c 'import json,sys; print(json.load(sys.stdin)["log"]["commits"])')" -ge $((before + 2)) ]
+	[ "$(log_has commits)" -ge $((before + 2)) ]
 }
 
 # What is done to a tree: each on what the image has.
@@ -161,6 +164,19 @@ change()
 	END
 }
 
+@test "an open file without a name is given back when it is closed" {
+	writable
+	exec 7>m/gone
+	head -c 3000000 /dev/urandom >&7
+	sync -f m
+	rm m/gone
+	for ((i = 0; i < 100; i++)); do [ "$(log_has live_bytes)" -lt 2000000 ] || break; sleep 0.05; done
+	[ "$(log_has live_bytes)" -ge 2000000 ]
+	exec 7>&-
+	for ((i = 0; i < 100; i++)); do [ "$(log_has live_bytes)" -ge 100000 ] || break; sleep 0.05; done
+	[ "$(log_has live_bytes)" -lt 100000 ]
+}
+
 @test "an open file without a name is given back when the daemon was killed meanwhile" {
 	writable
 	exec 7>m/gone
@@ -172,7 +188,7 @@ change()
 	exec 7>&-
 	umount -l m
 	writable
-	[ "$(plyfs stats --json m | python3 -c 'import json,sys; print(json.load(sys.stdin)["log"]["live_bytes"])')" -lt 100000 ]
+	[ "$(log_has live_bytes)" -lt 100000 ]
 	refute [ -e m/gone ]
 }
 
@@ -235,8 +251,8 @@ change()
 	echo 1 >m/file
 	chattr +i m/file m/suid
 	lsattr m/file | grep -q '^----i'
-	for what in 'echo 2 >>m/file' 'rm m/file' 'mv m/file m/other' 'ln m/file m/other' 'chmod 600 m/suid' 'truncate -s 0 m/suid' \
-		'setfattr -n user.x -v y m/file' 'touch m/suid'; do
+	for what in 'echo 2 >>m/file' 'rm m/file' 'mv m/file m/other' 'ln m/file m/other' 'chmod 600 m/suid' \
+		'truncate -s 0 m/suid' 'setfattr -n user.x -v y m/file' 'touch m/suid'; do
 		run sh -c "$what"
 		[ "$status" != 0 ]
 		[[ $output == *"Operation not permitted"* || $output == *"Permission denied"* ]]
@@ -270,8 +286,8 @@ change()
 	long=$(printf 'n%.0s' {1..255})
 	echo x >"m/$long"
 	[ "$(cat "m/$long")" = x ]
-	for what in "touch m/${long}n" "stat m/${long}n" "mkdir m/${long}n" "mv m/suid m/${long}n" "ln m/suid m/${long}n" \
-		"ln -s x m/${long}n" "rmdir m/${long}n"; do
+	for what in "touch m/${long}n" "stat m/${long}n" "mkdir m/${long}n" "mv m/suid m/${long}n" \
+		"ln m/suid m/${long}n" "ln -s x m/${long}n" "rmdir m/${long}n"; do
 		run $what
 		[ "$status" != 0 ]
 		[[ $output == *"File name too long"* ]]

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""write.py COMMAND DIR: what a shell cannot ask of a writable file system. Each works in DIR, which must be empty, leaves
-it empty, and is to succeed on ext4, too (that is how these were checked).
+"""write.py COMMAND DIR: what a shell cannot ask of a writable file system. Each works in DIR, which must be empty,
+leaves it empty, and is to succeed on ext4, too (that is how these were checked).
 
     renames    RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT
     tmpfile    O_TMPFILE: linked, not linked, and O_EXCL

@@ -26,6 +26,13 @@ static size_t make(uint32_t opcode, const void *arg, size_t len, const void *mor
 	return request.in.len;
 }
 
+static size_t make_statx(void)
+{
+	const char arg[24] = { 0 };
+
+	return make(OP_STATX, arg, sizeof(arg), NULL, 0);
+}
+
 static struct {
 	int error, undone, synced;
 	uint64_t dir, ino;
@@ -163,7 +170,7 @@ END_TEST
 
 START_TEST(a_read_only_mount_is_left_alone)
 {
-	size_t n = make(OP_STATX, "12345678901234567890123", 24, NULL, 0);
+	size_t n = make_statx();
 
 	ck_assert_uint_eq(raw_request(-1, &request, n, NULL, NULL), n);
 	ck_assert_uint_eq(raw_request(-1, &request, 7, &answers, &asked), 7);
@@ -226,7 +233,7 @@ START_TEST(birth_times_and_syncs)
 	} got;
 
 	asked.error = 0;
-	ck_assert_uint_eq(answer_to(make(OP_STATX, "12345678901234567890123", 24, NULL, 0), &got, sizeof(got)), sizeof(got));
+	ck_assert_uint_eq(answer_to(make_statx(), &got, sizeof(got)), sizeof(got));
 	ck_assert_uint_eq(asked.ino, 5);
 	ck_assert_uint_eq(got.sx.mask, STATX_BASIC_STATS | STATX_BTIME);
 	ck_assert_int_eq(got.sx.btime.sec, -5);
@@ -237,7 +244,7 @@ START_TEST(birth_times_and_syncs)
 	ck_assert_uint_eq(got.sx.rdev_minor, 9);
 	ck_assert_uint_eq(got.sx.attr_valid, 3);
 	asked.error = ESTALE;
-	ck_assert_uint_eq(answer_to(make(OP_STATX, "12345678901234567890123", 24, NULL, 0), &got, sizeof(got)),
+	ck_assert_uint_eq(answer_to(make_statx(), &got, sizeof(got)),
 			  sizeof(got.out));
 	ck_assert_int_eq(got.out.error, -ESTALE);
 	ck_assert_uint_eq(answer_to(make(FUSE_SYNCFS, "1234567", 8, NULL, 0), &got, sizeof(got)), sizeof(got.out));
