@@ -50,6 +50,11 @@ test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin
 	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common strace
 full-packages  := qemu-system-x86
 bench-packages := squashfs-tools squashfuse erofs-utils wimtools fuse-overlayfs tar zstd fio attr python3 e2fsprogs mmdebstrap procps
+	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common strace \
+	autoconf automake
+# to build and run xfstests
+full-packages  := qemu-system-x86 libtool xfslibs-dev uuid-dev libattr1-dev libacl1-dev libaio-dev libgdbm-dev libcap-dev xfsprogs bc gawk make psmisc
+bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
 # as the one at hand will do. Not Debian: say what is needed, and let the compiler judge.
@@ -142,6 +147,7 @@ fuzz-src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 fuzz-main := tests/fuzz/driver.c tests/fuzz/seeds.c
 damage-src := $(sort $(wildcard tests/damage/*.c))
 schedule-src := $(sort $(wildcard tests/schedule/*.c))
+model-src := $(sort $(wildcard tests/model/*.c))
 # what several tests share
 helper-src := $(filter-out $(unit-src) $(fuzz-src) $(fuzz-main),$(sort $(wildcard tests/unit/*.c tests/fuzz/*.c)))
 man-src   := $(sort $(wildcard tools/man/*.[15]))
@@ -161,6 +167,7 @@ helpers   := $(B)/lib/test-helpers.a
 unit      := $(patsubst %.c,$(B)/%,$(unit-src))
 damage    := $(B)/tests/damage/damage
 schedules := $(B)/tests/schedule/schedules
+model     := $(B)/tests/model/fsmodel
 fuzz      := $(patsubst %.c,$(B)/%,$(fuzz-src))
 fuzz-names := $(patsubst tests/fuzz/fuzz_%.c,%,$(fuzz-src))
 faultyfs-src := tests/mount/faultyfs.c
@@ -248,6 +255,12 @@ $(schedules): $(call obj,$(schedule-src)) $(toolkit) $(library)
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(link) $(call wrapped,$(filter %.o,$^)) -o $@ $^ $(lib-libs)
 
+# Nothing of the product is in it: it only calls the kernel.
+$(model): $(call obj,$(model-src))
+	@mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(link) -o $@ $^
+
 tests    := $(unit) $(damage) $(fuzz) $(sort $(wildcard tests/cli/*.bats tests/mount/*.bats tests/*/test_*.py))
 selected := $(filter-out $(WITHOUT),$(if $(TESTS),$(patsubst tests/%.c,$(B)/tests/%,$(TESTS)),$(tests)))
 to-fuzz  := $(filter $(fuzz),$(selected))
@@ -260,13 +273,13 @@ $(B)/bench/%: $(B)/obj/bench/%.o
 	$(Q)$(link) -o $@ $^ $(lib-libs)
 
 .PHONY: check check-unit check-full check-bare bench demo fuzz
-check: all $(unit) $(damage) $(schedules) $(faultyfs) $(faults) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
+check: all $(unit) $(damage) $(schedules) $(model) $(faultyfs) $(faults) $(bench-tools) $(to-fuzz) $(if $(to-fuzz),$(B)/tests/fuzz/seeds.made) | $(B)/.packages-test  ## all tests that fit into CI
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(selected)
 
 check-unit: $(unit) $(rules) | $(B)/.packages-test  ## unit tests only
 	@PLYFS_BUILD=$(abspath $(B)) prove --comments $(PROVEFLAGS) --exec tests/run-test $(unit)
 
-check-full: all $(faults) $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-full  ## long suites, by hand: SUITE=NAME, without it a list
+check-full: all $(model) $(faults) $(B)/tests/unit/test_merge $(B)/tests/unit/test_compose | $(B)/.packages-full  ## long suites, by hand: SUITE=NAME, without it a list
 	@PLYFS_BUILD=$(abspath $(B)) S='$(S)' tests/full.sh $(SUITE)
 
 check-bare:  ## `make demo` and `make check` on a bare Debian 12, in a chroot (root)
@@ -322,7 +335,7 @@ hdr-check: | $(B)/.packages-build  ## every header compiles alone
 	done; echo 'hdr-check: $(words $(headers)) headers compile alone'
 
 format-check:  ## clang-format agrees with the sources
-	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(schedule-src)
+	@clang-format --dry-run -Werror $(headers) $(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(schedule-src) $(model-src)
 
 # --- install --------------------------------------------------------------------------------------
 
@@ -348,4 +361,4 @@ help:  ## this list
 	@echo
 	@sed -n '/^#   /s/^#   /  /p' Makefile
 
--include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(schedule-src) $(faultyfs-src) $(wildcard bench/*.c)))
+-include $(patsubst %.o,%.d,$(call obj,$(lib-src) $(fuse-src) $(tools-src) $(unit-src) $(fuzz-src) $(fuzz-main) $(helper-src) $(damage-src) $(schedule-src) $(model-src) $(faultyfs-src) $(wildcard bench/*.c)))

@@ -3,7 +3,8 @@
  * plyfs origin: which sub-image a file is from. A path on a mount is found through its inode number,
  * which names a node of the image, so every type of file and every name of it will do, and nothing but
  * lstat is asked of the mount. The image stands in mountinfo; the selection and the generation are told
- * by the daemon, to root and to the owner of the mount. Others are told about the whole image.
+ * by the daemon, to root and to the owner of the mount. Others are told about the whole image. A log
+ * that is mounted knows all that by itself, and what of the file it has.
  *
  * Of a shared file each record is told, with the components that bring it.
  *
@@ -20,10 +21,12 @@
 #include "base/mnt.h"
 #include "base/util.h"
 #include "cli.h"
+#include "logs.h"
 #include "merge/merge.h"
 #include "merged.h"
 #include "mounted.h"
 #include "open.h"
+#include "ops/parent.h"
 #include "show.h"
 #include "tree/view_internal.h"
 #include "verbs.h"
@@ -35,7 +38,11 @@ struct mount {
 	struct ply_decision *decisions;    /* that the daemon goes by */
 	size_t ndecisions, decisions_cap;
 	char *image;               /* with the generation, where it is known */
+	struct redo *log;          /* that is mounted; NULL: an image is */
 };
+
+/* What the log of a mount has of a file. */
+enum in_log { IN_LOG_NOTHING, IN_LOG_CHANGES, IN_LOG_CONTENT, IN_LOG_ALL };
 
 struct origin {
 	struct mount mount;
@@ -53,6 +60,7 @@ static void mount_done(struct mount *m)
 	free(m->image);
 	free(m->decisions);
 	cli_list_done(&m->selected);
+	redo_abandon(m->log);
 	*m = (struct mount){ 0 };
 }
 
@@ -92,6 +100,51 @@ static int understand(struct mount *m)
 	return m->image ? 0 : -ENOMEM;
 }
 
+/* Of an image: what its daemon tells. */
+static int open_on_image(struct origin *o, struct ply_err *err)
+{
+	struct mount *m = &o->mount;
+
+	m->answer = mounted_ask(&m->at);
+	if (!m->answer)
+		cli_note("the mount of %s does not tell its selection to this user: the whole image is "
+			 "considered", m->at.source);
+	if (understand(m) < 0)
+		return ply_fail_nomem(err);
+	return open_image(m->image, &o->opened.image, err);
+}
+
+static int open_on_log(struct origin *o, struct ply_err *err)
+{
+	struct mount *m = &o->mount;
+	const struct redo_binding *b;
+	int r = log_look(m->at.source, &m->log, err);
+
+	if (r == 0)
+		r = parent_open(m->log, m->at.source, &o->opened.image, err);
+	if (r < 0)
+		return r;
+	b = redo_binding(m->log);
+	for (const char *name = redo_binding_name(b, NULL); name; name = redo_binding_name(b, name))
+		if (cli_list_add(&m->selected, name) < 0)
+			return ply_fail_nomem(err);
+	if (b->ndecisions && array_grow(&m->decisions, &m->decisions_cap, b->ndecisions, sizeof(*m->decisions)) < 0)
+		return ply_fail_nomem(err);
+	m->ndecisions = b->ndecisions;
+	if (m->ndecisions)
+		memcpy(m->decisions, b->decisions, m->ndecisions * sizeof(*m->decisions));
+	return 0;
+}
+
+static int open_view_of(struct origin *o, struct ply_err *err)
+{
+	const struct ply_view_options how = { .names = o->mount.selected.v, .n = o->mount.selected.n,
+					      .decisions = o->mount.decisions, .ndecisions = o->mount.ndecisions,
+					      .undecided_first = true };
+
+	return ply_view_open_with(o->opened.image, &how, &o->opened.view, err);
+}
+
 static int open_mount(struct origin *o, const char *path, const struct mnt_place *place,
 		      struct ply_err *err)
 {
@@ -100,32 +153,19 @@ static int open_mount(struct origin *o, const char *path, const struct mnt_place
 
 	if (o->is_open && m->at.place.id == place->id)
 		return 0;
-	if (o->is_open)
-		opened_done(&o->opened);
+	opened_done(&o->opened);
 	o->is_open = false;
 	mount_done(m);
 	r = mounted_at(place, path, &m->at, err);
 	if (r < 0 && err->reason == PLY_R_NOT_MOUNTED)
 		snprintf(err->msg + strlen(err->msg), sizeof(err->msg) - strlen(err->msg),
 			 "; for a path inside an image use --image");
+	if (r == 0)
+		r = log_is(m->at.source) ? open_on_log(o, err) : open_on_image(o, err);
+	if (r == 0)
+		r = open_view_of(o, err);
 	if (r < 0)
-		return r;
-	m->answer = mounted_ask(&m->at);
-	if (!m->answer)
-		cli_note("the mount of %s does not tell its selection to this user: the whole image is "
-			 "considered", m->at.source);
-	if (understand(m) < 0)
-		return ply_fail_nomem(err);
-	r = open_image(m->image, &o->opened.image, err);
-	if (r == 0) {
-		const struct ply_view_options how = { .names = m->selected.v, .n = m->selected.n,
-						      .decisions = m->decisions, .ndecisions = m->ndecisions,
-						      .undecided_first = true };
-
-		r = ply_view_open_with(o->opened.image, &how, &o->opened.view, err);
-		if (r < 0)
-			opened_done(&o->opened);
-	}
+		opened_done(&o->opened);
 	o->is_open = r == 0;
 	return r;
 }
@@ -159,7 +199,7 @@ static int holders(struct origin *o, uint64_t ino, uint32_t *ret, uint32_t max, 
 	struct ply_image *im = o->opened.image;
 	int n = ply_view_origin(o->opened.view, ino, ret, max, err);
 
-	if (n != -ESTALE || !o->mount.at.source || o->mount.answer)
+	if (n != -ESTALE || !o->mount.at.source || o->mount.answer || o->mount.log)
 		return n;
 	/* the first of its names is not selected in the mount: its number tells one of the others */
 	for (uint32_t i = 0; i < ply_image_nsubs(im); i++) {
@@ -169,6 +209,18 @@ static int holders(struct origin *o, uint64_t ino, uint32_t *ret, uint32_t max, 
 		}
 	}
 	return n;
+}
+
+/* Numbers of logs are none of an image; what a volatile log changes is not to be seen. */
+static enum in_log in_log(const struct origin *o, uint64_t ino)
+{
+	struct redo_inode i;
+
+	if (PLY_INO_NUMBER(ino) >= PLY_REDO_NUMBER_MIN)
+		return IN_LOG_ALL;
+	if (!o->mount.log || !redo_inode(o->mount.log, ino, &i))
+		return IN_LOG_NOTHING;
+	return i.has_content ? IN_LOG_CONTENT : IN_LOG_CHANGES;
 }
 
 static void complain(struct origin *o, const struct ply_err *err)
@@ -218,8 +270,8 @@ static int has_records(const struct origin *o, uint64_t ino, struct ply_err *err
 	return r < 0 ? r : f.node.flags & PLY_NODE_SHARED && !f.merged;
 }
 
-static int print_text(const struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,
-		      struct ply_err *err)
+static int print_text(const struct origin *o, const char *path, uint64_t ino, enum in_log log, const uint32_t *subs,
+		      int n, struct ply_err *err)
 {
 	struct merged merged;
 	_cleanup_free_ char *shown = escape_name(path, strlen(path));
@@ -229,8 +281,10 @@ static int print_text(const struct origin *o, const char *path, uint64_t ino, co
 	printf("%s: ", shown ? shown : "?");
 	for (int i = 0; i < n; i++)
 		printf("%s%s", i ? ", " : "", ply_image_sub_info(o->opened.image, subs[i])->name);
-	printf(" (generation %llu)\n",
+	printf("%s (generation %llu)\n", log == IN_LOG_ALL ? "made on this mount" : log ? ", changed on this mount" : "",
 	       (unsigned long long)ply_image_generation(o->opened.image)->generation);
+	if (log >= IN_LOG_CONTENT)
+		return 0;
 	merged_find(out.view, ino, &merged);
 	r = merged_print(out.view, ino, &merged, err);
 	if (r == 0 && !merged.collides)
@@ -238,17 +292,20 @@ static int print_text(const struct origin *o, const char *path, uint64_t ino, co
 	return r > 0 ? view_records(out.view, ino, tell_record, &out, err) : r;
 }
 
-static int print_json(struct origin *o, const char *path, uint64_t ino, const uint32_t *subs, int n,
+static int print_json(struct origin *o, const char *path, uint64_t ino, enum in_log log, const uint32_t *subs, int n,
 		      struct ply_err *err)
 {
 	struct record_out out = { .view = o->opened.view, .json = &o->json };
 	const char *image = ply_image_path(o->opened.image);
 	json_t *names, *item;
-	struct merged merged;
-	int r;
+	struct merged merged = { 0 };
+	int r = 0;
 
-	merged_find(out.view, ino, &merged);
-	r = merged.collides ? 0 : has_records(o, ino, err);
+	/* content that is not the image's has nothing of it to be told */
+	if (log < IN_LOG_CONTENT) {
+		merged_find(out.view, ino, &merged);
+		r = merged.collides ? 0 : has_records(o, ino, err);
+	}
 	if (r < 0)
 		return r;
 	names = json_array();
@@ -259,8 +316,10 @@ static int print_json(struct origin *o, const char *path, uint64_t ino, const ui
 			 cli_json_name(image, strlen(image)), "generation",
 			 (json_int_t)ply_image_generation(o->opened.image)->generation, "ino",
 			 (json_int_t)ino, "sub_images", names);
+	if (item && log)
+		json_object_set_new(item, "log", json_string(log == IN_LOG_ALL ? "made" : "changed"));
 	if (!r) {
-		r = item ? merged_json(out.view, ino, &merged, item, err) : 0;
+		r = item && log < IN_LOG_CONTENT ? merged_json(out.view, ino, &merged, item, err) : 0;
 		if (r < 0)
 			json_decref(item);
 		else
@@ -278,6 +337,7 @@ static int print_json(struct origin *o, const char *path, uint64_t ino, const ui
 static void tell(struct origin *o, const char *path, bool in_image)
 {
 	_cleanup_free_ uint32_t *subs = NULL;
+	enum in_log log = IN_LOG_NOTHING;
 	struct ply_err err;
 	uint64_t ino;
 	int r;
@@ -287,11 +347,15 @@ static void tell(struct origin *o, const char *path, bool in_image)
 	if (r == 0) {
 		uint32_t max = ply_view_nsubs(o->opened.view);
 
+		log = in_log(o, ino);
 		subs = calloc(max, sizeof(*subs));
-		r = subs ? holders(o, ino, subs, max, &err) : ply_fail_nomem(&err);
+		if (!subs)
+			r = ply_fail_nomem(&err);
+		else if (log != IN_LOG_ALL)
+			r = holders(o, ino, subs, max, &err);
 	}
-	if (r > 0)
-		r = cli_json ? print_json(o, path, ino, subs, r, &err) : print_text(o, path, ino, subs, r, &err);
+	if (r > 0 || (r == 0 && log == IN_LOG_ALL))
+		r = cli_json ? print_json(o, path, ino, log, subs, r, &err) : print_text(o, path, ino, log, subs, r, &err);
 	if (r < 0) {
 		complain(o, &err);
 		if (cli_json)

@@ -13,6 +13,9 @@
 #include "holders.h"
 #include "plyfs/disk_redo.h"
 
+#define LOOK_TRIES    5u
+#define LOOK_AGAIN_MS 50
+
 bool log_is(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -26,12 +29,37 @@ bool log_is(const char *path)
 	return false;
 }
 
-int log_look(const char *path, struct redo **ret, struct ply_err *err)
+static int look(const char *path, struct redo **ret, bool *ret_sound, struct ply_err *err)
 {
+	struct redo_info info;
 	struct redo_store *s;
 	int r = redo_store_open(path, REDO_LOOK, &s, err);
 
-	return r < 0 ? r : redo_open(s, REDO_LOOK, ret, err);
+	*ret_sound = false;
+	if (r == 0)
+		r = redo_open(s, REDO_LOOK, ret, err);
+	if (r < 0)
+		return r;
+	redo_info(*ret, &info);
+	*ret_sound = !info.damaged;
+	return 0;
+}
+
+/* A checkpoint that is written meanwhile gives back what this is just reading: then it looks damaged. */
+int log_look(const char *path, struct redo **ret, struct ply_err *err)
+{
+	for (unsigned tries = 1;; tries++) {
+		struct holder h;
+		char command[64];
+		bool sound;
+		int r = look(path, ret, &sound, err);
+
+		if (sound || tries == LOOK_TRIES || !holders_lock(path, &h, command, sizeof(command)))
+			return r;
+		if (r == 0)
+			redo_abandon(*ret);
+		usleep(LOOK_AGAIN_MS * 1000);
+	}
 }
 
 struct mounted_log {

@@ -11,9 +11,9 @@
 	X(plan, "IMAGE", "what collides, and what comes of it") \
 	X(mount, "IMAGE|REDO DIR", "show an image, or a log on it, as a tree") \
 	X(umount, "DIR", "end a mount, wait until it is gone") \
-	X(sync, "DIR", "wait until what was written is on the disk") \
+	X(sync, "DIR", "wait until all of it is on the disk") \
 	X(stats, "DIR", "what the daemon of a mount has done") \
-	X(redo, "create IMAGE REDO", "a log, to change an image without changing it") \
+	X(redo, "create IMAGE REDO", "a log for what is changed on an image") \
 	X(relink, "REDO IMAGE", "the image of a log has moved") \
 	X(layout, "IMAGE TARGET", "a selection as ordinary files") \
 	X(info, "IMAGE|REDO", "sub-images, sizes, digests") \

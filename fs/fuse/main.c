@@ -214,8 +214,8 @@ static int open_image_view(struct daemon *d, struct ply_err *err)
 
 	if (d->options.rw && !d->is_volatile)
 		return ply_fail(err, -EROFS, PLY_R_USAGE,
-				"%s: an image is never written to; make a log on it (plyfs redo create) and mount that, or "
-				"mount with --volatile", d->image_arg);
+				"%s: an image is never written to; make a log on it (plyfs redo create) and mount that, "
+				"or mount with --volatile", d->image_arg);
 	r = open_image(d, err);
 	if (r == 0)
 		r = ply_view_open_with(d->image, &o, &d->view, err);
@@ -417,6 +417,9 @@ static int finish(struct daemon *d, bool serving)
 		r = unmounter_unmount(&d->unmounter, serving && !d->options.ro);
 		if (r < 0)
 			log_error("cannot unmount: %s", strerror(-r));
+		/* it writes without waiting for the end of that */
+		if (serving && !d->options.ro)
+			serve_drain(d->serve);
 	}
 	d->serve = serve_free(d->serve);
 	r = changes_end(&d->changes, &err);

@@ -5,9 +5,9 @@
  * libfuse 3.14, which Debian 12 has, speaks version 7.38 of the protocol and drops what it does not use. A writable
  * mount cannot do without some of it:
  *
- *   INIT       HANDLE_KILLPRIV_V2: without it each write(2) asks for security.capability first. SETXATTR_EXT: who sets
- *              an ACL without being in the file's group has to lose setgid, and only the kernel knows that. Bits that the
- *              kernel has offered are added to the answer.
+ *   INIT       HANDLE_KILLPRIV_V2: without it each write(2) asks for security.capability first. SETXATTR_EXT: a file
+ *              loses setgid by an ACL of who is not in its group, and only the kernel knows that. Bits that the kernel
+ *              has offered are added to the answer.
  *   WRITE, OPEN, CREATE, SETATTR   a flag each that says that setuid, setgid and capabilities go
  *   SETXATTR   is 8 bytes longer with SETXATTR_EXT: they are taken out before libfuse sees them
  *   TMPFILE, STATX (birth times), SYNCFS   libfuse would say ENOSYS, for the whole mount

@@ -8,8 +8,8 @@
  *
  * - OPEN and RELEASE are kept, other than in read-only mounts: an immutable file can only be refused there, O_TRUNC
  *   comes with OPEN, and SEEK_DATA has to know of writers (rw_data.c).
- * - A full disk is heard of too late, by who calls fsync. So some of the host's space is kept, and where no more is left
- *   files are opened without the cache.
+ * - A full disk is heard of too late, by who calls fsync. So some of the host's space is kept, and where no more is
+ *   left files are opened without the cache; and a little of it is for removing files, which takes records.
  * - sync(2) does not reach a FUSE file system: a thread commits each second.
  *
  * An inode that has lost its last name lives until the kernel forgets its number (refs.h), then live_forget() gives its
@@ -34,7 +34,10 @@
 #include "base/util.h"
 #include "log.h"
 
-#define TICK_SEC 1
+#define TICK_SEC     1
+#define RECORD_ABOUT 512           /* bytes; more than most */
+#define DEAD_MAX     ((uint64_t)64 << 20)      /* of the log's data: then a checkpoint is worth it */
+#define DEAD_SOME    ((uint64_t)1 << 20)       /* the same where little is free */
 
 /* --- answers ------------------------------------------------------------------------------------ */
 
@@ -167,15 +170,64 @@ bool rw_space(const struct rw *rw, struct rw_space *ret)
 	struct statfs s;
 	uint64_t unit;
 
-	if (rw->o.space_fd < 0 || fstatfs(rw->o.space_fd, &s) < 0)
+	/* there are file systems that know of no blocks */
+	if (rw->o.space_fd < 0 || fstatfs(rw->o.space_fd, &s) < 0 || !s.f_blocks)
 		return false;
 	unit = s.f_frsize > 0 ? (uint64_t)s.f_frsize : (uint64_t)s.f_bsize;
 	ret->all = s.f_blocks * unit;
 	ret->free = s.f_bfree * unit;
 	ret->avail = s.f_bavail * unit;
-	ret->free -= MIN(ret->free, RW_RESERVE);
-	ret->avail -= MIN(ret->avail, RW_RESERVE);
 	return true;
+}
+
+/* The host is asked only when all could be used up that was free when it was asked last; and each second, since others
+ * write there, too. */
+static void look_for_room(struct rw *rw)
+{
+	struct rw_space space;
+	int64_t room = INT64_MAX / 2;
+
+	if (rw_space(rw, &space))
+		room = (int64_t)MIN(space.avail, (uint64_t)INT64_MAX) - (int64_t)RW_LAST;
+	atomic_store_explicit(&rw->room, room, memory_order_relaxed);
+}
+
+bool rw_has_room(struct rw *rw, size_t len)
+{
+	const int64_t wants = (int64_t)len + RECORD_ABOUT;
+
+	if (atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants)
+		return true;
+	look_for_room(rw);
+	return atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants;
+}
+
+bool rw_refused(fuse_req_t req, struct rw *rw, size_t len)
+{
+	if (rw_has_room(rw, len))
+		return false;
+	fuse_reply_err(req, ENOSPC);
+	return true;
+}
+
+/* Where little is free, or much could be: what was removed, and records of what is over, go back to the host. */
+static void give_back(struct rw *rw)
+{
+	struct rw_space space;
+	struct redo_info info;
+	uint64_t over;
+
+	redo_info(live_log(rw->live), &info);
+	if (!info.writable)
+		return;
+	over = info.data_dead - MIN(info.data_dead, rw->dead);
+	if (over < DEAD_MAX &&
+	    (!rw_space(rw, &space) || space.avail >= RW_RESERVE ||
+	     over + redo_since_checkpoint(live_log(rw->live)) < DEAD_SOME))
+		return;
+	redo_checkpoint(live_log(rw->live), NULL);     /* without room for it the log is as good as before */
+	redo_info(live_log(rw->live), &info);
+	rw->dead = info.data_dead;
 }
 
 /* --- life ---------------------------------------------------------------------------------------------- */
@@ -232,6 +284,8 @@ static void *ticker(void *arg)
 		pthread_mutex_unlock(&rw->lock);
 		if (live_tick(rw->live, &err) < 0 && err.code != -EROFS)
 			log_damage(0, &err);
+		give_back(rw);
+		look_for_room(rw);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		pthread_mutex_lock(&rw->lock);
 	}

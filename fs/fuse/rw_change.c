@@ -27,6 +27,24 @@ static uint32_t time_bits(int what, int set, int now, uint32_t live_set, uint32_
 	return !(what & set) ? 0 : what & now ? live_now : live_set;
 }
 
+/*
+ * Does it take setuid, setgid and capabilities away? The kernel says so of a truncation. It does not of chown(2), which
+ * always does, also where owner and group stay: then all that is set is ctime, or of what is no regular file nothing,
+ * and whether the file is his has not been asked. And it asks for nothing where a regular file is about to be changed
+ * by other means: by somebody who is not allowed to keep these; or by who is, and only capabilities go, for which the
+ * kernel asks by itself.
+ */
+static bool kills(struct rw *rw, const struct live_who *who, uint64_t ino, int what)
+{
+	struct live_attr a;
+
+	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		return true;
+	if (what & ~FUSE_SET_ATTR_CTIME || live_attr(rw->live, ino, &a, NULL) < 0)
+		return false;
+	return S_ISREG(a.mode) && !what ? who->uid : !who->uid || who->uid == a.uid;
+}
+
 void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struct fuse_file_info *fi)
 {
 	struct rw *rw = rw_of(req);
@@ -50,8 +68,7 @@ void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struc
 		   (what & FUSE_SET_ATTR_CTIME ? LIVE_CTIME : 0) |
 		   time_bits(what, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, LIVE_ATIME, LIVE_ATIME_NOW) |
 		   time_bits(what, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, LIVE_MTIME, LIVE_MTIME_NOW);
-	/* chown(2) always does; the kernel leaves that to us */
-	if (raw_current()->kill || what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+	if (kills(rw, &who, ino, what))
 		set.mask |= LIVE_KILL;
 	if (rw_settle(rw, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
@@ -76,6 +93,8 @@ static void make_and_reply(fuse_req_t req, uint64_t dir, const char *name, const
 	struct live_attr a;
 	struct ply_err err;
 
+	if (rw_refused(req, rw, 0))
+		return;
 	if (make(rw, &who, dir, name, new, &a, &err) < 0)
 		rw_fail(req, dir, &err);
 	else
@@ -133,6 +152,8 @@ void rw_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, st
 	struct ply_err err;
 	int error;
 
+	if (rw_refused(req, rw, 0))
+		return;
 	if (make(rw, &who, dir, name, &new, &a, &err) < 0) {
 		rw_fail(req, dir, &err);
 		return;
@@ -151,8 +172,11 @@ int rw_tmpfile(void *ctx, const struct fuse_ctx *c, uint64_t dir, mode_t mode, s
 	const struct live_who who = rw_who(c);
 	struct live_attr a;
 	struct ply_err err;
-	int error, r = live_tmpfile(rw->live, &who, dir, S_IFREG | (mode & 07777), &a, &err);
+	int error, r;
 
+	if (!rw_has_room(rw, 0))
+		return ENOSPC;
+	r = live_tmpfile(rw->live, &who, dir, S_IFREG | (mode & 07777), &a, &err);
 	if (rw_settle(rw, r, &err) < 0)
 		return rw_answer(dir, &err);
 	error = opened(rw, &a, fi, ret);
@@ -174,6 +198,8 @@ void rw_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
 	struct live_attr a;
 	struct ply_err err;
 
+	if (rw_refused(req, rw, 0))
+		return;
 	if (rw_settle(rw, live_link(rw->live, &who, ino, dir, name, strlen(name), &a, &err), &err) < 0)
 		rw_fail(req, ino, &err);
 	else
@@ -225,6 +251,8 @@ void rw_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t to_d
 
 /* --- xattrs and flags -------------------------------------------------------------------------------- */
 
+#define ACL_XATTRS "system.posix_acl_"
+
 static bool is_stats(uint64_t ino, const char *name)
 {
 	return ino == PLY_ROOT_INDEX && !strcmp(name, MNT_STATS_XATTR);
@@ -238,7 +266,7 @@ void rw_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 
 	if (is_stats(ino, name))
 		fuse_reply_err(req, EPERM);
-	else
+	else if (!rw_refused(req, rw, size))
 		rw_reply(req, rw, ino, live_setxattr(rw->live, &who, ino, name, value, size, flags,
 						     raw_current()->kill_sgid, &err), &err);
 }
@@ -248,11 +276,17 @@ void rw_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	struct rw *rw = rw_of(req);
 	const struct live_who who = rw_who(fuse_req_ctx(req));
 	struct ply_err err;
+	int r;
 
-	if (is_stats(ino, name))
+	if (is_stats(ino, name)) {
 		fuse_reply_err(req, EPERM);
-	else
-		rw_reply(req, rw, ino, live_removexattr(rw->live, &who, ino, name, &err), &err);
+		return;
+	}
+	r = live_removexattr(rw->live, &who, ino, name, &err);
+	/* an ACL that was not there is not there, as elsewhere */
+	if (r == -ENODATA && !strncmp(name, ACL_XATTRS, strlen(ACL_XATTRS)))
+		r = 0;
+	rw_reply(req, rw, ino, r, &err);
 }
 
 static const struct {

@@ -3,9 +3,9 @@
  * Requests about open files, and their content.
  *
  * SEEK_DATA and SEEK_HOLE: what is written and still in the kernel's cache is not known here, not even that the file
- * has become longer, and the kernel does not write it before it asks. Who copies such a file (cp, tar) would lose it. So
- * as long as somebody has the file open to write to it, a thread of its own asks the kernel to write out and drop what
- * it has of it, which other threads have to answer, and gives the answer then. Rejected: "all is data up to the end",
+ * has become longer, and the kernel does not write it before it asks. Who copies such a file (cp, tar) would lose it.
+ * So as long as somebody has the file open to write to it, a thread of its own asks the kernel to write out and drop
+ * what it has of it, which other threads have to answer, and gives the answer then. Rejected: "all is data up to the end",
  * since the end is not known; and ENOSYS, which the kernel takes for all files.
  */
 #include "rw_internal.h"
@@ -29,7 +29,7 @@ static bool is_short_of_space(const struct rw *rw)
 {
 	struct rw_space space;
 
-	return rw_space(rw, &space) && !space.avail;
+	return rw_space(rw, &space) && space.avail < RW_RESERVE;
 }
 
 void rw_open_flags(const struct rw *rw, struct fuse_file_info *fi)
@@ -100,8 +100,11 @@ void rw_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	const struct live_who who = rw_who(fuse_req_ctx(req));
 	const unsigned flags = (raw_current()->kill ? LIVE_W_KILL : 0) | (fi->writepage ? LIVE_W_CACHED : 0);
 	struct ply_err err;
-	ssize_t n = live_write(rw->live, &who, ino, (uint64_t)off, buf, size, flags, &err);
+	ssize_t n;
 
+	if (rw_refused(req, rw, size))
+		return;
+	n = live_write(rw->live, &who, ino, (uint64_t)off, buf, size, flags, &err);
 	if (n >= 0 && !fi->writepage && rw_settle(rw, 0, &err) < 0)
 		n = err.code;
 	if (n < 0)
@@ -119,6 +122,8 @@ void rw_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 	struct ply_err err;
 
 	(void)fi;
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && rw_refused(req, rw, 0))
+		return;
 	rw_reply(req, rw, ino, live_fallocate(rw->live, &who, ino, mode, (uint64_t)off, (uint64_t)len, &err), &err);
 }
 
@@ -131,6 +136,8 @@ void rw_copy(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_i
 	ssize_t n;
 
 	(void)from_fi, (void)to_fi, (void)flags;
+	if (rw_refused(req, rw, 0))
+		return;
 	/* the answer has 32 bits */
 	len = MIN(len, (size_t)1 << 31);
 	n = live_copy(rw->live, &who, from, (uint64_t)from_off, to, (uint64_t)to_off, len, &err);

@@ -4,14 +4,16 @@
 #define PLYFS_FUSE_RW_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "ops_internal.h"
 #include "refs.h"
 #include "rw.h"
 
-/* Kept of the host's free space for what the kernel has not written yet: where no more is free, files are opened so
- * that it writes at once. */
+/* Kept of the host's free space, and not told: for what the kernel has not written yet; where no more is free, files
+ * are opened so that it writes at once. And of that, what nothing may grow into: removing a file takes a record, too. */
 #define RW_RESERVE ((uint64_t)64 << 20)
+#define RW_LAST    ((uint64_t)16 << 20)
 
 struct waiting;                    /* a request that waits for the kernel: rw_data.c */
 
@@ -22,6 +24,8 @@ struct rw {
 	struct fuse_session *session;      /* immutable while threads run */
 	pthread_t ticker, seeker;
 	unsigned nthreads;
+	_Atomic int64_t room;      /* bytes that may at least still be written; see rw_has_room() */
+	uint64_t dead;             /* of the log's data after the last checkpoint; the ticker's */
 
 	pthread_mutex_t lock;      /* of all below */
 	pthread_cond_t ticks, seeks;       /* by the monotonic clock */
@@ -59,11 +63,15 @@ void rw_forget(struct rw *rw, uint64_t ino, uint64_t n);
 void rw_nameless(struct rw *rw, uint64_t ino);
 void rw_closed(struct rw *rw, uint64_t ino);
 
-/* Free and all bytes of the host file system, without the reserve. */
+/* Bytes of the host file system; false: not known. */
 struct rw_space {
 	uint64_t all, free, avail;
 };
 bool rw_space(const struct rw *rw, struct rw_space *ret);
+/* May the log grow by @len and a record? Where that is not known it may. */
+bool rw_has_room(struct rw *rw, size_t len);
+/* The same for a request, which is answered where it may not. */
+bool rw_refused(fuse_req_t req, struct rw *rw, size_t len);
 
 void *rw_seeker(void *rw);
 /* What still waits gets an answer without that; no thread is left. */

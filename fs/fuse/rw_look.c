@@ -130,8 +130,8 @@ void rw_statfs(fuse_req_t req, fuse_ino_t ino)
 	rw_space(t->rw, &space);
 	redo_info(live_log(t->rw->live), &log);
 	s.f_blocks = space.all / PLY_PAGE;
-	s.f_bfree = space.free / PLY_PAGE;
-	s.f_bavail = space.avail / PLY_PAGE;
+	s.f_bfree = (space.free - MIN(space.free, RW_RESERVE)) / PLY_PAGE;
+	s.f_bavail = (space.avail - MIN(space.avail, RW_RESERVE)) / PLY_PAGE;
 	/* numbers do not end: as many as there can be files in what is free */
 	s.f_ffree = s.f_favail = s.f_bavail;
 	s.f_files = t->stat.inodes + log.inodes + s.f_ffree;

@@ -45,6 +45,9 @@
 #define LOOK_NS    50000           /* a request that comes at all comes so soon */
 #define LOOK_MISSES 8u             /* in a row: then only */
 #define LOOK_AGAIN 32u             /* one time in so many */
+#define DRAIN_PAUSE_NS 1000000
+#define DRAIN_QUIET 3u             /* in a row: nothing comes any more */
+#define DRAIN_TRIES 5000u          /* who goes on using a mount that is gone does not keep it */
 
 struct serve {
 	struct fuse_session *session;
@@ -57,6 +60,8 @@ struct serve {
 
 /* One daemon serves one mount. */
 static _Atomic uint64_t counts[OPCODE_MAX], read_bytes, write_bytes;
+static _Atomic unsigned busy;      /* threads that have a request in hand */
+static _Thread_local bool has_request;
 
 static struct {
 	bool on;                   /* there are two processors; immutable while threads run */
@@ -113,10 +118,15 @@ static ssize_t read_request(int fd, void *buf, size_t len)
 {
 	ssize_t n;
 
+	if (has_request)
+		atomic_fetch_sub(&busy, 1);
 	look_for_request(fd);
 	n = read(fd, buf, len);
-	if (n > 0)
+	has_request = n > 0;
+	if (has_request) {
+		atomic_fetch_add(&busy, 1);
 		count(buf, (size_t)n);
+	}
 	return n;
 }
 
@@ -295,6 +305,22 @@ bool serve_is_connected(const struct serve *s)
 	struct pollfd p = { .fd = fuse_session_fd(s->session) };
 
 	return poll(&p, 1, 0) == 0;   /* else POLLERR */
+}
+
+void serve_drain(const struct serve *s)
+{
+	const struct timespec pause = { .tv_nsec = DRAIN_PAUSE_NS };
+	unsigned quiet = 0;
+
+	/* between a read() and its count a request is in nobody's hand: so it is looked more than once */
+	for (unsigned i = 0; i < DRAIN_TRIES && quiet < DRAIN_QUIET; i++) {
+		struct pollfd p = { .fd = fuse_session_fd(s->session), .events = POLLIN };
+
+		quiet = poll(&p, 1, 0) == 0 && !atomic_load(&busy) ? quiet + 1 : 0;
+		if (p.revents & POLLERR)
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* Signals until it is gone: one may come just before the thread goes to sleep in read(). */

@@ -31,6 +31,9 @@ int serve_ended_fd(const struct serve *s);
 /* Is the file system still mounted somewhere? Then its device number is still ours. */
 bool serve_is_connected(const struct serve *s);
 
+/* Wait until the kernel has nothing more to say, but not for long. By who does not answer requests. */
+void serve_drain(const struct serve *s);
+
 /* End the threads, as soon as each is through with its request, and close the
  * connection: what still uses the mount gets ENOTCONN. NULL in, NULL out. */
 struct serve *serve_free(struct serve *s);

@@ -25,8 +25,8 @@ int unmounter_start(struct unmounter *u, struct ply_err *err);
 /* The place, once: as soon as something is mounted there. */
 int unmounter_tell(struct unmounter *u, const struct mnt_place *place, struct ply_err *err);
 
-/* mount_end() of the place, with @flush after mount_flush(); returns when it is done. -errno where nobody is there to do
- * it. Requests that the kernel has for that are to be answered meanwhile: never by who calls this. */
+/* mount_end() of the place, with @flush after mount_flush(); returns when it is done. -errno where nobody is there to
+ * do it. Requests that the kernel has for that are to be answered meanwhile: never by who calls this. */
 int unmounter_unmount(struct unmounter *u, bool flush);
 
 /* Let the child end, and wait for it. */

@@ -7,6 +7,7 @@
 
 load ../lib/common
 load ../lib/over
+load ../lib/apt
 bats_require_minimum_version 1.5.0
 
 components_lamp=(-c apache=apache2 -c mysql=mariadb-server -c "php=php,libapache2-mod-php,php-mysql")
@@ -99,33 +100,7 @@ everything() # MACHINE
 @test "nginx, postgresql, redis: os, redis" { selection npr redis; }
 @test "nginx, postgresql, redis: all is the captured machine" { everything npr; }
 
-# apt DIR ARGUMENT...: apt-get in a tree, with the sources that this machine has
-apt()
-{
-	local dir=$1 line options=() rc=0
-	shift
-	while IFS= read -r line; do options+=(-o "${line%;}"); done < <(debian_apt_options | sed 's/ "/=/; s/";$//')
-	mount -t proc proc "$dir/proc"
-	mount -t tmpfs tmpfs "$dir/run"
-	mkdir "$dir/run/lock"
-	mount --bind /dev "$dir/dev"
-	mount --bind /etc/resolv.conf "$dir/etc/resolv.conf"
-	env -u TMPDIR DEBIAN_FRONTEND=noninteractive chroot "$dir" apt-get -q -y -o Dpkg::Use-Pty=0 \
-		-o Dpkg::Options::=--force-unsafe-io "${options[@]}" "$@" </dev/null || rc=$?
-	umount "$dir/etc/resolv.conf" "$dir/dev" "$dir/run" "$dir/proc"
-	return "$rc"
-}
-
-# clean DIR: dpkg has nothing to say
-clean()
-{
-	[ -z "$(env -u TMPDIR chroot "$1" dpkg --audit)" ]
-	env -u TMPDIR chroot "$1" dpkg --configure -a
-	diff <(env -u TMPDIR chroot "$1" dpkg -V) /dev/null
-}
-
 @test "in os, mysql more can be installed, and mysql can be removed" {
-	. "$PLYFS_TESTS/lib/debian.sh"
 	plyfs layout "$BATS_FILE_TMPDIR/lamp.plyfs" out -s os,mysql --no-sync
 	install -m 755 /dev/stdin out/usr/sbin/policy-rc.d <<<'exit 101'
 	apt out update

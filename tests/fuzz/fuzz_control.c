@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fuzz target: what the command reads of a daemon: its answer on the control socket (origin), what it
- * says on the pipe while it starts (mount; first byte, bit 0), a path with a generation.
+ * Fuzz target: what the command reads of a daemon: its answer on the control socket (origin; with bit 1 of the first
+ * byte stats), what it says on the pipe while it starts (mount; bit 0), a path with a generation.
  */
 #include <stdio.h>
 
@@ -26,6 +26,9 @@ static pid_t no_child(pid_t pid, int *status, int options)
 #undef understand
 #define understand understand_status
 #include "cmd_mount.c"
+#undef understand
+#define understand understand_stats
+#include "cmd_stats.c"
 #undef understand
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -53,6 +56,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		cli_list_done(&selected);
 		cli_list_done(&confined);
 		buf_done(&said);
+	} else if (how & 2) {
+		char *text = input_text(&in, -1), mountpoint[] = "/m", source[] = "/i";
+		const struct mounted m = { .mountpoint = mountpoint, .source = source };
+		json_t *all = understand_stats(text, &m);
+
+		touch(json_string_value(json_object_get(all, "mountpoint")), 1);
+		json_decref(all);
+		free(text);
 	} else {
 		struct mount m = { .answer = input_text(&in, -1), .at = { .source = strdup("/") } };
 

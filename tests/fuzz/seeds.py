@@ -309,6 +309,8 @@ def texts(out):
         "99 28 0:50 / /m ro,nosuid,nodev - fuse.plyfs /a.plyfs@2 ro,user_id=0,group_id=0\n")
     put(out, "control", "answer", b"\0pid 7\ngeneration 3\nselected os\nselected web\ncache 4096\nrequests 9\nrequest LOOKUP 9\n"
         b"decision 1000000000007 2000000000007 1 0\n")
+    put(out, "control", "stats", b"\2pid 7\nselected os\ncache_bytes 4096\nread_bytes 5\nrequests 9\nrequest LOOKUP 9\n"
+        b"decision 1 2 3 4\nlog_syncs 18446744073709551615\nlog_size_bytes 65536\n")
     put(out, "control", "ready", b"\1selected os\0selected web\0warning one slot\0ready now\0")
     put(out, "control", "error", b"\1error -22 3 it failed\0")
     put(out, "options", "words", b"-f\0--text=a\0-n7\0--size\x0064MiB\0-s\0os,web\0IMAGE\0--\0-x\0")

@@ -84,9 +84,10 @@ def dead(node):
 
 
 class Log:
-    def __init__(self, *records, data=b"", state=2, names=(b"os", b"web"), decisions=((1 << 48 | 5, 2 << 48 | 4, 5, 3),), incompat=0):
+    def __init__(self, *records, data=b"", state=2, names=(b"os", b"web"), decisions=((1 << 48 | 5, 2 << 48 | 4, 5, 3),), incompat=0,
+                 path=b"/srv/shop.plyfs", uuid=b"P" * 16, digest=b"D" * 32, generation=3):
         self.records, self.data, self.state, self.names, self.decisions = records, data, state, names, decisions
-        self.incompat = incompat
+        self.incompat, self.path, self.uuid, self.digest, self.generation = incompat, path, uuid, digest, generation
 
     def stream(self, seed):
         out = b""
@@ -99,16 +100,15 @@ class Log:
     def bytes(self):
         seed = xxh3(UUID, 1)
         names = b"".join(n + b"\0" for n in self.names)
-        path = b"/srv/shop.plyfs"
-        binding = struct.pack("<4I", len(self.names), len(names), len(self.decisions), len(path)) + b"I" * 16 + \
-            b"".join(struct.pack("<QQII", *d) for d in self.decisions) + names + path
+        binding = struct.pack("<4I", len(self.names), len(names), len(self.decisions), len(self.path)) + b"I" * 16 + \
+            b"".join(struct.pack("<QQII", *d) for d in self.decisions) + names + self.path
         records = self.stream(seed)
         head = b"PLYREDOM" + struct.pack("<IIQQ24x", 0, 1, 1, 0)
         segment = head + struct.pack("<Q", xxh3(head, seed)) + records
         out = b""
         for slot in range(2):
-            s = b"PLYREDO\n" + struct.pack("<II3Q", 1, slot, 0, 0, self.incompat) + UUID + struct.pack("<Q", 1) + b"P" * 16 + b"D" * 32
-            s += struct.pack("<QIIqQQ", 3, NUMBER, self.state, 1700000000, 8192, len(binding)) + hashlib.sha256(binding).digest()
+            s = b"PLYREDO\n" + struct.pack("<II3Q", 1, slot, 0, 0, self.incompat) + UUID + struct.pack("<Q", 1) + self.uuid + self.digest
+            s += struct.pack("<QIIqQQ", self.generation, NUMBER, self.state, 1700000000, 8192, len(binding)) + hashlib.sha256(binding).digest()
             s += struct.pack("<QIIQQQQ", SEGMENTS, 1, 0, 0, len(records) if self.state != 1 else 0, 0, 1) + bytes(24)
             s = s.ljust(0xff8, b"\0")
             out += s + struct.pack("<Q", xxh3(s))

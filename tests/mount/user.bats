@@ -98,6 +98,37 @@ END
 END
 }
 
+@test "a user's writable mount: all is his to change, what he makes is his, and the next mount has it" {
+	private <<'END'
+		[ "$(id -u)" != 0 ] || chown 65534 .
+		u plyfs redo create i.plyfs user.redo
+		u plyfs mount user.redo m
+		trap 'umount -l m' EXIT
+		grep " $D/m rw,nosuid,nodev,.* fuse.plyfs $D/user.redo " /proc/self/mountinfo
+		u sh -euc 'cd m
+			echo more >>file
+			chmod 640 file
+			mkdir dir
+			ln -s ../file dir/link
+			mv suid dir
+			setfattr -n user.a -v b dir'
+		[ "$(u stat -c %u m/dir)" = "$(u id -u)" ]
+		[ "$(u stat -c %a m/dir/suid)" = 4755 ]
+		u plyfs umount m
+		u plyfs mount user.redo m
+		[ "$(u cat m/dir/link)" = "$(printf 'hello\nmore')" ]
+		[ "$(u stat -c %a m/file)" = 640 ]
+		u plyfs umount m
+		u plyfs mount i.plyfs m --volatile
+		u rm m/file
+		u plyfs umount m
+		u plyfs mount i.plyfs m
+		u grep -q hello m/file
+		u plyfs umount m
+		trap - EXIT
+END
+}
+
 @test "allow_other goes by fuse.conf; noexec and default_permissions" {
 	private <<'END'
 		if ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null; then

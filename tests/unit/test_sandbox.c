@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -190,6 +191,10 @@ TRY(try_limit, syscall(SYS_prlimit64, 0, 7, "0123456789012345", NULL))
 TRY(try_readv_of_others, syscall(SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0))
 TRY(try_io_uring, syscall(SYS_io_uring_setup, 1, NULL))
 TRY(try_bpf, syscall(SYS_bpf, 0, NULL, 0))
+TRY(try_pwrite, pwrite(0, "x", 1, 0))
+TRY(try_fdatasync, fdatasync(0))
+TRY(try_punch, fallocate(0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1))
+TRY(try_fallocate, fallocate(0, 0, 0, 1))
 TRY(try_a_new_one, syscall(5000))
 
 static const struct attempt {
@@ -225,6 +230,10 @@ static const struct attempt {
 	{ "process_vm_readv", try_readv_of_others, EPERM, true },
 	{ "io_uring_setup", try_io_uring, EPERM, true },
 	{ "bpf", try_bpf, EPERM, true },
+	{ "pwrite", try_pwrite, EPERM, true },
+	{ "fdatasync", try_fdatasync, EPERM, true },
+	{ "fallocate", try_punch, EPERM, true },
+	{ "fallocate that takes space", try_fallocate, EPERM, true },
 	{ "a system call of tomorrow", try_a_new_one, ENOSYS, true },
 };
 
@@ -357,6 +366,37 @@ START_TEST(threads_memory_signals_and_sockets_go_on)
 }
 END_TEST
 
+/* Who writes a log changes the file that it has open, and nothing else. */
+static int write_a_log(int arg)
+{
+	char name[] = "/tmp/plyfs-sandbox-XXXXXX";
+	int fd = mkstemp(name);
+	struct statfs s;
+
+	(void)arg;
+	unlink(name);
+	enter(SANDBOX_SOCKETS | SANDBOX_LOG, NULL, 0);
+	if (pwrite(fd, "log", 3, 8192) != 3 || fdatasync(fd) < 0 || fstatfs(fd, &s) < 0)
+		return 1;
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0 && errno == EPERM)
+		return 2;
+	if (!can_filter())
+		return 0;
+	if (fallocate(fd, 0, 0, 1 << 20) == 0 || errno != EPERM)
+		return 3;
+	if (ftruncate(fd, 0) == 0 || errno != EPERM)
+		return 4;
+	if (open(SECRET, O_RDONLY) >= 0 || open("/dev/null", O_WRONLY) >= 0)
+		return 5;
+	return 0;
+}
+
+START_TEST(a_log_that_is_open_is_written)
+{
+	ck_assert_int_eq(in_child(write_a_log, 0), 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("sandbox");
@@ -366,6 +406,7 @@ static Suite *suite(void)
 	tap_loop(s, system_calls_are_refused, 0, (int)ARRAY_SIZE(attempts));
 	tap_test(s, only_what_is_named_can_be_read);
 	tap_test(s, threads_memory_signals_and_sockets_go_on);
+	tap_test(s, a_log_that_is_open_is_written);
 	return s;
 }
 TAP_MAIN(suite)

@@ -97,6 +97,8 @@ _plyfs()
 	fi
 	case $verb in
 	ls | cat) [[ -z $(_plyfs_image) ]] || { _plyfs_inside "$cur"; return; } ;;
+	redo) ((COMP_CWORD > 2)) || { mapfile -t COMPREPLY < <(compgen -W create -- "$cur"); return; } ;;
+	sync | stats | umount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); compopt -o filenames 2>/dev/null; return ;;
 	dump | remove) [[ -z $(_plyfs_image) ]] || { _plyfs_list "$(_plyfs_subs)" "$cur"; return; } ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -f -- "$cur")

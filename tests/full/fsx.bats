@@ -1,0 +1,74 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# suite: fsx, 1,000,000 operations on a writable mount, and fsstress there and on ext4, with the same result; 15 min
+#
+# PLYFS_SEED says which ones, PLYFS_FSX_OPS how many.
+
+# shellcheck disable=SC2154  # suite: by suite()
+load ../lib/common
+load ../lib/suites
+load ../lib/writable
+bats_require_minimum_version 1.5.0
+
+setup_file()
+{
+	need_writable && suite xfstests || return 0
+	four_folders
+}
+
+setup()
+{
+	ready
+	seed=${PLYFS_SEED:-$((RANDOM + 1))} ops=${PLYFS_FSX_OPS:-1000000}
+	echo "# seed $seed" >&3
+	fresh_log m.redo m
+}
+
+teardown() { [ -n "${SKIP:-}" ] || { unmount_all "$BATS_TEST_TMPDIR/m" && oddfs_done trusted; }; }
+
+# fsx OPERATIONS FILE OPTION...
+fsx()
+{
+	"$suite/ltp/fsx" -q -N "$1" -S "$seed" -P "$PWD" "${@:3}" "$2" >out 2>&1 || { tail -n 60 out; return 1; }
+}
+
+@test "fsx: buffered and mapped, small and large, on a file of the image and on a new one" {
+	fsx $((ops * 5 / 10)) m/new -l 300000
+	fsx $((ops * 2 / 10)) m/t1/deep/big -k -l 1048576
+	fsx $((ops / 10)) m/new -c 50 -l 500000
+	fsx $((ops / 10)) m/new -f -l 200000
+	plyfs umount m
+	mounted m m.redo
+	fsx $((ops / 10)) m/new -k -l 400000
+}
+
+@test "fsx past the page cache" {
+	fsx $((ops / 5)) m/new -Z -R -W -r 4096 -w 4096 -l 400000
+}
+
+# What both file systems have, and nothing whose result hangs on sizes of blocks or the order of directories.
+stress()
+{
+	local op args=(-z)
+	for op in creat=4 mkdir=2 link=2 symlink=2 unlink=2 rmdir=1 rename=4 rnoreplace=2 rexchange=2 write=6 writev=2 mwrite=3 mread=1 \
+			truncate=3 fallocate=2 punch=2 zero=2 copyrange=2 splice=1 chown=2 setfattr=2 removefattr=1 getfattr=1 read=3 \
+			readlink=1 stat=1 fsync=1 fdatasync=1 mknod=1; do
+		args+=(-f "$op")
+	done
+	"$suite/ltp/fsstress" -d "$1" "${args[@]}" -p 4 -n "$2" -s "$seed" >stress.log 2>&1 || { tail -n 40 stress.log; return 1; }
+}
+
+@test "fsstress: the same tree as on ext4, and it stays so" {
+	trusted_fs trusted 8G
+	mkdir m/stress "$TMPDIR/trusted/stress" "$TMPDIR/trusted/again"
+	stress m/stress $((ops / 20))
+	stress "$TMPDIR/trusted/stress" $((ops / 20))
+	stress "$TMPDIR/trusted/again" $((ops / 20))
+	[ "$(find m/stress | wc -l)" -gt 200 ]
+	# that the same seed makes the same tree
+	same "$TMPDIR/trusted/stress" "$TMPDIR/trusted/again" --skip mtime,map
+	same "$TMPDIR/trusted/stress" m/stress --skip mtime,map
+	plyfs umount m
+	mounted m m.redo
+	same "$TMPDIR/trusted/stress" m/stress --skip mtime,map
+}

@@ -1,0 +1,305 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck disable=SC2030,SC2031  # status and output are bats's
+#
+# Mounts of a log: what is changed stays in the log, the image stays as it is, and each log opens on its own image only.
+
+# shellcheck disable=SC2154  # stderr is set by run
+
+load common
+bats_require_minimum_version 1.5.0
+
+setup_file()
+{
+	make_gold
+	[ -e "$D/gold.plyfs" ] || return 0
+	mkdir "$D/m2"
+	sha256sum <"$D/gold.plyfs" >"$D/gold.sum"
+}
+
+setup()
+{
+	need_root
+	cd "$D" || return
+	rm -rf ./*.redo t copy.plyfs
+	plyfs redo create gold.plyfs a.redo
+}
+
+teardown()
+{
+	cd /
+	unmount_all
+	[ ! -e "$D/gold.sum" ] || sha256sum <"$D/gold.plyfs" | cmp - "$D/gold.sum"
+}
+
+json() { python3 -c "import json,sys; d=json.load(sys.stdin); print(($1))"; }
+reason() { json 'd["error"]["reason"]' <<<"$output"; }
+
+# changes TREE: some of each kind
+changes()
+{
+	echo more >>"$1/etc/passwd"
+	echo new >"$1/etc/new"
+	rm "$1/etc/hostname"
+	mv "$1/etc" "$1/etc.d"
+	mkdir "$1/etc"
+	ln "$1/etc.d/new" "$1/etc/again"
+	ln -s ../etc.d/new "$1/etc/link"
+	chmod 4700 "$1/etc.d/new"
+	chown 12:34 "$1/etc"
+	setfattr -n user.a -v b "$1/etc.d/passwd"
+	truncate -s 100000 "$1/etc.d/new"
+	mkfifo "$1/etc/fifo"
+	touch -hd '2001-02-03 04:05:06.789' "$1/etc/again" "$1/etc/link" "$1/etc/fifo" "$1/etc" "$1/etc.d" "$1/etc.d/passwd" "$1"
+}
+
+@test "what is changed is there after a remount, and the image is as it was" {
+	cp -a gold t
+	changes t
+	run -0 plyfs mount a.redo m --json
+	[ "$(json 'd["log"], d["read_only"], d["selected"]' <<<"$output")" = "('$D/a.redo', False, ['os', 'web', 'db'])" ]
+	[ "$(findmnt -no FSTYPE m)" = fuse.plyfs ]
+	[ "$(findmnt -no SOURCE m)" = "$D/a.redo" ]
+	findmnt -no OPTIONS m | grep -q '^rw,'
+	python3 "$TESTS/lib/compare.py" gold m
+	changes m
+	python3 "$TESTS/lib/compare.py" t m
+	plyfs umount m
+	[ "$(plyfs info --json a.redo | json 'd["state"], d["damaged"]')" = "('clean', False)" ]
+	plyfs mount a.redo m
+	python3 "$TESTS/lib/compare.py" t m
+	plyfs mount gold.plyfs m2
+	python3 "$TESTS/lib/compare.py" gold m2
+}
+
+@test "the log has its selection" {
+	plyfs redo create gold.plyfs b.redo -s web
+	plyfs mount b.redo m
+	plyfs mount gold.plyfs m2 -s web
+	python3 "$TESTS/lib/compare.py" m2 m
+	run -2 plyfs mount b.redo m2 -s web
+	[[ $output == *"a log has its selection"* ]]
+}
+
+@test "a daemon that is killed loses nothing that it has answered" {
+	pid=$(plyfs mount --json a.redo m | pid_of)
+	cp -a gold t
+	changes t
+	changes m
+	kill -9 "$pid"
+	umount -l m
+	for ((i = 0; i < 200; i++)); do is_gone "$pid" && break; sleep 0.05; done
+	[ "$(plyfs info --json a.redo | json 'd["state"]')" = open ]
+	plyfs mount a.redo m
+	python3 "$TESTS/lib/compare.py" t m
+}
+
+@test "a log in use: refused, and who has it, and where, is told" {
+	pid=$(plyfs mount --json a.redo m | pid_of)
+	run -1 --separate-stderr plyfs mount a.redo m2 --json
+	[ "$(reason)" = REDO_BUSY ]
+	[[ $stderr == *"in use by process $pid (plyfs-fuse), which has it mounted on $D/m"* ]]
+	refute mountpoint -q m2
+	run -1 --separate-stderr plyfs relink a.redo gold.plyfs --json
+	[ "$(reason)" = REDO_BUSY ]
+	[[ $stderr == *"process $pid "* ]]
+	[ "$(plyfs info --json a.redo | json 'd["state"], d["in_use_by"]')" = "('open', $pid)" ]
+	plyfs umount m
+	plyfs mount a.redo m2
+}
+
+@test "an image that is missing, foreign or replaced: no mount, and what to do" {
+	mkdir t
+	cp gold.plyfs copy.plyfs
+	plyfs redo create copy.plyfs b.redo
+	mv copy.plyfs t/moved.plyfs
+	run -1 --separate-stderr plyfs mount b.redo m --json
+	[ "$(reason)" = REDO_PARENT_MISSING ]
+	[[ $stderr == *"$D/copy.plyfs"*"plyfs relink REDO IMAGE"* ]]
+	mkdir t/other
+	echo x >t/other/x
+	plyfs capture t/other copy.plyfs
+	run -1 --separate-stderr plyfs mount b.redo m --json
+	[ "$(reason)" = REDO_PARENT_FOREIGN ]
+	refute mountpoint -q m
+	plyfs relink b.redo t/moved.plyfs
+	plyfs mount b.redo m
+	# it goes on while another one takes the place of its image; a new mount does not
+	echo new >m/new
+	mv copy.plyfs t/moved.plyfs
+	python3 "$TESTS/lib/compare.py" gold/usr m/usr
+	echo more >>m/new
+	plyfs umount m
+	run -1 --separate-stderr plyfs mount b.redo m --json
+	[ "$(reason)" = REDO_PARENT_FOREIGN ]
+	# where both were moved, the image is found
+	mv b.redo t
+	cp gold.plyfs t/moved.plyfs
+	plyfs mount t/b.redo m
+	[ "$(cat m/new)" = "$(printf 'new\nmore')" ]
+}
+
+@test "a log of a newer plyfs, of nothing, on a log: refused" {
+	PYTHONPATH=$TESTS/lib python3 -c 'from plyredo import *
+open("new.redo", "wb").write(example(incompat=2).bytes())
+open("on.redo", "wb").write(example(generation=0, names=(), decisions=()).bytes())'
+	run -1 --separate-stderr plyfs mount new.redo m --json
+	[ "$(reason)" = REDO_FEATURE ]
+	[[ $stderr == *newer* ]]
+	run -1 --separate-stderr plyfs mount on.redo m --json
+	[ "$(reason)" = REDO_PARENT_LOG ]
+	head -c 8200 a.redo >cut.redo
+	run -4 plyfs mount cut.redo m
+	refute mountpoint -q m
+}
+
+@test "a log that cannot be written is mounted read-only, and that is told" {
+	mkdir t
+	mount -t tmpfs none t
+	plyfs redo create gold.plyfs t/b.redo
+	plyfs mount t/b.redo m
+	echo new >m/new
+	plyfs umount m
+	mount -o remount,ro t
+	run -0 --separate-stderr plyfs mount t/b.redo m --json
+	[ "$(json 'd["read_only"]' <<<"$output")" = True ]
+	[[ $stderr == *warning:*read-only* ]]
+	[ "$(cat m/new)" = new ]
+	run -1 touch m/other
+	[[ $output == *"Read-only file system"* ]]
+	run -0 plyfs sync m
+	run -1 --separate-stderr plyfs relink t/b.redo copy.plyfs --json
+	# read-only, it may be mounted more than once
+	plyfs mount t/b.redo m2 2>/dev/null
+	[ "$(cat m2/new)" = new ]
+	plyfs umount m
+	plyfs umount m2
+	cp gold.plyfs copy.plyfs
+	run -1 --separate-stderr plyfs relink t/b.redo copy.plyfs --json
+	[ "$(reason)" = REDO_READ_ONLY ]
+	umount t
+}
+
+@test "-o ro: nothing is written to the log" {
+	sum=$(sha256sum <a.redo)
+	plyfs mount a.redo m -o ro
+	findmnt -no OPTIONS m | grep -q '^ro,'
+	run -1 touch m/new
+	plyfs umount m
+	[ "$sum" = "$(sha256sum <a.redo)" ]
+}
+
+@test "a log whose acknowledged records are damaged: read-only, what is before it, and a warning" {
+	plyfs mount a.redo m
+	for ((i = 0; i < 200; i++)); do echo "$i" >"m/new.$i"; done
+	plyfs umount m
+	# in the middle of its records
+	off=$(plyfs dump --json a.redo | json '[s for s in d["structures"] if s["what"] == "redo-superblock"][0]["segments_off"] + 20000')
+	printf '\xff\x00\xff\x00' | dd of=a.redo bs=1 seek="$off" conv=notrunc status=none
+	run -4 plyfs info a.redo
+	run -0 --separate-stderr plyfs mount a.redo m
+	[[ $stderr == *warning:* ]]
+	findmnt -no OPTIONS m | grep -q '^ro,'
+	n=$(find m -maxdepth 1 -name 'new.*' | wc -l)
+	[ "$n" -gt 0 ] && [ "$n" -lt 200 ]
+	for ((i = 0; i < n - 1; i++)); do [ "$(cat "m/new.$i")" = "$i" ]; done
+}
+
+@test "a volatile mount forgets" {
+	mkdir t
+	TMPDIR=$D/t plyfs mount gold.plyfs m --volatile -s web
+	findmnt -no OPTIONS m | grep -q '^rw,'
+	[ -z "$(ls -A t)" ]
+	rm m/etc/hostname
+	echo new >m/etc/new
+	[ "$(cat m/etc/new)" = new ]
+	plyfs sync m
+	[ "$(plyfs stats --json m | json 'd["log"]["entries"] > 0')" = True ]
+	plyfs umount m
+	[ -z "$(ls -A t)" ]
+	plyfs mount gold.plyfs m --volatile
+	python3 "$TESTS/lib/compare.py" gold m
+	# two at once have nothing to do with one another
+	plyfs mount gold.plyfs m2 --volatile
+	echo one >m/etc/new
+	[ ! -e m2/etc/new ]
+}
+
+@test "sync: what others have written, and have still open, is in the log" {
+	plyfs mount a.redo m
+	python3 - m <<'END' 3>&- &
+import mmap, os, sys, time
+m = sys.argv[1]
+with open(m + "/mapped", "w+b") as f:
+    f.truncate(8192)
+    shared = mmap.mmap(f.fileno(), 8192)
+shared[:6] = b"mapped"
+written = os.open(m + "/written", os.O_CREAT | os.O_WRONLY)
+os.write(written, b"written\n" * 100000)
+unreadable = os.open(m + "/unreadable", os.O_CREAT | os.O_WRONLY, 0)
+os.write(unreadable, b"unreadable")
+fifo = os.mkfifo(m + "/fifo")
+open("ready", "w")
+time.sleep(120)
+END
+	writer=$!
+	for ((i = 0; i < 400; i++)); do [ -e ready ] && break; sleep 0.05; done
+	plyfs stats --json m >before
+	run -0 plyfs sync m/etc --json
+	[ "$(json 'd["mountpoint"], d["read_only"]' <<<"$output")" = "('$D/m', False)" ]
+	cp a.redo b.redo                       # as after a power cut, but that this sees what is not synced, too
+	# each file that somebody writes to was waited for, and then the log
+	plyfs stats --json m >after
+	counted() { json "d['requests_by_kind'].get('$1', 0)" <"$2"; }
+	[ $(($(counted FSYNC after) - $(counted FSYNC before))) -ge 3 ]
+	[ $(($(counted FSYNCDIR after) - $(counted FSYNCDIR before))) = 1 ]
+	[ "$(json 'd["log"]["syncs"]' <after)" -gt "$(json 'd["log"]["syncs"]' <before)" ]
+	plyfs mount b.redo m2
+	[ "$(head -c 6 m2/mapped)" = mapped ]
+	[ "$(sort m2/written | uniq -c | tr -s ' ')" = " 100000 written" ]
+	[ "$(cat m2/unreadable)" = unreadable ]
+	plyfs umount m2
+	kill "$writer"
+	wait "$writer" || true
+	rm ready
+	plyfs umount m
+}
+
+@test "stats: by the command, and in the xattr, which is not listed" {
+	plyfs mount a.redo m
+	dd if=/dev/zero of=m/file bs=1M count=4 conv=fsync status=none
+	plyfs stats --json m >stats.json
+	[ "$(json 'd["write_bytes"], d["log"]["writable"], d["source"]' <stats.json)" = "(4194304, 1, '$D/a.redo')" ]
+	[ "$(json 'd["log"]["live_bytes"] >= 4194304 and d["log"]["size_bytes"] >= d["log"]["live_bytes"]' <stats.json)" = True ]
+	[ "$(json 'd["log"]["syncs"] > 0 and d["log"]["sync_ns"] >= d["log"]["sync_max_ns"] > 0' <stats.json)" = True ]
+	[ "$(json 'd["requests_by_kind"]["WRITE"] >= 4' <stats.json)" = True ]
+	run -0 plyfs stats m/etc
+	[[ $output == *"mount "*"a.redo on "*"requests "*WRITE*"4.0 MiB written"*"log "*"syncs "* ]]
+	getfattr --only-values -n user.plyfs.stats m | cut -d' ' -f1 | sort -u >keys
+	for key in pid generation selected requests request cache_hits read_bytes write_bytes log_size_bytes log_dead_bytes log_syncs; do
+		grep -qx "$key" keys
+	done
+	[ -z "$(getfattr -d m)" ]
+	run -1 getfattr -n user.plyfs.stats m/etc
+}
+
+@test "origin: made there, changed there, or of a component" {
+	plyfs mount a.redo m
+	echo new >m/etc/new
+	chmod 600 m/etc/hostname
+	echo more >>m/etc/passwd
+	plyfs sync m
+	run -0 --separate-stderr plyfs origin m/etc/new m/etc/hostname m/etc/passwd m/etc/issue
+	[ "${lines[0]}" = "m/etc/new: made on this mount (generation 1)" ]
+	[ "${lines[1]}" = "m/etc/hostname: os, changed on this mount (generation 1)" ]
+	[ "${lines[2]}" = "m/etc/passwd: os, changed on this mount (generation 1)" ]
+	[ "${lines[3]}" = "m/etc/issue: os (generation 1)" ]
+	[ "${#lines[@]}" = 4 ]
+	run -0 plyfs origin --json m/etc/new m/etc/hostname m/etc/issue
+	[ "$(json '[(p["sub_images"], p.get("log")) for p in d["paths"]]' <<<"$output")" = \
+		"[([], 'made'), (['os'], 'changed'), (['os'], None)]" ]
+	plyfs mount gold.plyfs m2 --volatile
+	echo new >m2/etc/new
+	run -0 plyfs origin m2/etc/new m2/etc/passwd
+	[[ ${lines[0]} == "m2/etc/new: made on this mount"* && ${lines[1]} == "m2/etc/passwd: os"* ]]
+}
