@@ -12,17 +12,16 @@
 #include "redo/redo_format.h"
 #include "redo/space.h"
 
-struct hnode {
-	struct hnode *next;
+struct hslot {
 	uint64_t hash;
+	void *item;                /* NULL: free */
 };
-struct htab {
-	struct hnode **slots;
+struct htab {                      /* open addressing: most that is looked for is not there, and costs one cache line */
+	struct hslot *slots;
 	size_t nslots, used;
 };
 
 struct rentry {                    /* a name that was added, or is hidden, or both */
-	struct hnode node;
 	uint64_t dir;
 	uint64_t ino;              /* 0: not there */
 	uint64_t cookie;
@@ -55,7 +54,6 @@ struct rslot {                     /* of a directory's listing, by cookie */
 };
 
 struct rinode {
-	struct hnode node;
 	uint64_t ino;
 	uint32_t mask;
 	struct redo_attr attr;

@@ -61,14 +61,18 @@ static void take_back(struct redo *log, uint64_t off, int code)
 		redo_fail(log, r, "cannot take a record back", NULL);
 }
 
-static int write_record(struct redo *log, struct redo_op *op, struct ply_err *err)
+static void seal(const struct redo *log, struct redo_op *op)
+{
+	redo_record_seal(op->bytes.data, (uint32_t)op->bytes.len, op->nchanges, op->request, log->uuid, log->epoch,
+			 log->tail);
+}
+
+static int write_sealed(struct redo *log, const struct redo_op *op, struct ply_err *err)
 {
 	uint64_t off = meta_off(log);
 	uint32_t len = (uint32_t)op->bytes.len;
-	int r;
+	int r = log->store->pwrite(log->store, op->bytes.data, len, off);
 
-	redo_record_seal(op->bytes.data, len, op->nchanges, op->request, log->uuid, log->epoch, log->tail);
-	r = log->store->pwrite(log->store, op->bytes.data, len, off);
 	if (r < 0) {
 		take_back(log, off, r);
 		return redo_store_fail(log, r, "cannot write a record", err);
@@ -76,6 +80,12 @@ static int write_record(struct redo *log, struct redo_op *op, struct ply_err *er
 	log->meta_pos += len;
 	log->tail += len;
 	return 0;
+}
+
+static int write_record(struct redo *log, struct redo_op *op, struct ply_err *err)
+{
+	seal(log, op);
+	return write_sealed(log, op, err);
 }
 
 int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err)
@@ -123,51 +133,38 @@ static int make_room_locked(struct redo *log, uint32_t len, struct ply_err *err)
 
 /* --- append --------------------------------------------------------------------------------------------- */
 
-/* As it will be read, and can it be? */
-static int check_locked(struct redo *log, struct redo_op *op, uint64_t *cookie, struct redo_record *rec,
-			struct ply_err *err)
+/* As it will be read, where it will stand: can it be? */
+static int check_locked(struct redo *log, struct redo_op *op, struct ply_err *err)
 {
+	uint64_t cookie = log->index.next_cookie;
 	int r;
 
-	*cookie = log->index.next_cookie;
-	redo_op_cookies(op, log->index.number, cookie);
-	if (*cookie > PLY_INDEX_MAX)
+	redo_op_cookies(op, log->index.number, &cookie);
+	if (cookie > PLY_INDEX_MAX)
 		return ply_fail(err, -ENOSPC, PLY_R_LIMIT, "the log has had as many names as there are numbers");
-	redo_record_seal(op->bytes.data, (uint32_t)op->bytes.len, op->nchanges, op->request, log->uuid, log->epoch,
-			 log->tail);
-	r = redo_record_decode(op->bytes.data, (uint32_t)op->bytes.len, rec, err);
+	seal(log, op);
+	r = redo_record_decode(op->bytes.data, (uint32_t)op->bytes.len, &log->rec, err);
 	/* the caller's fault, not a damaged log's */
 	if (r == -EUCLEAN)
 		return ply_fail(err, -EINVAL, PLY_R_REDO_CHANGE, "an operation that no log can have");
-	if (r == 0) {
-		r = index_check(&log->index, rec, err);
-		if (r < 0)
-			redo_record_done(rec);
-	}
-	return r;
+	return r < 0 ? r : index_check(&log->index, &log->rec, err);
 }
 
 static int append_locked(struct redo *log, struct redo_op *op, struct ply_err *err)
 {
-	struct redo_record rec;
-	uint64_t cookie;
 	int r = redo_check_writable(log, err);
 
 	if (r == 0)
-		r = check_locked(log, op, &cookie, &rec, err);
+		r = make_room_locked(log, (uint32_t)op->bytes.len, err);
+	if (r == 0)
+		r = check_locked(log, op, err);
+	if (r == 0)
+		r = write_sealed(log, op, err);
 	if (r < 0)
 		return r;
-	r = make_room_locked(log, (uint32_t)op->bytes.len, err);
-	if (r == 0)
-		r = write_record(log, op, err);
-	if (r == 0) {
-		/* it is in the log: an index that cannot follow is of no use any more */
-		r = index_replay(&log->index, &rec);
-		if (r < 0)
-			r = redo_fail(log, r, "cannot keep up with the log", err);
-	}
-	redo_record_done(&rec);
-	return r;
+	/* it is in the log: an index that cannot follow is of no use any more */
+	r = index_replay(&log->index, &log->rec);
+	return r < 0 ? redo_fail(log, r, "cannot keep up with the log", err) : 0;
 }
 
 int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct ply_err *err)

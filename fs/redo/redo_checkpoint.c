@@ -117,15 +117,15 @@ static int by_name(const void *a, const void *b)
 	return name_order(x->name, x->name_len, y->name, y->name_len);
 }
 
-/* All nodes of a table, sorted. NULL: no memory. */
-static struct hnode **sorted(const struct htab *t, int (*order)(const void *a, const void *b))
+/* All items of a table, sorted. NULL: no memory. */
+static void **sorted(const struct htab *t, int (*order)(const void *a, const void *b))
 {
-	struct hnode **v = calloc(t->used + 1, sizeof(*v));
+	void **v = calloc(t->used + 1, sizeof(*v));
 	size_t n = 0;
 
 	for (size_t s = 0; v && s < t->nslots; s++)
-		for (struct hnode *h = t->slots[s]; h; h = h->next)
-			v[n++] = h;
+		if (t->slots[s].item)
+			v[n++] = t->slots[s].item;
 	if (v)
 		qsort(v, n, sizeof(*v), order);
 	return v;
@@ -133,22 +133,22 @@ static struct hnode **sorted(const struct htab *t, int (*order)(const void *a, c
 
 static void put_inodes(struct encoder *e, const struct index *ix)
 {
-	_cleanup_free_ struct hnode **v = sorted(&ix->inodes, by_ino);
+	_cleanup_free_ void **v = sorted(&ix->inodes, by_ino);
 
 	if (!v)
 		e->r = -ENOMEM;
 	for (size_t k = 0; e->r == 0 && k < ix->inodes.used; k++)
-		put_inode(e, (const struct rinode *)v[k]);
+		put_inode(e, v[k]);
 }
 
 static void put_entries(struct encoder *e, const struct index *ix)
 {
-	_cleanup_free_ struct hnode **v = sorted(&ix->entries, by_name);
+	_cleanup_free_ void **v = sorted(&ix->entries, by_name);
 
 	if (!v)
 		e->r = -ENOMEM;
 	for (size_t k = 0; e->r == 0 && k < ix->entries.used; k++) {
-		const struct rentry *x = (const struct rentry *)v[k];
+		const struct rentry *x = v[k];
 		const struct rinode *dir = index_inode(ix, x->dir);
 		struct ply_disk_redo_entry row = {
 			.dir = le64_put(x->dir), .ino = le64_put(x->ino), .cookie = le64_put(x->cookie),
@@ -348,16 +348,15 @@ static bool sort_listings(struct decoder *d)
 {
 	const struct htab *t = &d->log->index.inodes;
 
-	for (size_t s = 0; s < t->nslots; s++)
-		for (struct hnode *h = t->slots[s]; h; h = h->next) {
-			struct rinode *i = (struct rinode *)h;
+	for (size_t s = 0; s < t->nslots; s++) {
+		struct rinode *i = t->slots[s].item;
 
-			if (i->nslots)
-				qsort(i->slots, i->nslots, sizeof(*i->slots), by_cookie);
-			for (size_t k = 1; k < i->nslots; k++)
-				if (i->slots[k].cookie == i->slots[k - 1].cookie)
-					return refuse(d, "two entries have one cookie");
-		}
+		if (i && i->nslots)
+			qsort(i->slots, i->nslots, sizeof(*i->slots), by_cookie);
+		for (size_t k = 1; i && k < i->nslots; k++)
+			if (i->slots[k].cookie == i->slots[k - 1].cookie)
+				return refuse(d, "two entries have one cookie");
+	}
 	return true;
 }
 

@@ -98,15 +98,18 @@ struct redo_record {
 	uint64_t lsn, request;
 	struct redo_change *changes;       /* redo_record_done() */
 	uint32_t nchanges;
+	size_t cap;                /* of changes */
 };
 
 /* How many bytes the record at @in has that stands at @lsn of a log, in an epoch from @epoch_min to @epoch_max; 0:
  * there is none, or it is torn. Its changes are not looked at. */
 uint32_t redo_record_peek(const uint8_t *in, size_t left, const uint8_t uuid[16], uint64_t lsn, uint32_t epoch_min,
 			  uint32_t epoch_max);
-/* @len: what redo_record_peek() gave. -EUCLEAN (REDO_RECORD), -ENOMEM. */
-int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *ret, struct ply_err *err);
+/* @len: what redo_record_peek() gave. @r: zeros, or a record that was decoded before, whose memory is used again.
+ * -EUCLEAN (REDO_RECORD), -ENOMEM: it is still to be done with redo_record_done(). */
+int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *r, struct ply_err *err);
 void redo_record_done(struct redo_record *r);
+#define _cleanup_redo_record_ __attribute__((cleanup(redo_record_done)))
 /* Put the head of a record before changes that stand at @in + 40. */
 void redo_record_seal(uint8_t *in, uint32_t len, uint32_t nchanges, uint64_t request, const uint8_t uuid[16],
 		      uint32_t epoch, uint64_t lsn);

@@ -29,6 +29,7 @@ struct redo {
 	uint64_t meta_seq;
 	uint64_t tail;             /* and its LSN */
 	uint64_t last;             /* behind the last operation */
+	struct redo_record rec;    /* which is appended: its memory is used again */
 	uint32_t data_seg, data_next;      /* block of a segment that data goes to next; NO_SEGMENT: none */
 	uint64_t said_durable;     /* in a commit record */
 	uint64_t replay_lsn;       /* of the last checkpoint */

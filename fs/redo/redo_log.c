@@ -300,6 +300,7 @@ struct redo *redo_abandon(struct redo *log)
 	index_done(&log->index);
 	space_done(&log->space);
 	redo_store_close(log->store);
+	redo_record_done(&log->rec);
 	free(log->binding_memory);
 	pthread_cond_destroy(&log->flushed);
 	pthread_mutex_destroy(&log->super_lock);

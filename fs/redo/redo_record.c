@@ -501,33 +501,30 @@ static int decode_change(const uint8_t **at, size_t *left, struct redo_change *r
 	return r;
 }
 
-int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *ret, struct ply_err *err)
+int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *r, struct ply_err *err)
 {
 	struct ply_disk_redo_record h;
 	const uint8_t *at = in + sizeof(h);
 	size_t left = len - sizeof(h);
-	struct redo_record r;
 	int e = 0;
 
 	memcpy(&h, in, sizeof(h));
-	r = (struct redo_record){ .len = len, .epoch = le32_get(h.epoch), .lsn = le64_get(h.lsn),
-				  .request = le64_get(h.request), .nchanges = le32_get(h.nchanges) };
-	if (!r.nchanges || r.nchanges > PLY_REDO_CHANGES_MAX)
+	r->len = len;
+	r->epoch = le32_get(h.epoch);
+	r->lsn = le64_get(h.lsn);
+	r->request = le64_get(h.request);
+	r->nchanges = le32_get(h.nchanges);
+	if (!r->nchanges || r->nchanges > PLY_REDO_CHANGES_MAX)
 		return bad(err, "a record has a number of changes that cannot be");
-	r.changes = calloc(r.nchanges, sizeof(*r.changes));
-	if (!r.changes)
+	if (array_grow(&r->changes, &r->cap, r->nchanges, sizeof(*r->changes)) < 0)
 		return ply_fail_nomem(err);
-	for (uint32_t i = 0; e == 0 && i < r.nchanges; i++) {
-		e = decode_change(&at, &left, &r.changes[i], err);
-		if (e == 0 && r.changes[i].type->alone && r.nchanges > 1)
+	for (uint32_t i = 0; e == 0 && i < r->nchanges; i++) {
+		e = decode_change(&at, &left, &r->changes[i], err);
+		if (e == 0 && r->changes[i].type->alone && r->nchanges > 1)
 			e = bad(err, "a change that stands alone has others beside it");
 	}
 	if (e == 0 && left)
 		e = bad(err, "a record has bytes behind its changes");
-	if (e < 0)
-		redo_record_done(&r);
-	else
-		*ret = r;
 	return e;
 }
 
