@@ -122,6 +122,7 @@ struct redo_info {
 	uint64_t replayed;         /* bytes of them */
 	uint64_t size;             /* bytes of the file when it was opened, holes included */
 	uint64_t data_live, data_dead; /* bytes of blocks that files refer to, and do not */
+	uint64_t data_moved;       /* bytes that checkpoints have copied out of segments that were mostly dead */
 	uint64_t inodes, entries, extents;
 	uint64_t next_cookie;      /* of the entry that is added next */
 	uint64_t commits, flushes; /* calls that had to wait, and syncs that were made for them */
@@ -221,8 +222,9 @@ int redo_commit(struct redo *log, uint64_t lsn, struct ply_err *err);
 int redo_prepare(struct redo *log, struct ply_err *err);
 
 /*
- * Write the index, so that replay begins here from now on, and give back what nothing refers to any more. Others go on
- * appending meanwhile. -ENOSPC: the log is as good as before.
+ * Write the index, so that replay begins here from now on, and give back what nothing refers to any more; what is left
+ * in segments that are mostly dead is copied to others, 64 MiB of it at most. Others go on appending meanwhile.
+ * -ENOSPC: the log is as good as before.
  */
 int redo_checkpoint(struct redo *log, struct ply_err *err);
 /* Bytes of records since the last one: call redo_checkpoint() from 64 MiB on. */

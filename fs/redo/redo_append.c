@@ -199,21 +199,27 @@ int redo_new_ino(struct redo *log, uint64_t *ret, struct ply_err *err)
 
 /* --- data --------------------------------------------------------------------------------------------------- */
 
-void redo_unpin(struct redo_op *op)
+void redo_unpin_locked(struct redo_op *op)
 {
-	if (!op->pinned)
-		return;
-	pthread_rwlock_wrlock(&op->pinned->lock);
 	for (size_t i = 0; i < op->npins; i++)
 		op->pinned->space.segs[op->pins[i]].inflight--;
-	pthread_rwlock_unlock(&op->pinned->lock);
 	op->npins = 0;
 	op->pinned = NULL;
 }
 
-/* Blocks for as much of [off, off + len) as fits in one segment. */
-static int reserve_locked(struct redo *log, struct redo_op *op, uint64_t off, size_t len, uint64_t *ret_addr,
-			  size_t *ret_len, struct ply_err *err)
+void redo_unpin(struct redo_op *op)
+{
+	struct redo *log = op->pinned;
+
+	if (!log)
+		return;
+	pthread_rwlock_wrlock(&log->lock);
+	redo_unpin_locked(op);
+	pthread_rwlock_unlock(&log->lock);
+}
+
+int redo_reserve_locked(struct redo *log, struct data_tail *tail, struct redo_op *op, uint64_t off, size_t len,
+			uint64_t *ret_addr, size_t *ret_len, struct ply_err *err)
 {
 	uint32_t nblocks = redo_blocks(off, len), room = 0, in = (uint32_t)(off % PLY_REDO_BLOCK);
 	struct space *sp = &log->space;
@@ -223,23 +229,23 @@ static int reserve_locked(struct redo *log, struct redo_op *op, uint64_t off, si
 		return r;
 	if (array_grow(&op->pins, &op->pins_cap, op->npins + 1, sizeof(*op->pins)) < 0)
 		return ply_fail_nomem(err);
-	if (log->data_seg != NO_SEGMENT)
-		room = redo_segment_size(log->data_seg) / PLY_REDO_BLOCK - log->data_next;
+	if (tail->seg != NO_SEGMENT)
+		room = redo_segment_size(tail->seg) / PLY_REDO_BLOCK - tail->next;
 	if (!room) {
-		r = space_take(sp, SEG_DATA, PLY_REDO_SEGMENT_MIN, &log->data_seg);
+		r = space_take(sp, SEG_DATA, PLY_REDO_SEGMENT_MIN, &tail->seg);
 		if (r < 0) {
-			log->data_seg = NO_SEGMENT;
+			tail->seg = NO_SEGMENT;
 			return redo_store_fail(log, r, "cannot take a segment for data", err);
 		}
-		log->data_next = 0;
-		room = redo_segment_size(log->data_seg) / PLY_REDO_BLOCK;
+		tail->next = 0;
+		room = redo_segment_size(tail->seg) / PLY_REDO_BLOCK;
 	}
 	nblocks = MIN(nblocks, room);
-	*ret_addr = space_off(sp, log->data_seg) + (uint64_t)log->data_next * PLY_REDO_BLOCK + in;
+	*ret_addr = space_off(sp, tail->seg) + (uint64_t)tail->next * PLY_REDO_BLOCK + in;
 	*ret_len = MIN(len, (size_t)nblocks * PLY_REDO_BLOCK - in);
-	log->data_next += nblocks;
-	sp->segs[log->data_seg].inflight++;
-	op->pins[op->npins++] = log->data_seg;
+	tail->next += nblocks;
+	sp->segs[tail->seg].inflight++;
+	op->pins[op->npins++] = tail->seg;
 	op->pinned = log;
 	return 0;
 }
@@ -279,7 +285,7 @@ int redo_op_write(struct redo *log, struct redo_op *op, uint64_t ino, uint64_t o
 		int r;
 
 		pthread_rwlock_wrlock(&log->lock);
-		r = reserve_locked(log, op, off, len, &addr, &n, err);
+		r = redo_reserve_locked(log, &log->data, op, off, len, &addr, &n, err);
 		pthread_rwlock_unlock(&log->lock);
 		if (r == 0)
 			r = write_blocks(log, addr, from, n, sums, err);

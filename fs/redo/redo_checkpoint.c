@@ -3,7 +3,7 @@
  * Checkpoints (FORMAT.md, "REDO log"): the index as sorted tables, so that replay begins behind it; and what can be
  * given back then.
  *
- * In three steps. Under the lock: records go on in a new segment, the index becomes bytes, and what nothing refers to
+ * In three steps, behind cleaning (redo_clean.c). Under the lock: records go on in a new segment, the index becomes bytes, and what nothing refers to
  * is listed. Without it: the bytes are written and synced, then the superblock says where they are; others append
  * meanwhile. Under the lock again: what was listed is free. Nothing is given back before both superblocks are on the
  * disk, and what was listed cannot be referred to again, since extents come from new blocks or from what is referred
@@ -559,7 +559,7 @@ static int list_dead_locked(struct redo *log, struct work *w)
 			continue;
 		if ((s->kind == SEG_META && i != log->meta_seg) ||
 		    (s->kind == SEG_CKPT && i - log->ckpt_first < log->ckpt_n) ||
-		    (s->kind == SEG_DATA && i != log->data_seg && !has_refs(s)))
+		    (s->kind == SEG_DATA && i != log->data.seg && i != log->cold.seg && !has_refs(s)))
 			r = list(w, &log->space, i, 0, 0);
 		else if (s->kind == SEG_DATA && s->refs)
 			r = list_blocks(w, &log->space, i);
@@ -626,6 +626,7 @@ static void give_back_locked(struct redo *log, struct work *w)
 
 int redo_checkpoint(struct redo *log, struct ply_err *err)
 {
+	struct clean c = { .n = 0 };
 	struct work w = { .nsegs = 0 };
 	int r = redo_check_writable(log, err);
 
@@ -633,7 +634,9 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 		return r;
 	pthread_mutex_lock(&log->super_lock);
 	w.super = log->super;
+	redo_clean_begin(log, &c);
 	pthread_rwlock_wrlock(&log->lock);
+	redo_clean_apply_locked(log, &c);
 	r = begin_locked(log, &w, err);
 	pthread_rwlock_unlock(&log->lock);
 	if (r == 0)
@@ -647,6 +650,7 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 		space_free(&log->space, w.first + i);
 	pthread_rwlock_unlock(&log->lock);
 	pthread_mutex_unlock(&log->super_lock);
+	redo_clean_done(&c);
 	buf_done(&w.bytes);
 	free(w.holes);
 	return r;

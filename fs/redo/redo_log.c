@@ -193,15 +193,15 @@ static void find_data_segment(struct redo *log)
 {
 	uint32_t best = 0;
 
-	log->data_seg = NO_SEGMENT;
+	log->data.seg = NO_SEGMENT;
 	for (uint32_t i = 0; i < log->space.nsegs; i++) {
 		const struct rseg *s = &log->space.segs[i];
 		uint32_t room = redo_segment_size(i) / PLY_REDO_BLOCK - s->used;
 
 		if (s->kind == SEG_DATA && room > best) {
 			best = room;
-			log->data_seg = i;
-			log->data_next = s->used;
+			log->data.seg = i;
+			log->data.next = s->used;
 		}
 	}
 }
@@ -282,7 +282,7 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 	pthread_mutex_init(&log->flush_lock, NULL);
 	pthread_mutex_init(&log->super_lock, NULL);
 	pthread_cond_init(&log->flushed, NULL);
-	log->data_seg = NO_SEGMENT;
+	log->data.seg = log->cold.seg = NO_SEGMENT;
 	r = open_parts(log, flags, err);
 	if (r < 0)
 		redo_abandon(log);
@@ -351,6 +351,7 @@ void redo_info(struct redo *log, struct redo_info *ret)
 	ret->tail_lsn = log->tail;
 	ret->data_live = log->space.live * PLY_REDO_BLOCK;
 	ret->data_dead = log->space.dead * PLY_REDO_BLOCK;
+	ret->data_moved = log->moved;
 	ret->inodes = log->index.inodes.used;
 	ret->entries = log->index.nadded;
 	ret->extents = log->index.nextents;
