@@ -444,16 +444,47 @@ int index_check(const struct index *ix, const struct redo_record *r, struct ply_
 	return e;
 }
 
+/* --- requests ----------------------------------------------------------------------------------------- */
+
+static void note_request(struct index *ix, uint64_t request)
+{
+	ix->requests[ix->request_at] = request;
+	ix->request_at = (ix->request_at + 1) % PLY_REDO_REQUESTS_MAX;
+	ix->nrequests = MIN(ix->nrequests + 1, PLY_REDO_REQUESTS_MAX);
+}
+
+bool index_has_request(const struct index *ix, uint64_t request)
+{
+	for (uint32_t k = 0; request && k < ix->nrequests; k++)
+		if (ix->requests[k] == request)
+			return true;
+	return false;
+}
+
 /* --- changes ------------------------------------------------------------------------------------------ */
 
 int index_replay(struct index *ix, const struct redo_record *r)
 {
+	bool counts = r->lsn >= ix->requests_lsn;
 	int e = 0;
 
+	if (counts && r->request)
+		note_request(ix, r->request);
+	if (!counts && r->changes[0].type->number == PLY_REDO_REQUESTS)
+		return 0;
 	for (uint32_t k = 0; e == 0 && k < r->nchanges; k++)
 		if (r->changes[k].type->replay)
 			e = r->changes[k].type->replay(ix, &r->changes[k]);
 	return e;
+}
+
+int index_requests(struct index *ix, const struct redo_change *c)
+{
+	const le64 *v = c->value;
+
+	for (size_t k = 0; k < c->value_len; k++)
+		note_request(ix, le64_get(v[k]));
+	return 0;
 }
 
 int index_new(struct index *ix, const struct redo_change *c)

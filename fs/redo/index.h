@@ -69,6 +69,9 @@ struct rinode {
 };
 
 struct index {
+	uint64_t requests[PLY_REDO_REQUESTS_MAX];      /* that records answered: the last ones */
+	uint32_t nrequests, request_at;    /* how many; where the next one goes */
+	uint64_t requests_lsn;     /* of records below they do not count */
 	uint32_t number;           /* of the log's inodes */
 	uint64_t next_index, next_cookie;
 	struct htab inodes, entries;
@@ -96,6 +99,8 @@ int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *
 int index_check(const struct index *ix, const struct redo_record *r, struct ply_err *err);
 int index_replay(struct index *ix, const struct redo_record *r);
 
+bool index_has_request(const struct index *ix, uint64_t request);
+
 /* So many bytes of [off, off + len) of @src one change can copy. */
 uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint64_t len);
 
@@ -116,6 +121,7 @@ int index_check_copy(const struct index *ix, const struct redo_change *first, co
 int index_check_dead(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
 		     struct ply_err *err);
 
+int index_requests(struct index *ix, const struct redo_change *c);
 int index_new(struct index *ix, const struct redo_change *c);
 int index_attr(struct index *ix, const struct redo_change *c);
 int index_add(struct index *ix, const struct redo_change *c);

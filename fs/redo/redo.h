@@ -70,6 +70,8 @@ struct redo_store {
 enum {
 	REDO_WRITE = 1,            /* exclusive: REDO_BUSY where another one has it */
 	REDO_LOOK = 2,             /* without a lock: what is there may change underneath, as for dump */
+	REDO_GO_ON = 4,            /* to write for a connection of the kernel that another process served, which died:
+				    * redo_request_logged() knows what that one logged */
 };
 
 /* A regular file. With REDO_WRITE on a read-only file system, or a file that may not be written: opened to be read, and
@@ -305,5 +307,12 @@ int redo_read(struct redo *log, uint64_t ino, uint64_t off, void *buf, size_t le
  * returned. */
 typedef int (*redo_ino_fn)(void *ctx, uint64_t ino);
 int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx);
+
+/*
+ * Was @request (not 0) of this connection answered by a record? Asked for requests that the kernel sends again to who
+ * took over: what is logged is done, and only the answer was lost. The last PLY_REDO_REQUESTS_MAX are known, over
+ * checkpoints too. @request as in redo_op_init(), so without the bit that the kernel sets when it sends one again.
+ */
+bool redo_request_logged(struct redo *log, uint64_t request);
 
 #endif

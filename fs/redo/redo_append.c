@@ -82,7 +82,7 @@ static int write_sealed(struct redo *log, const struct redo_op *op, struct ply_e
 	return 0;
 }
 
-static int write_record(struct redo *log, struct redo_op *op, struct ply_err *err)
+int redo_write_record_locked(struct redo *log, struct redo_op *op, struct ply_err *err)
 {
 	seal(log, op);
 	return write_sealed(log, op, err);
@@ -111,7 +111,7 @@ int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err
 	log->meta_seg = old_seg;
 	log->meta_pos = old_pos;
 	if (r == 0)
-		r = write_record(log, &link, err);
+		r = redo_write_record_locked(log, &link, err);
 	redo_op_done(&link);
 	if (r < 0) {
 		log->meta_seq = old_seq;
@@ -333,7 +333,7 @@ static void say_durable(struct redo *log, uint64_t durable)
 	redo_op_commit(&op, durable, time(NULL));
 	pthread_rwlock_wrlock(&log->lock);
 	if (durable > log->said_durable && !op.failed && !atomic_load(&log->failed) &&
-	    make_room_locked(log, (uint32_t)op.bytes.len, NULL) == 0 && write_record(log, &op, NULL) == 0)
+	    make_room_locked(log, (uint32_t)op.bytes.len, NULL) == 0 && redo_write_record_locked(log, &op, NULL) == 0)
 		log->said_durable = durable;
 	pthread_rwlock_unlock(&log->lock);
 	redo_op_done(&op);

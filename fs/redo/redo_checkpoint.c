@@ -567,10 +567,27 @@ static int list_dead_locked(struct redo *log, struct work *w)
 	return r;
 }
 
-static int begin_locked(struct redo *log, struct work *w, struct ply_err *err)
+/* The first record behind a checkpoint: of those before it none will be replayed, and they answered requests. */
+static void list_requests(const struct index *ix, struct redo_op *op)
 {
-	int r = redo_next_segment_locked(log, REDO_NEXT_LEN, err);
+	le64 v[PLY_REDO_REQUESTS_MAX];
 
+	for (uint32_t k = 0; k < ix->nrequests; k++)   /* the oldest first */
+		v[k] = le64_put(ix->requests[(ix->request_at + PLY_REDO_REQUESTS_MAX - ix->nrequests + k) %
+					     PLY_REDO_REQUESTS_MAX]);
+	redo_op_init(op, 0);
+	if (ix->nrequests)
+		redo_op_requests(op, v, ix->nrequests);
+}
+
+static int begin_locked(struct redo *log, struct work *w, struct redo_op *requests, struct ply_err *err)
+{
+	int r;
+
+	list_requests(&log->index, requests);
+	if (requests->failed)
+		return ply_fail_nomem(err);
+	r = redo_next_segment_locked(log, (uint32_t)requests->bytes.len + REDO_NEXT_LEN, err);
 	if (r < 0)
 		return r;
 	if (encode_locked(log, &w->bytes) < 0 || list_dead_locked(log, w) < 0)
@@ -590,7 +607,7 @@ static int begin_locked(struct redo *log, struct work *w, struct ply_err *err)
 	w->super.ckpt_off = space_off(&log->space, w->first);
 	w->super.ckpt_len = w->bytes.len;
 	w->super.ckpt_xxh3 = xxh3(w->bytes.data, w->bytes.len, redo_seed(log->uuid, 0));
-	return 0;
+	return requests->nchanges ? redo_write_record_locked(log, requests, err) : 0;
 }
 
 static int write_out(struct redo *log, struct work *w, struct ply_err *err)
@@ -626,6 +643,7 @@ static void give_back_locked(struct redo *log, struct work *w)
 
 int redo_checkpoint(struct redo *log, struct ply_err *err)
 {
+	struct redo_op requests _cleanup_redo_op_ = { 0 };
 	struct clean c = { .n = 0 };
 	struct work w = { .nsegs = 0 };
 	int r = redo_check_writable(log, err);
@@ -637,7 +655,7 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 	redo_clean_begin(log, &c);
 	pthread_rwlock_wrlock(&log->lock);
 	redo_clean_apply_locked(log, &c);
-	r = begin_locked(log, &w, err);
+	r = begin_locked(log, &w, &requests, err);
 	pthread_rwlock_unlock(&log->lock);
 	if (r == 0)
 		r = write_out(log, &w, err);

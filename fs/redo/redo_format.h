@@ -28,6 +28,7 @@ struct redo_super {
 	uint32_t epoch, replay_segment;
 	uint64_t epoch_lsn, durable_lsn, replay_lsn, replay_seq;
 	uint64_t ckpt_off, ckpt_len, ckpt_xxh3;
+	uint64_t requests_lsn;
 };
 
 void redo_super_encode(const struct redo_super *s, uint32_t slot, uint8_t out[PLY_SUPER_SIZE]);
@@ -69,7 +70,7 @@ struct redo_change {
 	const char *name;          /* also the target of a symlink */
 	size_t name_len;
 	const void *value;
-	size_t value_len;
+	size_t value_len;          /* REQUESTS: how many */
 	uint64_t off, len, addr, size;     /* COMMIT: addr is what is durable; NEXT: the segment */
 	uint64_t src, src_off;
 	const le64 *sums;          /* EXTENT: of each block */
@@ -129,6 +130,7 @@ bool redo_attr_decode(const struct ply_disk_redo_attr *in, uint32_t mask, struct
 /* Changes that the log writes for itself. */
 void redo_op_commit(struct redo_op *op, uint64_t durable, int64_t time_sec);
 void redo_op_next(struct redo_op *op, uint32_t segment);
+void redo_op_requests(struct redo_op *op, const le64 *requests, uint32_t n);
 /* @addr: where the data lies; of its blocks @sums. */
 void redo_op_extent(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len, uint64_t addr, uint64_t size,
 		    const le64 *sums, uint32_t nsums);

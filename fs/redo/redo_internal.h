@@ -72,6 +72,8 @@ int redo_reserve_locked(struct redo *log, struct data_tail *tail, struct redo_op
 
 /* With the lock held for writing: go on in a new segment that has room for a record of @len bytes. */
 int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err);
+/* One that the log writes for itself, and for which there is room. */
+int redo_write_record_locked(struct redo *log, struct redo_op *op, struct ply_err *err);
 /* Write the head of @seg, which has the records from the tail on. */
 int redo_begin_segment_locked(struct redo *log, uint32_t seg, uint64_t seq, struct ply_err *err);
 

@@ -210,7 +210,7 @@ static void find_data_segment(struct redo *log)
  * Before the first record: what was replayed is on the disk, and a new epoch makes sure that nothing which lies
  * behind can ever be taken for a record of it.
  */
-static int begin_writing(struct redo *log, struct ply_err *err)
+static int begin_writing(struct redo *log, bool goes_on, struct ply_err *err)
 {
 	struct redo_super s = log->super;
 	int r = log->store->sync(log->store);
@@ -223,6 +223,10 @@ static int begin_writing(struct redo *log, struct ply_err *err)
 	s.epoch++;
 	s.epoch_lsn = s.durable_lsn = log->tail;
 	s.state = PLY_REDO_OPEN;
+	if (!goes_on) {
+		s.requests_lsn = log->tail;
+		log->index.nrequests = log->index.request_at = 0;
+	}
 	r = redo_write_super(log, &s, err);
 	if (r < 0)
 		return r;
@@ -251,6 +255,7 @@ static int open_parts(struct redo *log, unsigned flags, struct ply_err *err)
 	log->info.state = (enum ply_redo_state)log->super.state;
 	log->space.base = log->super.segments_off;
 	index_init(&log->index, log->super.number, &log->space);
+	log->index.requests_lsn = log->super.requests_lsn;
 	r = redo_recover(log, err);
 	if (r < 0)
 		return r;
@@ -260,7 +265,7 @@ static int open_parts(struct redo *log, unsigned flags, struct ply_err *err)
 	atomic_store(&log->next_index, log->index.next_index);
 	log->writable = flags & REDO_WRITE && !log->store->read_only && !log->info.damaged &&
 			log->super.state != PLY_REDO_FROZEN && !(log->super.ro_compat & ~REDO_RO_COMPAT_KNOWN);
-	return log->writable ? begin_writing(log, err) : 0;
+	return log->writable ? begin_writing(log, flags & REDO_GO_ON, err) : 0;
 }
 
 int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct ply_err *err)

@@ -212,6 +212,16 @@ int redo_read(struct redo *log, uint64_t ino, uint64_t off, void *buf, size_t le
 	return r;
 }
 
+bool redo_request_logged(struct redo *log, uint64_t request)
+{
+	bool is;
+
+	pthread_rwlock_rdlock(&log->lock);
+	is = index_has_request(&log->index, request);
+	pthread_rwlock_unlock(&log->lock);
+	return is;
+}
+
 int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx)
 {
 	_cleanup_free_ uint64_t *v = NULL;

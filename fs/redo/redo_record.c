@@ -210,6 +210,24 @@ static void describe_next(struct text *t, const struct redo_change *c)
 	text_u64(t, "segment", c->addr);
 }
 
+static int validate_requests(const uint8_t *at, size_t len, uint16_t flags, struct redo_change *c, struct ply_err *err)
+{
+	struct ply_disk_redo_requests d;
+
+	FRONT(d, "a list of requests");
+	c->value = at;
+	c->value_len = le32_get(d.n);
+	if (flags || le32_get(d.zero) || !c->value_len || c->value_len > PLY_REDO_REQUESTS_MAX ||
+	    len != c->value_len * sizeof(le64))
+		return bad(err, "a list of requests has fields that cannot be");
+	return 0;
+}
+
+static void describe_requests(struct text *t, const struct redo_change *c)
+{
+	text_u64(t, "requests", c->value_len);
+}
+
 static int validate_new(const uint8_t *at, size_t len, uint16_t flags, struct redo_change *c, struct ply_err *err)
 {
 	struct ply_disk_redo_new d;
@@ -431,6 +449,7 @@ static void describe_dead(struct text *t, const struct redo_change *c)
 static const struct redo_change_type types[] = {
 	{ PLY_REDO_COMMIT, true, "commit", validate_commit, NULL, NULL, describe_commit },
 	{ PLY_REDO_NEXT, true, "next", validate_next, NULL, NULL, describe_next },
+	{ PLY_REDO_REQUESTS, true, "requests", validate_requests, NULL, index_requests, describe_requests },
 	{ PLY_REDO_NEW, false, "new", validate_new, index_check_new, index_new, describe_new },
 	{ PLY_REDO_ATTR, false, "attr", validate_attr, index_check_ino, index_attr, describe_attr },
 	{ PLY_REDO_ADD, false, "add", validate_name, index_check_add, index_add, describe_name },

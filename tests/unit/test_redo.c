@@ -280,6 +280,45 @@ START_TEST(segments_are_cleaned)
 }
 END_TEST
 
+/* Any bit of the data of a log that was closed: that block of that file cannot be read, all else can, and is writable. */
+START_TEST(damage_hurts_one_block)
+{
+	enum { FILES = 3, BLOCKS = 4 };
+	uint64_t addr[FILES * BLOCKS];
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (unsigned k = 0; k < FILES * BLOCKS; k++) {
+		struct redo_range g;
+
+		write_block(log, 3 + k % FILES, k / FILES, (int)k);
+		redo_range(log, 3 + k % FILES, k / FILES * 4096, &g);
+		addr[k] = g.addr;
+	}
+	if (_i)
+		ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	close_log(log);
+	for (unsigned k = 0; k < FILES * BLOCKS; k++) {
+		uint8_t *byte = d.bytes + addr[k] + 331 * k, bit = (uint8_t)(1u << k % 8);
+
+		*byte ^= bit;
+		log = open_log(&d, k % 2 ? REDO_WRITE : 0);
+		for (int round = 0; round < 2; round++)
+			for (unsigned b = 0; b < FILES * BLOCKS; b++) {
+				int r = read_block(log, 3 + b % FILES, b / FILES, (int)b);
+
+				ck_assert_int_eq(r, b == k ? -EBADMSG : 0);
+				ck_assert(b != k || err.reason == PLY_R_REDO_DATA);
+			}
+		close_log(log);
+		*byte ^= bit;
+	}
+	redo_disk_done(&d);
+}
+END_TEST
+
 /* A block that is damaged is not copied: its file cannot be read there, as before, and nothing else suffers. */
 START_TEST(damage_is_not_cleaned)
 {
@@ -526,6 +565,55 @@ START_TEST(orphans)
 }
 END_TEST
 
+/* Of one connection of the kernel: over kills and checkpoints, but not what another one numbered. */
+START_TEST(requests)
+{
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (uint64_t k = 1; k <= PLY_REDO_REQUESTS_MAX + 10; k++) {
+		struct redo_op op _cleanup_redo_op_;
+
+		redo_op_init(&op, k);
+		redo_op_hole(&op, 3, k, 1);
+		ck_assert_int_eq(redo_append(log, &op, NULL, &err), 0);
+		if (k == 100)
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	}
+	for (int round = 0; round < 4; round++) {
+		ck_assert(!redo_request_logged(log, 0));
+		ck_assert(!redo_request_logged(log, 10));
+		ck_assert(redo_request_logged(log, 11));
+		ck_assert(redo_request_logged(log, PLY_REDO_REQUESTS_MAX + 10));
+		ck_assert(!redo_request_logged(log, PLY_REDO_REQUESTS_MAX + 11));
+		if (round == 1)
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+		redo_abandon(log);
+		log = open_log(&d, REDO_WRITE | REDO_GO_ON);
+	}
+	redo_abandon(log);
+	log = open_log(&d, REDO_WRITE);        /* another connection, which numbers from 1 again */
+	ck_assert(!redo_request_logged(log, 11));
+	for (int round = 0; round < 3; round++) {
+		struct redo_op op _cleanup_redo_op_;
+
+		redo_op_init(&op, 7 + (unsigned)round);
+		redo_op_hole(&op, 3, 5, 1);
+		ck_assert_int_eq(redo_append(log, &op, NULL, &err), 0);
+		if (round == 1)
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+		redo_abandon(log);
+		log = open_log(&d, REDO_WRITE | REDO_GO_ON);
+		ck_assert(redo_request_logged(log, 7) && redo_request_logged(log, 7 + (unsigned)round));
+		ck_assert(!redo_request_logged(log, 8 + (unsigned)round) && !redo_request_logged(log, 11));
+	}
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
 /* --- what it stands on, and who may open it ------------------------------------------------------------------ */
 
 START_TEST(binding_comes_back)
@@ -623,6 +711,7 @@ static void set_segments(struct redo_super *s) { s->segments_off += 512; }
 static void set_ckpt(struct redo_super *s) { s->ckpt_off = s->segments_off; s->ckpt_len = 152; }
 static void set_durable(struct redo_super *s) { s->durable_lsn = 4096; }
 static void set_epoch(struct redo_super *s) { s->epoch_lsn = s->durable_lsn + 1; }
+static void set_requests(struct redo_super *s) { s->requests_lsn = s->durable_lsn + 1; }
 
 START_TEST(features_and_states)
 {
@@ -639,6 +728,7 @@ START_TEST(features_and_states)
 		{ set_replay, -EUCLEAN, PLY_R_REDO_SUPER },
 		{ set_segments, -EUCLEAN, PLY_R_REDO_SUPER },
 		{ set_epoch, -EUCLEAN, PLY_R_REDO_SUPER },
+		{ set_requests, -EUCLEAN, PLY_R_REDO_SUPER },
 		{ set_ckpt, -EUCLEAN, PLY_R_REDO_CHECKPOINT },
 	}, fine[] = {
 		{ set_ro_compat, 0, 0 }, { set_frozen, 0, 0 }, { set_durable, 0, 0 },
@@ -930,11 +1020,13 @@ static Suite *suite(void)
 	tap_test(s, many);
 	tap_test(s, space_comes_back);
 	tap_test(s, segments_are_cleaned);
+	tap_loop(s, damage_hurts_one_block, 0, 2);
 	tap_test(s, damage_is_not_cleaned);
 	tap_test(s, what_cannot_be_is_refused);
 	tap_test(s, large_values);
 	tap_test(s, copies_of_many_pieces);
 	tap_test(s, orphans);
+	tap_test(s, requests);
 	tap_test(s, binding_comes_back);
 	tap_test(s, a_binding_that_is_none);
 	tap_test(s, features_and_states);
