@@ -8,6 +8,7 @@
  *   write4k    a block of data and mtime, at random places of 1000 files of a MiB
  *   commit_T   T threads that append one change of attributes and wait until it is on the disk
  *   replay     what recovery reads again: all that was appended, from the page cache
+ *   checkpoint, load  of the log that replay has opened, and opening it again: "count" is inodes, names and extents
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -59,6 +60,14 @@ static void end(const char *name, unsigned long count)
 	printf("%s\"%s\": {\"per_s\": %.0f, \"cpu_us_each\": %.3f, \"count\": %lu}", first ? "" : ",\n ", name,
 	       (double)count / wall, cpu * 1e6 / (double)count, count);
 	first = false;
+}
+
+static void end_of(const char *what, const char *of, unsigned long count)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%s_%s", what, of);
+	end(name, count);
 }
 
 static uint64_t roll(uint64_t *rng)
@@ -190,7 +199,7 @@ static void commits(struct redo *log, unsigned nthreads)
 	end(name, count);
 }
 
-static void replay(const char *name)
+static void replay(const char *of)
 {
 	struct redo_info info;
 	struct redo *log;
@@ -198,7 +207,15 @@ static void replay(const char *name)
 	begin();
 	log = open_log();
 	redo_info(log, &info);
-	end(name, info.records);
+	end_of("replay", of, info.records);
+	begin();
+	check(redo_checkpoint(log, &err));
+	end_of("checkpoint", of, info.inodes + info.entries + info.extents);
+	redo_abandon(log);
+	begin();
+	log = open_log();
+	redo_info(log, &info);
+	end_of("load", of, info.inodes + info.entries + info.extents);
 	redo_abandon(log);
 }
 
@@ -214,15 +231,12 @@ static struct redo *new_log(void)
 static void appends(const char *name, void (*what)(struct redo *log), unsigned long count)
 {
 	struct redo *log = new_log();
-	char replay_name[24];
-
 	begin();
 	what(log);
 	end(name, count);
 	check(redo_commit(log, REDO_ALL, &err));
 	redo_abandon(log);
-	snprintf(replay_name, sizeof(replay_name), "replay_%s", name);
-	replay(replay_name);
+	replay(name);
 }
 
 static bool wanted(const char *only, const char *name)

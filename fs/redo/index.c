@@ -164,12 +164,14 @@ struct rentry *index_get_entry(struct index *ix, uint64_t dir, const char *name,
 		free(e);
 		return NULL;
 	}
+	ix->heap += len;
 	return e;
 }
 
 static void drop_entry(struct index *ix, struct rentry *e)
 {
 	htab_del(&ix->entries, hash_name(ix, e->dir, e->name, e->name_len), e);
+	ix->heap -= e->name_len;
 	free(e);
 }
 
@@ -213,22 +215,25 @@ static void unlist(struct index *ix, struct rinode *dir, struct rentry *e)
 	dir->nslots = to;
 }
 
-static void drop_xattrs(struct rinode *i)
+static void drop_xattr(struct index *ix, struct rxattr **at)
 {
-	for (struct rxattr *x = i->xattrs, *next; x; x = next) {
-		next = x->next;
-		free(x);
-	}
-	i->xattrs = NULL;
+	struct rxattr *x = *at;
+
+	*at = x->next;
+	ix->nxattrs--;
+	ix->heap -= (uint64_t)x->name_len + x->value_len;
+	free(x);
 }
 
 /* All that hangs on it, but for the names in it. */
 static void free_parts(struct index *ix, struct rinode *i)
 {
 	extent_drop(ix, i);
-	drop_xattrs(i);
+	while (i->xattrs)
+		drop_xattr(ix, &i->xattrs);
 	free(i->slots);
 	free(i->target);
+	ix->heap -= i->target_len;
 }
 
 static void empty_inode(struct index *ix, struct rinode *i)
@@ -489,24 +494,12 @@ int index_requests(struct index *ix, const struct redo_change *c)
 
 int index_new(struct index *ix, const struct redo_change *c)
 {
-	char *target = NULL;
-	struct rinode *i;
+	struct rinode *i = index_get(ix, c->ino);
 
-	if (c->name_len) {
-		target = malloc(c->name_len);
-		if (!target)
-			return -ENOMEM;
-		memcpy(target, c->name, c->name_len);
-	}
-	i = index_get(ix, c->ino);
-	if (!i) {
-		free(target);
+	if (!i || (c->name_len && index_put_target(ix, i, c->name, c->name_len) < 0))
 		return -ENOMEM;
-	}
 	i->mask = PLY_REDO_A_ALL;
 	i->attr = c->attr;
-	i->target = target;
-	i->target_len = (uint32_t)c->name_len;
 	ix->next_index = MAX(ix->next_index, PLY_INO_INDEX(c->ino) + 1);
 	return 0;
 }
@@ -573,7 +566,19 @@ int index_remove(struct index *ix, const struct redo_change *c)
 	return 0;
 }
 
-int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *value, size_t value_len, bool removed)
+int index_put_target(struct index *ix, struct rinode *i, const char *target, size_t len)
+{
+	i->target = malloc(len);
+	if (!i->target)
+		return -ENOMEM;
+	memcpy(i->target, target, len);
+	i->target_len = (uint32_t)len;
+	ix->heap += len;
+	return 0;
+}
+
+int index_put_xattr(struct index *ix, struct rinode *i, const char *name, size_t len, const void *value,
+		    size_t value_len, bool removed)
 {
 	struct rxattr **at = &i->xattrs, *x;
 	int order = 1;
@@ -595,12 +600,12 @@ int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *
 	memcpy(x->bytes, name, len);
 	if (value_len)
 		memcpy(x->bytes + len, value, value_len);
+	if (*at && order == 0)
+		drop_xattr(ix, at);
 	x->next = *at;
-	if (*at && order == 0) {
-		x->next = (*at)->next;
-		free(*at);
-	}
 	*at = x;
+	ix->nxattrs++;
+	ix->heap += len + value_len;
 	return 0;
 }
 
@@ -608,7 +613,7 @@ int index_xattr_set(struct index *ix, const struct redo_change *c)
 {
 	struct rinode *i = index_get(ix, c->ino);
 
-	return i ? index_put_xattr(i, c->name, c->name_len, c->value, c->value_len, false) : -ENOMEM;
+	return i ? index_put_xattr(ix, i, c->name, c->name_len, c->value, c->value_len, false) : -ENOMEM;
 }
 
 int index_xattr_remove(struct index *ix, const struct redo_change *c)
@@ -618,14 +623,11 @@ int index_xattr_remove(struct index *ix, const struct redo_change *c)
 	if (!i)
 		return -ENOMEM;
 	if (PLY_INO_NUMBER(c->ino) != ix->number)
-		return index_put_xattr(i, c->name, c->name_len, NULL, 0, true);
+		return index_put_xattr(ix, i, c->name, c->name_len, NULL, 0, true);
 	/* nothing below to be hidden */
 	for (struct rxattr **at = &i->xattrs; *at; at = &(*at)->next)
 		if ((*at)->name_len == c->name_len && memcmp((*at)->bytes, c->name, c->name_len) == 0) {
-			struct rxattr *x = *at;
-
-			*at = x->next;
-			free(x);
+			drop_xattr(ix, at);
 			break;
 		}
 	return 0;

@@ -77,7 +77,8 @@ struct index {
 	struct htab inodes, entries;
 	struct space *space;
 	bool good;                 /* extents that are replayed now were just written by us */
-	uint64_t nadded, nextents;
+	uint64_t nadded, nextents, nxattrs;
+	uint64_t heap;             /* bytes of names, xattrs and targets */
 	uint64_t rng, seed;        /* of treap priorities; of hashes */
 };
 
@@ -93,7 +94,10 @@ int index_list(struct index *ix, struct rinode *dir, struct rentry *e);
 /* First slot with a cookie above @cookie. */
 size_t index_slot(const struct rinode *dir, uint64_t cookie);
 /* Set, or hide (@value NULL), an xattr. */
-int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *value, size_t value_len, bool removed);
+int index_put_xattr(struct index *ix, struct rinode *i, const char *name, size_t len, const void *value,
+		    size_t value_len, bool removed);
+/* Of a symlink, which has none yet. */
+int index_put_target(struct index *ix, struct rinode *i, const char *target, size_t len);
 
 /* All changes of a record: -EINVAL (REDO_CHANGE), before anything is done; -ENOMEM: the index is of no use any more. */
 int index_check(const struct index *ix, const struct redo_record *r, struct ply_err *err);

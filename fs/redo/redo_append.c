@@ -175,7 +175,7 @@ int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct 
 		return ply_fail_nomem(err);
 	if (op->failed || !op->nchanges)
 		return ply_fail(err, -EINVAL, PLY_R_REDO_CHANGE, "an operation that no log can have");
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	log->index.good = true;
 	r = append_locked(log, op, err);
 	if (r == 0) {
@@ -183,7 +183,7 @@ int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct 
 		if (ret_lsn)
 			*ret_lsn = log->tail;
 	}
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	return r;
 }
 
@@ -213,9 +213,9 @@ void redo_unpin(struct redo_op *op)
 
 	if (!log)
 		return;
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	redo_unpin_locked(op);
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 }
 
 int redo_reserve_locked(struct redo *log, struct data_tail *tail, struct redo_op *op, uint64_t off, size_t len,
@@ -284,9 +284,9 @@ int redo_op_write(struct redo *log, struct redo_op *op, uint64_t ino, uint64_t o
 		size_t n = 0;
 		int r;
 
-		pthread_rwlock_wrlock(&log->lock);
+		redo_lock(log);
 		r = redo_reserve_locked(log, &log->data, op, off, len, &addr, &n, err);
-		pthread_rwlock_unlock(&log->lock);
+		redo_unlock(log);
 		if (r == 0)
 			r = write_blocks(log, addr, from, n, sums, err);
 		if (r < 0) {
@@ -331,11 +331,11 @@ static void say_durable(struct redo *log, uint64_t durable)
 
 	redo_op_init(&op, 0);
 	redo_op_commit(&op, durable, time(NULL));
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	if (durable > log->said_durable && !op.failed && !atomic_load(&log->failed) &&
 	    make_room_locked(log, (uint32_t)op.bytes.len, NULL) == 0 && redo_write_record_locked(log, &op, NULL) == 0)
 		log->said_durable = durable;
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	redo_op_done(&op);
 }
 
@@ -434,21 +434,21 @@ int redo_prepare(struct redo *log, struct ply_err *err)
 
 	if (r < 0)
 		return r;
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	for (size_t i = 0; i < log->space.nsegs; i++)
 		ready += log->space.segs[i].kind == SEG_FREE && log->space.segs[i].zeroed;
 	if (ready < READY && log->tail + log->space.live * PLY_REDO_BLOCK >= PREPARE_FROM)
 		/* taken meanwhile, so that nobody else does; by the size of what is in use, so that a short log
 		 * stays short */
 		r = space_take(&log->space, SEG_BUSY, redo_segment_size(log->meta_seg), &seg);
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	if (seg == NO_SEGMENT)
 		return r < 0 ? redo_store_fail(log, r, "cannot take a segment ahead", err) : 0;
 	r = zero_segment(log, seg);
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	space_free(&log->space, seg);
 	log->space.segs[seg].zeroed = r == 0;
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	/* a sync that fails may have lost what others wrote */
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT && r != -ENOMEM)
 		return redo_fail(log, r, "cannot write zeros ahead", err);

@@ -123,7 +123,7 @@ void redo_clean_begin(struct redo *log, struct clean *c)
 
 	if (!buf)
 		return;
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	for (uint32_t i = 0, nsegs = (uint32_t)log->space.nsegs; i < nsegs; i++) {
 		uint32_t live = worth(log, i);
 
@@ -133,7 +133,7 @@ void redo_clean_begin(struct redo *log, struct clean *c)
 		if (!add_locked(log, c, i, NULL))
 			break;
 	}
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	for (size_t k = 0; k < c->n; k++)
 		c->v[k].failed = c->v[k].failed || !copy(log, &c->v[k], buf);
 }

@@ -25,7 +25,8 @@ struct redo {
 	uint8_t uuid[16];
 	uint32_t epoch;            /* of what is written */
 
-	/* Lock order: super_lock, lock. flush_lock is taken with neither of them held. */
+	/* Lock order: super_lock, change_lock, lock. flush_lock is taken with none of them held. */
+	pthread_mutex_t change_lock;       /* who will change what lock guards: redo_lock() */
 	pthread_rwlock_t lock;     /* index, space, tail */
 	struct index index;
 	struct space space;
@@ -63,6 +64,18 @@ int redo_fail(struct redo *log, int code, const char *what, struct ply_err *err)
 int redo_check_writable(struct redo *log, struct ply_err *err);
 /* Of a failing store: REDO_FULL, else SYSTEM. */
 int redo_store_fail(struct redo *log, int code, const char *what, struct ply_err *err);
+
+/* To change index, space or tail. Who only keeps others from changing them holds change_lock, and readers go on. */
+static inline void redo_lock(struct redo *log)
+{
+	pthread_mutex_lock(&log->change_lock);
+	pthread_rwlock_wrlock(&log->lock);
+}
+static inline void redo_unlock(struct redo *log)
+{
+	pthread_rwlock_unlock(&log->lock);
+	pthread_mutex_unlock(&log->change_lock);
+}
 
 void redo_unpin(struct redo_op *op);
 void redo_unpin_locked(struct redo_op *op);

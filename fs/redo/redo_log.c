@@ -286,6 +286,7 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&log->flush_lock, NULL);
 	pthread_mutex_init(&log->super_lock, NULL);
+	pthread_mutex_init(&log->change_lock, NULL);
 	pthread_cond_init(&log->flushed, NULL);
 	log->data.seg = log->cold.seg = NO_SEGMENT;
 	r = open_parts(log, flags, err);
@@ -309,6 +310,7 @@ struct redo *redo_abandon(struct redo *log)
 	free(log->binding_memory);
 	pthread_cond_destroy(&log->flushed);
 	pthread_mutex_destroy(&log->super_lock);
+	pthread_mutex_destroy(&log->change_lock);
 	pthread_mutex_destroy(&log->flush_lock);
 	pthread_rwlock_destroy(&log->lock);
 	free(log);
