@@ -231,6 +231,9 @@ int redo_prepare(struct redo *log, struct ply_err *err);
 int redo_checkpoint(struct redo *log, struct ply_err *err);
 /* Bytes of records since the last one: call redo_checkpoint() from 64 MiB on. */
 uint64_t redo_since_checkpoint(struct redo *log);
+/* From then on, or when there are 256 MiB of dead data, and no less than is alive: files that are overwritten again and
+ * again fill the disk before the records do. */
+bool redo_checkpoint_is_due(struct redo *log);
 
 /* --- looking -------------------------------------------------------------------------------------- */
 

@@ -21,6 +21,8 @@
 #include "codec/codec.h"
 #include "redo/redo_internal.h"
 
+#define DUE_RECORDS    (64ULL << 20)
+#define DUE_DEAD       (256ULL << 20)
 #define CHECKPOINT_MAX (4ULL << 30)    /* bytes: it is loaded into memory */
 
 static const size_t row_size[PLY_REDO_TABLES] = {
@@ -765,6 +767,17 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 	buf_done(&w.bytes);
 	free(w.holes);
 	return r;
+}
+
+bool redo_checkpoint_is_due(struct redo *log)
+{
+	bool is;
+
+	pthread_rwlock_rdlock(&log->lock);
+	is = log->tail - log->replay_lsn >= DUE_RECORDS ||
+		log->space.dead >= MAX(DUE_DEAD / PLY_REDO_BLOCK, log->space.live);
+	pthread_rwlock_unlock(&log->lock);
+	return is;
 }
 
 uint64_t redo_since_checkpoint(struct redo *log)

@@ -13,7 +13,7 @@
 
 #include "base/util.h"
 #include "codec/codec.h"
-#include "redo/redo_format.h"
+#include "redo/redo_internal.h"
 #include "redo_disk.h"
 #include "redo_model.h"
 #include "tap.h"
@@ -220,6 +220,28 @@ START_TEST(space_comes_back)
 	ck_assert_int_eq(redo_readdir(log, 3, 0, count_entry, &n), 0);
 	ck_assert_int_eq(n, 0);
 	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+START_TEST(when_a_checkpoint_is_due)
+{
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->space.dead = (256u << 20) / 4096;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->space.live = log->space.dead + 1;
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->space.live = log->space.dead = 0;
+	log->replay_lsn -= 64u << 20;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->replay_lsn++;
+	ck_assert(!redo_checkpoint_is_due(log));
+	redo_abandon(log);
 	redo_disk_done(&d);
 }
 END_TEST
@@ -1019,6 +1041,7 @@ static Suite *suite(void)
 	tap_loop(s, says_what_was_written, 0, 4);
 	tap_test(s, many);
 	tap_test(s, space_comes_back);
+	tap_test(s, when_a_checkpoint_is_due);
 	tap_test(s, segments_are_cleaned);
 	tap_loop(s, damage_hurts_one_block, 0, 2);
 	tap_test(s, damage_is_not_cleaned);
