@@ -267,7 +267,7 @@ to-fuzz  := $(filter $(fuzz),$(selected))
 
 bench-tools := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
 .SECONDARY: $(call obj,$(wildcard bench/*.c))
-$(B)/bench/floors: $(library)
+$(B)/bench/floors $(B)/bench/redo_bench: $(library)
 $(B)/bench/%: $(B)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(Q)$(link) -o $@ $^ $(lib-libs)

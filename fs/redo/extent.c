@@ -174,12 +174,48 @@ static struct rextent *last_of(struct rextent *t)
 	return t;
 }
 
+/* In the place of one of the same bounds, as when a database overwrites its pages: the tree stays as it is. */
+static bool put_over(struct index *ix, struct rinode *i, const struct rextent *n)
+{
+	struct rextent *before = NULL, *e = NULL;
+
+	for (struct rextent *t = i->extents; t;) {
+		if (t->off <= n->off) {
+			before = e;
+			e = t;
+			t = t->r;
+		} else {
+			t = t->l;
+		}
+	}
+	if (!e || e->off != n->off || e->len != n->len)
+		return false;
+	if (e->l)
+		before = last_of(e->l);
+	if (goes_on(ix, before, n))
+		return false;
+	if (n->kind == PLY_REDO_C_LOG) {
+		space_ref(ix->space, n->addr, n->len);
+		i->bytes += n->len;
+	}
+	if (e->kind == PLY_REDO_C_LOG) {
+		space_unref(ix->space, e->addr, e->len);
+		i->bytes -= e->len;
+	}
+	e->kind = n->kind;
+	e->addr = n->addr;
+	e->src = n->src;
+	return true;
+}
+
 int extent_put(struct index *ix, struct rinode *i, uint64_t off, uint64_t len, enum ply_redo_content kind,
 	       uint64_t addr, uint64_t src)
 {
 	struct rextent *l, *m, *r, *n = NULL, *before;
 
 	if (!len)
+		return 0;
+	if (kind && put_over(ix, i, &(struct rextent){ .kind = kind, .off = off, .len = len, .addr = addr, .src = src }))
 		return 0;
 	if (cut(ix, i, off) < 0 || cut(ix, i, off + len) < 0)
 		return -ENOMEM;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a log says, in memory: see index.h. Hash tables of inodes and of names; per directory an array of its names by
- * cookie; per inode a list of xattrs and a treap of extents.
+ * cookie; per inode a list of xattrs and a treap of extents. An append or a replay costs what it touches of this memory:
+ * a request that makes a file looks for its name, which is not there, and for its number, which needs no look.
  *
  * An inode of this log's own number is forgotten when it dies, since nothing below has it: whoever asks for a number
  * of the log's that is not there has a dead one. One of below stays, as dead. In the same way a name that is removed is
@@ -19,54 +20,67 @@
 
 /* --- hash tables ------------------------------------------------------------------------------ */
 
+static void htab_put(struct htab *t, uint64_t hash, void *item)
+{
+	size_t i = hash & (t->nslots - 1);
+
+	while (t->slots[i].item)
+		i = (i + 1) & (t->nslots - 1);
+	t->slots[i] = (struct hslot){ hash, item };
+	t->used++;
+}
+
 static int htab_grow(struct htab *t)
 {
-	struct htab grown = { .nslots = t->nslots ? 2 * t->nslots : 64, .used = t->used };
+	struct htab grown = { .nslots = t->nslots ? 2 * t->nslots : 64 };
 
-	if (t->used < t->nslots)
+	if (t->used < t->nslots / 3 * 2)
 		return 0;
 	grown.slots = calloc(grown.nslots, sizeof(*grown.slots));
 	if (!grown.slots)
 		return -ENOMEM;
 	for (size_t i = 0; i < t->nslots; i++)
-		for (struct hnode *n = t->slots[i], *next; n; n = next) {
-			struct hnode **to = &grown.slots[n->hash & (grown.nslots - 1)];
-
-			next = n->next;
-			n->next = *to;
-			*to = n;
-		}
+		if (t->slots[i].item)
+			htab_put(&grown, t->slots[i].hash, t->slots[i].item);
 	free(t->slots);
 	*t = grown;
 	return 0;
 }
 
-static int htab_add(struct htab *t, struct hnode *n)
+static int htab_add(struct htab *t, uint64_t hash, void *item)
 {
-	struct hnode **to;
-
 	if (htab_grow(t) < 0)
 		return -ENOMEM;
-	to = &t->slots[n->hash & (t->nslots - 1)];
-	n->next = *to;
-	*to = n;
-	t->used++;
+	htab_put(t, hash, item);
 	return 0;
 }
 
-static void htab_del(struct htab *t, struct hnode *n)
+/* What stands behind the gap moves into it, where it may stand there. */
+static void htab_del(struct htab *t, uint64_t hash, const void *item)
 {
-	struct hnode **at = &t->slots[n->hash & (t->nslots - 1)];
+	size_t mask = t->nslots - 1, gap = hash & mask, i;
 
-	while (*at != n)
-		at = &(*at)->next;
-	*at = n->next;
+	while (t->slots[gap].item != item)
+		gap = (gap + 1) & mask;
+	for (i = (gap + 1) & mask; t->slots[i].item; i = (i + 1) & mask)
+		if (((i - t->slots[i].hash) & mask) >= ((i - gap) & mask)) {
+			t->slots[gap] = t->slots[i];
+			gap = i;
+		}
+	t->slots[gap].item = NULL;
 	t->used--;
 }
 
-static struct hnode *htab_first(const struct htab *t, uint64_t hash)
+/* Those with @hash, one after the other; *at: where to go on. */
+static void *htab_next(const struct htab *t, uint64_t hash, size_t *at)
 {
-	return t->nslots ? t->slots[hash & (t->nslots - 1)] : NULL;
+	while (t->nslots) {
+		const struct hslot *s = &t->slots[(hash + (*at)++) & (t->nslots - 1)];
+
+		if (!s->item || s->hash == hash)
+			return s->item;
+	}
+	return NULL;
 }
 
 /* --- finding -------------------------------------------------------------------------------------- */
@@ -87,15 +101,16 @@ static uint64_t hash_ino(const struct index *ix, uint64_t ino)
 
 struct rinode *index_inode(const struct index *ix, uint64_t ino)
 {
-	uint64_t hash = hash_ino(ix, ino);
+	struct rinode *i;
+	size_t at = 0;
 
-	for (struct hnode *n = htab_first(&ix->inodes, hash); n; n = n->next) {
-		struct rinode *i = (struct rinode *)n;
-
-		if (i->ino == ino)
-			return i;
-	}
-	return NULL;
+	/* not made yet, as is asked for each that is made */
+	if (PLY_INO_NUMBER(ino) == ix->number && PLY_INO_INDEX(ino) >= ix->next_index)
+		return NULL;
+	do
+		i = htab_next(&ix->inodes, hash_ino(ix, ino), &at);
+	while (i && i->ino != ino);
+	return i;
 }
 
 struct rinode *index_get(struct index *ix, uint64_t ino)
@@ -108,26 +123,29 @@ struct rinode *index_get(struct index *ix, uint64_t ino)
 	if (!i)
 		return NULL;
 	i->ino = ino;
-	i->node.hash = hash_ino(ix, ino);
 	i->below_end = PLY_INO_NUMBER(ino) == ix->number ? 0 : UINT64_MAX;
-	if (htab_add(&ix->inodes, &i->node) < 0) {
+	if (htab_add(&ix->inodes, hash_ino(ix, ino), i) < 0) {
 		free(i);
 		return NULL;
 	}
 	return i;
 }
 
+static uint64_t hash_name(const struct index *ix, uint64_t dir, const char *name, size_t len)
+{
+	return xxh3(name, len, ix->seed ^ dir);
+}
+
 struct rentry *index_entry(const struct index *ix, uint64_t dir, const char *name, size_t len)
 {
-	uint64_t hash = xxh3(name, len, ix->seed ^ dir);
+	uint64_t hash = hash_name(ix, dir, name, len);
+	struct rentry *e;
+	size_t at = 0;
 
-	for (struct hnode *n = htab_first(&ix->entries, hash); n; n = n->next) {
-		struct rentry *e = (struct rentry *)n;
-
-		if (e->dir == dir && e->name_len == len && memcmp(e->name, name, len) == 0)
-			return e;
-	}
-	return NULL;
+	do
+		e = htab_next(&ix->entries, hash, &at);
+	while (e && (e->dir != dir || e->name_len != len || memcmp(e->name, name, len) != 0));
+	return e;
 }
 
 struct rentry *index_get_entry(struct index *ix, uint64_t dir, const char *name, size_t len)
@@ -139,20 +157,21 @@ struct rentry *index_get_entry(struct index *ix, uint64_t dir, const char *name,
 	e = calloc(1, sizeof(*e) + len);
 	if (!e)
 		return NULL;
-	e->node.hash = xxh3(name, len, ix->seed ^ dir);
 	e->dir = dir;
 	e->name_len = (uint8_t)len;
 	memcpy(e->name, name, len);
-	if (htab_add(&ix->entries, &e->node) < 0) {
+	if (htab_add(&ix->entries, hash_name(ix, dir, name, len), e) < 0) {
 		free(e);
 		return NULL;
 	}
+	ix->heap += len;
 	return e;
 }
 
 static void drop_entry(struct index *ix, struct rentry *e)
 {
-	htab_del(&ix->entries, &e->node);
+	htab_del(&ix->entries, hash_name(ix, e->dir, e->name, e->name_len), e);
+	ix->heap -= e->name_len;
 	free(e);
 }
 
@@ -196,27 +215,35 @@ static void unlist(struct index *ix, struct rinode *dir, struct rentry *e)
 	dir->nslots = to;
 }
 
-static void drop_xattrs(struct rinode *i)
+static void drop_xattr(struct index *ix, struct rxattr **at)
 {
-	for (struct rxattr *x = i->xattrs, *next; x; x = next) {
-		next = x->next;
-		free(x);
-	}
-	i->xattrs = NULL;
+	struct rxattr *x = *at;
+
+	*at = x->next;
+	ix->nxattrs--;
+	ix->heap -= (uint64_t)x->name_len + x->value_len;
+	free(x);
 }
 
-/* All that hangs on it, names in it included. */
-static void empty_inode(struct index *ix, struct rinode *i)
+/* All that hangs on it, but for the names in it. */
+static void free_parts(struct index *ix, struct rinode *i)
 {
 	extent_drop(ix, i);
-	drop_xattrs(i);
+	while (i->xattrs)
+		drop_xattr(ix, &i->xattrs);
+	free(i->slots);
+	free(i->target);
+	ix->heap -= i->target_len;
+}
+
+static void empty_inode(struct index *ix, struct rinode *i)
+{
 	for (size_t k = 0; k < i->nslots; k++)
 		if (i->slots[k].entry) {
 			drop_entry(ix, i->slots[k].entry);
 			ix->nadded--;
 		}
-	free(i->slots);
-	free(i->target);
+	free_parts(ix, i);
 	i->slots = NULL;
 	i->target = NULL;
 	i->nslots = i->slots_cap = i->nentries = 0;
@@ -225,17 +252,15 @@ static void empty_inode(struct index *ix, struct rinode *i)
 
 void index_done(struct index *ix)
 {
-	for (size_t s = 0; s < ix->inodes.nslots; s++)
-		for (struct hnode *n = ix->inodes.slots[s], *next; n; n = next) {
-			next = n->next;
-			empty_inode(ix, (struct rinode *)n);
-			free(n);
-		}
+	for (size_t s = 0; s < ix->inodes.nslots; s++) {
+		struct rinode *i = ix->inodes.slots[s].item;
+
+		if (i)
+			free_parts(ix, i);
+		free(i);
+	}
 	for (size_t s = 0; s < ix->entries.nslots; s++)
-		for (struct hnode *n = ix->entries.slots[s], *next; n; n = next) {
-			next = n->next;
-			free(n);
-		}
+		free(ix->entries.slots[s].item);
 	free(ix->inodes.slots);
 	free(ix->entries.slots);
 	*ix = (struct index){ 0 };
@@ -424,38 +449,57 @@ int index_check(const struct index *ix, const struct redo_record *r, struct ply_
 	return e;
 }
 
+/* --- requests ----------------------------------------------------------------------------------------- */
+
+static void note_request(struct index *ix, uint64_t request)
+{
+	ix->requests[ix->request_at] = request;
+	ix->request_at = (ix->request_at + 1) % PLY_REDO_REQUESTS_MAX;
+	ix->nrequests = MIN(ix->nrequests + 1, PLY_REDO_REQUESTS_MAX);
+}
+
+bool index_has_request(const struct index *ix, uint64_t request)
+{
+	for (uint32_t k = 0; request && k < ix->nrequests; k++)
+		if (ix->requests[k] == request)
+			return true;
+	return false;
+}
+
 /* --- changes ------------------------------------------------------------------------------------------ */
 
 int index_replay(struct index *ix, const struct redo_record *r)
 {
+	bool counts = r->lsn >= ix->requests_lsn;
 	int e = 0;
 
+	if (counts && r->request)
+		note_request(ix, r->request);
+	if (!counts && r->changes[0].type->number == PLY_REDO_REQUESTS)
+		return 0;
 	for (uint32_t k = 0; e == 0 && k < r->nchanges; k++)
 		if (r->changes[k].type->replay)
 			e = r->changes[k].type->replay(ix, &r->changes[k]);
 	return e;
 }
 
+int index_requests(struct index *ix, const struct redo_change *c)
+{
+	const le64 *v = c->value;
+
+	for (size_t k = 0; k < c->value_len; k++)
+		note_request(ix, le64_get(v[k]));
+	return 0;
+}
+
 int index_new(struct index *ix, const struct redo_change *c)
 {
-	char *target = NULL;
-	struct rinode *i;
+	struct rinode *i = index_get(ix, c->ino);
 
-	if (c->name_len) {
-		target = malloc(c->name_len);
-		if (!target)
-			return -ENOMEM;
-		memcpy(target, c->name, c->name_len);
-	}
-	i = index_get(ix, c->ino);
-	if (!i) {
-		free(target);
+	if (!i || (c->name_len && index_put_target(ix, i, c->name, c->name_len) < 0))
 		return -ENOMEM;
-	}
 	i->mask = PLY_REDO_A_ALL;
 	i->attr = c->attr;
-	i->target = target;
-	i->target_len = (uint32_t)c->name_len;
 	ix->next_index = MAX(ix->next_index, PLY_INO_INDEX(c->ino) + 1);
 	return 0;
 }
@@ -522,7 +566,19 @@ int index_remove(struct index *ix, const struct redo_change *c)
 	return 0;
 }
 
-int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *value, size_t value_len, bool removed)
+int index_put_target(struct index *ix, struct rinode *i, const char *target, size_t len)
+{
+	i->target = malloc(len);
+	if (!i->target)
+		return -ENOMEM;
+	memcpy(i->target, target, len);
+	i->target_len = (uint32_t)len;
+	ix->heap += len;
+	return 0;
+}
+
+int index_put_xattr(struct index *ix, struct rinode *i, const char *name, size_t len, const void *value,
+		    size_t value_len, bool removed)
 {
 	struct rxattr **at = &i->xattrs, *x;
 	int order = 1;
@@ -544,12 +600,12 @@ int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *
 	memcpy(x->bytes, name, len);
 	if (value_len)
 		memcpy(x->bytes + len, value, value_len);
+	if (*at && order == 0)
+		drop_xattr(ix, at);
 	x->next = *at;
-	if (*at && order == 0) {
-		x->next = (*at)->next;
-		free(*at);
-	}
 	*at = x;
+	ix->nxattrs++;
+	ix->heap += len + value_len;
 	return 0;
 }
 
@@ -557,7 +613,7 @@ int index_xattr_set(struct index *ix, const struct redo_change *c)
 {
 	struct rinode *i = index_get(ix, c->ino);
 
-	return i ? index_put_xattr(i, c->name, c->name_len, c->value, c->value_len, false) : -ENOMEM;
+	return i ? index_put_xattr(ix, i, c->name, c->name_len, c->value, c->value_len, false) : -ENOMEM;
 }
 
 int index_xattr_remove(struct index *ix, const struct redo_change *c)
@@ -567,14 +623,11 @@ int index_xattr_remove(struct index *ix, const struct redo_change *c)
 	if (!i)
 		return -ENOMEM;
 	if (PLY_INO_NUMBER(c->ino) != ix->number)
-		return index_put_xattr(i, c->name, c->name_len, NULL, 0, true);
+		return index_put_xattr(ix, i, c->name, c->name_len, NULL, 0, true);
 	/* nothing below to be hidden */
 	for (struct rxattr **at = &i->xattrs; *at; at = &(*at)->next)
 		if ((*at)->name_len == c->name_len && memcmp((*at)->bytes, c->name, c->name_len) == 0) {
-			struct rxattr *x = *at;
-
-			*at = x->next;
-			free(x);
+			drop_xattr(ix, at);
 			break;
 		}
 	return 0;
@@ -672,7 +725,7 @@ int index_dead(struct index *ix, const struct redo_change *c)
 		return -ENOMEM;
 	empty_inode(ix, i);
 	if (PLY_INO_NUMBER(c->ino) == ix->number) {
-		htab_del(&ix->inodes, &i->node);
+		htab_del(&ix->inodes, hash_ino(ix, i->ino), i);
 		free(i);
 		return 0;
 	}

@@ -12,17 +12,16 @@
 #include "redo/redo_format.h"
 #include "redo/space.h"
 
-struct hnode {
-	struct hnode *next;
+struct hslot {
 	uint64_t hash;
+	void *item;                /* NULL: free */
 };
-struct htab {
-	struct hnode **slots;
+struct htab {                      /* open addressing: most that is looked for is not there, and costs one cache line */
+	struct hslot *slots;
 	size_t nslots, used;
 };
 
 struct rentry {                    /* a name that was added, or is hidden, or both */
-	struct hnode node;
 	uint64_t dir;
 	uint64_t ino;              /* 0: not there */
 	uint64_t cookie;
@@ -55,7 +54,6 @@ struct rslot {                     /* of a directory's listing, by cookie */
 };
 
 struct rinode {
-	struct hnode node;
 	uint64_t ino;
 	uint32_t mask;
 	struct redo_attr attr;
@@ -71,12 +69,16 @@ struct rinode {
 };
 
 struct index {
+	uint64_t requests[PLY_REDO_REQUESTS_MAX];      /* that records answered: the last ones */
+	uint32_t nrequests, request_at;    /* how many; where the next one goes */
+	uint64_t requests_lsn;     /* of records below they do not count */
 	uint32_t number;           /* of the log's inodes */
 	uint64_t next_index, next_cookie;
 	struct htab inodes, entries;
 	struct space *space;
 	bool good;                 /* extents that are replayed now were just written by us */
-	uint64_t nadded, nextents;
+	uint64_t nadded, nextents, nxattrs;
+	uint64_t heap;             /* bytes of names, xattrs and targets */
 	uint64_t rng, seed;        /* of treap priorities; of hashes */
 };
 
@@ -92,11 +94,16 @@ int index_list(struct index *ix, struct rinode *dir, struct rentry *e);
 /* First slot with a cookie above @cookie. */
 size_t index_slot(const struct rinode *dir, uint64_t cookie);
 /* Set, or hide (@value NULL), an xattr. */
-int index_put_xattr(struct rinode *i, const char *name, size_t len, const void *value, size_t value_len, bool removed);
+int index_put_xattr(struct index *ix, struct rinode *i, const char *name, size_t len, const void *value,
+		    size_t value_len, bool removed);
+/* Of a symlink, which has none yet. */
+int index_put_target(struct index *ix, struct rinode *i, const char *target, size_t len);
 
 /* All changes of a record: -EINVAL (REDO_CHANGE), before anything is done; -ENOMEM: the index is of no use any more. */
 int index_check(const struct index *ix, const struct redo_record *r, struct ply_err *err);
 int index_replay(struct index *ix, const struct redo_record *r);
+
+bool index_has_request(const struct index *ix, uint64_t request);
 
 /* So many bytes of [off, off + len) of @src one change can copy. */
 uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint64_t len);
@@ -118,6 +125,7 @@ int index_check_copy(const struct index *ix, const struct redo_change *first, co
 int index_check_dead(const struct index *ix, const struct redo_change *first, const struct redo_change *c,
 		     struct ply_err *err);
 
+int index_requests(struct index *ix, const struct redo_change *c);
 int index_new(struct index *ix, const struct redo_change *c);
 int index_attr(struct index *ix, const struct redo_change *c);
 int index_add(struct index *ix, const struct redo_change *c);

@@ -70,6 +70,8 @@ struct redo_store {
 enum {
 	REDO_WRITE = 1,            /* exclusive: REDO_BUSY where another one has it */
 	REDO_LOOK = 2,             /* without a lock: what is there may change underneath, as for dump */
+	REDO_GO_ON = 4,            /* to write for a connection of the kernel that another process served, which died:
+				    * redo_request_logged() knows what that one logged */
 };
 
 /* A regular file. With REDO_WRITE on a read-only file system, or a file that may not be written: opened to be read, and
@@ -135,6 +137,7 @@ struct redo_info {
 	uint64_t replayed;         /* bytes of them */
 	uint64_t size;             /* bytes of the file, holes included */
 	uint64_t data_live, data_dead; /* bytes of blocks that files refer to, and do not */
+	uint64_t data_moved;       /* bytes that checkpoints have copied out of segments that were mostly dead */
 	uint64_t inodes, entries, extents;
 	uint64_t next_cookie;      /* of the entry that is added next */
 	uint64_t commits, flushes; /* calls that had to wait, and syncs that were made for them */
@@ -235,12 +238,16 @@ int redo_commit(struct redo *log, uint64_t lsn, struct ply_err *err);
 int redo_prepare(struct redo *log, struct ply_err *err);
 
 /*
- * Write the index, so that replay begins here from now on, and give back what nothing refers to any more. Others go on
- * appending meanwhile. -ENOSPC: the log is as good as before.
+ * Write the index, so that replay begins here from now on, and give back what nothing refers to any more; what is left
+ * in segments that are mostly dead is copied to others, 64 MiB of it at most. Others go on appending meanwhile.
+ * -ENOSPC: the log is as good as before.
  */
 int redo_checkpoint(struct redo *log, struct ply_err *err);
 /* Bytes of records since the last one: call redo_checkpoint() from 64 MiB on. */
 uint64_t redo_since_checkpoint(struct redo *log);
+/* From then on, or when there are 256 MiB of dead data, and no less than is alive: files that are overwritten again and
+ * again fill the disk before the records do. */
+bool redo_checkpoint_is_due(struct redo *log);
 
 /* --- looking -------------------------------------------------------------------------------------- */
 
@@ -328,5 +335,12 @@ typedef int (*redo_bad_fn)(void *ctx, const struct redo_bad *bad);
 /* All data that files refer to is read once, and compared with its checksums. @fn then hears, by inode and offset, of
  * what cannot be read; non-zero from it ends it, and is returned; -ENOMEM. *ret_bytes: how much was read. */
 int redo_verify(struct redo *log, redo_bad_fn fn, void *ctx, uint64_t *ret_bytes);
+
+/*
+ * Was @request (not 0) of this connection answered by a record? Asked for requests that the kernel sends again to who
+ * took over: what is logged is done, and only the answer was lost. The last PLY_REDO_REQUESTS_MAX are known, over
+ * checkpoints too. @request as in redo_op_init(), so without the bit that the kernel sets when it sends one again.
+ */
+bool redo_request_logged(struct redo *log, uint64_t request);
 
 #endif

@@ -61,14 +61,18 @@ static void take_back(struct redo *log, uint64_t off, int code)
 		redo_fail(log, r, "cannot take a record back", NULL);
 }
 
-static int write_record(struct redo *log, struct redo_op *op, struct ply_err *err)
+static void seal(const struct redo *log, struct redo_op *op)
+{
+	redo_record_seal(op->bytes.data, (uint32_t)op->bytes.len, op->nchanges, op->request, log->uuid, log->epoch,
+			 log->tail);
+}
+
+static int write_sealed(struct redo *log, const struct redo_op *op, struct ply_err *err)
 {
 	uint64_t off = meta_off(log);
 	uint32_t len = (uint32_t)op->bytes.len;
-	int r;
+	int r = log->store->pwrite(log->store, op->bytes.data, len, off);
 
-	redo_record_seal(op->bytes.data, len, op->nchanges, op->request, log->uuid, log->epoch, log->tail);
-	r = log->store->pwrite(log->store, op->bytes.data, len, off);
 	if (r < 0) {
 		take_back(log, off, r);
 		return redo_store_fail(log, r, "cannot write a record", err);
@@ -76,6 +80,12 @@ static int write_record(struct redo *log, struct redo_op *op, struct ply_err *er
 	log->meta_pos += len;
 	log->tail += len;
 	return 0;
+}
+
+int redo_write_record_locked(struct redo *log, struct redo_op *op, struct ply_err *err)
+{
+	seal(log, op);
+	return write_sealed(log, op, err);
 }
 
 int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err)
@@ -101,7 +111,7 @@ int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err
 	log->meta_seg = old_seg;
 	log->meta_pos = old_pos;
 	if (r == 0)
-		r = write_record(log, &link, err);
+		r = redo_write_record_locked(log, &link, err);
 	redo_op_done(&link);
 	if (r < 0) {
 		log->meta_seq = old_seq;
@@ -123,51 +133,38 @@ static int make_room_locked(struct redo *log, uint32_t len, struct ply_err *err)
 
 /* --- append --------------------------------------------------------------------------------------------- */
 
-/* As it will be read, and can it be? */
-static int check_locked(struct redo *log, struct redo_op *op, uint64_t *cookie, struct redo_record *rec,
-			struct ply_err *err)
+/* As it will be read, where it will stand: can it be? */
+static int check_locked(struct redo *log, struct redo_op *op, struct ply_err *err)
 {
+	uint64_t cookie = log->index.next_cookie;
 	int r;
 
-	*cookie = log->index.next_cookie;
-	redo_op_cookies(op, log->index.number, cookie);
-	if (*cookie > PLY_INDEX_MAX)
+	redo_op_cookies(op, log->index.number, &cookie);
+	if (cookie > PLY_INDEX_MAX)
 		return ply_fail(err, -ENOSPC, PLY_R_LIMIT, "the log has had as many names as there are numbers");
-	redo_record_seal(op->bytes.data, (uint32_t)op->bytes.len, op->nchanges, op->request, log->uuid, log->epoch,
-			 log->tail);
-	r = redo_record_decode(op->bytes.data, (uint32_t)op->bytes.len, rec, err);
+	seal(log, op);
+	r = redo_record_decode(op->bytes.data, (uint32_t)op->bytes.len, &log->rec, err);
 	/* the caller's fault, not a damaged log's */
 	if (r == -EUCLEAN)
 		return ply_fail(err, -EINVAL, PLY_R_REDO_CHANGE, "an operation that no log can have");
-	if (r == 0) {
-		r = index_check(&log->index, rec, err);
-		if (r < 0)
-			redo_record_done(rec);
-	}
-	return r;
+	return r < 0 ? r : index_check(&log->index, &log->rec, err);
 }
 
 static int append_locked(struct redo *log, struct redo_op *op, struct ply_err *err)
 {
-	struct redo_record rec;
-	uint64_t cookie;
 	int r = redo_check_writable(log, err);
 
 	if (r == 0)
-		r = check_locked(log, op, &cookie, &rec, err);
+		r = make_room_locked(log, (uint32_t)op->bytes.len, err);
+	if (r == 0)
+		r = check_locked(log, op, err);
+	if (r == 0)
+		r = write_sealed(log, op, err);
 	if (r < 0)
 		return r;
-	r = make_room_locked(log, (uint32_t)op->bytes.len, err);
-	if (r == 0)
-		r = write_record(log, op, err);
-	if (r == 0) {
-		/* it is in the log: an index that cannot follow is of no use any more */
-		r = index_replay(&log->index, &rec);
-		if (r < 0)
-			r = redo_fail(log, r, "cannot keep up with the log", err);
-	}
-	redo_record_done(&rec);
-	return r;
+	/* it is in the log: an index that cannot follow is of no use any more */
+	r = index_replay(&log->index, &log->rec);
+	return r < 0 ? redo_fail(log, r, "cannot keep up with the log", err) : 0;
 }
 
 int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct ply_err *err)
@@ -178,7 +175,7 @@ int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct 
 		return ply_fail_nomem(err);
 	if (op->failed || !op->nchanges)
 		return ply_fail(err, -EINVAL, PLY_R_REDO_CHANGE, "an operation that no log can have");
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	log->index.good = true;
 	r = append_locked(log, op, err);
 	if (r == 0) {
@@ -186,7 +183,7 @@ int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct 
 		if (ret_lsn)
 			*ret_lsn = log->tail;
 	}
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	return r;
 }
 
@@ -202,21 +199,27 @@ int redo_new_ino(struct redo *log, uint64_t *ret, struct ply_err *err)
 
 /* --- data --------------------------------------------------------------------------------------------------- */
 
-void redo_unpin(struct redo_op *op)
+void redo_unpin_locked(struct redo_op *op)
 {
-	if (!op->pinned)
-		return;
-	pthread_rwlock_wrlock(&op->pinned->lock);
 	for (size_t i = 0; i < op->npins; i++)
 		op->pinned->space.segs[op->pins[i]].inflight--;
-	pthread_rwlock_unlock(&op->pinned->lock);
 	op->npins = 0;
 	op->pinned = NULL;
 }
 
-/* Blocks for as much of [off, off + len) as fits in one segment. */
-static int reserve_locked(struct redo *log, struct redo_op *op, uint64_t off, size_t len, uint64_t *ret_addr,
-			  size_t *ret_len, struct ply_err *err)
+void redo_unpin(struct redo_op *op)
+{
+	struct redo *log = op->pinned;
+
+	if (!log)
+		return;
+	redo_lock(log);
+	redo_unpin_locked(op);
+	redo_unlock(log);
+}
+
+int redo_reserve_locked(struct redo *log, struct data_tail *tail, struct redo_op *op, uint64_t off, size_t len,
+			uint64_t *ret_addr, size_t *ret_len, struct ply_err *err)
 {
 	uint32_t nblocks = redo_blocks(off, len), room = 0, in = (uint32_t)(off % PLY_REDO_BLOCK);
 	struct space *sp = &log->space;
@@ -226,23 +229,23 @@ static int reserve_locked(struct redo *log, struct redo_op *op, uint64_t off, si
 		return r;
 	if (array_grow(&op->pins, &op->pins_cap, op->npins + 1, sizeof(*op->pins)) < 0)
 		return ply_fail_nomem(err);
-	if (log->data_seg != NO_SEGMENT)
-		room = redo_segment_size(log->data_seg) / PLY_REDO_BLOCK - log->data_next;
+	if (tail->seg != NO_SEGMENT)
+		room = redo_segment_size(tail->seg) / PLY_REDO_BLOCK - tail->next;
 	if (!room) {
-		r = space_take(sp, SEG_DATA, PLY_REDO_SEGMENT_MIN, &log->data_seg);
+		r = space_take(sp, SEG_DATA, PLY_REDO_SEGMENT_MIN, &tail->seg);
 		if (r < 0) {
-			log->data_seg = NO_SEGMENT;
+			tail->seg = NO_SEGMENT;
 			return redo_store_fail(log, r, "cannot take a segment for data", err);
 		}
-		log->data_next = 0;
-		room = redo_segment_size(log->data_seg) / PLY_REDO_BLOCK;
+		tail->next = 0;
+		room = redo_segment_size(tail->seg) / PLY_REDO_BLOCK;
 	}
 	nblocks = MIN(nblocks, room);
-	*ret_addr = space_off(sp, log->data_seg) + (uint64_t)log->data_next * PLY_REDO_BLOCK + in;
+	*ret_addr = space_off(sp, tail->seg) + (uint64_t)tail->next * PLY_REDO_BLOCK + in;
 	*ret_len = MIN(len, (size_t)nblocks * PLY_REDO_BLOCK - in);
-	log->data_next += nblocks;
-	sp->segs[log->data_seg].inflight++;
-	op->pins[op->npins++] = log->data_seg;
+	tail->next += nblocks;
+	sp->segs[tail->seg].inflight++;
+	op->pins[op->npins++] = tail->seg;
 	op->pinned = log;
 	return 0;
 }
@@ -281,9 +284,9 @@ int redo_op_write(struct redo *log, struct redo_op *op, uint64_t ino, uint64_t o
 		size_t n = 0;
 		int r;
 
-		pthread_rwlock_wrlock(&log->lock);
-		r = reserve_locked(log, op, off, len, &addr, &n, err);
-		pthread_rwlock_unlock(&log->lock);
+		redo_lock(log);
+		r = redo_reserve_locked(log, &log->data, op, off, len, &addr, &n, err);
+		redo_unlock(log);
 		if (r == 0)
 			r = write_blocks(log, addr, from, n, sums, err);
 		if (r < 0) {
@@ -328,11 +331,11 @@ static void say_durable(struct redo *log, uint64_t durable)
 
 	redo_op_init(&op, 0);
 	redo_op_commit(&op, durable, time(NULL));
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	if (durable > log->said_durable && !op.failed && !atomic_load(&log->failed) &&
-	    make_room_locked(log, (uint32_t)op.bytes.len, NULL) == 0 && write_record(log, &op, NULL) == 0)
+	    make_room_locked(log, (uint32_t)op.bytes.len, NULL) == 0 && redo_write_record_locked(log, &op, NULL) == 0)
 		log->said_durable = durable;
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	redo_op_done(&op);
 }
 
@@ -443,21 +446,21 @@ int redo_prepare(struct redo *log, struct ply_err *err)
 
 	if (r < 0)
 		return r;
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	for (size_t i = 0; i < log->space.nsegs; i++)
 		ready += log->space.segs[i].kind == SEG_FREE && log->space.segs[i].zeroed;
 	if (ready < READY && log->tail + log->space.live * PLY_REDO_BLOCK >= PREPARE_FROM)
 		/* taken meanwhile, so that nobody else does; by the size of what is in use, so that a short log
 		 * stays short */
 		r = space_take(&log->space, SEG_BUSY, redo_segment_size(log->meta_seg), &seg);
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	if (seg == NO_SEGMENT)
 		return r < 0 ? redo_store_fail(log, r, "cannot take a segment ahead", err) : 0;
 	r = zero_segment(log, seg);
-	pthread_rwlock_wrlock(&log->lock);
+	redo_lock(log);
 	space_free(&log->space, seg);
 	log->space.segs[seg].zeroed = r == 0;
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	/* a sync that fails may have lost what others wrote */
 	if (r < 0 && r != -ENOSPC && r != -EDQUOT && r != -ENOMEM)
 		return redo_fail(log, r, "cannot write zeros ahead", err);

@@ -3,14 +3,16 @@
  * Checkpoints (FORMAT.md, "REDO log"): the index as sorted tables, so that replay begins behind it; and what can be
  * given back then.
  *
- * In three steps. Under the lock: records go on in a new segment, the index becomes bytes, and what nothing refers to
- * is listed. Without it: the bytes are written and synced, then the superblock says where they are; others append
- * meanwhile. Under the lock again: what was listed is free. Nothing is given back before both superblocks are on the
- * disk, and what was listed cannot be referred to again, since extents come from new blocks or from what is referred
- * to.
+ * In three steps, behind cleaning (redo_clean.c). While nobody can change anything, but all can read: records go on in
+ * a new segment, the index becomes bytes, and what nothing refers to is listed. Then, while others append: the bytes
+ * are written and synced, and the superblock says where they are. At last what was listed is free. Nothing is given
+ * back before both superblocks are on the disk, and what was listed cannot be referred to again, since extents come
+ * from new blocks or from what is referred to.
  *
  * Wherever the machine stops, the superblock leads to a whole checkpoint, and to the records behind it.
  */
+#include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,8 @@
 #include "codec/codec.h"
 #include "redo/redo_internal.h"
 
+#define DUE_RECORDS    (64ULL << 20)
+#define DUE_DEAD       (256ULL << 20)
 #define CHECKPOINT_MAX (4ULL << 30)    /* bytes: it is loaded into memory */
 
 static const size_t row_size[PLY_REDO_TABLES] = {
@@ -32,27 +36,24 @@ static const size_t row_size[PLY_REDO_TABLES] = {
 
 /* --- index to bytes ------------------------------------------------------------------------------- */
 
+/* Straight to where they will be: the index knows how many rows there are, at most. */
 struct encoder {
-	struct buf tables[PLY_REDO_TABLES];
+	uint8_t *bytes;
+	uint64_t off[PLY_REDO_TABLES], room[PLY_REDO_TABLES], len[PLY_REDO_TABLES];
 	uint64_t ino;              /* whose extents are written */
-	int r;
 };
-
-static void encoder_done(struct encoder *e)
-{
-	for (int i = 0; i < PLY_REDO_TABLES; i++)
-		buf_done(&e->tables[i]);
-}
 
 static void put(struct encoder *e, enum ply_redo_table t, const void *row, size_t len)
 {
-	if (e->r == 0 && len)
-		e->r = buf_add(&e->tables[t], row, len);
+	assert(len <= e->room[t] - e->len[t]);
+	if (len)
+		memcpy(e->bytes + e->off[t] + e->len[t], row, len);
+	e->len[t] += len;
 }
 
 static le64 heap(struct encoder *e, const void *bytes, size_t len)
 {
-	le64 at = le64_put(e->tables[PLY_REDO_T_HEAP].len);
+	le64 at = le64_put(e->len[PLY_REDO_T_HEAP]);
 
 	put(e, PLY_REDO_T_HEAP, bytes, len);
 	return at;
@@ -94,13 +95,6 @@ static void put_inode(struct encoder *e, const struct rinode *i)
 	extent_each(i->extents, put_extent, e);
 }
 
-static int by_ino(const void *a, const void *b)
-{
-	uint64_t x = (*(const struct rinode *const *)a)->ino, y = (*(const struct rinode *const *)b)->ino;
-
-	return x < y ? -1 : x > y;
-}
-
 static int name_order(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	int r = memcmp(a, b, MIN(a_len, b_len));
@@ -108,59 +102,97 @@ static int name_order(const char *a, size_t a_len, const char *b, size_t b_len)
 	return r ? r : (a_len > b_len) - (a_len < b_len);
 }
 
+/* With what decides nearly always, since what it leads to is in no cache. */
+struct sorted {
+	uint64_t key;              /* inode, or directory */
+	uint64_t prefix[2];        /* of the name, as it sorts */
+	const void *item;
+};
+
+static int by_key(const struct sorted *x, const struct sorted *y)
+{
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	if (x->prefix[0] != y->prefix[0])
+		return x->prefix[0] < y->prefix[0] ? -1 : 1;
+	return x->prefix[1] < y->prefix[1] ? -1 : x->prefix[1] > y->prefix[1];
+}
+
+static int by_ino(const void *a, const void *b)
+{
+	return by_key(a, b);
+}
+
 static int by_name(const void *a, const void *b)
 {
-	const struct rentry *x = *(const struct rentry *const *)a, *y = *(const struct rentry *const *)b;
+	const struct sorted *x = a, *y = b;
+	const struct rentry *p = x->item, *q = y->item;
+	int r = by_key(x, y);
 
-	if (x->dir != y->dir)
-		return x->dir < y->dir ? -1 : 1;
-	return name_order(x->name, x->name_len, y->name, y->name_len);
+	return r ? r : name_order(p->name, p->name_len, q->name, q->name_len);
 }
 
-/* All nodes of a table, sorted. NULL: no memory. */
-static struct hnode **sorted(const struct htab *t, int (*order)(const void *a, const void *b))
+static int put_inodes(struct encoder *e, const struct index *ix)
 {
-	struct hnode **v = calloc(t->used + 1, sizeof(*v));
+	_cleanup_free_ struct sorted *v = calloc(ix->inodes.used + 1, sizeof(*v));
 	size_t n = 0;
 
-	for (size_t s = 0; v && s < t->nslots; s++)
-		for (struct hnode *h = t->slots[s]; h; h = h->next)
-			v[n++] = h;
-	if (v)
-		qsort(v, n, sizeof(*v), order);
-	return v;
-}
-
-static void put_inodes(struct encoder *e, const struct index *ix)
-{
-	_cleanup_free_ struct hnode **v = sorted(&ix->inodes, by_ino);
-
 	if (!v)
-		e->r = -ENOMEM;
-	for (size_t k = 0; e->r == 0 && k < ix->inodes.used; k++)
-		put_inode(e, (const struct rinode *)v[k]);
-}
+		return -ENOMEM;
+	for (size_t s = 0; s < ix->inodes.nslots; s++) {
+		const struct rinode *i = ix->inodes.slots[s].item;
 
-static void put_entries(struct encoder *e, const struct index *ix)
-{
-	_cleanup_free_ struct hnode **v = sorted(&ix->entries, by_name);
-
-	if (!v)
-		e->r = -ENOMEM;
-	for (size_t k = 0; e->r == 0 && k < ix->entries.used; k++) {
-		const struct rentry *x = (const struct rentry *)v[k];
-		const struct rinode *dir = index_inode(ix, x->dir);
-		struct ply_disk_redo_entry row = {
-			.dir = le64_put(x->dir), .ino = le64_put(x->ino), .cookie = le64_put(x->cookie),
-			.name_len = x->name_len, .type = x->type, .hides = x->hides,
-		};
-
-		/* what a dead directory hid is of no use */
-		if (!dir || dir->dead)
-			continue;
-		row.name = heap(e, x->name, x->name_len);
-		put(e, PLY_REDO_T_ENTRIES, &row, sizeof(row));
+		if (i)
+			v[n++] = (struct sorted){ .key = i->ino, .item = i };
 	}
+	qsort(v, n, sizeof(*v), by_ino);
+	for (size_t k = 0; k < n; k++)
+		put_inode(e, v[k].item);
+	return 0;
+}
+
+static struct sorted key_of(const struct rentry *x)
+{
+	struct sorted s = { .key = x->dir, .item = x };
+
+	memcpy(s.prefix, x->name, MIN(sizeof(s.prefix), (size_t)x->name_len));
+	for (int i = 0; i < 2; i++)
+		s.prefix[i] = be64toh(s.prefix[i]);
+	return s;
+}
+
+static void put_entry(struct encoder *e, const struct index *ix, const struct rentry *x)
+{
+	const struct rinode *dir = index_inode(ix, x->dir);
+	struct ply_disk_redo_entry row = {
+		.dir = le64_put(x->dir), .ino = le64_put(x->ino), .cookie = le64_put(x->cookie),
+		.name_len = x->name_len, .type = x->type, .hides = x->hides,
+	};
+
+	/* what a dead directory hid is of no use */
+	if (!dir || dir->dead)
+		return;
+	row.name = heap(e, x->name, x->name_len);
+	put(e, PLY_REDO_T_ENTRIES, &row, sizeof(row));
+}
+
+static int put_entries(struct encoder *e, const struct index *ix)
+{
+	_cleanup_free_ struct sorted *v = calloc(ix->entries.used + 1, sizeof(*v));
+	size_t n = 0;
+
+	if (!v)
+		return -ENOMEM;
+	for (size_t s = 0; s < ix->entries.nslots; s++) {
+		const struct rentry *x = ix->entries.slots[s].item;
+
+		if (x)
+			v[n++] = key_of(x);
+	}
+	qsort(v, n, sizeof(*v), by_name);
+	for (size_t k = 0; k < n; k++)
+		put_entry(e, ix, v[k].item);
+	return 0;
 }
 
 static void put_sums(struct encoder *e, const struct space *sp)
@@ -175,36 +207,66 @@ static void put_sums(struct encoder *e, const struct space *sp)
 		}
 }
 
-/* The whole checkpoint, as of the tail. */
-static int encode_locked(const struct redo *log, struct buf *out)
+/* Where tables begin if all rows that can be are. Returns the end. */
+static uint64_t place_tables(struct encoder *e, const struct redo *log)
 {
-	struct encoder e = { .r = 0 };
+	const struct index *ix = &log->index;
+	const uint64_t rows[PLY_REDO_TABLES] = {
+		[PLY_REDO_T_INODES] = ix->inodes.used, [PLY_REDO_T_ENTRIES] = ix->entries.used,
+		[PLY_REDO_T_XATTRS] = ix->nxattrs, [PLY_REDO_T_EXTENTS] = ix->nextents,
+		[PLY_REDO_T_SUMS] = log->space.live, [PLY_REDO_T_HEAP] = ix->heap,
+	};
+	uint64_t at = sizeof(struct ply_disk_redo_ckpt);
+
+	for (int t = 0; t < PLY_REDO_TABLES; t++) {
+		e->off[t] = at;
+		e->room[t] = rows[t] * row_size[t];
+		at = align_up(at + e->room[t], 8);
+	}
+	return at;
+}
+
+/* Head and tables without gaps. Returns the end. */
+static uint64_t close_up(struct encoder *e, const struct redo *log)
+{
 	struct ply_disk_redo_ckpt head = {
 		.lsn = le64_put(log->tail), .next_index = le64_put(log->index.next_index),
 		.next_cookie = le64_put(log->index.next_cookie),
 	};
-	uint64_t at = sizeof(head);
+	uint64_t at = sizeof(head), end;
 
-	put_inodes(&e, &log->index);
-	put_entries(&e, &log->index);
-	put_sums(&e, &log->space);
+	for (int t = 0; t < PLY_REDO_TABLES; t++) {
+		if (at != e->off[t] && e->len[t])
+			memmove(e->bytes + at, e->bytes + e->off[t], e->len[t]);
+		head.tables[t].off = le64_put(at);
+		head.tables[t].count = le64_put(e->len[t] / row_size[t]);
+		end = at + e->len[t];
+		at = align_up(end, 8);
+		memset(e->bytes + end, 0, at - end);
+	}
 	memcpy(head.magic, PLY_REDO_CKPT_MAGIC, sizeof(head.magic));
 	memcpy(head.uuid, log->uuid, sizeof(head.uuid));
-	for (int i = 0; i < PLY_REDO_TABLES; i++) {
-		head.tables[i].off = le64_put(at);
-		head.tables[i].count = le64_put(e.tables[i].len / row_size[i]);
-		at = align_up(at + e.tables[i].len, 8);
-	}
-	if (e.r == 0)
-		e.r = buf_reserve(out, at);
-	if (e.r == 0)
-		buf_add(out, &head, sizeof(head));
-	for (int i = 0; e.r == 0 && i < PLY_REDO_TABLES; i++) {
-		buf_add(out, e.tables[i].data, e.tables[i].len);
-		buf_align(out, 8);
-	}
-	encoder_done(&e);
-	return e.r;
+	memcpy(e->bytes, &head, sizeof(head));
+	return at;
+}
+
+/* The whole checkpoint, as of the tail. */
+static int encode_locked(const struct redo *log, struct buf *out, struct ply_err *err)
+{
+	struct encoder e = { .ino = 0 };
+	uint64_t room = place_tables(&e, log);
+
+	if (room > CHECKPOINT_MAX)
+		return ply_fail(err, -EFBIG, PLY_R_LIMIT,
+				"a checkpoint would be longer than one can be; the log goes on without");
+	if (buf_reserve(out, room) < 0)
+		return ply_fail_nomem(err);
+	e.bytes = out->data;
+	if (put_inodes(&e, &log->index) < 0 || put_entries(&e, &log->index) < 0)
+		return ply_fail_nomem(err);
+	put_sums(&e, &log->space);
+	out->len = close_up(&e, log);
+	return 0;
 }
 
 /* --- bytes to index ---------------------------------------------------------------------------------- */
@@ -293,14 +355,7 @@ static bool decode_inode(struct decoder *d, uint64_t k, uint64_t *last)
 	i->mask = mask;
 	i->dead = flags & PLY_REDO_I_DEAD;
 	i->below_end = le64_get(r.below_end);
-	if (le32_get(r.target_len)) {
-		i->target = malloc(le32_get(r.target_len));
-		if (!i->target)
-			return false;
-		i->target_len = le32_get(r.target_len);
-		memcpy(i->target, target, i->target_len);
-	}
-	return true;
+	return !le32_get(r.target_len) || index_put_target(&d->log->index, i, target, le32_get(r.target_len)) == 0;
 }
 
 static bool decode_entry(struct decoder *d, uint64_t k, struct rentry **last)
@@ -348,16 +403,15 @@ static bool sort_listings(struct decoder *d)
 {
 	const struct htab *t = &d->log->index.inodes;
 
-	for (size_t s = 0; s < t->nslots; s++)
-		for (struct hnode *h = t->slots[s]; h; h = h->next) {
-			struct rinode *i = (struct rinode *)h;
+	for (size_t s = 0; s < t->nslots; s++) {
+		struct rinode *i = t->slots[s].item;
 
-			if (i->nslots)
-				qsort(i->slots, i->nslots, sizeof(*i->slots), by_cookie);
-			for (size_t k = 1; k < i->nslots; k++)
-				if (i->slots[k].cookie == i->slots[k - 1].cookie)
-					return refuse(d, "two entries have one cookie");
-		}
+		if (i && i->nslots)
+			qsort(i->slots, i->nslots, sizeof(*i->slots), by_cookie);
+		for (size_t k = 1; i && k < i->nslots; k++)
+			if (i->slots[k].cookie == i->slots[k - 1].cookie)
+				return refuse(d, "two entries have one cookie");
+	}
 	return true;
 }
 
@@ -375,7 +429,7 @@ static bool decode_xattr(struct decoder *d, uint64_t k)
 	if (!name || !i || !r.name_len || memchr(name, 0, r.name_len) || r.removed > 1 || len > PLY_XATTR_VALUE_MAX ||
 	    (r.removed && len))
 		return refuse(d, "an xattr has fields that cannot be");
-	return index_put_xattr(i, name, r.name_len, name + r.name_len, len, r.removed) == 0;
+	return index_put_xattr(&d->log->index, i, name, r.name_len, name + r.name_len, len, r.removed) == 0;
 }
 
 static bool decode_sum(struct decoder *d, uint64_t k)
@@ -509,7 +563,6 @@ struct work {
 	uint32_t first, nsegs;     /* where they go; nsegs 0: nowhere yet */
 	struct hole *holes;
 	size_t nholes, cap;
-	uint64_t durable;          /* of the tail when it was made */
 };
 
 static int list(struct work *w, const struct space *sp, uint32_t seg, uint32_t first, uint32_t n)
@@ -560,7 +613,7 @@ static int list_dead_locked(struct redo *log, struct work *w)
 			continue;
 		if ((s->kind == SEG_META && i != log->meta_seg) ||
 		    (s->kind == SEG_CKPT && i - log->ckpt_first < log->ckpt_n) ||
-		    (s->kind == SEG_DATA && i != log->data_seg && !has_refs(s)))
+		    (s->kind == SEG_DATA && i != log->data.seg && i != log->cold.seg && !has_refs(s)))
 			r = list(w, &log->space, i, 0, 0);
 		else if (s->kind == SEG_DATA && s->refs)
 			r = list_blocks(w, &log->space, i);
@@ -568,30 +621,72 @@ static int list_dead_locked(struct redo *log, struct work *w)
 	return r;
 }
 
-static int begin_locked(struct redo *log, struct work *w, struct ply_err *err)
+/* The first record behind a checkpoint: of those before it none will be replayed, and they answered requests. */
+static void list_requests(const struct index *ix, struct redo_op *op)
 {
-	int r = redo_next_segment_locked(log, REDO_NEXT_LEN, err);
+	le64 v[PLY_REDO_REQUESTS_MAX];
 
-	if (r < 0)
-		return r;
-	if (encode_locked(log, &w->bytes) < 0 || list_dead_locked(log, w) < 0)
-		return ply_fail_nomem(err);
-	if (w->bytes.len > CHECKPOINT_MAX)
-		return ply_fail(err, -EFBIG, PLY_R_LIMIT,
-				"a checkpoint would be longer than one can be; the log goes on without");
-	r = space_take_run(&log->space, SEG_CKPT, w->bytes.len, &w->first, &w->nsegs);
-	if (r < 0)
-		return redo_store_fail(log, r, "cannot take segments for a checkpoint", err);
-	w->durable = log->tail;
+	for (uint32_t k = 0; k < ix->nrequests; k++)   /* the oldest first */
+		v[k] = le64_put(ix->requests[(ix->request_at + PLY_REDO_REQUESTS_MAX - ix->nrequests + k) %
+					     PLY_REDO_REQUESTS_MAX]);
+	redo_op_init(op, 0);
+	if (ix->nrequests)
+		redo_op_requests(op, v, ix->nrequests);
+}
+
+/* With change_lock held: records go on in a new segment, which begins at what is written. */
+static int turn(struct redo *log, struct clean *c, struct redo_op *requests, struct ply_err *err)
+{
+	int r = -ENOMEM;
+
+	pthread_rwlock_wrlock(&log->lock);
+	redo_clean_apply_locked(log, c);
+	list_requests(&log->index, requests);
+	if (!requests->failed)
+		r = redo_next_segment_locked(log, (uint32_t)requests->bytes.len + REDO_NEXT_LEN, err);
+	else
+		ply_fail_nomem(err);
+	pthread_rwlock_unlock(&log->lock);
+	return r;
+}
+
+/* With change_lock held, so nothing changes, and others read meanwhile: it takes a second for two million rows. */
+static int encode(struct redo *log, struct work *w, struct ply_err *err)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&log->lock);
+	r = encode_locked(log, &w->bytes, err);
+	if (r == 0 && list_dead_locked(log, w) < 0)
+		r = ply_fail_nomem(err);
+	pthread_rwlock_unlock(&log->lock);
+	if (r == 0)
+		w->super.ckpt_xxh3 = xxh3(w->bytes.data, w->bytes.len, redo_seed(log->uuid, 0));
+	return r;
+}
+
+/* With change_lock held: a place for it, and the first record behind. */
+static int place(struct redo *log, struct work *w, struct redo_op *requests, struct ply_err *err)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&log->lock);
 	w->super.replay_segment = log->meta_seg;
 	w->super.replay_seq = log->meta_seq;
 	w->super.replay_lsn = log->tail;
 	w->super.epoch_lsn = MAX(log->super.epoch_lsn, log->tail);
 	w->super.durable_lsn = MAX(log->super.durable_lsn, log->tail);
-	w->super.ckpt_off = space_off(&log->space, w->first);
-	w->super.ckpt_len = w->bytes.len;
-	w->super.ckpt_xxh3 = xxh3(w->bytes.data, w->bytes.len, redo_seed(log->uuid, 0));
-	return 0;
+	r = space_take_run(&log->space, SEG_CKPT, w->bytes.len, &w->first, &w->nsegs);
+	if (r < 0) {
+		redo_store_fail(log, r, "cannot take segments for a checkpoint", err);
+	} else {
+		w->super.ckpt_off = space_off(&log->space, w->first);
+		w->super.ckpt_len = w->bytes.len;
+		if (requests->nchanges)
+			r = redo_write_record_locked(log, requests, err);
+	}
+	pthread_rwlock_unlock(&log->lock);
+	return r;
 }
 
 static int write_out(struct redo *log, struct work *w, struct ply_err *err)
@@ -604,14 +699,19 @@ static int write_out(struct redo *log, struct work *w, struct ply_err *err)
 	return r < 0 ? r : redo_write_super(log, &w->super, err);
 }
 
+/* What was listed is read by nobody any more: no lock. Space is lost where it fails, nothing else. */
+static void punch(struct redo *log, const struct work *w)
+{
+	for (size_t i = 0; i < w->nholes; i++)
+		(void)log->store->punch(log->store, w->holes[i].off, w->holes[i].len);
+}
+
 static void give_back_locked(struct redo *log, struct work *w)
 {
 	for (size_t i = 0; i < w->nholes; i++) {
 		struct hole *h = &w->holes[i];
 		struct rseg *s = &log->space.segs[h->seg];
 
-		/* space is lost where that fails, nothing else */
-		(void)log->store->punch(log->store, h->off, h->len);
 		if (!h->n) {
 			space_free(&log->space, h->seg);
 			continue;
@@ -625,8 +725,25 @@ static void give_back_locked(struct redo *log, struct work *w)
 	log->replay_lsn = w->super.replay_lsn;
 }
 
+static int checkpoint(struct redo *log, struct work *w, struct clean *c, struct ply_err *err)
+{
+	struct redo_op requests _cleanup_redo_op_ = { 0 };
+	int r;
+
+	redo_clean_begin(log, c);
+	pthread_mutex_lock(&log->change_lock);
+	r = turn(log, c, &requests, err);
+	if (r == 0)
+		r = encode(log, w, err);
+	if (r == 0)
+		r = place(log, w, &requests, err);
+	pthread_mutex_unlock(&log->change_lock);
+	return r < 0 ? r : write_out(log, w, err);
+}
+
 int redo_checkpoint(struct redo *log, struct ply_err *err)
 {
+	struct clean c = { .n = 0 };
 	struct work w = { .nsegs = 0 };
 	int r = redo_check_writable(log, err);
 
@@ -634,23 +751,33 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 		return r;
 	pthread_mutex_lock(&log->super_lock);
 	w.super = log->super;
-	pthread_rwlock_wrlock(&log->lock);
-	r = begin_locked(log, &w, err);
-	pthread_rwlock_unlock(&log->lock);
+	r = checkpoint(log, &w, &c, err);
 	if (r == 0)
-		r = write_out(log, &w, err);
-	pthread_rwlock_wrlock(&log->lock);
+		punch(log, &w);
+	redo_lock(log);
 	if (r == 0)
 		give_back_locked(log, &w);
 	/* a superblock that failed may lead to them all the same: then the log has failed, and nothing is written
 	 * any more */
 	for (uint32_t i = 0; r < 0 && i < w.nsegs; i++)
 		space_free(&log->space, w.first + i);
-	pthread_rwlock_unlock(&log->lock);
+	redo_unlock(log);
 	pthread_mutex_unlock(&log->super_lock);
+	redo_clean_done(&c);
 	buf_done(&w.bytes);
 	free(w.holes);
 	return r;
+}
+
+bool redo_checkpoint_is_due(struct redo *log)
+{
+	bool is;
+
+	pthread_rwlock_rdlock(&log->lock);
+	is = log->tail - log->replay_lsn >= DUE_RECORDS ||
+		log->space.dead >= MAX(DUE_DEAD / PLY_REDO_BLOCK, log->space.live);
+	pthread_rwlock_unlock(&log->lock);
+	return is;
 }
 
 uint64_t redo_since_checkpoint(struct redo *log)

@@ -28,6 +28,7 @@ struct redo_super {
 	uint32_t epoch, replay_segment;
 	uint64_t epoch_lsn, durable_lsn, replay_lsn, replay_seq;
 	uint64_t ckpt_off, ckpt_len, ckpt_xxh3;
+	uint64_t requests_lsn;
 };
 
 void redo_super_encode(const struct redo_super *s, uint32_t slot, uint8_t out[PLY_SUPER_SIZE]);
@@ -69,7 +70,7 @@ struct redo_change {
 	const char *name;          /* also the target of a symlink */
 	size_t name_len;
 	const void *value;
-	size_t value_len;
+	size_t value_len;          /* REQUESTS: how many */
 	uint64_t off, len, addr, size;     /* COMMIT: addr is what is durable; NEXT: the segment */
 	uint64_t src, src_off;
 	const le64 *sums;          /* EXTENT: of each block */
@@ -98,15 +99,18 @@ struct redo_record {
 	uint64_t lsn, request;
 	struct redo_change *changes;       /* redo_record_done() */
 	uint32_t nchanges;
+	size_t cap;                /* of changes */
 };
 
 /* How many bytes the record at @in has that stands at @lsn of a log, in an epoch from @epoch_min to @epoch_max; 0:
  * there is none, or it is torn. Its changes are not looked at. */
 uint32_t redo_record_peek(const uint8_t *in, size_t left, const uint8_t uuid[16], uint64_t lsn, uint32_t epoch_min,
 			  uint32_t epoch_max);
-/* @len: what redo_record_peek() gave. -EUCLEAN (REDO_RECORD), -ENOMEM. */
-int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *ret, struct ply_err *err);
+/* @len: what redo_record_peek() gave. @r: zeros, or a record that was decoded before, whose memory is used again.
+ * -EUCLEAN (REDO_RECORD), -ENOMEM: it is still to be done with redo_record_done(). */
+int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *r, struct ply_err *err);
 void redo_record_done(struct redo_record *r);
+#define _cleanup_redo_record_ __attribute__((cleanup(redo_record_done)))
 /* Put the head of a record before changes that stand at @in + 40. */
 void redo_record_seal(uint8_t *in, uint32_t len, uint32_t nchanges, uint64_t request, const uint8_t uuid[16],
 		      uint32_t epoch, uint64_t lsn);
@@ -126,6 +130,7 @@ bool redo_attr_decode(const struct ply_disk_redo_attr *in, uint32_t mask, struct
 /* Changes that the log writes for itself. */
 void redo_op_commit(struct redo_op *op, uint64_t durable, int64_t time_sec);
 void redo_op_next(struct redo_op *op, uint32_t segment);
+void redo_op_requests(struct redo_op *op, const le64 *requests, uint32_t n);
 /* @addr: where the data lies; of its blocks @sums. */
 void redo_op_extent(struct redo_op *op, uint64_t ino, uint64_t off, uint64_t len, uint64_t addr, uint64_t size,
 		    const le64 *sums, uint32_t nsums);

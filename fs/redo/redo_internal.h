@@ -12,6 +12,11 @@
 
 #define NO_SEGMENT PLY_REDO_SEGMENTS_MAX
 
+struct data_tail {                 /* where data goes next */
+	uint32_t seg;              /* NO_SEGMENT: none yet */
+	uint32_t next;             /* block */
+};
+
 struct redo {
 	struct redo_store *store;
 	struct redo_binding binding;       /* immutable after open */
@@ -20,7 +25,8 @@ struct redo {
 	uint8_t uuid[16];
 	uint32_t epoch;            /* of what is written */
 
-	/* Lock order: super_lock, lock. flush_lock is taken with neither of them held. */
+	/* Lock order: super_lock, change_lock, lock. flush_lock is taken with none of them held. */
+	pthread_mutex_t change_lock;       /* who will change what lock guards: redo_lock() */
 	pthread_rwlock_t lock;     /* index, space, tail */
 	struct index index;
 	struct space space;
@@ -29,7 +35,10 @@ struct redo {
 	uint64_t meta_seq;
 	uint64_t tail;             /* and its LSN */
 	uint64_t last;             /* behind the last operation */
-	uint32_t data_seg, data_next;      /* block of a segment that data goes to next; NO_SEGMENT: none */
+	uint64_t moved;            /* bytes that were copied by cleaning */
+	struct redo_record rec;    /* which is appended: its memory is used again */
+	struct data_tail data;     /* what is written; */
+	struct data_tail cold;     /* what cleaning copies: apart, since it will stay for longer */
 	uint64_t said_durable;     /* in a commit record */
 	uint64_t replay_lsn;       /* of the last checkpoint */
 
@@ -57,10 +66,28 @@ int redo_check_writable(struct redo *log, struct ply_err *err);
 /* Of a failing store: REDO_FULL, else SYSTEM. */
 int redo_store_fail(struct redo *log, int code, const char *what, struct ply_err *err);
 
+/* To change index, space or tail. Who only keeps others from changing them holds change_lock, and readers go on. */
+static inline void redo_lock(struct redo *log)
+{
+	pthread_mutex_lock(&log->change_lock);
+	pthread_rwlock_wrlock(&log->lock);
+}
+static inline void redo_unlock(struct redo *log)
+{
+	pthread_rwlock_unlock(&log->lock);
+	pthread_mutex_unlock(&log->change_lock);
+}
+
 void redo_unpin(struct redo_op *op);
+void redo_unpin_locked(struct redo_op *op);
+/* Blocks of @tail for as much of [off, off + len) as fits in one segment, at *ret_addr; @op pins them. */
+int redo_reserve_locked(struct redo *log, struct data_tail *tail, struct redo_op *op, uint64_t off, size_t len,
+			uint64_t *ret_addr, size_t *ret_len, struct ply_err *err);
 
 /* With the lock held for writing: go on in a new segment that has room for a record of @len bytes. */
 int redo_next_segment_locked(struct redo *log, uint32_t len, struct ply_err *err);
+/* One that the log writes for itself, and for which there is room. */
+int redo_write_record_locked(struct redo *log, struct redo_op *op, struct ply_err *err);
 /* Write the head of @seg, which has the records from the tail on. */
 int redo_begin_segment_locked(struct redo *log, uint32_t seg, uint64_t seq, struct ply_err *err);
 
@@ -74,6 +101,21 @@ int redo_flush(struct redo *log, struct ply_err *err);
 int redo_recover(struct redo *log, struct ply_err *err);
 /* What the superblock's checkpoint says, into an index that is empty. */
 int redo_load_checkpoint(struct redo *log, uint64_t file_size, struct ply_err *err);
+
+/* Cleaning, within a checkpoint, with super_lock held: copies are made, then they take the place of what was copied. */
+struct cleaned {                   /* a segment */
+	uint32_t seg, used;
+	bool failed, damaged;      /* not this time; never */
+	uint64_t *to, *sums;       /* of each block; 0: it is dead */
+};
+struct clean {
+	struct redo_op pins;
+	struct cleaned *v;         /* ascending */
+	size_t n, cap;
+};
+void redo_clean_begin(struct redo *log, struct clean *c);      /* @c: zeros */
+void redo_clean_apply_locked(struct redo *log, struct clean *c);
+void redo_clean_done(struct clean *c);
 
 /* Is what lies at @addr as its checksums say? -EBADMSG (REDO_DATA). */
 int redo_check_data(struct redo *log, uint64_t addr, uint64_t len, const le64 *sums, struct ply_err *err);

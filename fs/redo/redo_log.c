@@ -197,15 +197,15 @@ static void find_data_segment(struct redo *log)
 {
 	uint32_t best = 0;
 
-	log->data_seg = NO_SEGMENT;
+	log->data.seg = NO_SEGMENT;
 	for (uint32_t i = 0; i < log->space.nsegs; i++) {
 		const struct rseg *s = &log->space.segs[i];
 		uint32_t room = redo_segment_size(i) / PLY_REDO_BLOCK - s->used;
 
 		if (s->kind == SEG_DATA && room > best) {
 			best = room;
-			log->data_seg = i;
-			log->data_next = s->used;
+			log->data.seg = i;
+			log->data.next = s->used;
 		}
 	}
 }
@@ -214,7 +214,7 @@ static void find_data_segment(struct redo *log)
  * Before the first record: what was replayed is on the disk, and a new epoch makes sure that nothing which lies
  * behind can ever be taken for a record of it.
  */
-static int begin_writing(struct redo *log, struct ply_err *err)
+static int begin_writing(struct redo *log, bool goes_on, struct ply_err *err)
 {
 	struct redo_super s = log->super;
 	int r = log->store->sync(log->store);
@@ -227,6 +227,10 @@ static int begin_writing(struct redo *log, struct ply_err *err)
 	s.epoch++;
 	s.epoch_lsn = s.durable_lsn = log->tail;
 	s.state = PLY_REDO_OPEN;
+	if (!goes_on) {
+		s.requests_lsn = log->tail;
+		log->index.nrequests = log->index.request_at = 0;
+	}
 	r = redo_write_super(log, &s, err);
 	if (r < 0)
 		return r;
@@ -255,6 +259,7 @@ static int open_parts(struct redo *log, unsigned flags, struct ply_err *err)
 	log->info.state = (enum ply_redo_state)log->super.state;
 	log->space.base = log->super.segments_off;
 	index_init(&log->index, log->super.number, &log->space);
+	log->index.requests_lsn = log->super.requests_lsn;
 	r = redo_recover(log, err);
 	if (r < 0)
 		return r;
@@ -264,7 +269,7 @@ static int open_parts(struct redo *log, unsigned flags, struct ply_err *err)
 	atomic_store(&log->next_index, log->index.next_index);
 	log->writable = flags & REDO_WRITE && !log->store->read_only && !log->info.damaged &&
 			log->super.state != PLY_REDO_FROZEN && !(log->super.ro_compat & ~REDO_RO_COMPAT_KNOWN);
-	return log->writable ? begin_writing(log, err) : 0;
+	return log->writable ? begin_writing(log, flags & REDO_GO_ON, err) : 0;
 }
 
 int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct ply_err *err)
@@ -285,8 +290,9 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&log->flush_lock, NULL);
 	pthread_mutex_init(&log->super_lock, NULL);
+	pthread_mutex_init(&log->change_lock, NULL);
 	pthread_cond_init(&log->flushed, NULL);
-	log->data_seg = NO_SEGMENT;
+	log->data.seg = log->cold.seg = NO_SEGMENT;
 	r = open_parts(log, flags, err);
 	if (r < 0)
 		redo_abandon(log);
@@ -304,9 +310,11 @@ struct redo *redo_abandon(struct redo *log)
 	index_done(&log->index);
 	space_done(&log->space);
 	redo_store_close(log->store);
+	redo_record_done(&log->rec);
 	free(log->binding_memory);
 	pthread_cond_destroy(&log->flushed);
 	pthread_mutex_destroy(&log->super_lock);
+	pthread_mutex_destroy(&log->change_lock);
 	pthread_mutex_destroy(&log->flush_lock);
 	pthread_rwlock_destroy(&log->lock);
 	free(log);
@@ -358,6 +366,7 @@ void redo_info(struct redo *log, struct redo_info *ret)
 	ret->tail_lsn = log->tail;
 	ret->data_live = log->space.live * PLY_REDO_BLOCK;
 	ret->data_dead = log->space.dead * PLY_REDO_BLOCK;
+	ret->data_moved = log->moved;
 	ret->inodes = log->index.inodes.used;
 	ret->entries = log->index.nadded;
 	ret->extents = log->index.nextents;

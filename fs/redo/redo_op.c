@@ -67,6 +67,13 @@ void redo_op_next(struct redo_op *op, uint32_t segment)
 	add(op, PLY_REDO_NEXT, 0, &d, sizeof(d), NULL, 0, NULL, 0);
 }
 
+void redo_op_requests(struct redo_op *op, const le64 *requests, uint32_t n)
+{
+	const struct ply_disk_redo_requests d = { .n = le32_put(n) };
+
+	add(op, PLY_REDO_REQUESTS, 0, &d, sizeof(d), requests, n * sizeof(*requests), NULL, 0);
+}
+
 void redo_op_new(struct redo_op *op, uint64_t ino, const struct redo_attr *a, const char *target, size_t target_len)
 {
 	struct ply_disk_redo_new d = { .ino = le64_put(ino), .target_len = le32_put((uint32_t)target_len) };

@@ -213,6 +213,16 @@ int redo_read(struct redo *log, uint64_t ino, uint64_t off, void *buf, size_t le
 	return r;
 }
 
+bool redo_request_logged(struct redo *log, uint64_t request)
+{
+	bool is;
+
+	pthread_rwlock_rdlock(&log->lock);
+	is = index_has_request(&log->index, request);
+	pthread_rwlock_unlock(&log->lock);
+	return is;
+}
+
 int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx)
 {
 	_cleanup_free_ uint64_t *v = NULL;
@@ -220,16 +230,15 @@ int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx)
 	int r = 0;
 
 	pthread_rwlock_rdlock(&log->lock);
-	for (size_t s = 0; s < log->index.inodes.nslots; s++)
-		for (struct hnode *h = log->index.inodes.slots[s]; h; h = h->next) {
-			const struct rinode *i = (const struct rinode *)h;
+	for (size_t s = 0; r == 0 && s < log->index.inodes.nslots; s++) {
+		const struct rinode *i = log->index.inodes.slots[s].item;
 
-			if (i->dead || !(i->mask & PLY_REDO_A_NLINK) || i->attr.nlink || r < 0)
-				continue;
-			r = array_grow(&v, &cap, n + 1, sizeof(*v));
-			if (r == 0)
-				v[n++] = i->ino;
-		}
+		if (!i || i->dead || !(i->mask & PLY_REDO_A_NLINK) || i->attr.nlink)
+			continue;
+		r = array_grow(&v, &cap, n + 1, sizeof(*v));
+		if (r == 0)
+			v[n++] = i->ino;
+	}
 	pthread_rwlock_unlock(&log->lock);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = fn(ctx, v[i]);

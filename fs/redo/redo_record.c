@@ -210,6 +210,24 @@ static void describe_next(struct text *t, const struct redo_change *c)
 	text_u64(t, "segment", c->addr);
 }
 
+static int validate_requests(const uint8_t *at, size_t len, uint16_t flags, struct redo_change *c, struct ply_err *err)
+{
+	struct ply_disk_redo_requests d;
+
+	FRONT(d, "a list of requests");
+	c->value = at;
+	c->value_len = le32_get(d.n);
+	if (flags || le32_get(d.zero) || !c->value_len || c->value_len > PLY_REDO_REQUESTS_MAX ||
+	    len != c->value_len * sizeof(le64))
+		return bad(err, "a list of requests has fields that cannot be");
+	return 0;
+}
+
+static void describe_requests(struct text *t, const struct redo_change *c)
+{
+	text_u64(t, "requests", c->value_len);
+}
+
 static int validate_new(const uint8_t *at, size_t len, uint16_t flags, struct redo_change *c, struct ply_err *err)
 {
 	struct ply_disk_redo_new d;
@@ -431,6 +449,7 @@ static void describe_dead(struct text *t, const struct redo_change *c)
 static const struct redo_change_type types[] = {
 	{ PLY_REDO_COMMIT, true, "commit", validate_commit, NULL, NULL, describe_commit },
 	{ PLY_REDO_NEXT, true, "next", validate_next, NULL, NULL, describe_next },
+	{ PLY_REDO_REQUESTS, true, "requests", validate_requests, NULL, index_requests, describe_requests },
 	{ PLY_REDO_NEW, false, "new", validate_new, index_check_new, index_new, describe_new },
 	{ PLY_REDO_ATTR, false, "attr", validate_attr, index_check_ino, index_attr, describe_attr },
 	{ PLY_REDO_ADD, false, "add", validate_name, index_check_add, index_add, describe_name },
@@ -501,33 +520,30 @@ static int decode_change(const uint8_t **at, size_t *left, struct redo_change *r
 	return r;
 }
 
-int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *ret, struct ply_err *err)
+int redo_record_decode(const uint8_t *in, uint32_t len, struct redo_record *r, struct ply_err *err)
 {
 	struct ply_disk_redo_record h;
 	const uint8_t *at = in + sizeof(h);
 	size_t left = len - sizeof(h);
-	struct redo_record r;
 	int e = 0;
 
 	memcpy(&h, in, sizeof(h));
-	r = (struct redo_record){ .len = len, .epoch = le32_get(h.epoch), .lsn = le64_get(h.lsn),
-				  .request = le64_get(h.request), .nchanges = le32_get(h.nchanges) };
-	if (!r.nchanges || r.nchanges > PLY_REDO_CHANGES_MAX)
+	r->len = len;
+	r->epoch = le32_get(h.epoch);
+	r->lsn = le64_get(h.lsn);
+	r->request = le64_get(h.request);
+	r->nchanges = le32_get(h.nchanges);
+	if (!r->nchanges || r->nchanges > PLY_REDO_CHANGES_MAX)
 		return bad(err, "a record has a number of changes that cannot be");
-	r.changes = calloc(r.nchanges, sizeof(*r.changes));
-	if (!r.changes)
+	if (array_grow(&r->changes, &r->cap, r->nchanges, sizeof(*r->changes)) < 0)
 		return ply_fail_nomem(err);
-	for (uint32_t i = 0; e == 0 && i < r.nchanges; i++) {
-		e = decode_change(&at, &left, &r.changes[i], err);
-		if (e == 0 && r.changes[i].type->alone && r.nchanges > 1)
+	for (uint32_t i = 0; e == 0 && i < r->nchanges; i++) {
+		e = decode_change(&at, &left, &r->changes[i], err);
+		if (e == 0 && r->changes[i].type->alone && r->nchanges > 1)
 			e = bad(err, "a change that stands alone has others beside it");
 	}
 	if (e == 0 && left)
 		e = bad(err, "a record has bytes behind its changes");
-	if (e < 0)
-		redo_record_done(&r);
-	else
-		*ret = r;
 	return e;
 }
 

@@ -35,11 +35,13 @@ struct walk {
 	uint32_t seg, size, pos;   /* pos 0: it has no head */
 	uint64_t seq, lsn;
 	uint32_t epoch;            /* of the record before: they never go back */
+	struct redo_record rec;    /* the second walk's */
 };
 
 static void walk_done(struct walk *w)
 {
 	free(w->bytes);
+	redo_record_done(&w->rec);
 }
 #define _cleanup_walk_ __attribute__((cleanup(walk_done)))
 
@@ -290,10 +292,10 @@ static bool may_be(struct redo *log, const struct redo_record *rec, uint64_t fil
 /* *ret_ends: the log ends before this record, torn or damaged. */
 static int replay(struct walk *w, const struct found *f, uint32_t len, bool *ret_ends, struct ply_err *err)
 {
+	struct redo_record *rec = &w->rec;
 	struct redo *log = w->log;
-	struct redo_record rec;
 	struct ply_err why;
-	int r = redo_record_decode(w->bytes + w->pos, len, &rec, &why);
+	int r = redo_record_decode(w->bytes + w->pos, len, rec, &why);
 
 	*ret_ends = r == -EUCLEAN;
 	if (r == -EUCLEAN) {
@@ -302,24 +304,25 @@ static int replay(struct walk *w, const struct found *f, uint32_t len, bool *ret
 	}
 	if (r < 0)
 		return ply_fail_nomem(err);
-	if (w->lsn >= f->durable && is_torn(log, w->file_size, &rec)) {
+	if (w->lsn >= f->durable && is_torn(log, w->file_size, rec)) {
 		*ret_ends = true;
-	} else if (!may_be(log, &rec, w->file_size, &why)) {
+	} else if (!may_be(log, rec, w->file_size, &why)) {
 		damaged(log, w->lsn, why.msg);
 		*ret_ends = true;
 	} else {
 		/* what is_torn() has just read is good */
 		log->index.good = w->lsn >= f->durable;
-		r = index_replay(&log->index, &rec) < 0 ? ply_fail_nomem(err) : 0;
-		if (r == 0 && rec.changes[0].type->number == PLY_REDO_NEXT) {
-			r = space_grow(&log->space, MAX((uint32_t)log->space.nsegs, (uint32_t)rec.changes[0].addr + 1));
+		r = index_replay(&log->index, rec) < 0 ? ply_fail_nomem(err) : 0;
+		if (r == 0 && rec->changes[0].type->number == PLY_REDO_NEXT) {
+			uint32_t seg = (uint32_t)rec->changes[0].addr;
+
+			r = space_grow(&log->space, MAX((uint32_t)log->space.nsegs, seg + 1));
 			if (r < 0)
 				r = ply_fail_nomem(err);
 			else
-				log->space.segs[rec.changes[0].addr].kind = SEG_META;
+				log->space.segs[seg].kind = SEG_META;
 		}
 	}
-	redo_record_done(&rec);
 	return r;
 }
 
@@ -401,19 +404,17 @@ int redo_records(struct redo *log, redo_record_fn fn, void *ctx, struct ply_err 
 	r = walk_begin(&w, err);
 	while (r == 0 && w.lsn < tail) {
 		uint32_t len = peek(&w);
-		struct redo_record rec;
 		unsigned type;
 
 		if (!len) {
 			r = ply_fail(err, -EIO, PLY_R_IMAGE_IO, "records change while they are read");
 			break;
 		}
-		r = redo_record_decode(w.bytes + w.pos, len, &rec, err);
+		r = redo_record_decode(w.bytes + w.pos, len, &w.rec, err);
 		if (r < 0)
 			break;
 		type = first_change(w.bytes + w.pos, &number);
-		r = fn(ctx, &rec, space_off(&log->space, w.seg) + w.pos);
-		redo_record_done(&rec);
+		r = fn(ctx, &w.rec, space_off(&log->space, w.seg) + w.pos);
 		if (r == 0)
 			r = step(&w, len, type, number, err);
 	}

@@ -44,6 +44,7 @@ void redo_super_encode(const struct redo_super *s, uint32_t slot, uint8_t out[PL
 		.ckpt_off = le64_put(s->ckpt_off),
 		.ckpt_len = le64_put(s->ckpt_len),
 		.ckpt_xxh3 = le64_put(s->ckpt_xxh3),
+		.requests_lsn = le64_put(s->requests_lsn),
 	};
 
 	memcpy(d.magic, PLY_REDO_MAGIC, sizeof(d.magic));
@@ -78,6 +79,7 @@ static void copy_out(const struct ply_disk_redo_super *d, struct redo_super *s)
 		.ckpt_off = le64_get(d->ckpt_off),
 		.ckpt_len = le64_get(d->ckpt_len),
 		.ckpt_xxh3 = le64_get(d->ckpt_xxh3),
+		.requests_lsn = le64_get(d->requests_lsn),
 	};
 	memcpy(s->uuid, d->uuid, sizeof(s->uuid));
 	memcpy(s->parent_uuid, d->parent_uuid, sizeof(s->parent_uuid));
@@ -101,7 +103,8 @@ static const char *impossible(const struct ply_disk_redo_super *d, uint32_t slot
 	    s->segments_off > PLY_SUPER_SLOTS * PLY_SUPER_SIZE + 2ull * (PLY_REDO_BINDING_MAX + PLY_REDO_BLOCK))
 		return "the place of its segments is impossible";
 	if (!s->epoch || s->replay_segment >= PLY_REDO_SEGMENTS_MAX || s->replay_lsn > INT64_MAX ||
-	    s->epoch_lsn < s->replay_lsn || s->durable_lsn < s->epoch_lsn || s->durable_lsn > INT64_MAX)
+	    s->epoch_lsn < s->replay_lsn || s->durable_lsn < s->epoch_lsn || s->durable_lsn > INT64_MAX ||
+	    s->requests_lsn > s->durable_lsn)
 		return "its positions are impossible";
 	if (s->ckpt_off ? s->ckpt_off % PLY_REDO_BLOCK || s->ckpt_off < s->segments_off || s->ckpt_off > INT64_MAX ||
 			  s->ckpt_len < sizeof(struct ply_disk_redo_ckpt) || s->ckpt_len > INT64_MAX :
@@ -163,6 +166,7 @@ void redo_super_to_text(struct text *t, uint32_t slot, const struct redo_super *
 	text_u64(t, "replay_seq", s->replay_seq);
 	text_u64(t, "checkpoint_off", s->ckpt_off);
 	text_u64(t, "checkpoint_bytes", s->ckpt_len);
+	text_u64(t, "requests_lsn", s->requests_lsn);
 	text_end(t);
 }
 

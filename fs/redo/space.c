@@ -196,5 +196,5 @@ void space_free(struct space *sp, uint32_t seg)
 			sp->dead--;
 	drop_blocks(s);
 	s->kind = SEG_FREE;
-	s->zeroed = false;
+	s->zeroed = s->stays = false;
 }

@@ -16,6 +16,7 @@ enum { BLOCK_UNREAD, BLOCK_GOOD, BLOCK_PUNCHED };
 struct rseg {
 	enum segment_kind kind;
 	bool zeroed;               /* free, and full of zeros that are on the disk */
+	bool stays;                /* has data that cannot be copied */
 	uint32_t used; /* DATA: blocks up to the last one that was ever referred to since the last checkpoint, or is */
 	uint32_t inflight;         /* operations that have data here, and are not appended */
 	uint64_t *sums;            /* DATA; NULL: none was referred to */

@@ -19,6 +19,7 @@
 #define PLY_REDO_RECORD_MAX   (256u << 10)     /* two ACLs or xattrs of the largest size, and room */
 #define PLY_REDO_CHANGES_MAX  128u           /* of a record: each is checked against those before it */
 #define PLY_REDO_COPY_MAX     64u            /* extents that a copy may make of its few bytes */
+#define PLY_REDO_REQUESTS_MAX 4096u            /* that a checkpoint remembers: what may be logged, and unanswered */
 #define PLY_REDO_WRITE_MAX    (1u << 20)       /* bytes of one extent change: the largest request of FUSE */
 #define PLY_REDO_BINDING_MAX  (64u << 20)
 #define PLY_REDO_NUMBER_MIN   16384u           /* logs allocate inodes in numbers of 15 bits from here on */
@@ -58,7 +59,8 @@ struct ply_disk_redo_super {
 	le64 ckpt_off;             /* +0x0e8 of the checkpoint; 0: none */
 	le64 ckpt_len;             /* +0x0f0 */
 	le64 ckpt_xxh3;            /* +0x0f8 of all of it, seeded */
-	uint8_t zero[3832];        /* +0x100 */
+	le64 requests_lsn;         /* +0x100 records below answered requests of another connection */
+	uint8_t zero[3824];        /* +0x108 */
 	le64 xxh3;                 /* +0xff8 of the 4088 bytes before, seed 0 */
 };
 _Static_assert(sizeof(struct ply_disk_redo_super) == PLY_SUPER_SIZE, "redo super");
@@ -111,9 +113,9 @@ struct ply_disk_redo_change {      /* 8 bytes, then what its type has */
 };
 _Static_assert(sizeof(struct ply_disk_redo_change) == 8, "redo change");
 
-/* Permanent numbers. COMMIT and NEXT stand alone in their record. */
+/* Permanent numbers. COMMIT, NEXT and REQUESTS stand alone in their record. */
 #define PLY_REDO_CHANGES(X) \
-	X(COMMIT, 1) X(NEXT, 2) \
+	X(COMMIT, 1) X(NEXT, 2) X(REQUESTS, 3) \
 	X(NEW, 8) X(ATTR, 9) X(ADD, 10) X(REMOVE, 11) X(XATTR_SET, 12) X(XATTR_REMOVE, 13) \
 	X(EXTENT, 14) X(HOLE, 15) X(SIZE, 16) X(COPY, 17) X(DEAD, 18)
 
@@ -134,6 +136,12 @@ struct ply_disk_redo_next {        /* 8 bytes: the last record of a segment */
 	le32 zero;
 };
 _Static_assert(sizeof(struct ply_disk_redo_next) == 8, "redo next");
+
+struct ply_disk_redo_requests {    /* 8 bytes, then a le64 for each: what records before a checkpoint answered */
+	le32 n;                    /* 1 .. PLY_REDO_REQUESTS_MAX */
+	le32 zero;
+};
+_Static_assert(sizeof(struct ply_disk_redo_requests) == 8, "redo requests");
 
 /* Which attributes a change sets. */
 #define PLY_REDO_A_MODE   1u

@@ -32,7 +32,7 @@ flip() { # FILE BYTE
 		'xattr-remove 1: ino=0:3 name="security.capability"' 'extent 0: ino=0:3 off=5000 length_bytes=5 addr=78728 size_bytes=9000' \
 		'hole 0: ino=0:3 off=0 length_bytes=4096' 'size 0: ino=0:3 size_bytes=8000' \
 		'copy 0: ino=16384:1 off=0 length_bytes=3000 src=0:3 src_off=4900 size_bytes=3000' 'dead 0: ino=16384:3' \
-		'commit 0: durable_lsn=100 time_s=1700000001'; do
+		'commit 0: durable_lsn=100 time_s=1700000001' 'requests 0: requests=2'; do
 		[[ $output == *"$what"* ]] || { echo "no $what"; false; }
 	done
 }
@@ -79,7 +79,7 @@ flip() { # FILE BYTE
 
 @test "records that cannot be, with checksums that are right" {
 	for bad in 'l = Log([add(1, 3, 3, b"a/b", 8)])' 'l = Log([add(1, ino(1), 3, b"a", 8)])' 'l = Log([hole(3, 5, 0)])' \
-		'l = Log([dead(3)])' 'l = Log([commit(0), dead(3)])' 'l = Log([change(99, bytes(8))])' 'l = Log([commit(5000)])' \
+		'l = Log([dead(3)])' 'l = Log([requests()])' 'l = Log([requests(1), dead(3)])' 'l = Log([commit(0), dead(3)])' 'l = Log([change(99, bytes(8))])' 'l = Log([commit(5000)])' \
 		'l = Log([new(ino(1), 0o100644, 1), new(ino(1), 0o100644, 1)])' 'l = Log([xattr(3, b"", b"x")])' \
 		'l = Log([add(1, 3, 3, b"a", 8)], [add(1, 3, 3, b"b", 8)])' 'l = Log([attr(3, 64, times=(1, 2, 3, 4))])' \
 		'l = Log([extent(3, 0, b"x", 5, 1)[0]])' 'l = Log([extent(3, 0, b"x", 0, 0)[0]], data=bytes(4096))'; do

@@ -69,7 +69,7 @@ void redo_input_unpack(struct input *in, struct redo_disk *to)
 
 static void repair_extents(struct redo_disk *d, uint8_t *rec, uint32_t len)
 {
-	struct redo_record r;
+	struct redo_record r _cleanup_redo_record_ = { 0 };
 
 	if (redo_record_decode(rec, len, &r, NULL) < 0)
 		return;
@@ -81,7 +81,6 @@ static void repair_extents(struct redo_disk *d, uint8_t *rec, uint32_t len)
 			if (at + PLY_REDO_BLOCK <= d->size)
 				*(le64 *)&c->sums[i] = le64_put(xxh3(d->bytes + at, PLY_REDO_BLOCK, 0));
 	}
-	redo_record_done(&r);
 }
 
 static void repair_segment(struct redo_disk *d, const struct redo_super *s, uint64_t off, uint32_t size)

@@ -40,6 +40,10 @@ def commit(durable, time=0):
     return change(1, struct.pack("<Qq", durable, time))
 
 
+def requests(*numbers):
+    return change(3, struct.pack("<II", len(numbers), 0) + b"".join(struct.pack("<Q", n) for n in numbers))
+
+
 def new(node, mode, nlink, target=b"", **more):
     return change(8, struct.pack("<QII", node, len(target), 0) + attributes(mode, nlink=nlink, **more) + target)
 
@@ -126,7 +130,7 @@ def example(**how):
         [xattr(text, b"user.a", b"value"), xattr(3, b"security.capability")],
         [write, attr(3, 1, mode=0o100755)],
         [hole(3, 0, 4096)], [set_size(3, 8000)], [copy(text, 0, 3000, 3, 4900, 3000)],
-        [new(tmp, 0o100600, 0)], [dead(tmp)], [commit(100, 1700000001)], data=blocks, **how)
+        [new(tmp, 0o100600, 0)], [dead(tmp)], [requests(8, 6)], [commit(100, 1700000001)], data=blocks, **how)
 
 
 if __name__ == "__main__":

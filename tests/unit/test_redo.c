@@ -13,7 +13,7 @@
 
 #include "base/util.h"
 #include "codec/codec.h"
-#include "redo/redo_format.h"
+#include "redo/redo_internal.h"
 #include "redo_disk.h"
 #include "redo_model.h"
 #include "tap.h"
@@ -78,8 +78,10 @@ static struct redo *again(struct redo_disk *d, struct redo *log, bool killed)
 	return log;
 }
 
-static void run(uint64_t seed, int steps)
+static uint64_t run(uint64_t seed, int steps)
 {
+	struct redo_info info;
+	uint64_t moved = 0;
 	struct redo_disk d;
 	struct model *m = malloc(sizeof(*m));
 	struct redo *log;
@@ -92,14 +94,17 @@ static void run(uint64_t seed, int steps)
 		int r = model_step(m, log, NULL, &err);
 
 		ck_assert_msg(r >= 0, "seed %llu, step %d: %s", (unsigned long long)seed, s, err.msg);
-		if (what < 3)
+		redo_info(log, &info);
+		if (what < 3) {
+			moved += info.data_moved;
 			log = again(&d, log, what);
-		else if (what < 6)
+		} else if (what < 6) {
 			ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
-		else if (what < 10)
+		} else if (what < 10) {
 			ck_assert_int_eq(redo_commit(log, REDO_ALL, &err), 0);
-		else if (what < 12)
+		} else if (what < 12) {
 			ck_assert_int_eq(redo_prepare(log, &err), 0);
+		}
 		if (what < 12 || s % 16 == 0)
 			compare(m, log, seed, s);
 	}
@@ -111,14 +116,17 @@ static void run(uint64_t seed, int steps)
 	close_log(log);
 	free(m);
 	redo_disk_done(&d);
+	return moved;
 }
 
 START_TEST(says_what_was_written)
 {
 	unsigned long n = number_of("PLYFS_REDO_RUNS", 6), seed = number_of("PLYFS_SEED", 1);
+	uint64_t moved = 0;
 
 	for (unsigned long k = 0; k < n; k++)
-		run(seed * 1000 + (unsigned)_i * 100000 + k, 400);
+		moved += run(seed * 1000 + (unsigned)_i * 100000 + k, 400);
+	ck_assert_uint_gt(moved, 0);
 }
 END_TEST
 
@@ -211,6 +219,171 @@ START_TEST(space_comes_back)
 		ck_assert_uint_eq(data[k], 119);
 	ck_assert_int_eq(redo_readdir(log, 3, 0, count_entry, &n), 0);
 	ck_assert_int_eq(n, 0);
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+START_TEST(when_a_checkpoint_is_due)
+{
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->space.dead = (256u << 20) / 4096;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->space.live = log->space.dead + 1;
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->space.live = log->space.dead = 0;
+	log->replay_lsn -= 64u << 20;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->replay_lsn++;
+	ck_assert(!redo_checkpoint_is_due(log));
+	redo_abandon(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+static void write_block(struct redo *log, uint64_t ino, uint64_t block, int fill)
+{
+	struct redo_op op _cleanup_redo_op_;
+	uint8_t data[4096];
+
+	memset(data, fill, sizeof(data));
+	redo_op_init(&op, 0);
+	ck_assert_int_eq(redo_op_write(log, &op, ino, block * sizeof(data), data, sizeof(data), 1 << 20, &err), 0);
+	ck_assert_msg(redo_append(log, &op, NULL, &err) == 0, "%s", err.msg);
+}
+
+static int read_block(struct redo *log, uint64_t ino, uint64_t block, int fill)
+{
+	uint8_t data[4096];
+	int r = redo_read(log, ino, block * sizeof(data), data, sizeof(data), model_below, NULL, &err);
+
+	for (size_t k = 0; r == 0 && k < sizeof(data); k++)
+		ck_assert_uint_eq(data[k], (uint8_t)fill);
+	return r;
+}
+
+/* In each segment of 16 blocks one that is never written again, which is not what keeps the segment. */
+START_TEST(segments_are_cleaned)
+{
+	enum { ROUNDS = 200 };
+	struct redo_info info;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (int k = 0; k < ROUNDS; k++) {
+		for (unsigned b = 0; b < 15; b++)
+			write_block(log, 3, b, k);
+		write_block(log, 4, (unsigned)k, k);
+		if (k % 8 == 7)
+			ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	}
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.data_live, (ROUNDS + 15) * 4096);
+	ck_assert_uint_gt(info.data_moved, 0);
+	/* what was moved lies together, and is not moved again */
+	ck_assert_uint_le(info.data_moved, ROUNDS * 4096);
+	ck_assert_uint_lt(d.size, 5u << 20);   /* of 13 MiB that were written */
+	for (int round = 0; round < 3; round++) {
+		for (unsigned b = 0; b < 15; b++)
+			ck_assert_int_eq(read_block(log, 3, b, ROUNDS - 1), 0);
+		for (int k = 0; k < ROUNDS; k++)
+			ck_assert_int_eq(read_block(log, 4, (unsigned)k, k), 0);
+		log = again(&d, log, round);
+	}
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+/* Any bit of the data of a log that was closed: that block of that file cannot be read, all else can, and is writable. */
+START_TEST(damage_hurts_one_block)
+{
+	enum { FILES = 3, BLOCKS = 4 };
+	uint64_t addr[FILES * BLOCKS];
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (unsigned k = 0; k < FILES * BLOCKS; k++) {
+		struct redo_range g;
+
+		write_block(log, 3 + k % FILES, k / FILES, (int)k);
+		redo_range(log, 3 + k % FILES, k / FILES * 4096, &g);
+		addr[k] = g.addr;
+	}
+	if (_i)
+		ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	close_log(log);
+	for (unsigned k = 0; k < FILES * BLOCKS; k++) {
+		uint8_t *byte = d.bytes + addr[k] + 331 * k, bit = (uint8_t)(1u << k % 8);
+
+		*byte ^= bit;
+		log = open_log(&d, k % 2 ? REDO_WRITE : 0);
+		for (int round = 0; round < 2; round++)
+			for (unsigned b = 0; b < FILES * BLOCKS; b++) {
+				int r = read_block(log, 3 + b % FILES, b / FILES, (int)b);
+
+				ck_assert_int_eq(r, b == k ? -EBADMSG : 0);
+				ck_assert(b != k || err.reason == PLY_R_REDO_DATA);
+			}
+		close_log(log);
+		*byte ^= bit;
+	}
+	redo_disk_done(&d);
+}
+END_TEST
+
+/* A block that is damaged is not copied: its file cannot be read there, as before, and nothing else suffers. */
+START_TEST(damage_is_not_cleaned)
+{
+	struct redo_info before, after;
+	struct redo_range g;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (int k = 0; k < 4; k++)
+		for (unsigned b = 0; b < 12; b++)
+			write_block(log, b < 10 ? 3 : b - 6, b, k * 16 + (int)b);
+	redo_range(log, 4, 10 * 4096, &g);
+	ck_assert_int_eq(g.kind, PLY_REDO_C_LOG);
+	close_log(log);
+	/* and all other segments that have something are worth it, too */
+	d.bytes[g.addr + 77] ^= 1;
+	log = open_log(&d, REDO_WRITE);
+	for (unsigned b = 0; b < 10; b++)
+		write_block(log, 3, b, 99);
+	for (int k = 0; k < 3; k++) {
+		write_block(log, 3, 20 + (unsigned)k, k);
+		redo_info(log, &before);
+		ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+		redo_info(log, &after);
+		/* tried once */
+		ck_assert_uint_eq(after.data_moved, before.data_moved);
+		ck_assert_int_eq(read_block(log, 4, 10, 0), -EBADMSG);
+		ck_assert_int_eq(err.reason, PLY_R_REDO_DATA);
+		ck_assert_int_eq(read_block(log, 5, 11, 3 * 16 + 11), 0);
+		for (unsigned b = 0; b < 10; b++)
+			ck_assert_int_eq(read_block(log, 3, b, 99), 0);
+		if (k == 1)
+			log = again(&d, log, true);
+	}
+	/* written again, it is good, and what was kept by it is not */
+	write_block(log, 4, 10, 5);
+	ck_assert_int_eq(read_block(log, 4, 10, 5), 0);
+	for (unsigned b = 0; b < 16; b++)
+		write_block(log, 3, b, 9);
+	ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	ck_assert_int_eq(read_block(log, 5, 11, 3 * 16 + 11), 0);
 	close_log(log);
 	redo_disk_done(&d);
 }
@@ -414,6 +587,55 @@ START_TEST(orphans)
 }
 END_TEST
 
+/* Of one connection of the kernel: over kills and checkpoints, but not what another one numbered. */
+START_TEST(requests)
+{
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (uint64_t k = 1; k <= PLY_REDO_REQUESTS_MAX + 10; k++) {
+		struct redo_op op _cleanup_redo_op_;
+
+		redo_op_init(&op, k);
+		redo_op_hole(&op, 3, k, 1);
+		ck_assert_int_eq(redo_append(log, &op, NULL, &err), 0);
+		if (k == 100)
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	}
+	for (int round = 0; round < 4; round++) {
+		ck_assert(!redo_request_logged(log, 0));
+		ck_assert(!redo_request_logged(log, 10));
+		ck_assert(redo_request_logged(log, 11));
+		ck_assert(redo_request_logged(log, PLY_REDO_REQUESTS_MAX + 10));
+		ck_assert(!redo_request_logged(log, PLY_REDO_REQUESTS_MAX + 11));
+		if (round == 1)
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+		redo_abandon(log);
+		log = open_log(&d, REDO_WRITE | REDO_GO_ON);
+	}
+	redo_abandon(log);
+	log = open_log(&d, REDO_WRITE);        /* another connection, which numbers from 1 again */
+	ck_assert(!redo_request_logged(log, 11));
+	for (int round = 0; round < 3; round++) {
+		struct redo_op op _cleanup_redo_op_;
+
+		redo_op_init(&op, 7 + (unsigned)round);
+		redo_op_hole(&op, 3, 5, 1);
+		ck_assert_int_eq(redo_append(log, &op, NULL, &err), 0);
+		if (round == 1)
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+		redo_abandon(log);
+		log = open_log(&d, REDO_WRITE | REDO_GO_ON);
+		ck_assert(redo_request_logged(log, 7) && redo_request_logged(log, 7 + (unsigned)round));
+		ck_assert(!redo_request_logged(log, 8 + (unsigned)round) && !redo_request_logged(log, 11));
+	}
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
 /* --- what it stands on, and who may open it ------------------------------------------------------------------ */
 
 START_TEST(binding_comes_back)
@@ -511,6 +733,7 @@ static void set_segments(struct redo_super *s) { s->segments_off += 512; }
 static void set_ckpt(struct redo_super *s) { s->ckpt_off = s->segments_off; s->ckpt_len = 152; }
 static void set_durable(struct redo_super *s) { s->durable_lsn = 4096; }
 static void set_epoch(struct redo_super *s) { s->epoch_lsn = s->durable_lsn + 1; }
+static void set_requests(struct redo_super *s) { s->requests_lsn = s->durable_lsn + 1; }
 
 START_TEST(features_and_states)
 {
@@ -527,6 +750,7 @@ START_TEST(features_and_states)
 		{ set_replay, -EUCLEAN, PLY_R_REDO_SUPER },
 		{ set_segments, -EUCLEAN, PLY_R_REDO_SUPER },
 		{ set_epoch, -EUCLEAN, PLY_R_REDO_SUPER },
+		{ set_requests, -EUCLEAN, PLY_R_REDO_SUPER },
 		{ set_ckpt, -EUCLEAN, PLY_R_REDO_CHECKPOINT },
 	}, fine[] = {
 		{ set_ro_compat, 0, 0 }, { set_frozen, 0, 0 }, { set_durable, 0, 0 },
@@ -817,10 +1041,15 @@ static Suite *suite(void)
 	tap_loop(s, says_what_was_written, 0, 4);
 	tap_test(s, many);
 	tap_test(s, space_comes_back);
+	tap_test(s, when_a_checkpoint_is_due);
+	tap_test(s, segments_are_cleaned);
+	tap_loop(s, damage_hurts_one_block, 0, 2);
+	tap_test(s, damage_is_not_cleaned);
 	tap_test(s, what_cannot_be_is_refused);
 	tap_test(s, large_values);
 	tap_test(s, copies_of_many_pieces);
 	tap_test(s, orphans);
+	tap_test(s, requests);
 	tap_test(s, binding_comes_back);
 	tap_test(s, a_binding_that_is_none);
 	tap_test(s, features_and_states);

@@ -3,9 +3,9 @@
  * Wherever the machine stops, a log has everything that was acknowledged, and otherwise a prefix of what was
  * appended, in order; it opens without an error, and goes on from there.
  *
- * Sessions of random requests, commits, checkpoints and closings are recorded; then the disk is built as a crash
- * would leave it: at each write, sync and punch, with any of the pages lost that no sync has followed, the last write
- * torn at any byte. From some of these states a further session starts, and crashes again.
+ * Sessions of random requests, commits, checkpoints, which clean segments, and closings are recorded; then the disk is
+ * built as a crash would leave it: at each write, sync and punch, with any of the pages lost that no sync has followed,
+ * the last write torn at any byte. From some of these states a further session starts, and crashes again.
  *
  * PLYFS_REDO_STATES distinct states are looked at (5000), by digest of their bytes; PLYFS_SEED is the first seed.
  * 100,000 take two minutes of processor time: CK_DEFAULT_TIMEOUT=900.
@@ -38,8 +38,7 @@ struct run {
 
 static struct ply_err err;
 static struct map seen;            /* digests of disks */
-static uint64_t states, distinct, longest_cut, went_on, again;
-static bool checkpoints_seen;
+static uint64_t states, distinct, longest_cut, went_on, again, checkpoints, cleanings;
 
 static uint64_t roll(struct run *r, uint64_t below)
 {
@@ -102,6 +101,17 @@ static void step(struct run *r, struct redo *log, uint64_t *lsn)
 	r->digest[r->n] = model_digest(next);
 }
 
+static void checkpoint(struct redo *log)
+{
+	struct redo_info before, after;
+
+	redo_info(log, &before);
+	ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	redo_info(log, &after);
+	checkpoints++;
+	cleanings += after.data_moved > before.data_moved;
+}
+
 /* Until it closes the log, or is killed. */
 static void session(struct run *r, struct redo_disk *d, int steps, bool closes)
 {
@@ -118,8 +128,7 @@ static void session(struct run *r, struct redo_disk *d, int steps, bool closes)
 			ck_assert_int_eq(redo_commit(log, lsn, &err), 0);
 			mark(r, d, r->n);
 		} else if (what < 32) {
-			ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
-			checkpoints_seen = true;
+			checkpoint(log);
 		}
 	}
 	if (closes) {
@@ -343,6 +352,18 @@ static void crash_again(const struct redo_disk *before, struct redo_disk *d, str
 	}
 }
 
+/* A log that has segments which are worth to be cleaned, since files were overwritten. */
+static void grow(struct redo_disk *d, struct model *m, uint64_t seed)
+{
+	struct redo *log;
+
+	model_init(m, seed);
+	ck_assert_msg(redo_open(redo_disk_store(d), REDO_WRITE, &log, &err) == 0, "%s", err.msg);
+	for (int s = 0; s < 70; s++)
+		ck_assert_int_ge(model_step(m, log, NULL, &err), 0);
+	ck_assert_msg(redo_close(log, &err) == 0, "%s", err.msg);
+}
+
 START_TEST(whatever_a_crash_leaves)
 {
 	const char *text = getenv("PLYFS_REDO_STATES"), *seed_text = getenv("PLYFS_SEED");
@@ -352,12 +373,16 @@ START_TEST(whatever_a_crash_leaves)
 	for (uint64_t k = 0; distinct < target; k++) {
 		struct redo_disk d, before;
 		struct run *r = malloc(sizeof(*r));
+		struct model *m = malloc(sizeof(*m));
 
 		redo_disk_init(&d);
 		redo_disk_init(&before);
 		ck_assert_int_eq(model_format(&d), 0);
+		if (k % 2)
+			grow(&d, m, seed * 1000003 + k);
 		redo_disk_copy(&before, &d);
-		run_begin(r, NULL, seed * 1000003 + k);
+		run_begin(r, k % 2 ? m : NULL, seed * 1000003 + k);
+		free(m);
 		/* killed, and opened again without a power cut, now and then: what is in the page cache only is read */
 		session(r, &d, 24, k % 3);
 		session(r, &d, 16, k % 2);
@@ -367,11 +392,13 @@ START_TEST(whatever_a_crash_leaves)
 		redo_disk_done(&d);
 		redo_disk_done(&before);
 	}
-	printf("# %llu states, %llu of them distinct; %llu sessions went on, and crashed %llu times; seed %llu\n",
+	printf("# %llu states, %llu of them distinct; %llu sessions went on, and crashed %llu times; %llu checkpoints, "
+	       "%llu of them cleaned; seed %llu\n",
 	       (unsigned long long)states, (unsigned long long)distinct, (unsigned long long)went_on,
-	       (unsigned long long)again, (unsigned long long)seed);
+	       (unsigned long long)again, (unsigned long long)checkpoints, (unsigned long long)cleanings,
+	       (unsigned long long)seed);
 	fflush(stdout);
-	ck_assert(checkpoints_seen);
+	ck_assert_uint_gt(cleanings, checkpoints / 16);
 	ck_assert_uint_gt(longest_cut, 0);     /* of records whose data was torn */
 	ck_assert_uint_gt(went_on, target / 200);
 	map_done(&seen);

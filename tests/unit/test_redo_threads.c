@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Many at once: threads that make files, write and commit, while others read, make checkpoints and write zeros ahead.
+ * Many at once: threads that make files, write, overwrite and commit, while others read, make checkpoints, which clean
+ * segments, and write zeros ahead.
  * What was acknowledged to any of them is on the disk, and a sync serves all who wait. To be run with the thread
  * sanitizer, too.
  */
@@ -34,21 +35,38 @@ static int name_of(char name[32], unsigned worker, int file)
 	return snprintf(name, 32, "w%u-%d", worker, file);
 }
 
+static int write_file(struct worker *w, struct redo_op *op, int k)
+{
+	uint8_t data[5000];
+
+	memset(data, (int)(w->number * 16 + (unsigned)k), sizeof(data));
+	return redo_op_write(w->log, op, w->ino[k], 100, data, sizeof(data), 5100, NULL);
+}
+
+/* The same bytes elsewhere. */
+static const char *overwrite(struct worker *w, int k)
+{
+	struct redo_op op _cleanup_redo_op_;
+
+	redo_op_init(&op, 0);
+	if (write_file(w, &op, k) < 0)
+		return "overwrite";
+	return redo_append(w->log, &op, NULL, NULL) < 0 ? "append of an overwrite" : NULL;
+}
+
 static const char *make_file(struct worker *w, int k)
 {
 	struct redo_op op _cleanup_redo_op_;
-	uint8_t data[5000];
 	char name[32];
 	uint64_t lsn;
 	int len = name_of(name, w->number, k);
 
-	memset(data, (int)(w->number * 16 + (unsigned)k), sizeof(data));
 	redo_op_init(&op, 0);
 	if (redo_new_ino(w->log, &w->ino[k], NULL) < 0)
 		return "number";
 	redo_op_new(&op, w->ino[k], &(struct redo_attr){ .mode = S_IFREG | 0644, .nlink = 1 }, NULL, 0);
 	redo_op_add(&op, 1, name, (size_t)len, w->ino[k], 8);
-	if (redo_op_write(w->log, &op, w->ino[k], 100, data, sizeof(data), 5100, NULL) < 0)
+	if (write_file(w, &op, k) < 0)
 		return "write";
 	if (redo_append(w->log, &op, &lsn, NULL) < 0)
 		return "append";
@@ -63,6 +81,8 @@ static void *work(void *arg)
 		w->failed = make_file(w, k);
 		if (!w->failed)
 			w->acked = k + 1;
+		for (int j = k / 2; !w->failed && j < k; j += 1 + k / 4)
+			w->failed = overwrite(w, j);
 	}
 	return NULL;
 }
@@ -161,6 +181,11 @@ START_TEST(many_at_once)
 	if (!_i)
 		ck_assert_msg(info.flushes * 2 <= THREADS * FILES, "%llu syncs for %d commits",
 			      (unsigned long long)info.flushes, THREADS * FILES);
+	if (_i) {
+		ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+		redo_info(log, &info);
+		ck_assert_uint_gt(info.data_moved, 0);
+	}
 	redo_abandon(log);
 	ck_assert_int_eq(redo_open(redo_disk_store(&d), REDO_WRITE, &log, &err), 0);
 	redo_info(log, &info);
