@@ -47,14 +47,11 @@ ifneq ($(findstring clang,$(CC)),)
 build-packages += $(if $(SANITIZE),libclang-rt-dev llvm)
 endif
 test-packages  := perl bats check mmdebstrap squashfs-tools attr acl libcap2-bin fuse3 python3 \
-	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common strace
-full-packages  := qemu-system-x86
-bench-packages := squashfs-tools squashfuse erofs-utils wimtools fuse-overlayfs tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 	e2fsprogs mandoc shellcheck procps bsdextrautils squashfuse erofs-utils wimtools tar zstd fio qemu-system-common strace \
 	autoconf automake
 # to build and run xfstests
 full-packages  := qemu-system-x86 libtool xfslibs-dev uuid-dev libattr1-dev libacl1-dev libaio-dev libgdbm-dev libcap-dev xfsprogs bc gawk make psmisc
-bench-packages := squashfs-tools squashfuse erofs-utils wimtools tar zstd fio attr python3 e2fsprogs mmdebstrap procps
+bench-packages := squashfs-tools squashfuse erofs-utils wimtools fuse-overlayfs tar zstd fio attr python3 e2fsprogs mmdebstrap procps
 
 # $(call install,PACKAGES): what dpkg does not list as installed. No index is downloaded as long
 # as the one at hand will do. Not Debian: say what is needed, and let the compiler judge.

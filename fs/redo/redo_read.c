@@ -367,11 +367,14 @@ int redo_verify(struct redo *log, redo_bad_fn fn, void *ctx, uint64_t *ret_bytes
 	int r = 0;
 
 	pthread_rwlock_rdlock(&log->lock);
-	for (size_t s = 0; s < log->index.inodes.nslots; s++)
-		for (const struct hnode *h = log->index.inodes.slots[s]; r == 0 && h; h = h->next) {
-			l.ino = ((const struct rinode *)h)->ino;
-			r = extent_each(((const struct rinode *)h)->extents, add_piece, &l);
-		}
+	for (size_t s = 0; r == 0 && s < log->index.inodes.nslots; s++) {
+		const struct rinode *i = log->index.inodes.slots[s].item;
+
+		if (!i)
+			continue;
+		l.ino = i->ino;
+		r = extent_each(i->extents, add_piece, &l);
+	}
 	if (r == 0 && l.npieces) {
 		qsort(l.pieces, l.npieces, sizeof(*l.pieces), by_addr);
 		r = read_pieces(log, &l);
