@@ -239,9 +239,10 @@ static int find_bad_data(void *ctx, const struct redo_bad *bad)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "inode %u:%llu: %llu bytes at %llu %s (at byte %llu of the log)", PLY_INO_NUMBER(bad->ino),
-		 (unsigned long long)PLY_INO_INDEX(bad->ino), (unsigned long long)bad->len, (unsigned long long)bad->off,
-		 bad->reason == PLY_R_REDO_DATA ? "are damaged" : "cannot be read", (unsigned long long)bad->addr);
+	snprintf(text, sizeof(text), "inode %u:%llu: %llu bytes at %llu %s (at byte %llu of the log)",
+		 PLY_INO_NUMBER(bad->ino), (unsigned long long)PLY_INO_INDEX(bad->ino), (unsigned long long)bad->len,
+		 (unsigned long long)bad->off, bad->reason == PLY_R_REDO_DATA ? "are damaged" : "cannot be read",
+		 (unsigned long long)bad->addr);
 	find_in_log(ctx, bad->reason, text, bad->off, bad->len);
 	return 0;
 }
@@ -298,8 +299,8 @@ static int verify_log(const char *path, bool no_sandbox)
 		code = MAX(code, r);
 	} else if (r == 0) {
 		printf("%llu inodes, %llu entries, %llu records behind the checkpoint, %s of data: ",
-		       (unsigned long long)info.inodes, (unsigned long long)info.entries, (unsigned long long)info.records,
-		       format_size(bytes, size));
+		       (unsigned long long)info.inodes, (unsigned long long)info.entries,
+		       (unsigned long long)info.records, format_size(bytes, size));
 		if (v.damaged)
 			printf("%llu damaged places\n", (unsigned long long)v.damaged);
 		else
@@ -362,7 +363,8 @@ int cmd_verify(int argc, char **argv)
 		return cli_usage("--policy and --on-collision are for --against: a whole image is checked");
 	if (log_is(args.v[0])) {
 		if (against || digest_text || o.deep)
-			return cli_usage("%s is a log, of which all is checked: --against, --digest and --deep are for images",
+			return cli_usage("%s is a log, of which all is checked: --against, --digest and --deep are for "
+					 "images",
 					 args.v[0]);
 		return verify_log(args.v[0], no_sandbox);
 	}
