@@ -36,8 +36,8 @@
 
 #define TICK_SEC     1
 #define RECORD_ABOUT 512           /* bytes; more than most */
-#define DEAD_MAX     ((uint64_t)64 << 20)      /* of the log's data: then a checkpoint is worth it */
-#define DEAD_SOME    ((uint64_t)1 << 20)       /* the same where little is free */
+#define OVER_MAX     ((uint64_t)64 << 20)      /* bytes of what was removed, and records: a checkpoint is worth it */
+#define OVER_SOME    ((uint64_t)1 << 20)       /* the same where little is free */
 
 /* --- answers ------------------------------------------------------------------------------------ */
 
@@ -192,14 +192,45 @@ static void look_for_room(struct rw *rw)
 	atomic_store_explicit(&rw->room, room, memory_order_relaxed);
 }
 
+/* Where little is free, or much could be: what was removed, and records of what is over, go back to the host. */
+static void give_back_locked(struct rw *rw)
+{
+	struct redo *log = live_log(rw->live);
+	struct rw_space space;
+	struct redo_info info;
+	uint64_t over;
+
+	redo_info(log, &info);
+	if (!info.writable)
+		return;
+	over = info.data_dead + redo_since_checkpoint(log);
+	over -= MIN(over, rw->kept);
+	if (over < OVER_SOME || (over < OVER_MAX && (!rw_space(rw, &space) || space.avail >= RW_RESERVE)))
+		return;
+	redo_checkpoint(log, NULL);        /* without room for it the log is as good as before */
+	redo_info(log, &info);
+	rw->kept = info.data_dead + redo_since_checkpoint(log);
+}
+
+static void give_back(struct rw *rw)
+{
+	pthread_mutex_lock(&rw->giving);
+	give_back_locked(rw);
+	pthread_mutex_unlock(&rw->giving);
+}
+
 bool rw_has_room(struct rw *rw, size_t len)
 {
 	const int64_t wants = (int64_t)len + RECORD_ABOUT;
 
-	if (atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants)
-		return true;
-	look_for_room(rw);
-	return atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants;
+	for (unsigned i = 0; i < 3; i++) {
+		if (atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants)
+			return true;
+		if (i == 1)
+			give_back(rw);
+		look_for_room(rw);
+	}
+	return false;
 }
 
 bool rw_refused(fuse_req_t req, struct rw *rw, size_t len)
@@ -208,26 +239,6 @@ bool rw_refused(fuse_req_t req, struct rw *rw, size_t len)
 		return false;
 	fuse_reply_err(req, ENOSPC);
 	return true;
-}
-
-/* Where little is free, or much could be: what was removed, and records of what is over, go back to the host. */
-static void give_back(struct rw *rw)
-{
-	struct rw_space space;
-	struct redo_info info;
-	uint64_t over;
-
-	redo_info(live_log(rw->live), &info);
-	if (!info.writable)
-		return;
-	over = info.data_dead - MIN(info.data_dead, rw->dead);
-	if (over < DEAD_MAX &&
-	    (!rw_space(rw, &space) || space.avail >= RW_RESERVE ||
-	     over + redo_since_checkpoint(live_log(rw->live)) < DEAD_SOME))
-		return;
-	redo_checkpoint(live_log(rw->live), NULL);     /* without room for it the log is as good as before */
-	redo_info(live_log(rw->live), &info);
-	rw->dead = info.data_dead;
 }
 
 /* --- life ---------------------------------------------------------------------------------------------- */
@@ -310,6 +321,7 @@ int rw_new(struct live *live, const struct rw_options *o, struct rw **ret, struc
 	rw->o = *o;
 	rw->last = &rw->first;
 	pthread_mutex_init(&rw->lock, NULL);
+	pthread_mutex_init(&rw->giving, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&rw->ticks, &monotonic);
@@ -327,6 +339,7 @@ struct rw *rw_free(struct rw *rw)
 	pthread_cond_destroy(&rw->ticks);
 	pthread_cond_destroy(&rw->seeks);
 	pthread_mutex_destroy(&rw->lock);
+	pthread_mutex_destroy(&rw->giving);
 	refs_free(rw->refs);
 	free(rw);
 	return NULL;

@@ -25,7 +25,8 @@ struct rw {
 	pthread_t ticker, seeker;
 	unsigned nthreads;
 	_Atomic int64_t room;      /* bytes that may at least still be written; see rw_has_room() */
-	uint64_t dead;             /* of the log's data after the last checkpoint; the ticker's */
+	pthread_mutex_t giving;    /* back what was removed; alone */
+	uint64_t kept;             /* bytes that could not be given back the last time; `giving` */
 
 	pthread_mutex_t lock;      /* of all below */
 	pthread_cond_t ticks, seeks;       /* by the monotonic clock */

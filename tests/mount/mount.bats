@@ -217,14 +217,14 @@ teardown()
 }
 
 @test "an option that is not there is told, with those that are" {
-	for bad in rw suid=1 cache=0 cache=x threads=0 threads=65 threads ro=1 fsname=x; do
+	for bad in suid=1 rw=1 sync=0 cache=0 cache=x threads=0 threads=65 threads ro=1 fsname=x; do
 		run plyfs mount gold.plyfs m -o "$bad"
 		[ "$status" = 2 ]
 		[[ $output == *"${bad%%=*}"* ]]
 	done
 	run plyfs mount gold.plyfs m -o nodev,nonsense
 	[ "$status" = 2 ]
-	[[ $output == *"'nonsense'; there are: ro, nodev, nosuid, noexec, allow_other"* ]]
+	[[ $output == *"'nonsense'; there are: ro, rw, sync, nodev, nosuid, noexec, allow_other"* ]]
 	refute mountpoint -q m
 	plyfs mount gold.plyfs m -o ro,allow_other,default_permissions,cache=8M,threads=1
 	find m -type f -exec cat {} + >/dev/null
