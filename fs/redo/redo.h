@@ -243,10 +243,11 @@ int redo_prepare(struct redo *log, struct ply_err *err);
  * -ENOSPC: the log is as good as before.
  */
 int redo_checkpoint(struct redo *log, struct ply_err *err);
-/* Bytes of records since the last one: call redo_checkpoint() from 64 MiB on. */
+/* Bytes of records since the last one. */
 uint64_t redo_since_checkpoint(struct redo *log);
-/* From then on, or when there are 256 MiB of dead data, and no less than is alive: files that are overwritten again and
- * again fill the disk before the records do. */
+/* Call redo_checkpoint()? When there are 64 MiB of records since the last one, and no less than that one has bytes; or
+ * 256 MiB of dead data, and no less than is alive, since files that are overwritten again and again fill the disk
+ * before records do. */
 bool redo_checkpoint_is_due(struct redo *log);
 
 /* --- looking -------------------------------------------------------------------------------------- */

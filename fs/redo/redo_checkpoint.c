@@ -722,6 +722,7 @@ static void give_back_locked(struct redo *log, struct work *w)
 	}
 	log->ckpt_first = w->first;
 	log->ckpt_n = w->nsegs;
+	log->ckpt_len = w->super.ckpt_len;
 	log->replay_lsn = w->super.replay_lsn;
 }
 
@@ -774,7 +775,8 @@ bool redo_checkpoint_is_due(struct redo *log)
 	bool is;
 
 	pthread_rwlock_rdlock(&log->lock);
-	is = log->tail - log->replay_lsn >= DUE_RECORDS ||
+	/* a checkpoint of a large index is as much work as many records */
+	is = log->tail - log->replay_lsn >= MAX(DUE_RECORDS, log->ckpt_len) ||
 		log->space.dead >= MAX(DUE_DEAD / PLY_REDO_BLOCK, log->space.live);
 	pthread_rwlock_unlock(&log->lock);
 	return is;

@@ -40,7 +40,7 @@ struct redo {
 	struct data_tail data;     /* what is written; */
 	struct data_tail cold;     /* what cleaning copies: apart, since it will stay for longer */
 	uint64_t said_durable;     /* in a commit record */
-	uint64_t replay_lsn;       /* of the last checkpoint */
+	uint64_t replay_lsn, ckpt_len;     /* of the last checkpoint */
 
 	pthread_mutex_t flush_lock;
 	pthread_cond_t flushed;

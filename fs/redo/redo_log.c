@@ -266,6 +266,7 @@ static int open_parts(struct redo *log, unsigned flags, struct ply_err *err)
 	log->info.size = size;
 	log->durable = log->last = log->tail;
 	log->replay_lsn = log->super.replay_lsn;
+	log->ckpt_len = log->super.ckpt_len;
 	atomic_store(&log->next_index, log->index.next_index);
 	log->writable = flags & REDO_WRITE && !log->store->read_only && !log->info.damaged &&
 			log->super.state != PLY_REDO_FROZEN && !(log->super.ro_compat & ~REDO_RO_COMPAT_KNOWN);

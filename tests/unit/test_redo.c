@@ -239,7 +239,12 @@ START_TEST(when_a_checkpoint_is_due)
 	log->space.live = log->space.dead = 0;
 	log->replay_lsn -= 64u << 20;
 	ck_assert(redo_checkpoint_is_due(log));
-	log->replay_lsn++;
+	log->ckpt_len = (64u << 20) + 1;
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->replay_lsn--;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->ckpt_len = 0;
+	log->replay_lsn += 2;
 	ck_assert(!redo_checkpoint_is_due(log));
 	redo_abandon(log);
 	redo_disk_done(&d);
