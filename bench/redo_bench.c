@@ -8,6 +8,7 @@
  *   write4k    a block of data and mtime, at random places of 1000 files of a MiB
  *   commit_T   T threads that append one change of attributes and wait until it is on the disk
  *   replay     what recovery reads again: all that was appended, from the page cache
+ *   read       128 KiB of a file at a time, of what write4k wrote: all of it, after a load, so checksums are compared
  *   checkpoint, load  of the log that replay has opened, and opening it again: "count" is inodes, names and extents
  */
 #include <pthread.h>
@@ -199,6 +200,23 @@ static void commits(struct redo *log, unsigned nthreads)
 	end(name, count);
 }
 
+static int no_below(void *ctx, uint64_t ino, uint64_t off, void *buf, size_t len, struct ply_err *e)
+{
+	(void)ctx, (void)ino, (void)off, (void)e;
+	memset(buf, 0, len);
+	return 0;
+}
+
+static void reads(struct redo *log)
+{
+	static uint8_t buf[128 << 10];
+
+	begin();
+	for (uint64_t k = 0; k < FILES * 8; k++)
+		check(redo_read(log, k / 8 + 1, k % 8 * sizeof(buf), buf, sizeof(buf), no_below, NULL, &err));
+	end("read", FILES * 8);
+}
+
 static void replay(const char *of)
 {
 	struct redo_info info;
@@ -216,6 +234,8 @@ static void replay(const char *of)
 	log = open_log();
 	redo_info(log, &info);
 	end_of("load", of, info.inodes + info.entries + info.extents);
+	if (info.extents)
+		reads(log);
 	redo_abandon(log);
 }
 

@@ -180,6 +180,7 @@ int redo_append(struct redo *log, struct redo_op *op, uint64_t *ret_lsn, struct 
 	r = append_locked(log, op, err);
 	if (r == 0) {
 		log->last = log->tail;
+		redo_unpin_locked(op);         /* extents refer to its data now */
 		if (ret_lsn)
 			*ret_lsn = log->tail;
 	}

@@ -17,6 +17,7 @@
  * to its copy. What fails on the way is not cleaned this time, nothing else: a block that is damaged, or cannot be
  * read, keeps its segment.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,7 +98,10 @@ static bool copy_run(struct redo *log, struct cleaned *v, uint32_t first, uint32
 	v->damaged = log->store->pread(log->store, buf, (size_t)n * PLY_REDO_BLOCK, from) < 0;
 	for (uint32_t i = 0; !v->damaged && i < n; i++)
 		v->damaged = xxh3(buf + (size_t)i * PLY_REDO_BLOCK, PLY_REDO_BLOCK, 0) != v->sums[first + i];
-	return !v->damaged && log->store->pwrite(log->store, buf, (size_t)n * PLY_REDO_BLOCK, v->to[first]) == 0;
+	if (v->damaged)
+		return false;
+	v->full = log->store->pwrite(log->store, buf, (size_t)n * PLY_REDO_BLOCK, v->to[first]) < 0;
+	return !v->full;
 }
 
 #define RUN_MAX 256u       /* blocks that are copied at once */
@@ -114,6 +118,29 @@ static bool copy(struct redo *log, struct cleaned *v, uint8_t *buf)
 			ok = copy_run(log, v, i, n, buf);
 	}
 	return ok;
+}
+
+/* Copies that nobody will refer to. */
+static void drop_copies(struct redo *log, struct cleaned *v)
+{
+	v->failed = true;
+	for (uint32_t i = 0; v->to && i < v->used; i++)
+		if (v->to[i])
+			(void)log->store->punch(log->store, v->to[i], PLY_REDO_BLOCK);
+}
+
+/* On a disk that is full no copy is kept: the checkpoint, which gives back what is dead, needs room, too. */
+static void copy_all(struct redo *log, struct clean *c, uint8_t *buf)
+{
+	bool full = false;
+
+	for (size_t k = 0; k < c->n && !full; k++) {
+		c->v[k].failed = c->v[k].failed || !copy(log, &c->v[k], buf);
+		full = c->v[k].full;
+	}
+	for (size_t k = 0; k < c->n; k++)
+		if (full || c->v[k].failed)
+			drop_copies(log, &c->v[k]);
 }
 
 void redo_clean_begin(struct redo *log, struct clean *c)
@@ -134,8 +161,7 @@ void redo_clean_begin(struct redo *log, struct clean *c)
 			break;
 	}
 	redo_unlock(log);
-	for (size_t k = 0; k < c->n; k++)
-		c->v[k].failed = c->v[k].failed || !copy(log, &c->v[k], buf);
+	copy_all(log, c, buf);
 }
 
 /* --- extents ---------------------------------------------------------------------------------------------- */
@@ -187,6 +213,7 @@ static int note_extent(void *ctx, const struct rextent *e)
 		const uint64_t *to = &v->to[first + k];
 		uint64_t at = e->addr + in, len;
 
+		assert(*to);       /* what is referred to now was when blocks were taken */
 		for (run = 1; k + run < n && to[run] == to[0] + (uint64_t)run * PLY_REDO_BLOCK &&
 		     space_segment(m->space, to[run], 1) == space_segment(m->space, to[0], 1); run++)
 			;

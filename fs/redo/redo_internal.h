@@ -105,7 +105,9 @@ int redo_load_checkpoint(struct redo *log, uint64_t file_size, struct ply_err *e
 /* Cleaning, within a checkpoint, with super_lock held: copies are made, then they take the place of what was copied. */
 struct cleaned {                   /* a segment */
 	uint32_t seg, used;
-	bool failed, damaged;      /* not this time; never */
+	bool failed;               /* it stays: this time; */
+	bool damaged;              /* for good; */
+	bool full;                 /* as all others, since there is no room */
 	uint64_t *to, *sums;       /* of each block; 0: it is dead */
 };
 struct clean {

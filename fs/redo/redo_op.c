@@ -14,7 +14,9 @@
 void redo_op_init(struct redo_op *op, uint64_t request)
 {
 	*op = (struct redo_op){ .request = request };
-	op->failed = buf_add_zero(&op->bytes, REDO_RECORD_HEAD);
+	op->failed = buf_reserve(&op->bytes, 512);     /* what most requests need: new, add, attr */
+	if (op->failed == 0)
+		op->failed = buf_add_zero(&op->bytes, REDO_RECORD_HEAD);
 }
 
 void redo_op_done(struct redo_op *op)

@@ -143,42 +143,62 @@ uint64_t redo_copy_len(struct redo *log, uint64_t src, uint64_t off, uint64_t le
 	return n;
 }
 
-/* One block, or a part of it, whose checksum is compared where that was not done before. */
-static int read_block(struct redo *log, uint64_t addr, uint8_t *to, size_t len, struct ply_err *err)
+/* Is block @k of a segment as its checksum says? Others may find out the same meanwhile. */
+static int check_block(struct rseg *s, uint32_t k, const uint8_t *block, uint64_t addr, struct ply_err *err)
 {
-	uint32_t seg = space_segment(&log->space, addr, len);
-	struct rseg *s = &log->space.segs[seg];
-	uint64_t start = addr - addr % PLY_REDO_BLOCK;
-	uint32_t k = (uint32_t)((start - space_off(&log->space, seg)) / PLY_REDO_BLOCK);
-	uint8_t block[PLY_REDO_BLOCK];
-	int r;
-
-	/* others may find out the same meanwhile */
-	if (__atomic_load_n(&s->seen[k], __ATOMIC_RELAXED) == BLOCK_GOOD) {
-		r = log->store->pread(log->store, to, len, addr);
-		return r < 0 ?
-			ply_fail_sys(err, r, "cannot read data at byte %llu of the log", (unsigned long long)addr) :
-			0;
-	}
-	r = log->store->pread(log->store, block, sizeof(block), start);
-	if (r < 0)
-		return ply_fail_sys(err, r, "cannot read data at byte %llu of the log", (unsigned long long)start);
-	if (xxh3(block, sizeof(block), 0) != s->sums[k])
+	if (__atomic_load_n(&s->seen[k], __ATOMIC_RELAXED) == BLOCK_GOOD)
+		return 0;
+	if (xxh3(block, PLY_REDO_BLOCK, 0) != s->sums[k])
 		return ply_fail(err, -EBADMSG, PLY_R_REDO_DATA, "data at byte %llu of the log is damaged",
-				(unsigned long long)start);
+				(unsigned long long)addr);
 	__atomic_store_n(&s->seen[k], BLOCK_GOOD, __ATOMIC_RELAXED);
-	memcpy(to, block + (addr - start), len);
 	return 0;
 }
 
+static int pread_log(struct redo *log, uint64_t addr, void *to, size_t len, struct ply_err *err)
+{
+	int r = log->store->pread(log->store, to, len, addr);
+
+	return r < 0 ? ply_fail_sys(err, r, "cannot read data at byte %llu of the log", (unsigned long long)addr) : 0;
+}
+
+/* A part of a block. */
+static int read_part(struct redo *log, struct rseg *s, uint32_t k, uint64_t addr, uint8_t *to, size_t len,
+		     struct ply_err *err)
+{
+	uint64_t in = addr % PLY_REDO_BLOCK;
+	uint8_t block[PLY_REDO_BLOCK];
+	int r;
+
+	if (__atomic_load_n(&s->seen[k], __ATOMIC_RELAXED) == BLOCK_GOOD)
+		return pread_log(log, addr, to, len, err);
+	r = pread_log(log, addr - in, block, sizeof(block), err);
+	if (r == 0)
+		r = check_block(s, k, block, addr - in, err);
+	if (r == 0)
+		memcpy(to, block + in, len);
+	return r;
+}
+
+/* Of one extent, so of one segment: whole blocks at once, where they are wanted. */
 static int read_log(struct redo *log, uint64_t addr, uint8_t *to, size_t len, struct ply_err *err)
 {
+	uint32_t seg = space_segment(&log->space, addr, len), k;
+	struct rseg *s = &log->space.segs[seg];
 	int r = 0;
 
 	while (r == 0 && len) {
-		size_t n = MIN(len, PLY_REDO_BLOCK - addr % PLY_REDO_BLOCK);
+		size_t in = addr % PLY_REDO_BLOCK, n = len - len % PLY_REDO_BLOCK;
 
-		r = read_block(log, addr, to, n, err);
+		k = (uint32_t)((addr - space_off(&log->space, seg)) / PLY_REDO_BLOCK);
+		if (in || !n) {
+			n = MIN(len, PLY_REDO_BLOCK - in);
+			r = read_part(log, s, k, addr, to, n, err);
+		} else {
+			r = pread_log(log, addr, to, n, err);
+			for (size_t at = 0; r == 0 && at < n; at += PLY_REDO_BLOCK)
+				r = check_block(s, k++, to + at, addr + at, err);
+		}
 		addr += n;
 		to += n;
 		len -= n;

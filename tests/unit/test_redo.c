@@ -900,11 +900,12 @@ START_TEST(failing)
 	enum { STEPS = 60 };
 	uint64_t digests[STEPS + 1];
 	struct model *m = malloc(sizeof(*m));
-	bool failed = true;
+	bool failed = true, cleaned = false;
 
 	for (long at = 1; failed; at += _i ? 1 : 3) {
 		struct redo_disk d;
 		struct redo *log = NULL;
+		struct redo_info info;
 		uint64_t lsn = 0, is;
 		int n = 0, acked = 0, k;
 
@@ -924,6 +925,8 @@ START_TEST(failing)
 				if (s % 20 == 19)
 					redo_checkpoint(log, &err);
 			}
+			redo_info(log, &info);
+			cleaned |= info.data_moved > 0;
 			redo_close(log, &err);
 		}
 		failed = _i ? !d.fail_at : d.fail_at == 1;
@@ -937,6 +940,7 @@ START_TEST(failing)
 		close_log(log);
 		redo_disk_done(&d);
 	}
+	ck_assert(cleaned);
 	free(m);
 }
 END_TEST
