@@ -231,7 +231,7 @@ void mount_flush(const struct mnt_place *place)
 	int fd;
 
 	mnt_list(NULL, see_device, &q);
-	fd = q.last ? open(q.last, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	fd = q.last ? open(q.last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 	/* something else may be mounted there */
 	if (fd >= 0 && mnt_place_fd(fd, &at) == 0 && at.major == place->major && at.minor == place->minor)
 		syncfs(fd);

@@ -34,10 +34,10 @@
 #include "base/util.h"
 #include "log.h"
 
-#define TICK_SEC     1
+#define TICK_MS      1000u
+#define STEP_MS      50u           /* while somebody writes */
 #define RECORD_ABOUT 512           /* bytes; more than most */
-#define OVER_MAX     ((uint64_t)64 << 20)      /* bytes of what was removed, and records: a checkpoint is worth it */
-#define OVER_SOME    ((uint64_t)1 << 20)       /* the same where little is free */
+#define OVER_SOME    ((uint64_t)1 << 20)       /* bytes of what was removed, and records: a checkpoint is worth it */
 
 /* --- answers ------------------------------------------------------------------------------------ */
 
@@ -192,7 +192,7 @@ static void look_for_room(struct rw *rw)
 	atomic_store_explicit(&rw->room, room, memory_order_relaxed);
 }
 
-/* Where little is free, or much could be: what was removed, and records of what is over, go back to the host. */
+/* Where little is free what was removed, and records of what is over, go back to the host at once. */
 static void give_back_locked(struct rw *rw)
 {
 	struct redo *log = live_log(rw->live);
@@ -205,7 +205,7 @@ static void give_back_locked(struct rw *rw)
 		return;
 	over = info.data_dead + redo_since_checkpoint(log);
 	over -= MIN(over, rw->kept);
-	if (over < OVER_SOME || (over < OVER_MAX && (!rw_space(rw, &space) || space.avail >= RW_RESERVE)))
+	if (over < OVER_SOME || !rw_space(rw, &space) || space.avail >= RW_RESERVE)
 		return;
 	redo_checkpoint(log, NULL);        /* without room for it the log is as good as before */
 	redo_info(log, &info);
@@ -278,29 +278,58 @@ int rw_syncfs(void *ctx)
 	return live_sync(rw->live, &err) < 0 ? rw_answer(0, &err) : 0;
 }
 
+static void tick(struct rw *rw)
+{
+	struct ply_err err;
+
+	if (live_tick(rw->live, &err) < 0 && err.code != -EROFS)
+		log_damage(0, &err);
+	give_back(rw);
+	look_for_room(rw);
+}
+
+/* False: it is time to stop. */
+static bool wait_ms(struct rw *rw, unsigned ms)
+{
+	struct timespec until;
+	bool stopping;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&rw->lock);
+	while (!rw->stopping && pthread_cond_timedwait(&rw->ticks, &rw->lock, &until) != ETIMEDOUT)
+		;
+	stopping = rw->stopping;
+	pthread_mutex_unlock(&rw->lock);
+	return !stopping;
+}
+
+/* While somebody writes, space is made ready as fast as it is used: a sync that finds it so has nothing to change in the
+ * host's file system. */
 static void *ticker(void *arg)
 {
 	struct rw *rw = arg;
-	struct timespec until;
-	struct ply_err err;
+	unsigned step = TICK_MS, elapsed = 0;
+	int64_t before = 0;
 
-	pthread_mutex_lock(&rw->lock);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	while (!rw->stopping) {
-		until.tv_sec += TICK_SEC;
-		while (!rw->stopping && pthread_cond_timedwait(&rw->ticks, &rw->lock, &until) != ETIMEDOUT)
-			;
-		if (rw->stopping)
-			break;
-		pthread_mutex_unlock(&rw->lock);
-		if (live_tick(rw->live, &err) < 0 && err.code != -EROFS)
-			log_damage(0, &err);
-		give_back(rw);
-		look_for_room(rw);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		pthread_mutex_lock(&rw->lock);
+	while (wait_ms(rw, step)) {
+		bool busy = atomic_load_explicit(&rw->room, memory_order_relaxed) != before;
+
+		elapsed += step;
+		if (elapsed >= TICK_MS) {
+			tick(rw);
+			elapsed = 0;
+		} else if (busy) {
+			redo_prepare(live_log(rw->live), NULL);    /* a failure is the next sync's */
+		}
+		step = busy ? STEP_MS : TICK_MS;
+		before = atomic_load_explicit(&rw->room, memory_order_relaxed);
 	}
-	pthread_mutex_unlock(&rw->lock);
 	return NULL;
 }
 

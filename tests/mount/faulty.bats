@@ -59,6 +59,37 @@ everything=$((1 << 40))
 	is_gone "$pid"
 }
 
+@test "under a log: what cannot be read is EIO, what was written over is there, and all else goes on" {
+	rm -f a.redo
+	plyfs redo create disk/d.plyfs a.redo
+	pid=$(plyfs mount --json a.redo m | pid_of)
+	fault read-error $(($(probe offset d.plyfs d/file2) + 8192)) 1
+	[ "$(probe read-errno m/file2)" = EIO ]
+	[ "$(probe agree d m)" = "6 1" ]
+	cp d/file1 m/file2                 # its content is not asked for
+	cmp d/file1 m/file2
+	echo more >>m/file1
+	mkdir m/dir
+	mv m/file3 m/dir
+	cmp d/file3 m/dir/file3
+	# and where nothing of the image is there any more
+	fault truncate 16384
+	for file in m/small1 m/small2 m/file1 m/dir/file3; do
+		run cat "$file"
+		[ "$status" = 0 ] || [[ $output == *"Input/output error"* ]]
+	done
+	echo new >m/dir/new || true
+	refute is_gone "$pid"
+	fault heal
+	plyfs umount m
+	is_gone "$pid"
+	plyfs mount a.redo m
+	cmp d/file1 m/file2
+	[ "$(cat d/file1 <(echo more) | cksum)" = "$(cksum <m/file1)" ]
+	cmp d/file3 m/dir/file3
+	cmp d/small1 m/small1
+}
+
 @test "metadata that cannot be read is EIO for those who need it, until a new mount" {
 	pid=$(plyfs mount --json disk/gold.plyfs m | pid_of)
 	read -r off length < <(probe section gold.plyfs 1)
