@@ -12,9 +12,6 @@
 #include "live/live_impl.h"
 #include "plyfs/image.h"
 
-/* A checkpoint, which bounds how much is replayed when the log is opened, after so many bytes of records. */
-#define CHECKPOINT_EVERY (64u << 20)
-
 /* --- life ---------------------------------------------------------------------------------- */
 
 static int give_back(void *ctx, uint64_t ino)
@@ -223,7 +220,7 @@ int live_tick(struct live *l, struct ply_err *err)
 		return 0;
 	if (r == 0)
 		r = redo_prepare(l->log, err);
-	if (r == 0 && redo_since_checkpoint(l->log) >= CHECKPOINT_EVERY)
+	if (r == 0 && redo_checkpoint_is_due(l->log))
 		r = redo_checkpoint(l->log, err);
 	return r;
 }
