@@ -341,7 +341,7 @@ static int read_pieces(struct redo *log, struct look *l)
 		next = MAX(next, p->addr - p->addr % PLY_REDO_BLOCK);
 		for (; r == 0 && next < p->addr + p->len; next += PLY_REDO_BLOCK) {
 			l->bytes += PLY_REDO_BLOCK;
-			if (read_block(log, next, block, sizeof(block), &err) < 0)
+			if (read_log(log, next, block, sizeof(block), &err) < 0)
 				r = add_bad(l, next, err.reason);
 		}
 	}
