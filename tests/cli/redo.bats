@@ -295,7 +295,7 @@ time.sleep(60)' 3>&- &
 @test "verify: each checksum of a log" {
 	made 'l = example()' >a.redo
 	run -0 plyfs verify a.redo
-	[[ $output == "4 inodes, 3 entries, 11 records behind the checkpoint, "*": no damage" ]]
+	[[ $output == "4 inodes, 3 entries, "*" records behind the checkpoint, "*": no damage" ]]
 	run -0 plyfs verify --json a.redo
 	[ "$(json 'd["findings"], d["damaged"], d["checked_bytes"] > 0, d["inodes"]' <<<"$output")" = "([], 0, True, 4)" ]
 	# the five bytes of the file, which a copy refers to, too
