@@ -8,6 +8,7 @@
 
 #include "codec/codec.h"
 #include "format/format.h"
+#include "plyfs/disk_redo.h"
 
 void super_encode(const struct super *s, uint32_t slot, uint8_t out[PLY_SUPER_SIZE])
 {
@@ -37,6 +38,8 @@ int super_decode(const uint8_t in[PLY_SUPER_SIZE], uint32_t slot, uint64_t file_
 	struct super s;
 
 	memcpy(&d, in, sizeof(d));
+	if (memcmp(d.magic, PLY_REDO_MAGIC, sizeof(d.magic)) == 0)
+		return ply_fail(err, -EUCLEAN, PLY_R_IMAGE_NOT_PLYFS, "this is a log, not an image; info and mount take logs");
 	if (memcmp(d.magic, PLY_SUPER_MAGIC, sizeof(d.magic)) != 0)
 		return ply_fail(err, -EUCLEAN, PLY_R_IMAGE_NOT_PLYFS,
 				"superblock %u: not a plyfs image (no magic)", slot);

@@ -188,14 +188,17 @@ static int chmod_acl(struct live *l, struct redo_op *op, uint64_t ino, uint32_t 
 	return 0;
 }
 
-/* The kernel tells the times of a file that was written to whenever it likes: that is no change of the file. */
+/*
+ * The kernel tells the times of a file that was written to whenever it likes: that is no change of the file. And it says
+ * "now" of the time of modification as a time of its own, so what may be touched is not told from what may be set.
+ */
 static int may_set(const struct live_attr *a, const struct live_set *s, struct ply_err *err)
 {
 	uint32_t mask = s->mask & ~(uint32_t)(LIVE_FLAGS | LIVE_CTIME);
 
 	if (!mask || mask == LIVE_MTIME || !(a->flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
 		return 0;
-	if (!(a->flags & FS_IMMUTABLE_FL) && !(mask & ~(uint32_t)(LIVE_ATIME_NOW | LIVE_MTIME_NOW)))
+	if (!(a->flags & FS_IMMUTABLE_FL) && !(mask & ~(uint32_t)(LIVE_ATIME_NOW | LIVE_MTIME_NOW | LIVE_MTIME)))
 		return 0;
 	return live_check_flags(a, FS_IMMUTABLE_FL | FS_APPEND_FL, err);
 }

@@ -592,6 +592,8 @@ static int check_renaming(struct live *l, const struct renaming *rn, struct ply_
 	if (rn->flags & RENAME_EXCHANGE && !rn->to.is_there)
 		return no_entry(rn->to.text, rn->to.len, err);
 	if (rn->to.is_there)
+		r = live_check_flags(&rn->to_dir, FS_APPEND_FL, err);
+	if (r == 0 && rn->to.is_there)
 		r = live_check_flags(&rn->to.a, FS_IMMUTABLE_FL | FS_APPEND_FL, err);
 	if (r == 0 && !(rn->flags & RENAME_EXCHANGE))
 		r = check_replaced(l, rn, err);
@@ -671,7 +673,7 @@ static int prepare(struct live *l, struct renaming *rn, uint64_t dir, const char
 	int r = get_dir(l, dir, true, &rn->from_dir, err);
 
 	if (r == 0)
-		r = get_dir(l, to_dir, rn->flags & RENAME_EXCHANGE, &rn->to_dir, err);
+		r = get_dir(l, to_dir, false, &rn->to_dir, err);
 	if (r == 0)
 		r = get_taken_name(l, dir, name, len, &rn->from, err);
 	if (r == 0)

@@ -352,7 +352,7 @@ static uint64_t now_ns(void)
 static int flush(struct redo *log, uint64_t *ret_durable, struct ply_err *err)
 {
 	uint64_t tail = tail_of(log), since = now_ns(), took;
-	int r = log->store->sync(log->store);
+	int r = redo_sync(log);
 
 	took = now_ns() - since;
 	pthread_mutex_lock(&log->flush_lock);
@@ -434,7 +434,7 @@ static int zero_segment(struct redo *log, uint32_t seg)
 
 	for (uint32_t at = 0; r == 0 && at < size; at += step)
 		r = log->store->pwrite(log->store, zeros, step, space_off(&log->space, seg) + at);
-	return r < 0 ? r : log->store->sync(log->store);
+	return r < 0 ? r : redo_sync(log);
 }
 
 /* How many there are, of free ones behind which a sync changes nothing but them; one for records, one for data. */
@@ -462,8 +462,8 @@ int redo_prepare(struct redo *log, struct ply_err *err)
 	space_free(&log->space, seg);
 	log->space.segs[seg].zeroed = r == 0;
 	redo_unlock(log);
-	/* a sync that fails may have lost what others wrote */
-	if (r < 0 && r != -ENOSPC && r != -EDQUOT && r != -ENOMEM)
+	/* a write that fails may have lost what others wrote; of a sync redo_sync() has said so */
+	if (r < 0 && (atomic_load(&log->failed) || (r != -ENOSPC && r != -EDQUOT && r != -ENOMEM)))
 		return redo_fail(log, r, "cannot write zeros ahead", err);
 	return r < 0 ? redo_store_fail(log, r, "cannot write zeros ahead", err) : 0;
 }

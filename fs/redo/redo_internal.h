@@ -54,6 +54,7 @@ struct redo {
 	uint32_t super_slot;       /* which one holds it for sure */
 	uint32_t ckpt_first, ckpt_n;       /* its segments */
 
+	pthread_mutex_t sync_lock; /* of redo_sync() alone, with no other one taken in it */
 	atomic_int failed;         /* -errno of what failed; 0: nothing */
 	atomic_uint_fast64_t next_index;
 	struct redo_info info;     /* what was found at opening; immutable then */
@@ -61,6 +62,11 @@ struct redo {
 
 /* Nothing more is taken. Returns -EIO. */
 int redo_fail(struct redo *log, int code, const char *what, struct ply_err *err);
+/*
+ * Sync the store; -errno, and then nothing more is taken. One at a time: the kernel tells an error of writing once for
+ * a descriptor, so who hears of it has to stop the others before they believe that all is on the disk.
+ */
+int redo_sync(struct redo *log);
 /* 0, or why nothing can be written: REDO_READ_ONLY, REDO_FAILED. */
 int redo_check_writable(struct redo *log, struct ply_err *err);
 /* Of a failing store: REDO_FULL, else SYSTEM. */

@@ -52,6 +52,20 @@ int redo_check_writable(struct redo *log, struct ply_err *err)
 	return code ? redo_fail(log, code, "a sync or write failed before", err) : 0;
 }
 
+int redo_sync(struct redo *log)
+{
+	int none = 0, r;
+
+	pthread_mutex_lock(&log->sync_lock);
+	r = atomic_load(&log->failed);
+	if (r == 0)
+		r = log->store->sync(log->store);
+	if (r < 0)
+		atomic_compare_exchange_strong(&log->failed, &none, r);
+	pthread_mutex_unlock(&log->sync_lock);
+	return r;
+}
+
 /* --- superblocks ------------------------------------------------------------------------------------ */
 
 static int write_slot(struct redo *log, const struct redo_super *s, uint32_t slot)
@@ -61,7 +75,7 @@ static int write_slot(struct redo *log, const struct redo_super *s, uint32_t slo
 
 	redo_super_encode(s, slot, raw);
 	r = log->store->pwrite(log->store, raw, sizeof(raw), (uint64_t)slot * PLY_SUPER_SIZE);
-	return r < 0 ? r : log->store->sync(log->store);
+	return r < 0 ? r : redo_sync(log);
 }
 
 int redo_write_super(struct redo *log, struct redo_super *s, struct ply_err *err)
@@ -290,6 +304,7 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 	pthread_rwlock_init(&log->lock, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&log->flush_lock, NULL);
+	pthread_mutex_init(&log->sync_lock, NULL);
 	pthread_mutex_init(&log->super_lock, NULL);
 	pthread_mutex_init(&log->change_lock, NULL);
 	pthread_cond_init(&log->flushed, NULL);
@@ -317,6 +332,7 @@ struct redo *redo_abandon(struct redo *log)
 	pthread_mutex_destroy(&log->super_lock);
 	pthread_mutex_destroy(&log->change_lock);
 	pthread_mutex_destroy(&log->flush_lock);
+	pthread_mutex_destroy(&log->sync_lock);
 	pthread_rwlock_destroy(&log->lock);
 	free(log);
 	return NULL;

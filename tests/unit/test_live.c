@@ -738,11 +738,17 @@ START_TEST(inode_flags)
 	FAILS(live_open_file(live, &who, f, O_WRONLY, false, &err), EPERM);
 	OK(live_open_file(live, &who, f, O_WRONLY | O_APPEND, false, &err));
 	FAILS(truncate_to(f, 0), EPERM);
+	OK(set(f, (struct live_set){ .mask = LIVE_MTIME | LIVE_ATIME_NOW }));
+	FAILS(set(f, (struct live_set){ .mask = LIVE_MTIME | LIVE_ATIME }), EPERM);
 	OK(set(f, (struct live_set){ .mask = LIVE_FLAGS, .flags = 0 }));
 	FAILS(set(f, (struct live_set){ .mask = LIVE_FLAGS, .flags = 1 }), EOPNOTSUPP);
 	OK(set(d, (struct live_set){ .mask = LIVE_FLAGS, .flags = FS_APPEND_FL }));
 	make_one(d, "g", S_IFREG | 0644);
 	FAILS(unlink_name(d, "g"), EPERM);
+	make_one(R, "h", S_IFREG | 0644);
+	FAILS(rename_to(R, "h", d, "g", 0), EPERM);
+	FAILS(rename_to(R, "h", d, "g", RENAME_EXCHANGE), EPERM);
+	OK(rename_to(R, "h", d, "i", 0));
 	OK(set(d, (struct live_set){ .mask = LIVE_FLAGS, .flags = FS_IMMUTABLE_FL }));
 	FAILS(try_make(d, "h", S_IFREG | 0644), EPERM);
 	finish();
