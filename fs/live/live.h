@@ -149,7 +149,8 @@ int live_open_file(struct live *l, const struct live_who *who, uint64_t ino, int
 /* @mode: 0, FALLOC_FL_KEEP_SIZE, with PUNCH_HOLE or ZERO_RANGE; else -EOPNOTSUPP. */
 int live_fallocate(struct live *l, const struct live_who *who, uint64_t ino, int mode, uint64_t off, uint64_t len,
 		   struct ply_err *err);
-/* copy_file_range(2): blocks are shared. Bytes copied, at most @len, 0 at the end of @src. */
+/* copy_file_range(2): blocks are shared. Bytes copied, at most @len, 0 at the end of @src. -EOPNOTSUPP: not just now, it
+ * has to be read and written. */
 ssize_t live_copy(struct live *l, const struct live_who *who, uint64_t src, uint64_t src_off, uint64_t dst,
 		  uint64_t dst_off, uint64_t len, struct ply_err *err);
 /* @flags: XATTR_CREATE, XATTR_REPLACE. An access ACL sets the mode, and is not kept where the mode says as much;

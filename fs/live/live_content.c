@@ -334,11 +334,18 @@ int live_fallocate(struct live *l, const struct live_who *who, uint64_t ino, int
 
 /* --- copies ---------------------------------------------------------------------------------------------------- */
 
+/* Whoever asked reads and writes instead. */
+static int not_now(struct ply_err *err)
+{
+	return ply_fail(err, -EOPNOTSUPP, PLY_R_REDO_CHANGE, "the log shares no blocks as long as it is being cleaned");
+}
+
 static ssize_t copy_locked(struct live *l, const struct live_who *who, uint64_t src, uint64_t src_off, uint64_t dst,
 			   uint64_t dst_off, uint64_t len, struct ply_err *err)
 {
 	struct live_change c = { 0 };
 	struct live_attr from, to;
+	struct ply_err why = { 0 };
 	struct redo_op op;
 	int r = get_file(l, src, &from, err);
 
@@ -357,13 +364,19 @@ static ssize_t copy_locked(struct live *l, const struct live_who *who, uint64_t 
 	if (r < 0)
 		return r;
 	len = redo_copy_len(l->log, src, src_off, len);
+	if (!len)
+		return not_now(err);
 	redo_op_init(&op, who->request);
 	redo_op_copy(&op, dst, dst_off, len, src, src_off, MAX(to.size, dst_off + len));
 	change_times(&c, PLY_REDO_A_MTIME | PLY_REDO_A_CTIME, live_now());
 	r = who->uid ? live_kill(l, who, &op, &to, &c, err) : 0;
 	change_add(&c, &op, dst);
 	if (r == 0)
-		r = live_append(l, &op, err);
+		r = live_append(l, &op, &why);
+	if (r == -ESTALE && why.reason == PLY_R_REDO_CHANGE && !redo_copy_len(l->log, src, src_off, len))
+		r = not_now(err);  /* since just now */
+	else if (r < 0 && err && why.code)
+		*err = why;
 	redo_op_done(&op);
 	return r < 0 ? r : (ssize_t)len;
 }

@@ -399,6 +399,9 @@ uint64_t index_copy_len(const struct index *ix, uint64_t src, uint64_t off, uint
 	const struct rinode *i = index_inode(ix, src);
 	uint64_t at = 0;
 
+	/* replayed from the checkpoint before, it could be of more pieces */
+	if (ix->moved)
+		return 0;
 	for (unsigned n = 0; i && n < PLY_REDO_COPY_MAX && at < len; n++) {
 		struct redo_range g;
 

@@ -77,6 +77,7 @@ struct index {
 	struct htab inodes, entries;
 	struct space *space;
 	bool good;                 /* extents that are replayed now were just written by us */
+	bool moved;                /* cleaning has merged pieces, and no checkpoint on the disk says so yet: no copies */
 	uint64_t nadded, nextents, nxattrs;
 	uint64_t heap;             /* bytes of names, xattrs and targets */
 	uint64_t rng, seed;        /* of treap priorities; of hashes */

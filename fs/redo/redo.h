@@ -243,6 +243,8 @@ int redo_prepare(struct redo *log, struct ply_err *err);
  * -ENOSPC: the log is as good as before.
  */
 int redo_checkpoint(struct redo *log, struct ply_err *err);
+/* Whether checkpoints clean, which takes up to 64 MiB more until they are through: not where the disk is nearly full. */
+void redo_may_clean(struct redo *log, bool may);
 /* Bytes of records since the last one. */
 uint64_t redo_since_checkpoint(struct redo *log);
 /* Call redo_checkpoint()? When there are 64 MiB of records since the last one, and no less than that one has bytes; or
@@ -309,7 +311,8 @@ struct redo_range {
 void redo_range(struct redo *log, uint64_t ino, uint64_t off, struct redo_range *ret);
 
 /* How much of [off, off + len) of @src one redo_op_copy() can take: not more than PLY_REDO_COPY_MAX pieces. A request
- * that is longer is answered with what was copied. */
+ * that is longer is answered with what was copied. 0: none as long as a checkpoint that cleaned is not on the disk; then
+ * the data has to be written. */
 uint64_t redo_copy_len(struct redo *log, uint64_t src, uint64_t off, uint64_t len);
 
 /* Read from below the log: all @len bytes, zeros behind the end. */

@@ -756,8 +756,10 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 	if (r == 0)
 		punch(log, &w);
 	redo_lock(log);
-	if (r == 0)
+	if (r == 0) {
+		log->index.moved = false;
 		give_back_locked(log, &w);
+	}
 	/* a superblock that failed may lead to them all the same: then the log has failed, and nothing is written
 	 * any more */
 	for (uint32_t i = 0; r < 0 && i < w.nsegs; i++)
@@ -768,6 +770,11 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 	buf_done(&w.bytes);
 	free(w.holes);
 	return r;
+}
+
+void redo_may_clean(struct redo *log, bool may)
+{
+	atomic_store(&log->may_clean, may);
 }
 
 bool redo_checkpoint_is_due(struct redo *log)

@@ -148,7 +148,7 @@ void redo_clean_begin(struct redo *log, struct clean *c)
 	_cleanup_free_ uint8_t *buf = malloc((size_t)RUN_MAX * PLY_REDO_BLOCK);
 	uint32_t nblocks = 0;
 
-	if (!buf)
+	if (!buf || !atomic_load(&log->may_clean))
 		return;
 	redo_lock(log);
 	for (uint32_t i = 0, nsegs = (uint32_t)log->space.nsegs; i < nsegs; i++) {
@@ -256,6 +256,7 @@ void redo_clean_apply_locked(struct redo *log, struct clean *c)
 		if (m.i)
 			r = extent_each(m.i->extents, note_extent, &m);
 	}
+	log->index.moved |= m.n > 0;
 	/* those that were moved before memory ends are moved; the others, and so their segments, stay */
 	for (size_t k = 0; r == 0 && k < m.n; k++) {
 		r = fill(log, c, &m.v[k]);

@@ -56,6 +56,7 @@ struct redo {
 
 	pthread_mutex_t sync_lock; /* of redo_sync() alone, with no other one taken in it */
 	atomic_int failed;         /* -errno of what failed; 0: nothing */
+	atomic_bool may_clean;
 	atomic_uint_fast64_t next_index;
 	struct redo_info info;     /* what was found at opening; immutable then */
 };

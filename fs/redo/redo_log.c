@@ -305,6 +305,7 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&log->flush_lock, NULL);
 	pthread_mutex_init(&log->sync_lock, NULL);
+	atomic_init(&log->may_clean, true);
 	pthread_mutex_init(&log->super_lock, NULL);
 	pthread_mutex_init(&log->change_lock, NULL);
 	pthread_cond_init(&log->flushed, NULL);

@@ -37,7 +37,9 @@ static int file_pread(struct redo_store *s, void *buf, size_t len, uint64_t off)
 
 static int file_pwrite(struct redo_store *s, const void *buf, size_t len, uint64_t off)
 {
-	return pwrite_full(fd_of(s), buf, len, off);
+	int r = pwrite_full(fd_of(s), buf, len, off);
+
+	return r == -EFBIG ? -ENOSPC : r;      /* of the file system, or of RLIMIT_FSIZE */
 }
 
 static int file_sync(struct redo_store *s)

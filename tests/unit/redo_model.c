@@ -412,10 +412,11 @@ static bool do_copy(struct model *m, struct redo_op *op, struct redo *log)
 	size_t src_off = model_random(m, MODEL_BYTES), len = 1 + model_random(m, 9000);
 	struct model_inode *i = &m->i[k], *s = &m->i[src];
 
-	(void)log;
 	if (k == MODEL_INODES || src == MODEL_INODES)
 		return false;
 	len = MIN(len, MODEL_BYTES - MAX(off, src_off));
+	if (!redo_copy_len(log, ino_of(src), src_off, len))
+		return false;              /* a checkpoint that cleaned has failed */
 	if (k == src && off < src_off + len && src_off < off + len)
 		return false;
 	redo_op_copy(op, ino_of(k), off, len, ino_of(src), src_off, MAX(size_of(i), off + len));

@@ -307,6 +307,63 @@ START_TEST(segments_are_cleaned)
 }
 END_TEST
 
+static int copy_file(struct redo *log, uint64_t ino, uint64_t src, uint64_t len)
+{
+	struct redo_op op _cleanup_redo_op_;
+
+	redo_op_init(&op, 0);
+	redo_op_copy(&op, ino, 0, len, src, 0, len);
+	return redo_append(log, &op, NULL, &err);
+}
+
+/* Cleaning makes one piece of many. A copy must not depend on it before it is on the disk: whichever call of the
+ * checkpoint fails, what was acknowledged behind it is there when the log is replayed from the one before. */
+START_TEST(copies_do_not_depend_on_cleaning)
+{
+	enum { BLOCKS = 250 };
+	int refused = 0, taken = 0;
+
+	for (long at = 1; !taken; at++) {
+		struct redo_info info;
+		struct redo_disk d;
+		struct redo *log;
+		bool none;
+		int r;
+
+		format(&d);
+		log = open_log(&d, REDO_WRITE);
+		for (unsigned b = 0; b < BLOCKS; b++) {
+			write_block(log, 3, b, (int)b);
+			for (unsigned k = 0; k < 3; k++)
+				write_block(log, 4, k, (int)b);
+		}
+		ck_assert_uint_eq(redo_copy_len(log, 3, 0, BLOCKS * 4096), PLY_REDO_COPY_MAX * 4096);
+		d.fail_at = at;
+		d.fail_once = true;
+		taken = redo_checkpoint(log, &err) == 0 && d.fail_at;
+		d.fail_at = 0;
+		redo_info(log, &info);
+		none = !redo_copy_len(log, 3, 0, BLOCKS * 4096);
+		r = copy_file(log, 5, 3, none ? 4096 : redo_copy_len(log, 3, 0, BLOCKS * 4096));
+		refused += none && r == -EINVAL;
+		if (r == 0)
+			ck_assert_msg(redo_commit(log, REDO_ALL, &err) == 0, "%s", err.msg);
+		redo_abandon(log);
+		log = open_log(&d, REDO_WRITE);
+		redo_info(log, &info);
+		ck_assert_msg(!info.damaged && info.writable, "call %ld: %s", at, info.warning);
+		ck_assert_int_eq(read_block(log, 3, BLOCKS - 1, BLOCKS - 1), 0);
+		if (r == 0)
+			ck_assert_int_eq(read_block(log, 5, 1, 1), 0);
+		if (taken)         /* of few pieces */
+			ck_assert_uint_gt(redo_copy_len(log, 3, 0, BLOCKS * 4096), PLY_REDO_COPY_MAX * 4096);
+		close_log(log);
+		redo_disk_done(&d);
+	}
+	ck_assert_int_gt(refused, 0);
+}
+END_TEST
+
 /* Any bit of the data of a log that was closed: that block of that file cannot be read, all else can, and is writable. */
 START_TEST(damage_hurts_one_block)
 {
@@ -1052,6 +1109,7 @@ static Suite *suite(void)
 	tap_test(s, space_comes_back);
 	tap_test(s, when_a_checkpoint_is_due);
 	tap_test(s, segments_are_cleaned);
+	tap_test(s, copies_do_not_depend_on_cleaning);
 	tap_loop(s, damage_hurts_one_block, 0, 2);
 	tap_test(s, damage_is_not_cleaned);
 	tap_test(s, what_cannot_be_is_refused);
