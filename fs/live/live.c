@@ -14,6 +14,18 @@
 
 /* --- life ---------------------------------------------------------------------------------- */
 
+/* Else there would be a mount that can only be ended by force. */
+static int check_root(struct live *l, struct ply_err *err)
+{
+	struct live_attr a;
+	int r = live_attr(l, PLY_ROOT_INDEX, &a, err);
+
+	if (r == 0 && S_ISDIR(a.mode) && a.nlink)
+		return 0;
+	return r < 0 && r != -ESTALE ? r :
+		ply_fail(err, -EUCLEAN, PLY_R_TREE_SHAPE, "the log has no root directory: it was made by hand, or is damaged");
+}
+
 static int give_back(void *ctx, uint64_t ino)
 {
 	live_forget(ctx, ino);
@@ -43,6 +55,11 @@ int live_open(struct ply_view *view, struct redo *log, struct live **ret, struct
 	pthread_mutex_init(&l->names, NULL);
 	for (unsigned i = 0; i < LIVE_STRIPES; i++)
 		pthread_mutex_init(&l->stripes[i], NULL);
+	r = check_root(l, err);
+	if (r < 0) {
+		live_close(l);
+		return r;
+	}
 	if (info.writable)
 		r = redo_orphans(log, give_back, l);
 	if (r < 0) {

@@ -123,7 +123,8 @@ int live_make(struct live *l, const struct live_who *who, uint64_t dir, const ch
 /* O_TMPFILE: a regular file without a name, which live_link() may give one. */
 int live_tmpfile(struct live *l, const struct live_who *who, uint64_t dir, uint32_t mode, struct live_attr *ret,
 		 struct ply_err *err);
-/* -EEXIST, -EMLINK, -EPERM (a directory, immutable), -ENOENT: it has lost its last name. */
+/* -EEXIST, -EMLINK, -EPERM (a directory, immutable). What has no name gets one: that it was made so, and did not lose its
+ * last one, is the kernel's to know. */
 int live_link(struct live *l, const struct live_who *who, uint64_t ino, uint64_t dir, const char *name, size_t len,
 	      struct live_attr *ret, struct ply_err *err);
 /* -EISDIR; what has no name any more stays until live_forget(). *ret_ino (may be NULL): what had the name. */

@@ -373,8 +373,8 @@ static ssize_t copy_locked(struct live *l, const struct live_who *who, uint64_t 
 	change_add(&c, &op, dst);
 	if (r == 0)
 		r = live_append(l, &op, &why);
-	if (r == -ESTALE && why.reason == PLY_R_REDO_CHANGE && !redo_copy_len(l->log, src, src_off, len))
-		r = not_now(err);  /* since just now */
+	if (r == -ESTALE && why.reason == PLY_R_REDO_CHANGE && live_attr(l, src, &from, NULL) == 0 && live_attr(l, dst, &to, NULL) == 0)
+		r = not_now(err);  /* both are there: since just now it could not be */
 	else if (r < 0 && err && why.code)
 		*err = why;
 	redo_op_done(&op);
