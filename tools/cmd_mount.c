@@ -79,7 +79,8 @@ struct request {
 	struct choice choice;
 };
 
-static int command_line(const char *daemon, const struct request *q, const struct decided *decided, struct cli_list *ret)
+static int command_line(const char *daemon, const struct request *q, const struct decided *decided,
+			struct cli_list *ret)
 {
 	int r = cli_list_add(ret, daemon) | cli_list_add(ret, "--status") | cli_list_add(ret, "3");
 
@@ -203,8 +204,8 @@ static int report(const struct request *q, pid_t pid, const struct cli_list *sel
 	return cli_print_json(json_pack("{s:o, s:o, s:b, s:o, s:i, s:o}", q->is_log ? "log" : "image",
 					cli_json_name(q->file, strlen(q->file)), "mountpoint",
 					path ? cli_json_name(path, strlen(path)) : NULL, "read_only",
-					statvfs(q->dir, &s) < 0 || s.f_flag & ST_RDONLY, "selected", strings(selected), "pid",
-					(int)pid, "confined", strings(confined)));
+					statvfs(q->dir, &s) < 0 || s.f_flag & ST_RDONLY, "selected", strings(selected),
+					"pid", (int)pid, "confined", strings(confined)));
 }
 
 /* --- decisions ------------------------------------------------------------------------------- */
@@ -306,7 +307,9 @@ static int mount_it(struct request *q, struct ply_err *err)
 /* -1: fine. Else it was told. */
 static int check(const struct request *q)
 {
-	const char *none = q->names.n ? "-s" : q->choice.policy ? "--policy" : q->choice.on_collision ? "--on-collision" :
+	const char *none = q->names.n ? "-s" :
+			   q->choice.policy ? "--policy" :
+			   q->choice.on_collision ? "--on-collision" :
 			   q->is_volatile ? "--volatile" : NULL;
 
 	if (q->is_log && none)
@@ -320,17 +323,17 @@ int cmd_mount(int argc, char **argv)
 	const struct cli_opt opts[] = {
 		SELECTION_OPTION(&q.names),
 		CHOICE_OPTIONS(&q.choice),
-		{ "volatile", 0, NULL, "writable: what is changed is gone when the mount ends", CLI_FLAG, &q.is_volatile },
-		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page",
-		  CLI_LIST, &q.options },
+		{ "volatile", 0, NULL, "writable: what is changed is gone when the mount ends", CLI_FLAG,
+		  &q.is_volatile },
+		{ "options", 'o', "OPTIONS", "mount options, with commas; see the man page", CLI_LIST, &q.options },
 		{ "no-sandbox", 0, NULL, "do not confine the daemon: to debug it", CLI_FLAG, &q.no_sandbox },
 		CLI_JSON,
 		CLI_END
 	};
 	const struct cli_spec spec = {
 		"mount", "IMAGE|REDO DIR",
-		"Mount an image, or a selection of its sub-images, read-only; or a log on an image, writable: see plyfs redo.",
-		opts, 2, 2
+		"Mount an image, or a selection of its sub-images, read-only; or a log on an image, writable: see "
+		"plyfs redo.", opts, 2, 2
 	};
 	_cleanup_free_ char *file = NULL;
 	struct cli_args args;

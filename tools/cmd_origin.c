@@ -281,7 +281,10 @@ static int print_text(const struct origin *o, const char *path, uint64_t ino, en
 	printf("%s: ", shown ? shown : "?");
 	for (int i = 0; i < n; i++)
 		printf("%s%s", i ? ", " : "", ply_image_sub_info(o->opened.image, subs[i])->name);
-	printf("%s (generation %llu)\n", log == IN_LOG_ALL ? "made on this mount" : log ? ", changed on this mount" : "",
+	printf("%s (generation %llu)\n",
+	       log == IN_LOG_ALL ? "made on this mount" :
+		       log       ? ", changed on this mount" :
+				   "",
 	       (unsigned long long)ply_image_generation(o->opened.image)->generation);
 	if (log >= IN_LOG_CONTENT)
 		return 0;
@@ -355,7 +358,8 @@ static void tell(struct origin *o, const char *path, bool in_image)
 			r = holders(o, ino, subs, max, &err);
 	}
 	if (r > 0 || (r == 0 && log == IN_LOG_ALL))
-		r = cli_json ? print_json(o, path, ino, log, subs, r, &err) : print_text(o, path, ino, log, subs, r, &err);
+		r = cli_json ? print_json(o, path, ino, log, subs, r, &err) :
+			       print_text(o, path, ino, log, subs, r, &err);
 	if (r < 0) {
 		complain(o, &err);
 		if (cli_json)

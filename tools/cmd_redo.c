@@ -19,7 +19,8 @@ static json_t *selection(struct ply_view *view)
 	json_t *a = json_array();
 
 	for (uint32_t i = 0; i < ply_view_nsubs(view); i++)
-		json_array_append_new(a, json_string(ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->name));
+		json_array_append_new(
+			a, json_string(ply_image_sub_info(ply_view_image(view), ply_view_sub(view, i))->name));
 	return a;
 }
 
@@ -30,8 +31,8 @@ static int report(const char *redo, const struct opened *o)
 	const char *log = real ? real : redo, *image = ply_image_path(o->image);
 
 	return cli_print_json(json_pack("{s:o, s:o, s:I, s:o, s:o}", "log", cli_json_name(log, strlen(log)), "image",
-					cli_json_name(image, strlen(image)), "generation", (json_int_t)g->generation, "digest",
-					show_digest(g->digest), "selected", selection(o->view)));
+					cli_json_name(image, strlen(image)), "generation", (json_int_t)g->generation,
+					"digest", show_digest(g->digest), "selected", selection(o->view)));
 }
 
 static int create(const char *image, const char *redo, const struct cli_list *names, struct choice *choice,
@@ -52,10 +53,11 @@ int cmd_redo(int argc, char **argv)
 	_cleanup_choice_ struct choice choice = { 0 };
 	_cleanup_opened_ struct opened o = { 0 };
 	const struct cli_opt opts[] = { SELECTION_OPTION(&names), CHOICE_OPTIONS(&choice), CLI_JSON, CLI_END };
-	const struct cli_spec spec = { "redo", "create IMAGE REDO",
-				       "Make a log, REDO, on an image: mount it, and what is changed goes there; the image stays "
-				       "as it is.",
-				       opts, 3, 3 };
+	const struct cli_spec spec = {
+		"redo", "create IMAGE REDO",
+		"Make a log, REDO, on an image: mount it, and what is changed goes there; the image stays as it is.",
+		opts, 3, 3
+	};
 	struct cli_args args;
 	struct ply_err err;
 	int code = cli_parse(&spec, argc, argv, &args);

@@ -38,8 +38,9 @@ static int relink(const char *redo, const char *path, struct ply_image **ret_ima
 int cmd_relink(int argc, char **argv)
 {
 	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
-	const struct cli_spec spec = { "relink", "REDO IMAGE", "Tell a log where the image that it stands on is now.", opts, 2,
-				       2 };
+	const struct cli_spec spec = {
+		"relink", "REDO IMAGE", "Tell a log where the image that it stands on is now.", opts, 2, 2
+	};
 	struct ply_image *image = NULL;
 	const char *is;
 	struct cli_args args;
@@ -56,10 +57,11 @@ int cmd_relink(int argc, char **argv)
 		return code;
 	}
 	is = ply_image_path(image);
-	code = cli_json ? cli_print_json(json_pack("{s:o, s:o, s:I}", "log", cli_json_name(args.v[0], strlen(args.v[0])), "image",
-						   cli_json_name(is, strlen(is)), "generation",
-						   (json_int_t)ply_image_generation(image)->generation)) :
-			  EXIT_DONE;
+	code = cli_json ?
+		cli_print_json(json_pack("{s:o, s:o, s:I}", "log", cli_json_name(args.v[0], strlen(args.v[0])), "image",
+					 cli_json_name(is, strlen(is)), "generation",
+					 (json_int_t)ply_image_generation(image)->generation)) :
+		EXIT_DONE;
 	ply_image_close(image);
 	return code;
 }

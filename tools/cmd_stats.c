@@ -80,8 +80,8 @@ static void add_line(json_t *all, json_t *selected, json_t *kinds, json_t *log, 
 static json_t *understand(char *text, const struct mounted *m)
 {
 	json_t *selected = json_array(), *kinds = json_object(), *log = json_object();
-	json_t *all = json_pack("{s:o,s:o}", "mountpoint", cli_json_name(m->mountpoint, strlen(m->mountpoint)), "source",
-				cli_json_name(m->source, strlen(m->source)));
+	json_t *all = json_pack("{s:o,s:o}", "mountpoint", cli_json_name(m->mountpoint, strlen(m->mountpoint)),
+				"source", cli_json_name(m->source, strlen(m->source)));
 
 	for (char *line; (line = strsep(&text, "\n"));)
 		add_line(all, selected, kinds, log, line);
@@ -158,8 +158,9 @@ static void print_human(const json_t *all)
 int cmd_stats(int argc, char **argv)
 {
 	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
-	const struct cli_spec spec = { "stats", "DIR", "Print what the daemon of a mount has done, and how its log is.", opts,
-				       1, 1 };
+	const struct cli_spec spec = {
+		"stats", "DIR", "Print what the daemon of a mount has done, and how its log is.", opts, 1, 1
+	};
 	_cleanup_mounted_ struct mounted m = { 0 };
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *text = NULL;

@@ -38,14 +38,16 @@ static int sync_mount(const struct mounted *m, int path_fd, const char *dir, str
 		r = holders_writers(m->place.major, m->place.minor, sync_file, NULL);
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
-	return r < 0 ? ply_fail_sys(err, r, "%s: cannot be synced; what was written last may not be on the disk", dir) : 0;
+	return r < 0 ? ply_fail_sys(err, r, "%s: cannot be synced; what was written last may not be on the disk", dir) :
+		       0;
 }
 
 int cmd_sync(int argc, char **argv)
 {
 	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
-	const struct cli_spec spec = { "sync", "DIR", "Return when all that was written to a mount is on the disk.", opts, 1,
-				       1 };
+	const struct cli_spec spec = {
+		"sync", "DIR", "Return when all that was written to a mount is on the disk.", opts, 1, 1
+	};
 	_cleanup_mounted_ struct mounted m = { 0 };
 	_cleanup_close_ int fd = -1;
 	struct cli_args args;

@@ -222,8 +222,8 @@ static pid_t find_lock(FILE *f, const struct stat *file)
 	long pid;
 
 	while (!found && getline(&line, &cap, f) >= 0)
-		if (sscanf(line, "%*s FLOCK %*s %*s %ld %*x:%*x:%llu", &pid, &ino) == 2 && pid > 0 && ino == file->st_ino &&
-		    has_open((pid_t)pid, file))
+		if (sscanf(line, "%*s FLOCK %*s %*s %ld %*x:%*x:%llu", &pid, &ino) == 2 && pid > 0 &&
+		    ino == file->st_ino && has_open((pid_t)pid, file))
 			found = (pid_t)pid;
 	free(line);
 	return found;

@@ -61,14 +61,15 @@ static int print_json(const struct facts *f)
 {
 	const struct redo_binding *b = redo_binding(f->log);
 	const struct redo_info *i = &f->info;
-	json_t *o = json_pack("{s:o,s:o,s:s,s:b,s:i,s:I,s:o,s:i}", "path", cli_json_name(f->path, strlen(f->path)), "uuid",
-			      show_uuid(i->uuid), "state", states[i->state], "damaged", i->damaged, "number", (int)b->number,
-			      "time_s", (json_int_t)i->created_sec, "selected", selection(b), "decisions", (int)b->ndecisions);
-	json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "file_bytes", (json_int_t)i->size, "live_bytes",
-				 (json_int_t)i->data_live, "dead_bytes", (json_int_t)i->data_dead, "record_bytes",
-				 (json_int_t)i->tail_lsn, "records_to_replay", (json_int_t)i->records, "inodes",
-				 (json_int_t)i->inodes, "entries", (json_int_t)i->entries, "extents", (json_int_t)i->extents,
-				 "chain", chain(f));
+	json_t *o = json_pack("{s:o,s:o,s:s,s:b,s:i,s:I,s:o,s:i}", "path", cli_json_name(f->path, strlen(f->path)),
+			      "uuid", show_uuid(i->uuid), "state", states[i->state], "damaged", i->damaged, "number",
+			      (int)b->number, "time_s", (json_int_t)i->created_sec, "selected", selection(b),
+			      "decisions", (int)b->ndecisions);
+	json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "file_bytes", (json_int_t)i->size,
+				 "live_bytes", (json_int_t)i->data_live, "dead_bytes", (json_int_t)i->data_dead,
+				 "record_bytes", (json_int_t)i->tail_lsn, "records_to_replay", (json_int_t)i->records,
+				 "inodes", (json_int_t)i->inodes, "entries", (json_int_t)i->entries, "extents",
+				 (json_int_t)i->extents, "chain", chain(f));
 
 	if (o && more)
 		json_object_update(o, more);
@@ -124,7 +125,8 @@ static void print_human(const struct facts *f)
 	if (f->holder.pid)
 		printf("%-10sin use by process %ld (%s)\n", "state", (long)f->holder.pid, f->holder.command);
 	else
-		printf("%-10s%s%s\n", "state", states[i->state], i->state == PLY_REDO_OPEN ? ": in use, or was interrupted" : "");
+		printf("%-10s%s%s\n", "state", states[i->state],
+		       i->state == PLY_REDO_OPEN ? ": in use, or was interrupted" : "");
 	printf("%-10s%s: %s of data, %s to be given back, %s of records\n", "size", format_size(i->size, a),
 	       format_size(i->data_live, b), format_size(i->data_dead, c), format_size(i->tail_lsn, d));
 	printf("%-10s%llu inodes, %llu entries, %llu extents; %llu records to replay\n", "changes",

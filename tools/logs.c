@@ -87,8 +87,8 @@ void log_tell_holder(const char *path)
 	if (real && mnt_list(NULL, see_mount, &m) > 0)
 		where = m.mountpoint;
 	if (holders_lock(path, &h, command, sizeof(command)))
-		cli_note("%s: in use by process %ld (%s)%s%s", path, (long)h.pid, h.command, where ? ", which has it mounted on " :
-			 "", where ? where : "");
+		cli_note("%s: in use by process %ld (%s)%s%s", path, (long)h.pid, h.command,
+			 where ? ", which has it mounted on " : "", where ? where : "");
 	else if (where)
 		cli_note("%s: mounted on %s", path, where);
 }

@@ -33,7 +33,8 @@ static int find_line(void *ctx, const struct mnt_line *line)
 	m->type = strdup(line->type);
 	m->mountpoint = strdup(line->mountpoint);
 	m->owner = owner ? (uid_t)strtoul(owner + 8, NULL, 10) : (uid_t)-1;
-	m->read_only = !strncmp(line->super_options, "ro", 2) && (!line->super_options[2] || line->super_options[2] == ',');
+	m->read_only = !strncmp(line->super_options, "ro", 2) &&
+		(!line->super_options[2] || line->super_options[2] == ',');
 	return 1;
 }
 

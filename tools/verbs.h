@@ -20,7 +20,7 @@
 	X(ls, "IMAGE [PATH]", "list a directory of an image") \
 	X(cat, "IMAGE PATH", "a file's bytes to the standard output") \
 	X(origin, "PATH...", "which component a file is from") \
-	X(verify, "IMAGE", "check an image, or a tree against it") \
+	X(verify, "IMAGE|REDO", "check it, or a tree against an image") \
 	X(dump, "IMAGE [SUB]", "print the structures of image or log")
 
 #define X(name, operands, about) int cmd_##name(int argc, char **argv);

@@ -108,7 +108,8 @@ static void count(const char *request, size_t len)
 		return;
 	memcpy(&opcode, request + 4, sizeof(opcode));
 	atomic_fetch_add_explicit(&counts[opcode < OPCODE_MAX ? opcode : 0], 1, memory_order_relaxed);
-	if ((opcode != FUSE_READ && opcode != FUSE_WRITE) || len < sizeof(struct fuse_in_header) + sizeof(struct fuse_read_in))
+	if ((opcode != FUSE_READ && opcode != FUSE_WRITE) ||
+	    len < sizeof(struct fuse_in_header) + sizeof(struct fuse_read_in))
 		return;
 	memcpy(&size, request + sizeof(struct fuse_in_header) + offsetof(struct fuse_read_in, size), sizeof(size));
 	atomic_fetch_add_explicit(opcode == FUSE_READ ? &read_bytes : &write_bytes, size, memory_order_relaxed);

@@ -15,7 +15,8 @@
 #include "format/format.h"
 #include "io/io.h"
 
-static int is_foreign(const struct redo_binding *b, const struct ply_image *image, const char *path, struct ply_err *err)
+static int is_foreign(const struct redo_binding *b, const struct ply_image *image, const char *path,
+		      struct ply_err *err)
 {
 	char is[37], wanted[37];
 	uint8_t uuid[16];
@@ -26,11 +27,13 @@ static int is_foreign(const struct redo_binding *b, const struct ply_image *imag
 	uuid_format(uuid, is);
 	uuid_format(b->parent_uuid, wanted);
 	return ply_fail(err, -ESTALE, PLY_R_REDO_PARENT_FOREIGN,
-			"%s: is another image (%s) than the one that the log stands on (%s); when that one has moved: plyfs "
-			"relink REDO IMAGE", path, is, wanted);
+			"%s: is another image (%s) than the one that the log stands on (%s); when that one has "
+			"moved: plyfs relink REDO IMAGE",
+			path, is, wanted);
 }
 
-static int is_changed(const struct redo_binding *b, const struct ply_image *image, const char *path, struct ply_err *err)
+static int is_changed(const struct redo_binding *b, const struct ply_image *image, const char *path,
+		      struct ply_err *err)
 {
 	const struct ply_generation_info *g = ply_image_generation(image);
 	char is[65], wanted[65];
@@ -40,9 +43,9 @@ static int is_changed(const struct redo_binding *b, const struct ply_image *imag
 	hex_encode(g->digest, sizeof(g->digest), is);
 	hex_encode(b->parent_digest, sizeof(b->parent_digest), wanted);
 	return ply_fail(err, -ESTALE, PLY_R_REDO_PARENT_CHANGED,
-			"%s: was replaced: generation %llu has digest sha256:%s, and the log stands on sha256:%s; it opens on "
-			"that one only: put it back, or say where it is: plyfs relink REDO IMAGE", path,
-			(unsigned long long)g->generation, is, wanted);
+			"%s: was replaced: generation %llu has digest sha256:%s, and the log stands on sha256:%s, "
+			"and opens on nothing else: put that back, or say where it is: plyfs relink REDO IMAGE",
+			path, (unsigned long long)g->generation, is, wanted);
 }
 
 /* The generation is not in the image. Or is it another image altogether? */
@@ -59,8 +62,9 @@ static int is_dropped(const struct redo_binding *b, const char *path, struct ply
 	r = is_foreign(b, newest, path, err);
 	if (r == 0)
 		r = ply_fail(err, -ESTALE, PLY_R_REDO_PARENT_DROPPED,
-			     "%s: the log stands on generation %llu, which this image has no more (its newest is %llu); a copy "
-			     "that has it will do: plyfs relink REDO IMAGE", path, (unsigned long long)b->parent_generation,
+			     "%s: the log stands on generation %llu, which this image has no more (its newest is "
+			     "%llu); a copy that has it will do: plyfs relink REDO IMAGE",
+			     path, (unsigned long long)b->parent_generation,
 			     (unsigned long long)ply_image_generation(newest)->generation);
 	ply_image_close(newest);
 	return r;
@@ -146,8 +150,9 @@ int parent_open(struct redo *log, const char *redo_path, struct ply_image **ret_
 		why = first;
 	else if (!other || is_missing(&why))
 		ply_fail(&why, -ENOENT, PLY_R_REDO_PARENT_MISSING,
-			 "the image that the log stands on is missing: it was last seen at %s, and is not beside the log "
-			 "either; say where it is: plyfs relink REDO IMAGE", *b->path ? b->path : "a place that is not known");
+			 "the image that the log stands on is missing: it was last seen at %s, and is not beside the "
+			 "log either; say where it is: plyfs relink REDO IMAGE",
+			 *b->path ? b->path : "a place that is not known");
 	if (err)
 		*err = why;
 	return why.code;
@@ -179,8 +184,8 @@ int parent_view_open(struct ply_image *image, struct redo *log, size_t cache_byt
 
 	if (!b->nnames || b->nnames > ply_image_nsubs(image))
 		return ply_fail(err, -EUCLEAN, PLY_R_REDO_BINDING,
-				"what the log stands on is damaged: it has %u names for a selection of %u sub-images", b->nnames,
-				ply_image_nsubs(image));
+				"what the log stands on is damaged: it has %u names for a selection of %u sub-images",
+				b->nnames, ply_image_nsubs(image));
 	names = calloc(b->nnames, sizeof(*names));
 	if (!names)
 		return ply_fail_nomem(err);

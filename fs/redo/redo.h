@@ -318,4 +318,15 @@ int redo_read(struct redo *log, uint64_t ino, uint64_t off, void *buf, size_t le
 typedef int (*redo_ino_fn)(void *ctx, uint64_t ino);
 int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx);
 
+/* Data of a file that cannot be read. */
+struct redo_bad {
+	uint64_t ino, off, len;
+	uint64_t addr;             /* in the store */
+	enum ply_reason reason;    /* REDO_DATA, SYSTEM */
+};
+typedef int (*redo_bad_fn)(void *ctx, const struct redo_bad *bad);
+/* All data that files refer to is read once, and compared with its checksums. @fn then hears, by inode and offset, of
+ * what cannot be read; non-zero from it ends it, and is returned; -ENOMEM. *ret_bytes: how much was read. */
+int redo_verify(struct redo *log, redo_bad_fn fn, void *ctx, uint64_t *ret_bytes);
+
 #endif

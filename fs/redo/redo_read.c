@@ -2,6 +2,7 @@
 /* What a log says about inodes, names and bytes: redo.h. All under the lock for reading, so that what is found is
  * there. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -232,5 +233,147 @@ int redo_orphans(struct redo *log, redo_ino_fn fn, void *ctx)
 	pthread_rwlock_unlock(&log->lock);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = fn(ctx, v[i]);
+	return r;
+}
+
+/* --- all of it -------------------------------------------------------------------------------------------
+ *
+ * What a log costs is bounded by its size, and files may refer to the same data any number of times. So each block is
+ * read once, in the order of the store, and files are asked only then.
+ */
+
+struct piece {                     /* of a file */
+	uint64_t ino, off, addr, len;
+};
+struct bad {                       /* of the store */
+	uint64_t addr, len;
+	enum ply_reason reason;
+};
+struct look {
+	struct piece *pieces;
+	size_t npieces, pieces_cap;
+	struct bad *bad;           /* ascending */
+	size_t nbad, bad_cap;
+	uint64_t ino, bytes;
+};
+
+static int add_piece(void *ctx, const struct rextent *e)
+{
+	struct look *l = ctx;
+
+	if (e->kind != PLY_REDO_C_LOG)
+		return 0;
+	if (array_grow(&l->pieces, &l->pieces_cap, l->npieces + 1, sizeof(*l->pieces)) < 0)
+		return -ENOMEM;
+	l->pieces[l->npieces++] = (struct piece){ l->ino, e->off, e->addr, e->len };
+	return 0;
+}
+
+static int by_addr(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+static int add_bad(struct look *l, uint64_t addr, enum ply_reason reason)
+{
+	struct bad *last = l->nbad ? &l->bad[l->nbad - 1] : NULL;
+
+	if (last && last->addr + last->len == addr && last->reason == reason) {
+		last->len += PLY_REDO_BLOCK;
+		return 0;
+	}
+	if (array_grow(&l->bad, &l->bad_cap, l->nbad + 1, sizeof(*l->bad)) < 0)
+		return -ENOMEM;
+	l->bad[l->nbad++] = (struct bad){ addr, PLY_REDO_BLOCK, reason };
+	return 0;
+}
+
+static int read_pieces(struct redo *log, struct look *l)
+{
+	uint8_t block[PLY_REDO_BLOCK];
+	struct ply_err err;
+	uint64_t next = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->npieces; i++) {
+		const struct piece *p = &l->pieces[i];
+
+		next = MAX(next, p->addr - p->addr % PLY_REDO_BLOCK);
+		for (; r == 0 && next < p->addr + p->len; next += PLY_REDO_BLOCK) {
+			l->bytes += PLY_REDO_BLOCK;
+			if (read_block(log, next, block, sizeof(block), &err) < 0)
+				r = add_bad(l, next, err.reason);
+		}
+	}
+	return r;
+}
+
+/* The first that ends behind @addr. */
+static size_t find_bad(const struct look *l, uint64_t addr)
+{
+	size_t lo = 0, hi = l->nbad;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (l->bad[mid].addr + l->bad[mid].len <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int tell_bad(const struct look *l, redo_bad_fn fn, void *ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->npieces; i++) {
+		const struct piece *p = &l->pieces[i];
+
+		for (size_t k = find_bad(l, p->addr); r == 0 && k < l->nbad && l->bad[k].addr < p->addr + p->len; k++) {
+			uint64_t from = MAX(l->bad[k].addr, p->addr);
+			uint64_t to = MIN(l->bad[k].addr + l->bad[k].len, p->addr + p->len);
+
+			r = fn(ctx, &(struct redo_bad){ p->ino, p->off + (from - p->addr), to - from, from, l->bad[k].reason });
+		}
+	}
+	return r;
+}
+
+int redo_verify(struct redo *log, redo_bad_fn fn, void *ctx, uint64_t *ret_bytes)
+{
+	struct look l = { 0 };
+	int r = 0;
+
+	pthread_rwlock_rdlock(&log->lock);
+	for (size_t s = 0; s < log->index.inodes.nslots; s++)
+		for (const struct hnode *h = log->index.inodes.slots[s]; r == 0 && h; h = h->next) {
+			l.ino = ((const struct rinode *)h)->ino;
+			r = extent_each(((const struct rinode *)h)->extents, add_piece, &l);
+		}
+	if (r == 0 && l.npieces) {
+		qsort(l.pieces, l.npieces, sizeof(*l.pieces), by_addr);
+		r = read_pieces(log, &l);
+	}
+	pthread_rwlock_unlock(&log->lock);
+	if (r == 0 && l.nbad) {
+		qsort(l.pieces, l.npieces, sizeof(*l.pieces), by_place);
+		r = tell_bad(&l, fn, ctx);
+	}
+	*ret_bytes = l.bytes;
+	free(l.pieces);
+	free(l.bad);
 	return r;
 }

@@ -40,7 +40,8 @@ static int relink_locked(struct redo *log, const struct buf *binding, struct ply
 	s.binding_len = binding->len;
 	if (!s.binding_off)
 		return ply_fail(err, -ENOSPC, PLY_R_LIMIT,
-				"%s: the log was made without room for another path; put the image where it was, or beside the log",
+				"%s: the log was made without room for another path; put the image where it was, or "
+				"beside the log",
 				log->store->path ? log->store->path : "log");
 	if (sha256_once(binding->data, binding->len, s.binding_digest) < 0)
 		return ply_fail_nomem(err);

@@ -291,3 +291,39 @@ time.sleep(60)' 3>&- &
 		run -1 plyfs $verb file
 	done
 }
+
+@test "verify: each checksum of a log" {
+	made 'l = example()' >a.redo
+	run -0 plyfs verify a.redo
+	[[ $output == "4 inodes, 3 entries, 11 records behind the checkpoint, "*": no damage" ]]
+	run -0 plyfs verify --json a.redo
+	[ "$(json 'd["findings"], d["damaged"], d["checked_bytes"] > 0, d["inodes"]' <<<"$output")" = "([], 0, True, 4)" ]
+	# the five bytes of the file, which a copy refers to, too
+	cp a.redo bad.redo
+	printf '\xff' | dd of=bad.redo bs=1 seek=78800 conv=notrunc status=none
+	run -4 --separate-stderr plyfs verify bad.redo
+	[[ ${lines[0]} == "REDO_DATA: inode 0:3: 5 bytes at 5000 are damaged (at byte 78728 of the log)" && ${lines[1]} == "REDO_DATA: inode 16384:1: "* ]]
+	[[ ${lines[2]} == *": 2 damaged places" ]]
+	run -4 --separate-stderr plyfs verify --json bad.redo
+	[ "$(json '[(f["reason"], f["off"], f["length_bytes"]) for f in d["findings"]][0]' <<<"$output")" = "('REDO_DATA', 5000, 5)" ]
+	cp a.redo bad.redo
+	printf '\xff' | dd of=bad.redo bs=1 seek=12900 conv=notrunc status=none
+	run -4 plyfs verify bad.redo
+	[[ $output == *REDO_DAMAGED:* ]]
+	cp a.redo bad.redo
+	printf '\xff' | dd of=bad.redo bs=1 seek=5000 conv=notrunc status=none
+	run -4 plyfs verify bad.redo
+	[[ $output == *"REDO_SUPER: superblock 1 is damaged"* ]]
+	printf '\xff' | dd of=bad.redo bs=1 seek=900 conv=notrunc status=none
+	run -4 --separate-stderr plyfs verify --json bad.redo
+	[ "$(reason)" = REDO_SUPER ]
+	for option in --deep --against=. "--digest=sha256:$(printf '0%.0s' {1..64})"; do
+		run -2 plyfs verify a.redo "$option"
+	done
+	python3 -c 'import fcntl, subprocess, sys
+f = open("a.redo", "r+b")
+fcntl.flock(f, fcntl.LOCK_EX)
+sys.exit(subprocess.call(["plyfs", "verify", "a.redo"]))' 2>err || rc=$?
+	[ "$rc" = 1 ]
+	grep -q 'in use by process [0-9]* (python3)' err
+}

@@ -28,6 +28,13 @@ static int orphan(void *ctx, uint64_t ino)
 	return 0;
 }
 
+static int bad_data(void *ctx, const struct redo_bad *bad)
+{
+	(void)ctx;
+	touch(bad, sizeof(*bad));
+	return bad->len ? 0 : -1;
+}
+
 static void read_all(struct redo_disk *d)
 {
 	struct buf out = { 0 };
@@ -35,6 +42,7 @@ static void read_all(struct redo_disk *d)
 	struct redo_info info;
 	struct ply_err err;
 	struct redo *log;
+	uint64_t bytes;
 
 	if (redo_open(redo_disk_store(d), 0, &log, &err) < 0) {
 		touch(err.msg, strlen(err.msg));
@@ -47,6 +55,8 @@ static void read_all(struct redo_disk *d)
 		touch(n, strlen(n));
 	model_log_digest(log);
 	redo_orphans(log, orphan, NULL);
+	if (redo_verify(log, bad_data, NULL, &bytes) < 0)
+		abort();
 	redo_records(log, show, &t, &err);
 	buf_done(&out);
 	redo_abandon(log);
