@@ -82,5 +82,6 @@ export -f worked_on recovers_mount served gone is_gone mounted traced
 	disk_with_log
 	powercut record disk -- bash -ec 'worked_on "$1"' - {}
 	run ! powercut check disk --cuts 25 --seed "$seed" --late 6 -- bash -ec 'recovers_mount "$1"' - {}
+	[[ $output == *" that must be there; "* ]]
 	echo "# ${lines[-1]#\# }" >&3
 }

@@ -21,14 +21,17 @@ setup()
 # One after the other: a failed one does not end the others.
 @test "each test, with and without a slash behind names of directories" {
 	local test slash failed=0
-	export UNIONMOUNT_BASEDIR=$PWD/base UNIONMOUNT_LOWERDIR=$PWD/lower UNIONMOUNT_MNTPOINT=$PWD/mnt
+	# ordinary users have to reach it
+	local at=$TMPDIR/union
+	export UNIONMOUNT_BASEDIR=$at/base UNIONMOUNT_LOWERDIR=$at/lower UNIONMOUNT_MNTPOINT=$at/mnt
 	for test in "$suite"/tests/*.py; do
 		test=$(basename "$test" .py)
-		# what is only for those that cannot rename directories
-		[ "$test" != rename-exdev ] || continue
+		# the one is for those that cannot rename directories, the other the suite itself does not run: it asks O_CREAT|O_DIRECTORY, which
+		# the kernel refuses since 6.3, whatever the file system
+		[[ " rename-exdev dir-weird-open-dir " != *" $test "* ]] || continue
 		for slash in 0 1; do
-			rm -rf base lower mnt
-			mkdir base lower mnt
+			rm -rf "$at"
+			mkdir -p "$at"/{base,lower,mnt}
 			if ! with_helpers bash -ec 'cd "$1" && ./run --ov --fuse=plyfs --ts=$2 "$3"; umount "$UNIONMOUNT_MNTPOINT" 2>/dev/null || true' - \
 					"$suite" "$slash" "$test" >out 2>&1; then
 				echo "# $test, --ts=$slash: $(grep -vE '^ *$' out | tail -n 1)" | tee -a /dev/fd/3

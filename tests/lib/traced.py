@@ -3,7 +3,7 @@
 """traced.py: requests to a file system that ends in the midst of them, and what has to be there afterwards. Root.
 
     traced.py run DIR TRACE [--threads N] [--ops N] [--seed N]
-    traced.py judge DIR TRACE [--durable]
+    traced.py judge DIR TRACE [--durable | --prefix]
 
 run makes random changes below DIR, each thread in a directory t0, t1, ... of its own, and writes to a file of its own in TRACE, which is
 elsewhere, what it is about to ask for, and when it was answered. It ends after N changes, or when nothing answers any more.
@@ -15,6 +15,8 @@ judge says whether DIR is what it must be:
 
     with --durable (the power was cut): each directory is as it was after one of its changes, and not before the last fsync that was answered
     by POWERCUT_FLUSHED (powercut.py). No change is missing that was answered before one that is there was begun.
+
+    with --prefix (something was damaged): the same, but nothing has to be there. Exit code 3: something could not be read.
 
 What is written is either written past the page cache (O_DIRECT), one request, or with an fsync behind it: a page that is only in the
 kernel's cache was not asked for yet. Of a write with an fsync that is under way single pages may be there.
@@ -469,9 +471,11 @@ class Traced:
         self.entries = [line[1] for line in lines[1::2]]
         self.done = len(self.entries)
 
-    def least(self, durable):
+    def least(self, a):
         """How many changes have to be there."""
-        if not durable:
+        if a.prefix:
+            return 0
+        if not a.durable:
             return self.done
         flushed = int(os.environ["POWERCUT_FLUSHED"])
         return max((i + 1 for i, e in enumerate(self.entries) if e is not None and e <= flushed), default=0)
@@ -498,9 +502,9 @@ def in_part(before, change, have):
     return node.data
 
 
-def matches(t, have, durable):
+def matches(t, have, least):
     """(first, last) number of changes after which the model is what is there; None: none."""
-    least, found, closest = t.least(durable), [], None
+    found, closest = [], None
     for i in range(len(t.changes) + 1):
         if i >= least:
             wrong = differences(t.model.tree, have)
@@ -536,8 +540,12 @@ def judge(a):
         if not os.path.exists(f"{a.trace}/trace{n}"):
             break
         t = Traced(a.trace, n)
-        have = scan(f"{a.dir}/t{n}")
-        m = matches(t, have, a.durable)
+        try:
+            have = scan(f"{a.dir}/t{n}")
+        except OSError as e:
+            print(f"# {e}")
+            return 3
+        m = matches(t, have, t.least(a))
         if not m:
             print(f"# {a.dir}/t{n} is none of the states that it may be")
             return 1
@@ -568,6 +576,7 @@ def main():
             v.add_argument("--seed", type=int, default=1)
         else:
             v.add_argument("--durable", action="store_true")
+            v.add_argument("--prefix", action="store_true")
     a = p.parse_args()
     return a.function(a)
 

@@ -625,6 +625,8 @@ static int64_t run_mmap(const struct step *s, unsigned side)
 	struct stat st;
 	if (fstat(fd, &st))
 		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EISDIR;
 	if (s->off >= st.st_size || !s->len)
 		return -ENODATA;
 	int64_t from = s->off & ~4095ll;
