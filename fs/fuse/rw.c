@@ -24,6 +24,7 @@
 #include "rw_internal.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -104,14 +105,22 @@ void rw_fail_looking(fuse_req_t req, uint64_t ino, const struct ply_err *err)
 		rw_fail(req, ino, err);
 }
 
-int rw_settle(struct rw *rw, int r, struct ply_err *err)
+bool rw_is_synchronous(const struct rw *rw, uint64_t ino)
 {
-	return r >= 0 && rw->o.sync ? live_sync(rw->live, err) : r;
+	struct live_attr a;
+
+	return live_attr(rw->live, ino, &a, NULL) == 0 &&
+	       a.flags & (S_ISDIR(a.mode) ? FS_SYNC_FL | FS_DIRSYNC_FL : FS_SYNC_FL);
+}
+
+int rw_settle(struct rw *rw, uint64_t ino, int r, struct ply_err *err)
+{
+	return r >= 0 && (rw->o.sync || rw_is_synchronous(rw, ino)) ? live_sync(rw->live, err) : r;
 }
 
 void rw_reply(fuse_req_t req, struct rw *rw, uint64_t ino, int r, struct ply_err *err)
 {
-	if (rw_settle(rw, r, err) < 0)
+	if (rw_settle(rw, ino, r, err) < 0)
 		rw_fail(req, ino, err);
 	else
 		fuse_reply_err(req, 0);
@@ -309,8 +318,8 @@ static bool wait_ms(struct rw *rw, unsigned ms)
 	return !stopping;
 }
 
-/* While somebody writes, space is made ready as fast as it is used: a sync that finds it so has nothing to change in the
- * host's file system. */
+/* While somebody writes, space is made ready as fast as it is used: a sync that finds it so has nothing to change in
+ * the host's file system. */
 static void *ticker(void *arg)
 {
 	struct rw *rw = arg;

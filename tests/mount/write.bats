@@ -281,6 +281,21 @@ change()
 	[ "$status" != 0 ]
 }
 
+@test "synchronous files and directories: each answer is on the disk" {
+	writable
+	mkdir m/some
+	echo x >m/file
+	chattr +S m/file
+	chattr +D m/some
+	for what in 'echo y >>m/file' 'chmod 600 m/file' 'mkdir m/some/new' 'mv m/some/new m/some/other' \
+		'rmdir m/some/other'; do
+		before=$(log_has commits)
+		sh -c "$what"
+		[ "$(log_has commits)" -gt "$before" ]
+	done
+	[ "$(cat m/file)" = "$(printf 'x\ny')" ]
+}
+
 @test "names have 255 bytes, and any bytes" {
 	writable
 	long=$(printf 'n%.0s' {1..255})
