@@ -230,7 +230,7 @@ static void give_back(struct rw *rw)
 
 bool rw_has_room(struct rw *rw, size_t len)
 {
-	const int64_t wants = (int64_t)len + RECORD_ABOUT;
+	const int64_t wants = (int64_t)MIN(len, (size_t)INT64_MAX / 4) + RECORD_ABOUT;
 
 	for (unsigned i = 0; i < 3; i++) {
 		if (atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants)
@@ -252,12 +252,13 @@ bool rw_refused(fuse_req_t req, struct rw *rw, size_t len)
 
 /* --- life ---------------------------------------------------------------------------------------------- */
 
+/* Without ASYNC_DIO: after a direct write that ends by itself the kernel would go on showing what it had cached. */
 void rw_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct tree *t = userdata;
 
 	conn->want = conn->capable &
-		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
+		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
 		      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA |
 		      FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_DONT_MASK | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_IOCTL_DIR |
 		      (t->rw->o.default_permissions ? FUSE_CAP_POSIX_ACL : 0));

@@ -326,10 +326,13 @@ static void set_flags(fuse_req_t req, struct rw *rw, uint64_t ino, uint32_t flag
 	struct live_attr a;
 	struct ply_err err;
 
-	if (rw_settle(rw, ino, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0)
+	if (rw_settle(rw, ino, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
-	else
-		fuse_reply_ioctl(req, 0, NULL, 0);
+		return;
+	}
+	/* the kernel does not know that ctime has changed; of a regular file it does not want to know */
+	fuse_lowlevel_notify_inval_inode(rw->session, ino, -1, 0);
+	fuse_reply_ioctl(req, 0, NULL, 0);
 }
 
 static void set_xflags(fuse_req_t req, struct rw *rw, uint64_t ino, const struct fsxattr *x, uint32_t old)

@@ -123,7 +123,8 @@ void rw_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 	struct ply_err err;
 
 	(void)fi;
-	if (!(mode & FALLOC_FL_PUNCH_HOLE) && rw_refused(req, rw, 0))
+	/* what is to be kept ready has to be there, though nothing is taken */
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && rw_refused(req, rw, mode & FALLOC_FL_ZERO_RANGE ? 0 : (size_t)len))
 		return;
 	rw_reply(req, rw, ino, live_fallocate(rw->live, &who, ino, mode, (uint64_t)off, (uint64_t)len, &err), &err);
 }

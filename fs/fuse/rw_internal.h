@@ -25,6 +25,7 @@ struct rw {
 	struct fuse_session *session;      /* immutable while threads run */
 	pthread_t ticker, seeker;
 	unsigned nthreads;
+	_Atomic uint64_t root_end; /* as the marks of other directories: rw_look.c */
 	_Atomic int64_t room;      /* bytes that may at least still be written; see rw_has_room() */
 	pthread_mutex_t giving;    /* back what was removed; alone */
 	uint64_t kept;             /* bytes that could not be given back the last time; `giving` */

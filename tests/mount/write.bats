@@ -73,6 +73,7 @@ wait_gone() { for ((i = 0; i < 400; i++)); do is_gone "$1" && return; sleep 0.05
 @test "ACLs" { writable; by acls; }
 @test "times, and birth" { writable; by times; }
 @test "directories are read on while names come and go" { writable; by dirseek; }
+@test "directories end, whatever is renamed in them" { writable; by endless; }
 @test "O_DIRECT beside the page cache" { writable; by direct; }
 @test "four processes at once" { writable; by many 2000; }
 
