@@ -29,6 +29,7 @@ struct listing {
 	fuse_req_t req;
 	const struct tree *tree;
 	bool plus;
+	uint64_t end;              /* of a writable mount: entries with this cookie, or a higher one, do not count */
 	char *buf;
 	size_t used, size;
 };

@@ -21,6 +21,7 @@ struct row {
 	uint64_t ino;              /* 0: free */
 	uint64_t looks;
 	uint64_t writers;
+	uint64_t mark;
 };
 
 struct stripe {
@@ -182,6 +183,26 @@ bool refs_open(struct refs *r, uint64_t ino)
 bool refs_close(struct refs *r, uint64_t ino)
 {
 	return uncount(r, ino, offsetof(struct row, writers), 1);
+}
+
+void refs_mark(struct refs *r, uint64_t ino, uint64_t mark)
+{
+	struct stripe *s = lock_stripe(r, ino);
+	struct row *row = find_locked(s, ino);
+
+	if (row)
+		row->mark = mark;
+	pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t refs_marked(struct refs *r, uint64_t ino)
+{
+	struct stripe *s = lock_stripe(r, ino);
+	const struct row *row = find_locked(s, ino);
+	uint64_t mark = row ? row->mark : 0;
+
+	pthread_mutex_unlock(&s->lock);
+	return mark;
 }
 
 bool refs_is_known(struct refs *r, uint64_t ino)

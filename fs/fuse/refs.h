@@ -25,6 +25,10 @@ bool refs_forget(struct refs *r, uint64_t ino, uint64_t n);
 bool refs_open(struct refs *r, uint64_t ino);
 bool refs_close(struct refs *r, uint64_t ino);
 
+/* A number that is kept with an inode that is known or open; 0: none was. */
+void refs_mark(struct refs *r, uint64_t ino, uint64_t mark);
+uint64_t refs_marked(struct refs *r, uint64_t ino);
+
 bool refs_is_known(struct refs *r, uint64_t ino);
 bool refs_is_written(struct refs *r, uint64_t ino);
 

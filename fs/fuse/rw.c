@@ -24,6 +24,7 @@
 #include "rw_internal.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -104,14 +105,22 @@ void rw_fail_looking(fuse_req_t req, uint64_t ino, const struct ply_err *err)
 		rw_fail(req, ino, err);
 }
 
-int rw_settle(struct rw *rw, int r, struct ply_err *err)
+bool rw_is_synchronous(const struct rw *rw, uint64_t ino)
 {
-	return r >= 0 && rw->o.sync ? live_sync(rw->live, err) : r;
+	struct live_attr a;
+
+	return live_attr(rw->live, ino, &a, NULL) == 0 &&
+	       a.flags & (S_ISDIR(a.mode) ? FS_SYNC_FL | FS_DIRSYNC_FL : FS_SYNC_FL);
+}
+
+int rw_settle(struct rw *rw, uint64_t ino, int r, struct ply_err *err)
+{
+	return r >= 0 && (rw->o.sync || rw_is_synchronous(rw, ino)) ? live_sync(rw->live, err) : r;
 }
 
 void rw_reply(fuse_req_t req, struct rw *rw, uint64_t ino, int r, struct ply_err *err)
 {
-	if (rw_settle(rw, r, err) < 0)
+	if (rw_settle(rw, ino, r, err) < 0)
 		rw_fail(req, ino, err);
 	else
 		fuse_reply_err(req, 0);
@@ -221,7 +230,7 @@ static void give_back(struct rw *rw)
 
 bool rw_has_room(struct rw *rw, size_t len)
 {
-	const int64_t wants = (int64_t)len + RECORD_ABOUT;
+	const int64_t wants = (int64_t)MIN(len, (size_t)INT64_MAX / 4) + RECORD_ABOUT;
 
 	for (unsigned i = 0; i < 3; i++) {
 		if (atomic_fetch_sub_explicit(&rw->room, wants, memory_order_relaxed) >= wants)
@@ -243,12 +252,13 @@ bool rw_refused(fuse_req_t req, struct rw *rw, size_t len)
 
 /* --- life ---------------------------------------------------------------------------------------------- */
 
+/* Without ASYNC_DIO: after a direct write that ends by itself the kernel would go on showing what it had cached. */
 void rw_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct tree *t = userdata;
 
 	conn->want = conn->capable &
-		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
+		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS |
 		      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA |
 		      FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_DONT_MASK | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_IOCTL_DIR |
 		      (t->rw->o.default_permissions ? FUSE_CAP_POSIX_ACL : 0));
@@ -309,8 +319,8 @@ static bool wait_ms(struct rw *rw, unsigned ms)
 	return !stopping;
 }
 
-/* While somebody writes, space is made ready as fast as it is used: a sync that finds it so has nothing to change in the
- * host's file system. */
+/* While somebody writes, space is made ready as fast as it is used: a sync that finds it so has nothing to change in
+ * the host's file system. */
 static void *ticker(void *arg)
 {
 	struct rw *rw = arg;

@@ -70,7 +70,7 @@ void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struc
 		   time_bits(what, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, LIVE_MTIME, LIVE_MTIME_NOW);
 	if (kills(rw, &who, ino, what))
 		set.mask |= LIVE_KILL;
-	if (rw_settle(rw, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
+	if (rw_settle(rw, ino, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
 		return;
 	}
@@ -83,7 +83,7 @@ void rw_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int what, struc
 static int make(struct rw *rw, const struct live_who *who, uint64_t dir, const char *name, const struct live_new *new,
 		struct live_attr *ret, struct ply_err *err)
 {
-	return rw_settle(rw, live_make(rw->live, who, dir, name, strlen(name), new, ret, err), err);
+	return rw_settle(rw, dir, live_make(rw->live, who, dir, name, strlen(name), new, ret, err), err);
 }
 
 static void make_and_reply(fuse_req_t req, uint64_t dir, const char *name, const struct live_new *new)
@@ -130,7 +130,7 @@ static int opened(struct rw *rw, const struct live_attr *a, struct fuse_file_inf
 		}
 		fi->fh = 1;
 	}
-	rw_open_flags(rw, fi);
+	rw_open_flags(rw, a->ino, fi);
 	rw_entry(a, e);
 	return 0;
 }
@@ -177,7 +177,7 @@ int rw_tmpfile(void *ctx, const struct fuse_ctx *c, uint64_t dir, mode_t mode, s
 	if (!rw_has_room(rw, 0))
 		return ENOSPC;
 	r = live_tmpfile(rw->live, &who, dir, S_IFREG | (mode & 07777), &a, &err);
-	if (rw_settle(rw, r, &err) < 0)
+	if (rw_settle(rw, dir, r, &err) < 0)
 		return rw_answer(dir, &err);
 	error = opened(rw, &a, fi, ret);
 	if (error)
@@ -200,7 +200,7 @@ void rw_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
 
 	if (rw_refused(req, rw, 0))
 		return;
-	if (rw_settle(rw, live_link(rw->live, &who, ino, dir, name, strlen(name), &a, &err), &err) < 0)
+	if (rw_settle(rw, dir, live_link(rw->live, &who, ino, dir, name, strlen(name), &a, &err), &err) < 0)
 		rw_fail(req, ino, &err);
 	else
 		rw_reply_entry(req, rw, &a);
@@ -246,7 +246,7 @@ void rw_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t to_d
 
 	if (r == 0)
 		rw_nameless(rw, gone);
-	rw_reply(req, rw, dir, r, &err);
+	rw_reply(req, rw, to_dir, rw_settle(rw, dir, r, &err), &err);
 }
 
 /* --- xattrs and flags -------------------------------------------------------------------------------- */
@@ -326,10 +326,13 @@ static void set_flags(fuse_req_t req, struct rw *rw, uint64_t ino, uint32_t flag
 	struct live_attr a;
 	struct ply_err err;
 
-	if (rw_settle(rw, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0)
+	if (rw_settle(rw, ino, live_setattr(rw->live, &who, ino, &set, &a, &err), &err) < 0) {
 		rw_fail(req, ino, &err);
-	else
-		fuse_reply_ioctl(req, 0, NULL, 0);
+		return;
+	}
+	/* the kernel does not know that ctime has changed; of a regular file it does not want to know */
+	fuse_lowlevel_notify_inval_inode(rw->session, ino, -1, 0);
+	fuse_reply_ioctl(req, 0, NULL, 0);
 }
 
 static void set_xflags(fuse_req_t req, struct rw *rw, uint64_t ino, const struct fsxattr *x, uint32_t old)

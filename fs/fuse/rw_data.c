@@ -5,8 +5,8 @@
  * SEEK_DATA and SEEK_HOLE: what is written and still in the kernel's cache is not known here, not even that the file
  * has become longer, and the kernel does not write it before it asks. Who copies such a file (cp, tar) would lose it.
  * So as long as somebody has the file open to write to it, a thread of its own asks the kernel to write out and drop
- * what it has of it, which other threads have to answer, and gives the answer then. Rejected: "all is data up to the end",
- * since the end is not known; and ENOSYS, which the kernel takes for all files.
+ * what it has of it, which other threads have to answer, and gives the answer then. Rejected: "all is data up to the
+ * end", since the end is not known; and ENOSYS, which the kernel takes for all files.
  */
 #include "rw_internal.h"
 
@@ -32,10 +32,11 @@ static bool is_short_of_space(const struct rw *rw)
 	return rw_space(rw, &space) && space.avail < RW_RESERVE;
 }
 
-void rw_open_flags(const struct rw *rw, struct fuse_file_info *fi)
+/* The kernel does not know of synchronous files, so it may not keep what is written to them. */
+void rw_open_flags(const struct rw *rw, uint64_t ino, struct fuse_file_info *fi)
 {
 	fi->keep_cache = 1;
-	fi->direct_io = fi->fh && is_short_of_space(rw);
+	fi->direct_io = fi->fh && (is_short_of_space(rw) || rw_is_synchronous(rw, ino));
 }
 
 void rw_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -52,8 +53,8 @@ void rw_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	r = live_open_file(rw->live, &who, ino, fi->flags, raw_current()->kill, &err);
 	if (fi->flags & O_TRUNC)
-		r = rw_settle(rw, r, &err);
-	rw_open_flags(rw, fi);
+		r = rw_settle(rw, ino, r, &err);
+	rw_open_flags(rw, ino, fi);
 	if (r < 0)
 		rw_fail(req, ino, &err);
 	else
@@ -105,7 +106,7 @@ void rw_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	if (rw_refused(req, rw, size))
 		return;
 	n = live_write(rw->live, &who, ino, (uint64_t)off, buf, size, flags, &err);
-	if (n >= 0 && !fi->writepage && rw_settle(rw, 0, &err) < 0)
+	if (n >= 0 && !fi->writepage && rw_settle(rw, ino, 0, &err) < 0)
 		n = err.code;
 	if (n < 0)
 		rw_fail(req, ino, &err);
@@ -122,7 +123,8 @@ void rw_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 	struct ply_err err;
 
 	(void)fi;
-	if (!(mode & FALLOC_FL_PUNCH_HOLE) && rw_refused(req, rw, 0))
+	/* what is to be kept ready has to be there, though nothing is taken */
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && rw_refused(req, rw, mode & FALLOC_FL_ZERO_RANGE ? 0 : (size_t)len))
 		return;
 	rw_reply(req, rw, ino, live_fallocate(rw->live, &who, ino, mode, (uint64_t)off, (uint64_t)len, &err), &err);
 }
@@ -141,7 +143,7 @@ void rw_copy(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_i
 	/* the answer has 32 bits */
 	len = MIN(len, (size_t)1 << 31);
 	n = live_copy(rw->live, &who, from, (uint64_t)from_off, to, (uint64_t)to_off, len, &err);
-	if (n >= 0 && rw_settle(rw, 0, &err) < 0)
+	if (n >= 0 && rw_settle(rw, to, 0, &err) < 0)
 		n = err.code;
 	if (n < 0)
 		rw_fail(req, to, &err);

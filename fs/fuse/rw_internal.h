@@ -11,7 +11,8 @@
 #include "rw.h"
 
 /* Kept of the host's free space, and not told: for what the kernel has not written yet; where no more is free, files
- * are opened so that it writes at once. And of that, what nothing may grow into: removing a file takes a record, too. */
+ * are opened so that it writes at once. And of that, what nothing may grow into: removing a file takes a record,
+ * too. */
 #define RW_RESERVE ((uint64_t)64 << 20)
 #define RW_LAST    ((uint64_t)16 << 20)
 
@@ -24,6 +25,7 @@ struct rw {
 	struct fuse_session *session;      /* immutable while threads run */
 	pthread_t ticker, seeker;
 	unsigned nthreads;
+	_Atomic uint64_t root_end; /* as the marks of other directories: rw_look.c */
 	_Atomic int64_t room;      /* bytes that may at least still be written; see rw_has_room() */
 	pthread_mutex_t giving;    /* back what was removed; alone */
 	uint64_t kept;             /* bytes that could not be given back the last time; `giving` */
@@ -51,8 +53,10 @@ void rw_fail(fuse_req_t req, uint64_t ino, const struct ply_err *err);
 /* The same for an answer that has changed nothing, and may have been disturbed. */
 void rw_fail_looking(fuse_req_t req, uint64_t ino, const struct ply_err *err);
 
-/* @r is what changing has returned, and is returned where it is an error. With -o sync it is on the disk now. */
-int rw_settle(struct rw *rw, int r, struct ply_err *err);
+bool rw_is_synchronous(const struct rw *rw, uint64_t ino);     /* by its flags (chattr) */
+/* @r is what changing @ino, or names in it, has returned, and is returned where it is an error. With -o sync, or where
+ * @ino is synchronous, the change is on the disk now. */
+int rw_settle(struct rw *rw, uint64_t ino, int r, struct ply_err *err);
 /* The answer to what changes and has no other result. */
 void rw_reply(fuse_req_t req, struct rw *rw, uint64_t ino, int r, struct ply_err *err);
 /* An entry, which the kernel knows from then on. */
@@ -116,7 +120,7 @@ void rw_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fu
 /* rw_data.c */
 void rw_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 /* How a file that is open for writing is to be treated: the kernel's part of @fi. */
-void rw_open_flags(const struct rw *rw, struct fuse_file_info *fi);
+void rw_open_flags(const struct rw *rw, uint64_t ino, struct fuse_file_info *fi);
 void rw_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void rw_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void rw_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi);

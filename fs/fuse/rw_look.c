@@ -148,6 +148,8 @@ static int add_entry(void *ctx, const struct ply_dirent *de)
 	struct live_attr a;
 	struct ply_err err;
 
+	if (de->cookie >= l->end)
+		return 1;
 	memcpy(name, de->name, de->len);
 	name[de->len] = '\0';
 	if (l->plus && live_attr(l->tree->rw->live, de->ino, &a, &err) == 0) {
@@ -193,12 +195,34 @@ static void reply_plus(struct listing *l)
 		rw_forget(rw, *ino, 1);
 }
 
+/*
+ * Who renames what he finds in a directory adds entries behind all others, and would find them, and never come to an
+ * end. So a directory ends for its readers where it did when one of them began, or began again, last.
+ */
+static uint64_t end_of(struct rw *rw, uint64_t dir, uint64_t off)
+{
+	struct redo_info info;
+	uint64_t end;
+
+	if (off) {
+		end = dir == PLY_ROOT_INDEX ? atomic_load(&rw->root_end) : refs_marked(rw->refs, dir);
+		return end ? end : UINT64_MAX;
+	}
+	redo_info(live_log(rw->live), &info);
+	if (dir == PLY_ROOT_INDEX)
+		atomic_store(&rw->root_end, info.next_cookie);
+	else
+		refs_mark(rw->refs, dir, info.next_cookie);
+	return info.next_cookie;
+}
+
 static void list(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off, bool plus)
 {
 	struct listing l = { .req = req, .tree = ops_tree(req), .plus = plus };
 	struct ply_err err;
 	int r;
 
+	l.end = end_of(l.tree->rw, dir, (uint64_t)off);
 	l.size = MIN(size, (size_t)OPS_REPLY_MAX);
 	l.buf = ops_buffer(l.size);
 	if (!l.buf) {

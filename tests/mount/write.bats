@@ -73,6 +73,7 @@ wait_gone() { for ((i = 0; i < 400; i++)); do is_gone "$1" && return; sleep 0.05
 @test "ACLs" { writable; by acls; }
 @test "times, and birth" { writable; by times; }
 @test "directories are read on while names come and go" { writable; by dirseek; }
+@test "directories end, whatever is renamed in them" { writable; by endless; }
 @test "O_DIRECT beside the page cache" { writable; by direct; }
 @test "four processes at once" { writable; by many 2000; }
 
@@ -279,6 +280,21 @@ change()
 	rm m/file
 	run chattr +j m/suid
 	[ "$status" != 0 ]
+}
+
+@test "synchronous files and directories: each answer is on the disk" {
+	writable
+	mkdir m/some
+	echo x >m/file
+	chattr +S m/file
+	chattr +D m/some
+	for what in 'echo y >>m/file' 'chmod 600 m/file' 'mkdir m/some/new' 'mv m/some/new m/some/other' \
+		'rmdir m/some/other'; do
+		before=$(log_has commits)
+		sh -c "$what"
+		[ "$(log_has commits)" -gt "$before" ]
+	done
+	[ "$(cat m/file)" = "$(printf 'x\ny')" ]
 }
 
 @test "names have 255 bytes, and any bytes" {

@@ -14,6 +14,7 @@ leaves it empty, and is to succeed on ext4, too (that is how these were checked)
     acls       inherited, chmod, plain ones vanish, setgid of who is not in the group
     times      birth, change; utime after a write holds; a second write changes mtime
     dirseek    telldir and seekdir while names come and go
+    endless    a directory whose entries are renamed, and removed, while it is read, ends
     direct     O_DIRECT beside the page cache
     many N     N files made, renamed, removed by four processes at once
 """
@@ -420,6 +421,31 @@ def dirseek():
     same([n for n in rest if n in seen[:500]], [])
     for name in os.listdir():
         os.unlink(name)
+
+
+def endless():
+    for where in (".", "d"):
+        os.makedirs(where, exist_ok=True)
+        for i in range(1500):
+            put(f"{where}/{i}", b"")
+        for _ in range(2):
+            n = 0
+            with os.scandir(where) as entries:
+                for entry in entries:
+                    if entry.name == "d":
+                        continue
+                    os.rename(entry.path, f"{where}/x{n}-{entry.name[-4:]}")
+                    n += 1
+                    same(n < 10000, True)
+        d = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+        before = set(os.listdir(d))
+        put(f"{where}/late", b"")
+        os.lseek(d, 0, os.SEEK_SET)
+        same(set(os.listdir(d)) - before, {"late"})
+        os.close(d)
+        for name in set(os.listdir(where)) - {"d"}:
+            os.unlink(f"{where}/{name}")
+    os.rmdir("d")
 
 
 def direct():

@@ -102,6 +102,27 @@ static void *look_and_forget(void *arg)
 	return NULL;
 }
 
+START_TEST(marks_live_as_long_as_counts)
+{
+	struct refs *r = refs_new();
+
+	refs_mark(r, 7, 1);                /* not known: not kept */
+	ck_assert_uint_eq(refs_marked(r, 7), 0);
+	refs_look(r, 7);
+	ck_assert_uint_eq(refs_marked(r, 7), 0);
+	refs_mark(r, 7, UINT64_MAX);
+	for (uint32_t i = 0; i < 1000; i++)
+		refs_look(r, number(i + 100));
+	for (uint32_t i = 0; i < 1000; i++)
+		refs_forget(r, number(i + 100), 1);
+	ck_assert_uint_eq(refs_marked(r, 7), UINT64_MAX);
+	ck_assert(refs_forget(r, 7, 1));
+	refs_look(r, 7);
+	ck_assert_uint_eq(refs_marked(r, 7), 0);
+	refs_free(r);
+}
+END_TEST
+
 /* What four threads have counted, one forgets. */
 START_TEST(threads_lose_nothing)
 {
@@ -126,6 +147,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("refs");
 
 	tap_test(s, counts_as_an_array_does);
+	tap_test(s, marks_live_as_long_as_counts);
 	tap_test(s, threads_lose_nothing);
 	return s;
 }
