@@ -55,7 +55,7 @@ with_helpers()
 	mkdir -p helpers
 	# mount(8) gives them a PATH of its own
 	for helper in mount umount; do
-		printf '#!/bin/bash\nPATH=%q exec %q "$@"\n' "$PATH" "$PLYFS_TESTS/lib/$helper.fuse.plyfs" >"helpers/$helper.fuse.plyfs"
+		printf '#!/bin/bash\nPATH=%q exec %q "$@"\n' "$PATH" "$PLYFS_TESTS/lib/${helper}_helper.sh" >"helpers/$helper.fuse.plyfs"
 		chmod +x "helpers/$helper.fuse.plyfs"
 	done
 	unshare --mount --propagation private bash -ec '
