@@ -351,6 +351,8 @@ static ssize_t copy_locked(struct live *l, const struct live_who *who, uint64_t 
 
 	if (r == 0)
 		r = get_file(l, dst, &to, err);
+	if (r == 0)
+		r = live_check_flags(&to, FS_IMMUTABLE_FL | FS_APPEND_FL, err);
 	if (r < 0)
 		return r;
 	if (src_off >= from.size)

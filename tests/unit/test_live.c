@@ -730,6 +730,7 @@ START_TEST(inode_flags)
 	FAILS(live_open_file(live, &who, f, O_WRONLY, false, &err), EPERM);
 	OK(live_open_file(live, &who, f, O_RDONLY, false, &err));
 	FAILS(set(f, (struct live_set){ .mask = LIVE_MODE, .mode = 0 }), EPERM);
+	FAILS(live_copy(live, &who, find(R, "big"), 0, f, 0, 10, &err), EPERM);
 	FAILS(unlink_name(d, "f"), EPERM);
 	FAILS(rename_to(d, "f", d, "g", 0), EPERM);
 	FAILS(live_link(live, &who, f, R, "g", 1, NULL, &err), EPERM);
