@@ -6,6 +6,9 @@
  * Cost follows the components: their own rows are in the plan, and of all others only those can differ that the plan has as
  * special, shared files and names under a condition. What a regular file holds is not read for this; it is known by size
  * and time.
+ *
+ * It reads the plan and the image, and writes where no stream does. So it goes on beside them, by a thread of its own: what
+ * it waits for, and the processor that it takes while they wait for the image, would be added to a layout's time.
  */
 #include "layout/record.h"
 
@@ -734,7 +737,7 @@ static bool can_tell(const struct layout *l)
 	return l->plan->nsubs > 1 && l->plan->nsubs <= RECORD_SUBS;
 }
 
-int record_components(struct layout *l, struct ply_err *err)
+static int record_components(struct layout *l, struct ply_err *err)
 {
 	_cleanup_free_ uint64_t *os_dirs = subset_dirs(l);
 	_cleanup_free_ bool *os_only = calloc(l->plan->nsubs, sizeof(*os_only));
@@ -753,7 +756,7 @@ int record_components(struct layout *l, struct ply_err *err)
 	r = make_dir(&first, l->state.dir, "merge", &merge);
 	if (r == 0)
 		r = subset_open(l, os_only, &os, err);
-	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs; i++) {
+	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs && !atomic_load(&l->stop); i++) {
 		struct recording rec = { .l = l, .sub = i, .name = subset_info(l, i)->name, .os = os, .os_dirs = os_dirs,
 				      .at = -1, .fresh = -1, .old = -1, .with = -1, .err = err };
 
@@ -763,4 +766,46 @@ int record_components(struct layout *l, struct ply_err *err)
 	ply_view_close(os);
 	cleanup_close(&merge);
 	return r;
+}
+
+/* --- beside the streams ------------------------------------------------------------------------------------ */
+
+struct recorder {
+	struct layout *l;
+	pthread_t thread;
+	struct ply_err err;        /* of this thread, until it has ended; as is what comes next */
+	int result;
+};
+
+static void *record_main(void *arg)
+{
+	struct recorder *rec = arg;
+
+	handover("record");
+	rec->result = record_components(rec->l, &rec->err);
+	return NULL;
+}
+
+void record_begin(struct layout *l)
+{
+	struct recorder *rec = l->o->streams > 1 ? calloc(1, sizeof(*rec)) : NULL;
+
+	if (!rec)
+		return;
+	rec->l = l;
+	if (pthread_create(&rec->thread, NULL, record_main, rec) == 0)
+		l->recorder = rec;
+	else
+		free(rec);
+}
+
+int record_end(struct layout *l, struct ply_err *err)
+{
+	_cleanup_free_ struct recorder *rec = TAKE_PTR(l->recorder);
+
+	if (!rec)
+		return record_components(l, err);
+	pthread_join(rec->thread, NULL);
+	*err = rec->err;
+	return rec->result;
 }
