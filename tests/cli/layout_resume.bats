@@ -172,7 +172,7 @@ killed()
 	for call in unlinkat renameat2 renameat fdatasync pwrite64; do
 		for k in 1 7 40; do
 			rm -rf copy; cp -a target copy
-			run strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$k" \
+			run straced -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$k" \
 				plyfs layout "$image" copy --abort
 			left=$((left + (status != 0)))
 			# neither of the others goes on with it

@@ -702,7 +702,7 @@ lacks_it() # TEXT
 	for k in 2 20 60 100; do
 		rm -rf copy
 		cp -a target copy
-		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$k" \
+		run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$k" \
 			plyfs layout "$image" copy -s web,db,lang --no-sync
 		[ "$status" -ne 0 ] || break
 		[ -e copy/var/lib/plyfs/adding ]

@@ -127,12 +127,12 @@ shared()
 		for verb in --remove=one "--remove=one --abort"; do
 			rm -rf target
 			cp -a was target
-			strace -f -qqq -o /dev/null -e trace=unlinkat -e "inject=unlinkat:signal=KILL:when=$n" \
+			straced -qqq -o /dev/null -e trace=unlinkat -e "inject=unlinkat:signal=KILL:when=$n" \
 				plyfs layout target "${verb%% *}" --no-sync >/dev/null 2>&1 3>&- || true
 			if [ ! -e "$state/update" ]; then continue; fi
 			[ -e "$state/update/journal" ] && [ -e "$state/update/table" ] || { echo "$verb, $n"; false; }
 			rc=0
-			strace -f -qqq -o /dev/null -e trace=unlinkat -e "inject=unlinkat:signal=KILL:when=$n" \
+			straced -qqq -o /dev/null -e trace=unlinkat -e "inject=unlinkat:signal=KILL:when=$n" \
 				plyfs layout i.plyfs target --resume --no-sync >/dev/null 2>&1 3>&- || rc=$?
 			[ "$rc" = 0 ] || [ "$rc" = 137 ]
 			run -0 plyfs layout i.plyfs target --resume --no-sync

@@ -37,6 +37,7 @@ struct layout {
 	atomic_size_t nmade;
 	uint64_t made_seed;        /* random: nobody can make a name that is taken for ours */
 	bool finishing;            /* directories begin to get their own modes */
+	struct recorder *recorder; /* NULL: none is at work; see record.h */
 
 	atomic_bool stop;
 	pthread_mutex_t lock;      /* err, left */

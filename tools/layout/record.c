@@ -6,6 +6,9 @@
  * Cost follows the components: their own rows are in the plan, and of all others only those can differ that the plan has as
  * special, shared files and names under a condition. What a regular file holds is not read for this; it is known by size
  * and time.
+ *
+ * It reads the plan and the image, and writes where no stream does. So it goes on beside them, by a thread of its own: what
+ * it waits for, and the processor that it takes while they wait for the image, would be added to a layout's time.
  */
 #include "layout/record.h"
 
@@ -246,22 +249,37 @@ static bool can_keep(const struct version *v)
 	return !v->there || S_ISLNK(v->c.mode) || (S_ISREG(v->c.mode) && v->c.loaded);
 }
 
+/* The row of one for the other, or for nothing. What is too large to be kept has none. */
+static int swap(struct recording *rec, struct version *with, struct version *without, const char *path,
+		struct change_side *after, struct change_side *before)
+{
+	int r = version_load(with, path, NULL, rec->err);
+
+	if (r == 0)
+		r = version_load(without, path, NULL, rec->err);
+	if (r < 0 || !can_keep(with) || !can_keep(without))
+		return r;
+	set_digest(with, after);
+	set_digest(without, before);
+	r = keep_both(rec, with, without, after, before);
+	return r == 0 ? add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, before, after) : r;
+}
+
 /* 1: they are the same. */
 static int compare(struct recording *rec, struct version *with, struct version *without, const char *path)
 {
 	struct change_side before = { 0 }, after = { 0 };
 	bool same_mode = with->c.mode == without->c.mode && with->c.uid == without->c.uid && with->c.gid == without->c.gid;
-	int r = version_load(with, path, NULL, rec->err);
+	int same = with->there ? version_compare(with, without, path, rec->err) : 0;
+	int r = MIN(same, 0);
 
-	if (r == 0)
-		r = version_load(without, path, NULL, rec->err);
 	if (r == 0 && with->there)
 		r = side_of(rec, rec->l->plan->view, with->ino, &after);
 	if (r == 0)
 		r = side_of(rec, rec->without, without->ino, &before);
 	if (r < 0)
 		return r;
-	if (with->there && version_same_content(with, without)) {
+	if (same) {
 		if (same_mode || S_ISLNK(after.mode))
 			return 1;
 		before.mtime_sec = after.mtime_sec;
@@ -270,85 +288,76 @@ static int compare(struct recording *rec, struct version *with, struct version *
 			return 1;
 		return add_row(rec, CHANGE_META, false, &before, &after);
 	}
-	if (!can_keep(with) || !can_keep(without))
-		return 0;
-	set_digest(with, &after);
-	set_digest(without, &before);
-	r = keep_both(rec, with, without, &after, &before);
-	return r == 0 ? add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after) : r;
+	return swap(rec, with, without, path, &after, &before);
 }
 
 /* The operating system has another version. */
-static int shared_change(struct recording *rec, const struct plan_special *s, struct version *with, uint64_t os)
+static int shared_change(struct recording *rec, struct version *with, uint64_t os, const char *path)
 {
 	_cleanup_version_ struct version without = { 0 };
-	_cleanup_free_ char *path = NULL;
 	struct change_side before, after;
 	int r = version_of_view(rec->os, os, NULL, &without, rec->err);
 
 	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
-		return r;
-	path = strdup((char *)rec->path.data);
-	if (!path)
-		return ply_fail_nomem(rec->err);
-	r = version_load(&without, path, NULL, rec->err);
-	if (r == 0)
-		r = side_of(rec, rec->l->plan->view, with->ino, &after);
+		r = version_compare(with, &without, path, rec->err);
+	if (r != 0)
+		return MIN(r, 0);
+	r = side_of(rec, rec->l->plan->view, with->ino, &after);
 	if (r == 0)
 		r = side_of(rec, rec->os, os, &before);
-	if (r < 0 || version_same_content(with, &without) || !can_keep(with) || !can_keep(&without))
-		return r;
-	set_digest(with, &after);
-	set_digest(&without, &before);
-	r = keep_both(rec, with, &without, &after, &before);
-	return r == 0 ? add_row(rec, CHANGE_SWAP, false, &before, &after) : r;
+	return r == 0 ? swap(rec, with, &without, path, &after, &before) : r;
 }
 
 /* What is there with the component and what that requires alone. */
-static int load_alone(struct recording *rec, const struct plan_special *s, struct version *ret)
+static int find_alone(struct recording *rec, const struct plan_special *s, struct version *ret)
 {
-	_cleanup_free_ char *path = NULL;
 	uint64_t dir, ino = 0;
 	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
 
 	if (r == 0)
 		r = version_find(rec->alone, dir, s->name, s->name_len, &ino, rec->err);
-	if (r < 0 || !ino)
-		return r;
-	r = version_of_view(rec->alone, ino, NULL, ret, rec->err);
-	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
-		return r;
-	path = strdup((char *)rec->path.data);
-	return path ? version_load(ret, path, NULL, rec->err) : ply_fail_nomem(rec->err);
+	return r < 0 || !ino ? r : version_of_view(rec->alone, ino, NULL, ret, rec->err);
 }
 
-static bool same_version(const struct version *a, const struct version *b)
+/* 1, 0. */
+static int same_version(struct recording *rec, struct version *a, struct version *b, const char *path)
 {
 	if (!a->there || !b->there)
 		return a->there == b->there;
-	return a->c.mode == b->c.mode && a->c.uid == b->c.uid && a->c.gid == b->c.gid && version_same_content(a, b);
+	if (a->c.mode != b->c.mode || a->c.uid != b->c.uid || a->c.gid != b->c.gid)
+		return 0;
+	return version_compare(a, b, path, rec->err);
+}
+
+/* Is it what requires the component that changes the file? 1, 0. */
+static int is_of_another(struct recording *rec, struct version *with, struct version *without, struct version *own,
+			 const char *path)
+{
+	int r = rec->is_required ? same_version(rec, own, without, path) : 0;
+
+	if (r > 0)
+		r = same_version(rec, with, without, path);
+	else if (r == 0)
+		return 0;
+	return r < 0 ? r : !r;
 }
 
 /* What others bring just so is of each of them: the last to go takes it along. Of several names of a file only some may be
  * the component's. */
-static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, const struct version *own)
+static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
+			 const char *path)
 {
 	uint64_t dir, os = 0;
-	int r;
+	int r = with->c.nlink > 1 || !own->there ? 0 : version_compare(own, with, path, rec->err);
 
-	if (with->c.nlink > 1 || !own->there || (own->c.mode & S_IFMT) != (with->c.mode & S_IFMT) ||
-	    !version_same_content(own, with))
-		return 0;
+	if (r <= 0)
+		return r;
 	r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
 	if (r == 0)
 		r = version_find(rec->os, dir, s->name, s->name_len, &os, rec->err);
 	if (r < 0)
 		return r;
-	return os ? shared_change(rec, s, with, os) : made(rec, s->dir, s->name, s->name_len, with->ino);
+	return os ? shared_change(rec, with, os, path) : made(rec, s->dir, s->name, s->name_len, with->ino);
 }
 
 static int record_special(struct recording *rec, const struct plan_special *s)
@@ -363,7 +372,7 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 	if (r == 0)
 		r = version_find(rec->without, dir, s->name, s->name_len, &other, rec->err);
 	if (r == 0 && (ino || other))
-		r = load_alone(rec, s, &own);
+		r = find_alone(rec, s, &own);
 	if (r < 0 || (!ino && !other))
 		return r;
 	/* what requires this one has made it */
@@ -383,13 +392,11 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 	if (!path)
 		return ply_fail_nomem(rec->err);
 	sprintf(path, "/%s", (char *)rec->path.data);
-	r = version_load(&with, path, NULL, rec->err);
-	if (r == 0)
-		r = version_load(&without, path, NULL, rec->err);
-	if (r < 0 || (rec->is_required && same_version(&own, &without) && !same_version(&with, &without)))
-		return r;          /* it is another's change, which requires this one */
+	r = is_of_another(rec, &with, &without, &own, path);
+	if (r != 0)
+		return MIN(r, 0);
 	r = compare(rec, &with, &without, path);
-	return r > 0 ? record_shared(rec, s, &with, &own) : r;
+	return r > 0 ? record_shared(rec, s, &with, &own, path) : r;
 }
 
 /* --- what it has itself -------------------------------------------------------------------------------- */
@@ -730,7 +737,7 @@ static bool can_tell(const struct layout *l)
 	return l->plan->nsubs > 1 && l->plan->nsubs <= RECORD_SUBS;
 }
 
-int record_components(struct layout *l, struct ply_err *err)
+static int record_components(struct layout *l, struct ply_err *err)
 {
 	_cleanup_free_ uint64_t *os_dirs = subset_dirs(l);
 	_cleanup_free_ bool *os_only = calloc(l->plan->nsubs, sizeof(*os_only));
@@ -749,7 +756,7 @@ int record_components(struct layout *l, struct ply_err *err)
 	r = make_dir(&first, l->state.dir, "merge", &merge);
 	if (r == 0)
 		r = subset_open(l, os_only, &os, err);
-	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs; i++) {
+	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs && !atomic_load(&l->stop); i++) {
 		struct recording rec = { .l = l, .sub = i, .name = subset_info(l, i)->name, .os = os, .os_dirs = os_dirs,
 				      .at = -1, .fresh = -1, .old = -1, .with = -1, .err = err };
 
@@ -759,4 +766,46 @@ int record_components(struct layout *l, struct ply_err *err)
 	ply_view_close(os);
 	cleanup_close(&merge);
 	return r;
+}
+
+/* --- beside the streams ------------------------------------------------------------------------------------ */
+
+struct recorder {
+	struct layout *l;
+	pthread_t thread;
+	struct ply_err err;        /* of this thread, until it has ended; as is what comes next */
+	int result;
+};
+
+static void *record_main(void *arg)
+{
+	struct recorder *rec = arg;
+
+	handover("record");
+	rec->result = record_components(rec->l, &rec->err);
+	return NULL;
+}
+
+void record_begin(struct layout *l)
+{
+	struct recorder *rec = l->o->streams > 1 ? calloc(1, sizeof(*rec)) : NULL;
+
+	if (!rec)
+		return;
+	rec->l = l;
+	if (pthread_create(&rec->thread, NULL, record_main, rec) == 0)
+		l->recorder = rec;
+	else
+		free(rec);
+}
+
+int record_end(struct layout *l, struct ply_err *err)
+{
+	_cleanup_free_ struct recorder *rec = TAKE_PTR(l->recorder);
+
+	if (!rec)
+		return record_components(l, err);
+	pthread_join(rec->thread, NULL);
+	*err = rec->err;
+	return rec->result;
 }

@@ -302,6 +302,15 @@ static int map_ids(struct version *v, const char *path, const struct idmap *ids,
 	return 0;
 }
 
+/* 1: of records. The view would keep what is read of it, and it is read but once. */
+static int is_shared(const struct version *v, struct ply_err *err)
+{
+	struct view_file f;
+	int r = v->view ? view_file(v->view, v->ino, &f, err) : 0;
+
+	return r < 0 || !v->view ? r : f.rendered && !f.merged;
+}
+
 static int load_regular(struct version *v, const char *path, const struct idmap *ids, struct ply_err *err)
 {
 	struct reading rd = { .v = v, .fd = -1 };
@@ -316,7 +325,9 @@ static int load_regular(struct version *v, const char *path, const struct idmap 
 	}
 	if (v->c.size > MERGE_FILE_MAX)
 		return hash_large(v, &rd, err);
-	r = load_text(v, &rd, err);
+	r = is_shared(v, err);
+	if (r >= 0)
+		r = r > 0 ? view_render(v->view, v->ino, &v->text, err) : load_text(v, &rd, err);
 	if (r == 0)
 		r = map_ids(v, path, ids, err);
 	return r;
@@ -353,6 +364,36 @@ bool version_same_content(const struct version *a, const struct version *b)
 		return a->c.rdev == b->c.rdev;
 	}
 	return true;
+}
+
+/* 0: it may be the same bytes for all that. */
+static int same_source(const struct version *a, const struct version *b, struct ply_err *err)
+{
+	struct view_file x, y;
+	int r = view_file(a->view, a->ino, &x, err);
+
+	if (r == 0)
+		r = view_file(b->view, b->ino, &y, err);
+	if (r < 0 || x.merged || y.merged || x.rendered != y.rendered)
+		return r;
+	if (x.rendered)
+		return view_same_records(a->view, a->ino, b->view, b->ino, err);
+	return x.sub == y.sub && x.node.kind == y.node.kind && x.node.data == y.node.data && x.node.ndata == y.node.ndata;
+}
+
+int version_compare(struct version *a, struct version *b, const char *path, struct ply_err *err)
+{
+	int r;
+
+	if ((a->c.mode & S_IFMT) != (b->c.mode & S_IFMT) || (S_ISREG(a->c.mode) && a->c.size != b->c.size))
+		return 0;
+	r = S_ISREG(a->c.mode) ? same_source(a, b, err) : 0;
+	if (r != 0)
+		return r;
+	r = version_load(a, path, NULL, err);
+	if (r == 0)
+		r = version_load(b, path, NULL, err);
+	return r == 0 ? version_same_content(a, b) : r;
 }
 
 bool version_same_xattrs(const struct version *a, const struct version *b)

@@ -44,6 +44,9 @@ void version_done(struct version *v);
 
 /* Both loaded: is the content the same (of files of one type)? */
 bool version_same_content(const struct version *a, const struct version *b);
+/* The same question, of versions of views of one image that need not be loaded: they are (@path as there) where sizes and
+ * what they are made of do not tell. 1, 0. */
+int version_compare(struct version *a, struct version *b, const char *path, struct ply_err *err);
 bool version_same_xattrs(const struct version *a, const struct version *b);
 
 #endif
