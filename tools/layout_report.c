@@ -60,6 +60,17 @@ static json_t *json_left(const struct layout_report *r)
 	return left;
 }
 
+json_t *told_lost_ids_json(const struct layout_report *r)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < r->nids; i++)
+		json_array_append_new(all, json_pack("{s:s,s:I,s:s?,s:I}", "kind", r->ids[i].group ? "group" : "user", "id",
+						     (json_int_t)r->ids[i].id, "is", r->ids[i].holder, "files",
+						     (json_int_t)r->ids[i].files));
+	return all;
+}
+
 static json_t *json_selection(const struct opened *o)
 {
 	json_t *subs = json_array();
@@ -180,6 +191,15 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 	return code;
 }
 
+void told_lost_ids(const struct layout_report *r)
+{
+	for (size_t i = 0; i < r->nids; i++)
+		cli_note("%s %u has no name in the image, and is %s%s on the target: %llu %s %s root's, without setuid, setgid "
+			 "and capabilities", r->ids[i].group ? "group" : "user", r->ids[i].id,
+			 r->ids[i].holder ? r->ids[i].holder : "", r->ids[i].holder ? "" : "another's", (unsigned long long)r->ids[i].files,
+			 r->ids[i].files == 1 ? "name" : "names", r->ids[i].files == 1 ? "is" : "are");
+}
+
 int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
 		const struct ply_err *err)
 {
@@ -192,9 +212,10 @@ int told_change(struct layout_told *t, const char *what, const struct cli_list *
 		list = json_array();
 		for (size_t i = 0; i < names->n; i++)
 			json_array_append_new(list, json_string(names->v[i]));
-		o = json_pack("{s:o,s:s,s:o,s:b,s:I,s:I,s:I,s:o}", "target", json_target(t), "result", what, "components",
+		o = json_pack("{s:o,s:s,s:o,s:b,s:I,s:I,s:I,s:o,s:o}", "target", json_target(t), "result", what, "components",
 			      list, "nothing", r->nothing, "directories", (json_int_t)r->directories, "names",
-			      (json_int_t)r->names, "bytes", (json_int_t)r->bytes, "left", json_left(r));
+			      (json_int_t)r->names, "bytes", (json_int_t)r->bytes, "ids_as_root", told_lost_ids_json(r), "left",
+			      json_left(r));
 		if (err && o)
 			json_object_set_new(o, "error", cli_json_error(err));
 		if (err && !r->nleft)      /* cli_fail() has an object of its own for stdout */
@@ -202,6 +223,8 @@ int told_change(struct layout_told *t, const char *what, const struct cli_list *
 		else
 			code = say(t, o);
 	}
+	if (!err || r->nleft)
+		told_lost_ids(r);
 	if (err) {
 		told = r->nleft ? tell_left(r, err) : cli_fail(err);
 		return MAX(code, told);

@@ -46,6 +46,9 @@ int told_failure(struct layout_told *t, const struct layout_report *r, const str
 int told_layout(struct layout_told *t, const struct layout_report *r, const struct ply_err *err);
 /* What needs not be done, or was taken out: @what says it. */
 int told_short(struct layout_told *t, const char *what, const struct layout_report *r, const struct ply_err *err);
+/* Owners that become root's: on stderr, and as JSON. */
+void told_lost_ids(const struct layout_report *r);
+json_t *told_lost_ids_json(const struct layout_report *r);
 /* A change of what is there: @what was done with the components @names. @err as for told_layout(), or a failure. */
 int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
 		const struct ply_err *err);

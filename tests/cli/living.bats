@@ -241,6 +241,110 @@ packages() { sed -n 's/^Package: //p' target/var/lib/dpkg/status | sort | paste 
 	[ "$(cut -d : -f 1 target/etc/passwd | paste -sd ' ')" = "root local other" ]
 }
 
+# 777:888 is nobody in the image; on the target 777 is local's, and 888 a group's
+nameless()
+{
+	mkdir -p os/etc
+	printf 'root:x:0:0:root:/root:/bin/sh\n' >os/etc/passwd
+	printf 'root:x:0:\n' >os/etc/group
+	cp -a os app
+	echo 'app:x:200:888::/:/bin/false' >>app/etc/passwd
+	mkdir -p app/opt/d
+	printf '#!' >app/opt/suid
+	for f in of-user of-group acl free; do echo $f >app/opt/$f; done
+	printf 'x' >app/opt/capable
+	chown 777:888 app/opt/suid
+	chown 777:0 app/opt/of-user app/opt/capable
+	chown 0:888 app/opt/of-group app/opt/d
+	chown 1234:1234 app/opt/free
+	chmod 6755 app/opt/suid app/opt/of-group app/opt/free
+	chmod 2775 app/opt/d
+	echo in >app/opt/d/in
+	chown 777:888 app/opt/d/in
+	setfacl -m u:777:rw,g:888:r,u:1234:r app/opt/acl
+	setcap cap_net_raw+ep app/opt/capable
+	cp -a app more
+	mkdir more/srv
+	echo late >more/srv/late
+	chown 777:0 more/srv/late
+	plyfs capture os app.plyfs >/dev/null 2>&1
+	plyfs add app.plyfs app app >/dev/null
+	plyfs add app.plyfs more more --on app >/dev/null
+	mkdir target
+	plyfs layout app.plyfs target -s os --no-sync >/dev/null
+	echo 'local:x:777:777::/home/local:/bin/sh' >>target/etc/passwd
+	printf 'local:x:777:\nstaff:x:888:local\n' >>target/etc/group
+}
+
+modes() { (cd target/opt && stat -c '%n %a %u:%g' suid of-user of-group capable free d d/in); }
+
+@test "numbers without a name in the image that are somebody's here: root's, without privileges, and told" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	but_state target >was
+	run -0 --separate-stderr plyfs layout app.plyfs target -s app --dry-run
+	[ "$(grep -c 'has no name in the image' <<<"$stderr")" = 2 ]
+	run -0 --separate-stderr plyfs layout app.plyfs target -s app --no-sync --json
+	[ "$(json '[(i["kind"], i["id"], i["is"], i["files"]) for i in d["ids_as_root"]]' <<<"$output")" = \
+		"[('user', 777, 'local', 4), ('group', 888, 'staff', 4)]" ]
+	[ "$(grep -c 'user 777 has no name in the image, and is local on the target: 4 names are root' <<<"$stderr")" = 1 ]
+	[ "$(grep -c 'group 888 has no name in the image, and is staff on the target: 4 names are root' <<<"$stderr")" = 1 ]
+	diff <(modes) - <<-EOF
+		suid 755 0:0
+		of-user 644 0:0
+		of-group 755 0:0
+		capable 644 0:0
+		free 6755 1234:1234
+		d 775 0:0
+		d/in 644 0:0
+	EOF
+	[ -z "$(getcap target/opt/capable)" ]
+	! getfacl -nc target/opt/acl | grep -E ':(777|888):'
+	getfacl -nc target/opt/acl | grep -q '^user:1234:r'
+	# neither is the group of a user's line root's
+	grep -q '^app:x:200:65534:' target/etc/passwd
+	# all of it is known as it is: nothing was changed since, and it goes
+	run -0 plyfs layout app.plyfs target -s app --no-sync
+	[[ $output == *"all of it is there"* ]]
+	run -0 plyfs layout target --remove app --no-sync
+	but_state target | diff was -
+}
+
+@test "what has become of numbers is kept with the component, for those that come later" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	echo 'taken:x:200:200::/:/bin/false' >>target/etc/passwd
+	plyfs layout app.plyfs target -s app --no-sync
+	local uid
+	uid=$(sed -n 's/^app:x:\([0-9]*\):.*/\1/p' target/etc/passwd)
+	[ "$uid" = 100 ]
+	# all have gone meanwhile; files have their numbers
+	sed -i '/^\(local\|app\|taken\):/d' target/etc/passwd
+	echo 'new:x:200:200::/:/bin/false' >>target/etc/passwd
+	run -0 --separate-stderr plyfs layout app.plyfs target -s more --no-sync --json
+	[ "$(json '[(i["kind"], i["id"], i["is"]) for i in d["ids_as_root"]]' <<<"$output")" = "[('user', 777, None)]" ]
+	[ "$(stat -c %u:%g target/srv/late)" = 0:0 ]
+}
+
+@test "a change that is killed is completed and taken back with the numbers that it was begun with" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	but_state target >was
+	cp -a target other
+	plyfs layout app.plyfs other -s app --no-sync
+	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=3" \
+		plyfs layout app.plyfs target -s app --no-sync
+	[ -e "$state/update" ]
+	cp -a target third
+	# who has a number now is another, and it makes no difference
+	for t in target third; do sed -i '/^local:/d' $t/etc/group; done
+	cp target/etc/group group.was
+	run -0 plyfs layout app.plyfs third --abort --no-sync
+	(cd third/opt && ls) 2>/dev/null | diff /dev/null -
+	run plyfs layout app.plyfs target --resume --no-sync
+	diff <(modes) <(cd other/opt && stat -c '%n %a %u:%g' suid of-user of-group capable free d d/in)
+}
+
 # --- what is there already -------------------------------------------------------------------------------------
 
 # app.plyfs: a machine, and on it a component that collides with whatever is at its paths

@@ -56,6 +56,7 @@ struct plan_batch {
 struct plan_owner {
 	uint32_t uid, gid;         /* wanted, by the image */
 	uint32_t put_uid, put_gid; /* what is set: by the probe */
+	bool lost;                 /* root's, in the place of one without a name whose number is another's: without privileges */
 	uint64_t count;            /* inodes that have it; 0: not seen */
 	struct where first;
 };

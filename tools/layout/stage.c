@@ -51,6 +51,7 @@ static void map_owners(const struct survey *s)
 		for (uint64_t k = 0; ps->owners && k < sub_limits(ps->sub)->owner_pairs; k++) {
 			struct plan_owner *po = &ps->owners[k];
 
+			po->lost = idmap_is_lost(s->ids, ID_USER, po->uid) || idmap_is_lost(s->ids, ID_GROUP, po->gid);
 			po->uid = po->put_uid = idmap_id(s->ids, ID_USER, po->uid);
 			po->gid = po->put_gid = idmap_id(s->ids, ID_GROUP, po->gid);
 		}

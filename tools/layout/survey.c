@@ -555,6 +555,9 @@ void survey_done(struct survey *s)
 	free(s->puts);
 	s->puts = NULL;
 	s->nputs = s->puts_cap = 0;
+	free(s->lost);
+	s->lost = NULL;
+	s->nlost = s->lost_cap = 0;
 	conflicts_done(s->conflicts, s->nconflicts);
 	s->conflicts = NULL;
 	s->nconflicts = s->conflicts_cap = 0;

@@ -12,58 +12,13 @@
 #include "base/beneath.h"
 #include "base/inroot.h"
 #include "base/util.h"
+#include "layout/ids.h"
 #include "layout/remove.h"
 #include "layout/stage.h"
 #include "layout/together.h"
 #include "layout/update_impl.h"
 
 /* --- adding -------------------------------------------------------------------------------------------------- */
-
-static int read_ids(int root, const char *file, enum id_kind kind, struct idmap *ids)
-{
-	_cleanup_buf_ struct buf text = { 0 };
-	int r = inroot_read(root, file, MERGE_FILE_MAX, &text);
-
-	return r < 0 ? (r == -ENOENT ? 0 : r) : idmap_known_text(ids, kind, (const char *)text.data, text.len);
-}
-
-static int names_of_view(struct ply_view *view, const char *path, struct idnames *ret, struct ply_err *err)
-{
-	_cleanup_version_ struct version v = { 0 };
-	uint64_t ino;
-	int r = ply_view_resolve(view, path, false, &ino, err);
-
-	if (r == -ENOENT || r == -ENOTDIR)
-		return 0;
-	if (r == 0)
-		r = version_of_view(view, ino, NULL, &v, err);
-	if (r == 0)
-		r = version_load(&v, path, NULL, err);
-	if (r < 0)
-		return r;
-	return v.c.loaded && idnames_parse(ret, (const char *)v.text.data, v.text.len) < 0 ? ply_fail_nomem(err) : 0;
-}
-
-/* Numbers of the image to those of the target, by name. */
-static int make_ids(int root, struct ply_view *view, struct idmap *ret, struct ply_err *err)
-{
-	static const char *const files[ID_KINDS] = { [ID_USER] = "/etc/passwd", [ID_GROUP] = "/etc/group" };
-	int r = 0;
-
-	for (int k = 0; r == 0 && k < ID_KINDS; k++) {
-		struct idnames names = { 0 };
-
-		r = read_ids(root, files[k] + 1, (enum id_kind)k, ret);
-		if (r < 0)
-			r = ply_fail_sys(err, r, "%s of the target: cannot read", files[k]);
-		if (r == 0)
-			r = names_of_view(view, files[k], &names, err);
-		if (r == 0)
-			r = idmap_make(ret, (enum id_kind)k, &names, err);
-		idnames_done(&names);
-	}
-	return r;
-}
 
 static void begin_phase(const struct layout_options *o, const char *phase)
 {
@@ -104,7 +59,9 @@ static int look(struct survey *s, update_decide_fn *decide, void *ctx, struct pl
 
 	if (r == 0)
 		r = decide(ctx, s, err);
-	return r == 0 && again ? survey_run(s, err) : r;
+	if (r == 0 && again)
+		r = survey_run(s, err);
+	return r == 0 ? ids_count_lost(s, err) : r;
 }
 
 /* "a|b" for each group: one of them is enough. */
@@ -171,6 +128,10 @@ static int change_one(struct update *u, enum changes_kind kind, const struct upd
 	r = look(&s, decide, ctx, err);
 	if (r == 0)
 		r = update_describe(&s.changes, ply_view_image(s.view), s.component, err);
+	if (r == 0)
+		r = ids_record(&s, err);
+	if (r == 0)
+		r = ids_report(&s, ret, err);
 	s.changes.kind = kind;
 	if (r == 0)
 		r = update_begin(u, err);
@@ -229,7 +190,7 @@ int update_look(const char *path, const struct update_component *v, size_t n, co
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = refuse_there(&u, v[i].name, err);
 	if (r == 0)
-		r = make_ids(u.target.fd, v[n - 1].with, ids, err);
+		r = ids_make(u.target.fd, u.dir, u.target.path, v[n - 1].with, ids, err);
 	*ret = surveying(&u, &v[0], &v[n - 1], ids);
 	if (r == 0)
 		r = look(ret, decide, ctx, err);
@@ -408,7 +369,7 @@ int update_add(const char *path, const struct update_component *v, size_t n, con
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = refuse_there(&u, v[i].name, err);
 	if (r == 0)
-		r = make_ids(u.target.fd, v[n - 1].with, &ids, err);
+		r = ids_make(u.target.fd, u.dir, u.target.path, v[n - 1].with, &ids, err);
 	/* several: all that can collide is known before the first is begun */
 	if (r == 0 && n > 1)
 		r = look_at_all(&u, v, n, &ids, decide, ctx, err);
