@@ -198,6 +198,44 @@ packages() { sed -n 's/^Package: //p' target/var/lib/dpkg/status | sort | paste 
 	[ ! -e target/usr/sbin/dbd ]
 }
 
+# --- --resume where nothing is to be resumed ------------------------------------------------------------------
+
+@test "--resume -s NAME on what is complete: 0 where it is there, a plain layout of it where it is not" {
+	laid target os,web
+	remember
+	run -0 --separate-stderr plyfs layout "$image" target --resume -s web --no-sync --json
+	[ "$(json 'd["nothing"], d["components"]' <<<"$output")" = "(True, [])" ]
+	unchanged
+	run -0 plyfs layout "$image" target --resume
+	[[ $output == *"the layout is complete"* ]]
+	unchanged
+	run -0 --separate-stderr plyfs layout "$image" target --resume -s db,web --no-sync --json
+	[ "$(json 'd["result"], d["components"]' <<<"$output")" = "('added', ['db'])" ]
+	laid whole os,web,db
+	same whole target
+	run -1 plyfs layout "$image" target --resume -s nosuch
+	# also where os came by other means
+	rm -rf target
+	machine
+	run -0 plyfs layout "$image" target --resume -s web --no-sync
+	[ -e "$state/done/web" ]
+	remember
+	run -0 plyfs layout "$image" target --resume -s web --no-sync
+	[[ $output == *"all of it is there"* ]]
+	unchanged
+	# what is to be decided is asked as ever
+	echo 'not the client' >target/usr/bin/dbc
+	run -3 plyfs layout "$image" target --resume -s db --no-sync
+	rm target/usr/bin/dbc
+	# a change that is open is ended first
+	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=5" \
+		plyfs layout "$image" target -s db --no-sync
+	[ -e "$state/update" ]
+	run -0 --separate-stderr plyfs layout "$image" target --resume -s db,lang --no-sync --json
+	[ "$(json 'd["components"]' <<<"$output")" = "['lang']" ]
+	[ "$(ls "$state/done" | paste -sd ' ')" = "db db+lang+web lang web" ]
+}
+
 # --- ids ---------------------------------------------------------------------------------------------------
 
 @test "numbers that are taken: files belong to the user of the name, in the target's number" {
