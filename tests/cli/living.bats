@@ -762,21 +762,59 @@ lacks_it() # TEXT
 @test "a state that is damaged, or another's, is not believed" {
 	laid target os
 	add web >/dev/null
-	remember
 	cp -a "$state/merge/web/table" table
 	printf '\377' | dd of="$state/merge/web/table" bs=1 seek=200 conv=notrunc status=none
 	run -4 --separate-stderr take web --json
 	[ "$(reason)" = STATE_DAMAGED ]
 	[[ $stderr == *merge/web/table* ]]
 	rm "$state/merge/web/table"
-	run ! --separate-stderr take web --json
+	run -4 --separate-stderr take web --json
 	[ "$(reason)" = STATE_DAMAGED ]
+	[[ $stderr == *target/var/lib/plyfs/merge/web/table* && $stderr != *target*target* ]]
+	run -4 add db
+	run -4 plyfs layout "$image" target --resume
 	ln -s "$PWD/table" "$state/merge/web/table"
-	run ! take web
+	run -4 --separate-stderr take web
+	[[ $stderr != *target*target* ]]
+	rm "$state/merge/web/table"
+	mkdir "$state/merge/web/table"
+	run -4 take web
+	rmdir "$state/merge/web/table"
+	truncate -s 300M "$state/merge/web/table"
+	run -4 take web
+	rm "$state/merge/web/table"
+	head -c 300 table >"$state/merge/web/table"
+	run -4 --separate-stderr take web --json
+	[[ $stderr != *target*target* ]]
 	rm "$state/merge/web/table"
 	cp -a "$state/merge/db+lang+web/table" "$state/merge/web/table"
 	run -4 take web
 	cp -a table "$state/merge/web/table"
+	# what it is to be taken out by
+	local dir
+	stanza >>target/var/lib/dpkg/status        # now both are needed
+	but_state target >was
+	for dir in new with; do
+		mv "$state/merge/web/$dir" kept
+		run -4 --separate-stderr take web --json
+		[ "$(reason)" = STATE_DAMAGED ]
+		mkdir "$state/merge/web/$dir"
+		run -4 --separate-stderr take web --json
+		[ "$(reason)" = STATE_DAMAGED ]
+		[[ $stderr == *"merge/web/$dir/"* && $stderr != *target*target* ]]
+		rmdir "$state/merge/web/$dir"
+		mv kept "$state/merge/web/$dir"
+	done
+	mv "$state/merge/web" kept
+	ln -s "$PWD/kept" "$state/merge/web"
+	run -4 take web
+	rm "$state/merge/web"
+	mv kept "$state/merge/web"
+	cp "$state/merge/web/table" "$state/dirs"
+	run -4 --separate-stderr take web
+	[[ $stderr == *plyfs/dirs* && $stderr != *target*target* ]]
+	rm "$state/dirs"
+	but_state target | diff was -
 	chmod 777 "$state"
 	run -1 --separate-stderr take web --json
 	[ "$(reason)" = STATE_DAMAGED ]
