@@ -100,6 +100,8 @@ int update_open_state(struct update *u, bool make, struct ply_err *err)
 	}
 	if (r == -ENOENT && !make)
 		return r;
+	if (r < 0 && statedir_no_way(u->target.fd, u->target.path, r, err) < 0)
+		return r;
 	if (r < 0)
 		return update_fail(u, r, "", make ? "create" : "open", err);
 	u->dir = fd;
