@@ -333,6 +333,7 @@ int update_publish(struct update *u, struct changes *table, struct ply_err *err)
 		r = update_fail(u, -errno, "update", "make it durable", err);
 	cleanup_close(&u->up);
 	u->up = -1;
+	u->first = r == 0;
 	return r;
 }
 
@@ -440,7 +441,7 @@ int update_tell_left(const struct update *u, const struct layout_report *r, cons
 
 static struct apply applying(struct update *u, struct layout_report *ret)
 {
-	return (struct apply){ .target = u->target.fd, .update = u->up, .c = &u->table, .sync = u->o->sync,
+	return (struct apply){ .target = u->target.fd, .update = u->up, .c = &u->table, .sync = u->o->sync, .first = u->first,
 			       .cancel = u->o->cancel, .left = update_left, .ctx = ret };
 }
 
@@ -465,7 +466,10 @@ int update_apply(struct update *u, struct layout_report *ret, struct ply_err *er
 int update_take_back(struct update *u, struct layout_report *ret, struct ply_err *err)
 {
 	struct apply a = applying(u, ret);
-	int r = u->j.aborting ? 0 : write_record(u, JOURNAL_ABORTING, err);
+	int r;
+
+	a.first = false;
+	r = u->j.aborting ? 0 : write_record(u, JOURNAL_ABORTING, err);
 
 	if (r == 0)
 		r = changes_revert(&a, err);
