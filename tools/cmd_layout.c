@@ -429,8 +429,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 			return told_failure(&a->told, NULL, &err);
 		return told_changes(&a->told, shown, undecided ? EXIT_DECISION : EXIT_DONE);
 	}
-	if (a->told.timeline)
-		cli_note("--timeline: a change of what is there is no picture; none is drawn");
+	a->o.timeline = a->told.times;
 	a->o.progress = &counters;
 	progress = progress_begin(mode, "layout", &counters);
 	if (a->remove.n)
@@ -443,6 +442,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 		r = update_abort(a->target, &a->o, &report, &err);
 	progress_end(progress);
 	progress_counters_done(&counters);
+	timeline_end(a->told.times);
 	code = told_change(&a->told, a->remove.n ? "removed" :
 				     report.nothing ? (add ? "all of it is there" : "no change is open") :
 				     add ? "added" : !a->resume ? "the change was taken back" :
@@ -500,7 +500,7 @@ static int run_told(struct asked *a, enum progress_mode mode)
 	struct layout_told *t = &a->told;
 	int code;
 
-	t->verb = a->dry_run ? VERB_DRY_RUN : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
+	t->verb = a->dry_run ? VERB_DRY_RUN : a->remove.n ? VERB_REMOVE : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
 	t->path = a->path;
 	t->target = a->target;
 	t->names = &a->names;

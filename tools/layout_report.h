@@ -11,7 +11,7 @@
 #include "layout/layout.h"
 #include "open.h"
 
-enum layout_verb { VERB_LAYOUT, VERB_RESUME, VERB_ABORT, VERB_DRY_RUN };
+enum layout_verb { VERB_LAYOUT, VERB_RESUME, VERB_ABORT, VERB_DRY_RUN, VERB_REMOVE };
 
 struct layout_told {
 	/* what was asked: set by the verb, borrowed */
@@ -26,6 +26,7 @@ struct layout_told {
 	/* by told_begin() and those that follow */
 	struct timeline *times;            /* NULL: nobody asked */
 	time_t began;
+	char changed[256];         /* components that were added or taken out; "": none */
 	json_t *json;                      /* the beginning of the report */
 	const char *outcome;
 	struct ply_err err;                /* code 0: none */

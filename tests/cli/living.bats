@@ -824,6 +824,63 @@ lacks_it() # TEXT
 	run -0 take web
 }
 
+# once CODE COMMAND...: fails so, with one path, named once, before what it says of it
+once()
+{
+	run -"$1" --separate-stderr "${@:2}"
+	python3 - "$stderr" <<-'END'
+		import re, sys
+		line = sys.argv[1].splitlines()[-1]
+		text = line.removeprefix("plyfs layout: ")
+		assert text != line and "plyfs layout" not in text, line
+		parts = text.split(": ")
+		paths = [p for p in parts if re.fullmatch(r"/?[\w./+-]*/[\w./+-]*", p)]
+		assert len(paths) <= 1 and len(parts) == len(set(parts)) and text.count("target/var") <= 1, line
+	END
+}
+
+@test "an error names what it is about once" {
+	laid target os
+	add web >/dev/null
+	local file
+	for file in merge/web/table dirs; do
+		cp -a "$state/merge/web/table" keep
+		echo bad >"$state/$file"
+		once 4 take web
+		rm "$state/$file"
+		[ $file = dirs ] || cp -a keep "$state/$file"
+	done
+	mkdir "$state/update"
+	once 4 take web
+	once 4 plyfs layout "$image" target --abort
+	echo bad >"$state/update/journal"
+	once 4 plyfs layout "$image" target --resume
+	rm -r "$state/update"
+	printf x >"$state/adding"
+	once 4 plyfs layout "$image" target --abort
+	rm "$state/adding"
+	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=2" \
+		plyfs layout "$image" target -s db --no-sync
+	mv "$state/update/table" keep
+	once 4 plyfs layout "$image" target --resume
+	echo bad >"$state/update/table"
+	once 4 plyfs layout "$image" target --abort
+	mv keep "$state/update/table"
+	run -0 plyfs layout "$image" target --abort --no-sync
+	# what is in the way
+	rm -rf target/var/cache/db target/usr/sbin/dbd
+	echo x >target/usr/lib/db
+	once 1 plyfs layout "$image" target -s db --no-sync
+	rm target/usr/lib/db
+	mkdir keep.d
+	mv target/etc/passwd keep.d
+	mkfifo target/etc/passwd
+	once 1 plyfs layout "$image" target -s db --no-sync
+	once 1 plyfs layout "$image" nowhere -s db --resume
+	once 1 plyfs layout target --remove nosuch
+	once 1 plyfs layout nowhere target
+}
+
 @test "an ordinary user's own target" {
 	mkdir one
 	echo x >one/file

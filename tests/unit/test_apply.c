@@ -137,7 +137,6 @@ START_TEST(each_row_is_applied_and_taken_back)
 
 	work_out_states();
 	world_new(&w);
-	w.a.sync = true;
 	must_run(&w, false);
 	ck_assert_uint_eq(w.a.nmade, 4);   /* etc/hard, etc/new, etc/new.link, opt/new with all in it */
 	ck_assert_uint_eq(w.a.nswapped, 2);

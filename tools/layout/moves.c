@@ -374,15 +374,11 @@ static int set_time(struct moves *m, const struct change_dir *d, struct moves_di
 
 int moves_finish(struct moves *m)
 {
-	_cleanup_close_ int fd = -1;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < m->a->c->ndirs; i++)
 		r = set_time(m, &m->a->c->dirs[i], &m->dirs[i]);
-	if (r < 0 || !m->a->sync)
-		return r;
-	fd = openat(m->a->target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || syncfs(fd) < 0 ? fail(m, "", -errno, "write to the disk") : 0;
+	return r;
 }
 
 void moves_done(struct moves *m)

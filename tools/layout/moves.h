@@ -52,7 +52,7 @@ struct moves {
 
 /* Opens and makes directories of update. */
 int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err);
-/* Times of directories, then syncfs. */
+/* Times of directories. */
 int moves_finish(struct moves *m);
 void moves_done(struct moves *m);
 

@@ -139,7 +139,7 @@ struct plan {
 
 /*
  * Which of a view's names a plan is about. Directories are told parents first, each before its names. Of those that are
- * not wanted, and have nothing below them that is, nothing is made.
+ * not wanted, and have nothing below them that is, nothing is made. An error tells its path.
  */
 struct plan_filter {
 	/* Directory @d of @p, whose names come next: 1; 0: nothing below it is planned. May set its `wanted`. */
