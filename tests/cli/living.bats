@@ -337,7 +337,7 @@ modes() { (cd target/opt && stat -c '%n %a %u:%g' suid of-user of-group capable 
 		d/in 644 0:0
 	EOF
 	[ -z "$(getcap target/opt/capable)" ]
-	! getfacl -nc target/opt/acl | grep -E ':(777|888):'
+	[ -z "$(getfacl -nc target/opt/acl | grep -E ':(777|888):')" ]
 	getfacl -nc target/opt/acl | grep -q '^user:1234:r'
 	# neither is the group of a user's line root's
 	grep -q '^app:x:200:65534:' target/etc/passwd

@@ -1065,6 +1065,30 @@ int plan_entry_name(const struct plan *p, const struct where *w, const struct pl
 	return view_entry_name(p->view, p->dirs[w->dir].ino, w->sub, w->at, e, buf, ret, ret_len, err);
 }
 
+int plan_name_path(const struct plan *p, uint32_t d, const char *name, size_t len, struct buf *out)
+{
+	size_t n = len;
+	char *at;
+
+	for (uint32_t i = d; i; i = p->dirs[i].parent)
+		n += p->dirs[i].name_len + (n ? 1u : 0u);
+	out->len = 0;
+	if (buf_reserve(out, n + 1) < 0)
+		return -ENOMEM;
+	out->len = n;
+	at = (char *)out->data + n;
+	*at = '\0';
+	at -= len;
+	memcpy(at, name, len);
+	for (uint32_t i = d; i; i = p->dirs[i].parent) {
+		if (*at)
+			*--at = '/';
+		at -= p->dirs[i].name_len;
+		memcpy(at, p->dirs[i].name, p->dirs[i].name_len);
+	}
+	return 0;
+}
+
 uint32_t plan_find_dir(const struct plan *p, uint32_t parent, const char *name)
 {
 	size_t len = strlen(name);

@@ -163,6 +163,9 @@ struct plan *plan_free(struct plan *plan);
  * digest, over one catalog with the same decisions, do the same. -ENOMEM. */
 int plan_digest(const struct plan *plan, uint8_t ret[32]);
 
+/* "usr/bin/env": of @name in directory @d, or with @len 0 of that itself, "" of the root. *out becomes that, with a NUL behind
+ * that is not counted. -ENOMEM. */
+int plan_name_path(const struct plan *plan, uint32_t d, const char *name, size_t len, struct buf *out);
 /* The index of the directory @name in @parent; 0: there is none. */
 uint32_t plan_find_dir(const struct plan *plan, uint32_t parent, const char *name);
 

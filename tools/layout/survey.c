@@ -33,24 +33,7 @@ static char *path_of(const struct walk *w, const char *name, size_t len)
 
 static int set_dir_path(struct walk *w, const struct plan *p, uint32_t d)
 {
-	size_t len = 0;
-	char *at;
-
-	for (uint32_t i = d; i; i = p->dirs[i].parent)
-		len += p->dirs[i].name_len + 1u;
-	w->path.len = 0;
-	if (buf_reserve(&w->path, len + 1) < 0)
-		return ply_fail_nomem(w->err);
-	w->path.len = len ? len - 1 : 0;
-	at = (char *)w->path.data + w->path.len;
-	*at = '\0';
-	for (uint32_t i = d; i; i = p->dirs[i].parent) {
-		at -= p->dirs[i].name_len;
-		memcpy(at, p->dirs[i].name, p->dirs[i].name_len);
-		if (at > (char *)w->path.data)
-			*--at = '/';
-	}
-	return 0;
+	return plan_name_path(p, d, "", 0, &w->path) < 0 ? ply_fail_nomem(w->err) : 0;
 }
 
 int survey_told(struct walk *w, int r, const char *path)
