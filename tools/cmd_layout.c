@@ -344,6 +344,31 @@ static int settle(struct asked *a, struct ply_err *err)
 	return layout_look(a->target, &a->look, err);
 }
 
+/* What is named, and belongs to no change that is open, is not to be forgotten. */
+static int resume_change(struct asked *a, struct living *l, struct layout_report *ret, struct ply_err *err)
+{
+	struct layout_report more;
+	int r = update_resume(a->target, &a->o, ret, err);
+
+	if (r < 0 || !a->names.n)
+		return r;
+	layout_look_done(&a->look);
+	r = layout_look(a->target, &a->look, err);
+	if (r < 0)
+		return r;
+	r = living_add(l, &more, err);
+	if (r == 0 && more.nothing) {
+		layout_report_done(&more);
+		return 0;
+	}
+	more.names += ret->names;
+	more.directories += ret->directories;
+	more.bytes += ret->bytes;
+	layout_report_done(ret);
+	*ret = more;
+	return r;
+}
+
 /* Everything that was added. */
 static int add_own(struct asked *a)
 {
@@ -361,10 +386,12 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	/* of what is complete components are taken out by what the target itself knows */
 	bool named = a->abort && a->o.nabort && !a->look.open &&
 		     (a->look.found == LAYOUT_NOTHING || a->look.found == LAYOUT_COMPLETE);
-	bool add = !a->resume && !a->abort && !a->remove.n && !a->look.empty && !a->look.remains &&
+	/* nothing is to be gone on with: what is named is laid out, as far as it is not there */
+	bool plain = a->resume && a->names.n && !a->look.open;
+	bool add = (!a->resume || plain) && !a->abort && !a->remove.n && !a->look.empty && !a->look.remains &&
 		   (a->look.found == LAYOUT_NOTHING || a->look.found == LAYOUT_COMPLETE);
 	/* components can be there without a layout of the target's own */
-	bool mend = (a->resume || a->abort) && a->look.found != LAYOUT_ABORTED &&
+	bool mend = ((a->resume && !plain) || a->abort) && a->look.found != LAYOUT_ABORTED &&
 		    (a->look.open || (a->look.found == LAYOUT_NOTHING && a->look.ndone));
 	bool all = a->abort && a->o.all && a->look.found == LAYOUT_NOTHING && (a->look.ndone || a->look.open);
 	struct progress_counters counters = { 0 };
@@ -402,8 +429,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 			return told_failure(&a->told, NULL, &err);
 		return told_changes(&a->told, shown, undecided ? EXIT_DECISION : EXIT_DONE);
 	}
-	if (a->told.timeline)
-		cli_note("--timeline: a change of what is there is no picture; none is drawn");
+	a->o.timeline = a->told.times;
 	a->o.progress = &counters;
 	progress = progress_begin(mode, "layout", &counters);
 	if (a->remove.n)
@@ -411,15 +437,17 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	else if (add)
 		r = living_add(&l, &report, &err);
 	else if (a->resume)
-		r = update_resume(a->target, &a->o, &report, &err);
+		r = resume_change(a, &l, &report, &err);
 	else
 		r = update_abort(a->target, &a->o, &report, &err);
 	progress_end(progress);
 	progress_counters_done(&counters);
+	timeline_end(a->told.times);
 	code = told_change(&a->told, a->remove.n ? "removed" :
 				     report.nothing ? (add ? "all of it is there" : "no change is open") :
-				     add ? "added" : a->resume ? "the change is complete" : "the change was taken back",
-			     a->remove.n ? &a->remove : add ? &l.added : &none, &report, r < 0 ? &err : NULL);
+				     add ? "added" : !a->resume ? "the change was taken back" :
+				     l.added.n ? "the change is complete, and added" : "the change is complete",
+			     a->remove.n ? &a->remove : add || a->resume ? &l.added : &none, &report, r < 0 ? &err : NULL);
 	living_done(&l);
 	layout_report_done(&report);
 	return code;
@@ -472,7 +500,7 @@ static int run_told(struct asked *a, enum progress_mode mode)
 	struct layout_told *t = &a->told;
 	int code;
 
-	t->verb = a->dry_run ? VERB_DRY_RUN : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
+	t->verb = a->dry_run ? VERB_DRY_RUN : a->remove.n ? VERB_REMOVE : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
 	t->path = a->path;
 	t->target = a->target;
 	t->names = &a->names;

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "layout/ids.h"
+#include "layout_report.h"
 #include "merge/compose.h"
 #include "policy.h"
 
@@ -92,22 +94,27 @@ static json_t *json_conflicts(const struct survey *s)
 static int show(void *ctx, const struct living *l, const struct survey *s, struct ply_err *err)
 {
 	struct showing *sh = ctx;
+	struct layout_report lost = { 0 };
 	json_t *names = json_array();
+	int r;
 
-	(void)err;
 	sh->undecided = 0;
 	for (size_t i = 0; i < s->nconflicts; i++)
 		sh->undecided += !s->conflicts[i].rule;
+	r = ids_report(s, &lost, err);
 	for (size_t i = 0; i < l->added.n; i++)
 		json_array_append_new(names, json_string(l->added.v[i]));
 	if (sh->wanted)
-		sh->json = json_pack("{s:o,s:o,s:o,s:o}", "target", cli_json_name(l->target, strlen(l->target)),
-				     "components", names, "changes", json_rows(s), "conflicts", json_conflicts(s));
+		sh->json = json_pack("{s:o,s:o,s:o,s:o,s:o}", "target", cli_json_name(l->target, strlen(l->target)),
+				     "components", names, "changes", json_rows(s), "conflicts", json_conflicts(s),
+				     "ids_as_root", told_lost_ids_json(&lost));
 	else
 		json_decref(names);
 	if (!cli_json)
 		print_rows(s);
-	return 0;
+	told_lost_ids(&lost);
+	layout_report_done(&lost);
+	return r;
 }
 
 int living_show(struct living *l, size_t *ret_undecided, json_t **ret_json, struct ply_err *err)
@@ -121,8 +128,8 @@ int living_show(struct living *l, size_t *ret_undecided, json_t **ret_json, stru
 		return r;
 	}
 	if (sh.wanted && !sh.json)
-		sh.json = json_pack("{s:o,s:[],s:[],s:[]}", "target", cli_json_name(l->target, strlen(l->target)),
-				    "components", "changes", "conflicts");
+		sh.json = json_pack("{s:o,s:[],s:[],s:[],s:[]}", "target", cli_json_name(l->target, strlen(l->target)),
+				    "components", "changes", "conflicts", "ids_as_root");
 	if (!l->added.n && !cli_json) {
 		escape_name_to(l->target, strlen(l->target), shown, sizeof(shown));
 		printf("%s: all of it is there\n", shown);

@@ -59,6 +59,9 @@ static struct changes table(void)
 	ck_assert_int_eq(changes_add_name(&c, "shop"), 0);
 	ck_assert_int_eq(changes_add_require(&c, "db|cache"), 0);
 	ck_assert_int_eq(changes_add_require(&c, "lang"), 0);
+	ck_assert_int_eq(changes_add_id(&c, &(struct change_id){ .from = 200, .to = 100, .name = (char *)"app" }), 0);
+	ck_assert_int_eq(changes_add_id(&c, &(struct change_id){ .from = 777, .lost = true }), 0);
+	ck_assert_int_eq(changes_add_id(&c, &(struct change_id){ .kind = 1, .from = 7, .lost = true }), 0);
 	add(&c, CHANGE_MAKE, CHANGE_INSIDE, "opt/new/f", 0, REG);
 	add(&c, CHANGE_MAKE, CHANGE_INSIDE, "opt/new/d/l", 0, S_IFLNK | 0777);
 	add(&c, CHANGE_MAKE, 0, "opt/new", 0, DIR);
@@ -132,6 +135,11 @@ START_TEST(what_is_written_is_read)
 	ck_assert_uint_eq(is.nrequires, 2);
 	ck_assert_str_eq(is.requires[0], "db|cache");
 	ck_assert_str_eq(is.requires[1], "lang");
+	ck_assert_uint_eq(is.nids, 3);
+	ck_assert(!is.ids[0].kind && !is.ids[0].lost && is.ids[0].from == 200 && is.ids[0].to == 100 &&
+		  !strcmp(is.ids[0].name, "app"));
+	ck_assert(!is.ids[1].kind && is.ids[1].lost && is.ids[1].from == 777 && !is.ids[1].to && !is.ids[1].name);
+	ck_assert(is.ids[2].kind == 1 && is.ids[2].lost && is.ids[2].from == 7);
 	ck_assert_uint_eq(is.n, ARRAY_SIZE(order));
 	for (size_t i = 0; i < is.n; i++) {
 		ck_assert_str_eq(is.v[i].path, order[i]);
@@ -332,6 +340,24 @@ START_TEST(fields_that_there_cannot_be)
 	c = table();
 	*c.requires[1] = '\0';
 	must_be_refused(&c, "requires no name");
+	c = table();
+	c.ids[1].to = 1;
+	must_be_refused(&c, "lost, and not root's");
+	c = table();
+	c.ids[1].lost = false;
+	must_be_refused(&c, "a number without a name");
+	c = table();
+	c.ids[0].lost = true;
+	must_be_refused(&c, "lost, with a name");
+	c = table();
+	c.ids[1].from = 0;
+	must_be_refused(&c, "root, that is lost");
+	c = table();
+	c.ids[2].kind = 2;
+	must_be_refused(&c, "neither user nor group");
+	c = table();
+	c.ids[1].from = 200;
+	must_be_refused(&c, "a user twice");
 	c = table();
 	c.kind = (enum changes_kind)3;
 	must_be_refused(&c, "a kind");

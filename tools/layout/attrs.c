@@ -31,7 +31,7 @@ int attrs_copy(const char *from, const char *to)
 struct setting {
 	const struct idmap *ids;
 	const char *to;
-	bool lossy;
+	bool lossy, lost;          /* lost: the owner, so no capability */
 	uint8_t *value;
 	int result;
 };
@@ -40,13 +40,18 @@ static int set_one(void *ctx, const struct sub_xattr *x, struct ply_err *err)
 {
 	char name[PLY_XATTR_NAME_MAX + 1];
 	struct setting *s = ctx;
+	size_t len = x->value_len;
 
 	(void)err;
 	memcpy(name, x->name, x->name_len);
 	name[x->name_len] = '\0';
-	if (!s->ids || idmap_xattr(s->ids, name, x->value, x->value_len, s->value) <= 0)
+	if (s->lost && !strcmp(name, "security.capability"))
+		return 0;
+	if (!s->ids || idmap_xattr(s->ids, name, x->value, x->value_len, s->value, &len) <= 0)
 		memcpy(s->value, x->value, x->value_len);
-	if (lsetxattr(s->to, name, s->value, x->value_len, 0) < 0 && !s->lossy)
+	if (!len && x->value_len)
+		return 0;
+	if (lsetxattr(s->to, name, s->value, len, 0) < 0 && !s->lossy)
 		s->result = -errno;
 	return s->result;
 }
@@ -55,9 +60,14 @@ int attrs_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids, 
 		  struct ply_err *err)
 {
 	struct setting s = { .ids = ids, .to = to, .lossy = lossy, .value = malloc(PLY_XATTR_VALUE_MAX) };
+	struct view_owner owner;
 	struct view_file f;
 	int r = s.value ? view_file(view, ino, &f, err) : -ENOMEM;
 
+	if (r == 0)
+		r = view_owner(view, &f, &owner, err);
+	if (r == 0 && ids)
+		s.lost = idmap_is_lost(ids, ID_USER, owner.uid) || idmap_is_lost(ids, ID_GROUP, owner.gid);
 	if (r == 0)
 		r = view_file_xattrs(view, &f, set_one, &s, err);
 	if (s.result < 0)

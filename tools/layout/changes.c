@@ -32,8 +32,9 @@ struct ply_disk_changes {
 	le32 ndirs;                /* +0x58 */
 	le32 image_len, names_len; /* +0x5c */
 	le32 nrequires;            /* +0x64 */
+	le32 nids;                 /* +0x68 */
 };
-_Static_assert(sizeof(struct ply_disk_changes) == 0x68, "changes");
+_Static_assert(sizeof(struct ply_disk_changes) == 0x6c, "changes");
 
 /* Its path follows, then the sides that its kind has. */
 struct ply_disk_change {
@@ -63,7 +64,17 @@ struct ply_disk_change_dir {
 };
 _Static_assert(sizeof(struct ply_disk_change_dir) == 16, "directory of changes");
 
+/* Its name follows. */
+struct ply_disk_change_id {
+	uint8_t kind, flags;
+	le16 name_len;
+	le32 from, to;
+};
+_Static_assert(sizeof(struct ply_disk_change_id) == 12, "user or group of changes");
+#define ID_LOST 1u
+
 #define STATE_PATH "var/lib/plyfs"
+#define VERSION    2u
 #define NSEC_MAX   999999999u
 /* far more than are ever selected; what a row can name */
 #define NAMES_MAX  CHANGE_COMP_NONE
@@ -78,6 +89,9 @@ void changes_done(struct changes *c)
 		free(c->requires[i]);
 	for (size_t i = 0; i < c->ndirs; i++)
 		free(c->dirs[i].path);
+	for (size_t i = 0; i < c->nids; i++)
+		free(c->ids[i].name);
+	free(c->ids);
 	free(c->v);
 	free(c->names);
 	free(c->requires);
@@ -121,6 +135,17 @@ int changes_add_require(struct changes *c, const char *names)
 	if (array_grow(&c->requires, &c->requires_cap, c->nrequires + 1, sizeof(*c->requires)) < 0 || !(copy = strdup(names)))
 		return -ENOMEM;
 	c->requires[c->nrequires++] = copy;
+	return 0;
+}
+
+int changes_add_id(struct changes *c, const struct change_id *id)
+{
+	char *name = NULL;
+
+	if (array_grow(&c->ids, &c->ids_cap, c->nids + 1, sizeof(*c->ids)) < 0 || (id->name && !(name = strdup(id->name))))
+		return -ENOMEM;
+	c->ids[c->nids] = *id;
+	c->ids[c->nids++].name = name;
 	return 0;
 }
 
@@ -398,6 +423,20 @@ static int check_dirs(const struct changes *c, struct ply_err *err)
 	return 0;
 }
 
+static int check_ids(const struct changes *c, struct ply_err *err)
+{
+	for (size_t i = 0; i < c->nids; i++) {
+		const struct change_id *id = &c->ids[i], *last = i ? id - 1 : NULL;
+		bool named = id->name && *id->name && strlen(id->name) <= CHANGE_ID_NAME_MAX;
+
+		if (id->kind > 1 || named == id->lost || (id->lost && (id->to || !id->from)))
+			return bad(err, "has a user or group that is neither of a name nor root's");
+		if (last && (last->kind > id->kind || (last->kind == id->kind && last->from >= id->from)))
+			return bad(err, "has users and groups out of their order");
+	}
+	return 0;
+}
+
 int changes_check(const struct changes *c, struct ply_err *err)
 {
 	_cleanup_free_ uint8_t *seen = calloc(1, c->n / 8 + 1);
@@ -408,7 +447,8 @@ int changes_check(const struct changes *c, struct ply_err *err)
 		return ply_fail_nomem(err);
 	if (c->kind != CHANGES_ADD && c->kind != CHANGES_REMOVE)
 		return bad(err, "is of a kind that this version does not know");
-	if (c->nnames > NAMES_MAX || c->nrequires > NAMES_MAX || c->n > UINT32_MAX || c->ndirs > UINT32_MAX)
+	if (c->nnames > NAMES_MAX || c->nrequires > NAMES_MAX || c->n > UINT32_MAX || c->ndirs > UINT32_MAX ||
+	    c->nids > UINT32_MAX)
 		return bad(err, "has more names, rows or directories than a table can");
 	for (size_t i = 0; i < c->nnames; i++)
 		if (!*c->names[i])
@@ -418,7 +458,9 @@ int changes_check(const struct changes *c, struct ply_err *err)
 			return bad(err, "requires a component without a name");
 	r = check_rows(c, seen, &above, err);
 	free(above.v);
-	return r < 0 ? r : check_dirs(c, err);
+	if (r == 0)
+		r = check_dirs(c, err);
+	return r < 0 ? r : check_ids(c, err);
 }
 
 /* --- encoding ------------------------------------------------------------------------------ */
@@ -476,6 +518,18 @@ static int put_dir(struct buf *out, const struct change_dir *dir)
 	return r < 0 || !len ? r : buf_add(out, dir->path, len);
 }
 
+static int put_id(struct buf *out, const struct change_id *id)
+{
+	size_t len = id->name ? strlen(id->name) : 0;
+	const struct ply_disk_change_id d = {
+		.kind = id->kind, .flags = id->lost ? ID_LOST : 0, .name_len = le16_put((uint16_t)len),
+		.from = le32_put(id->from), .to = le32_put(id->to),
+	};
+	int r = buf_add(out, &d, sizeof(d));
+
+	return r < 0 || !len ? r : buf_add(out, id->name, len);
+}
+
 static int put_all(struct buf *out, const struct changes *c, const char *image)
 {
 	int r = 0;
@@ -484,6 +538,8 @@ static int put_all(struct buf *out, const struct changes *c, const char *image)
 		r = put_row(out, &c->v[i]);
 	for (size_t i = 0; r == 0 && i < c->ndirs; i++)
 		r = put_dir(out, &c->dirs[i]);
+	for (size_t i = 0; r == 0 && i < c->nids; i++)
+		r = put_id(out, &c->ids[i]);
 	if (r == 0 && *image)
 		r = buf_add(out, image, strlen(image));
 	for (size_t i = 0; r == 0 && i < c->nnames; i++)
@@ -502,10 +558,11 @@ static void fill_head(const struct changes *c, const char *image, struct ply_dis
 	for (size_t i = 0; i < c->nrequires; i++)
 		names_len += strlen(c->requires[i]) + 1;
 	*d = (struct ply_disk_changes){
-		.version = le32_put(1), .kind = le32_put(c->kind), .generation = le64_put(c->generation),
+		.version = le32_put(VERSION), .kind = le32_put(c->kind), .generation = le64_put(c->generation),
 		.nnames = le32_put((uint32_t)c->nnames), .nrows = le32_put((uint32_t)c->n),
 		.ndirs = le32_put((uint32_t)c->ndirs), .image_len = le32_put((uint32_t)strlen(image)),
 		.names_len = le32_put((uint32_t)names_len), .nrequires = le32_put((uint32_t)c->nrequires),
+		.nids = le32_put((uint32_t)c->nids),
 	};
 	memcpy(d->magic, CHANGES_MAGIC, sizeof(d->magic));
 	memcpy(d->uuid, c->uuid, sizeof(d->uuid));
@@ -623,6 +680,22 @@ static int take_dir(struct in *in, struct changes *c)
 	return r;
 }
 
+static int take_id(struct in *in, struct changes *c)
+{
+	struct change_id *id = &c->ids[c->nids];
+	struct ply_disk_change_id d;
+	int r = 0;
+
+	if (!take(in, &d, sizeof(d)) || d.flags & ~ID_LOST)
+		return -EUCLEAN;
+	*id = (struct change_id){ .kind = d.kind, .lost = d.flags & ID_LOST, .from = le32_get(d.from), .to = le32_get(d.to) };
+	if (le16_get(d.name_len))
+		r = take_text(in, le16_get(d.name_len), &id->name);
+	if (r == 0)
+		c->nids++;
+	return r;
+}
+
 /* Into @v[*n], which is counted. */
 static int take_name(struct in *in, char **v, size_t *n)
 {
@@ -644,15 +717,17 @@ static int take_name(struct in *in, char **v, size_t *n)
 static int take_all(struct in *in, const struct ply_disk_changes *d, struct changes *c)
 {
 	size_t nrows = le32_get(d->nrows), ndirs = le32_get(d->ndirs), nnames = le32_get(d->nnames);
-	size_t nrequires = le32_get(d->nrequires);
+	size_t nrequires = le32_get(d->nrequires), nids = le32_get(d->nids);
 	int r = 0;
 
 	/* before memory is asked for: each takes some bytes */
 	if (nrows > in->left / sizeof(struct ply_disk_change) ||
-	    ndirs > in->left / sizeof(struct ply_disk_change_dir) || nnames > NAMES_MAX || nrequires > NAMES_MAX)
+	    ndirs > in->left / sizeof(struct ply_disk_change_dir) ||
+	    nids > in->left / sizeof(struct ply_disk_change_id) || nnames > NAMES_MAX || nrequires > NAMES_MAX)
 		return -EUCLEAN;
 	if (array_grow(&c->v, &c->cap, nrows + 1, sizeof(*c->v)) < 0 ||
 	    array_grow(&c->dirs, &c->dirs_cap, ndirs + 1, sizeof(*c->dirs)) < 0 ||
+	    array_grow(&c->ids, &c->ids_cap, nids + 1, sizeof(*c->ids)) < 0 ||
 	    array_grow(&c->names, &c->names_cap, nnames + 1, sizeof(*c->names)) < 0 ||
 	    array_grow(&c->requires, &c->requires_cap, nrequires + 1, sizeof(*c->requires)) < 0)
 		return -ENOMEM;
@@ -660,6 +735,8 @@ static int take_all(struct in *in, const struct ply_disk_changes *d, struct chan
 		r = take_row(in, c);
 	while (r == 0 && c->ndirs < ndirs)
 		r = take_dir(in, c);
+	while (r == 0 && c->nids < nids)
+		r = take_id(in, c);
 	if (r == 0)
 		r = take_text(in, le32_get(d->image_len), &c->image);
 	if (r == 0 && in->left != le32_get(d->names_len))
@@ -681,7 +758,7 @@ static int decode(const uint8_t *bytes, size_t len, struct changes *c, struct pl
 	if (len < sizeof(d) + sizeof(sum) || len > CHANGES_MAX || memcmp(bytes, CHANGES_MAGIC, sizeof(d.magic)) != 0)
 		return bad(err, "is no table of changes");
 	take(&in, &d, sizeof(d));
-	if (le32_get(d.version) != 1)
+	if (le32_get(d.version) != VERSION)
 		return ply_fail(err, -EOPNOTSUPP, PLY_R_STATE_DAMAGED, "is of another version of plyfs");
 	memcpy(&sum, bytes + len - sizeof(sum), sizeof(sum));
 	if (le64_get(sum) != xxh3(bytes, len - sizeof(sum), 0))

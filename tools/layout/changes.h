@@ -21,6 +21,7 @@
 #define CHANGES_MAX (256u << 20)   /* bytes of a table: a million rows with paths of 60 bytes take 140 MB */
 #define CHANGES_MAGIC "PLYTABL\n"
 #define CHANGE_PATH_MAX 65535u
+#define CHANGE_ID_NAME_MAX 65535u
 #define CHANGE_COMP_NONE 65535u    /* whose it is: of none alone */
 
 enum changes_kind {
@@ -67,6 +68,14 @@ struct change_dir {
 	uint32_t mtime_nsec;
 };
 
+/* What has become of a user or group of the image; those that are not told have their numbers. */
+struct change_id {
+	uint8_t kind;              /* enum id_kind: 0 user, 1 group */
+	bool lost;                 /* it has no name in the image, and its number another in the target: root's, so `to` is 0 */
+	uint32_t from, to;
+	char *name;                /* NULL where it is lost */
+};
+
 struct changes {
 	enum changes_kind kind;
 	uint8_t uuid[16], catalog[32];     /* of the image */
@@ -76,6 +85,8 @@ struct changes {
 	size_t nnames, names_cap;
 	char **requires;           /* what they cannot do without: of each entry one of the names in it: "db", "db|cache" */
 	size_t nrequires, requires_cap;
+	struct change_id *ids;     /* ascending by kind and number */
+	size_t nids, ids_cap;
 	struct change *v;
 	size_t n, cap;
 	struct change_dir *dirs;
@@ -93,6 +104,8 @@ void changes_done(struct changes *c);
 int changes_add(struct changes *c, const struct change *row);
 int changes_add_name(struct changes *c, const char *name);
 int changes_add_require(struct changes *c, const char *names);
+/* The name is copied. */
+int changes_add_id(struct changes *c, const struct change_id *id);
 int changes_add_dir(struct changes *c, const char *path, int64_t mtime_sec, uint32_t mtime_nsec);
 
 /* Rows and directories in their order; double directories go. Numbers stay with their rows. */

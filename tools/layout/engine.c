@@ -136,7 +136,7 @@ static int run_batch(struct phase *p, struct stream *s, uint32_t thread, const s
 	stream_count_for(s, q->sub);
 	s->bytes = s->names = 0;
 	r = p->run(s, &q->batches[i], q->sub);
-	timeline_batch(p->l->o->timeline, thread, q->sub, begin, s->bytes, s->names);
+	timeline_batch(p->l->o->timeline, thread, p->l->staged ? p->l->stream : q->sub, begin, s->bytes, s->names);
 	return r;
 }
 
@@ -461,7 +461,8 @@ static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 		layout_fail(l, &err);
 	}
 	l->report->seconds[phase] = now() - start;
-	timeline_phase(l->o->timeline, layout_phase_names[phase], begin);
+	if (!l->staged)            /* all of it is one phase of a change */
+		timeline_phase(l->o->timeline, layout_phase_names[phase], begin);
 	if (engine_check_image(faults, &err) < 0)
 		layout_fail(l, &err);
 	if (l->o->cancel && atomic_load(l->o->cancel)) {

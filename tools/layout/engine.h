@@ -29,6 +29,7 @@ struct layout {
 	uint32_t var, var_lib;     /* above the state, in plan.dirs; 0: the view has none */
 	struct limits limits;
 	bool staged;               /* what is made is not in its place yet: see engine_stage() */
+	uint32_t stream;           /* of the timeline: where it is staged, all of it is one */
 	const struct idmap *ids;   /* numbers of the image to those of the target; NULL: they are the same */
 	bool again;                /* an earlier run was here: what is there is looked at */
 	size_t dirs_made;          /* plan.dirs[1 .. dirs_made) exist by this run */

@@ -16,6 +16,8 @@ struct kept {
 
 /* @state: the directory var/lib/plyfs of the target @path. *ret is the caller's, by kept_done(), whatever is returned. */
 int kept_read(int state, const char *path, struct kept *ret, struct ply_err *err);
+/* Of one component; *ret is set on success. -ENOENT, not told: nothing is kept of it. */
+int kept_read_one(int state, const char *path, const char *name, struct changes *ret, struct ply_err *err);
 void kept_done(struct kept *k);
 
 /* NULL: none of that name was added. */

@@ -42,6 +42,69 @@ static struct number number(const struct change *row)
 	return n;
 }
 
+/* --- times of directories ------------------------------------------------------------------- */
+
+/* What a process that was killed has done last is known by its own directories. A rename sets the time of both it is about,
+ * but not in one step. */
+#define SLACK_S 2
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *than)
+{
+	return a->tv_sec != than->tv_sec ? a->tv_sec > than->tv_sec : a->tv_nsec > than->tv_nsec;
+}
+
+/* As short before and after as can be: what others do in between passes for ours. */
+void moves_before(struct moves *m)
+{
+	struct stat st;
+
+	if (m->now && fstat(m->now_fd, &st) == 0)
+		m->now->others |= !same_time(&st.st_mtim, &m->now->left);
+}
+
+void moves_after(struct moves *m)
+{
+	struct stat st;
+
+	if (m->now && fstat(m->now_fd, &st) == 0)
+		m->now->left = st.st_mtim;
+}
+
+int moves_rename(struct moves *m, int from, const char *from_name, int to, const char *to_name, unsigned how)
+{
+	int r;
+
+	moves_before(m);
+	r = renameat2(from, from_name, to, to_name, how) < 0 ? -errno : 0;
+	moves_after(m);
+	return r;
+}
+
+static int by_path(const void *key, const void *of)
+{
+	const struct change_dir *d = of;
+
+	return changes_compare(key, d->path);
+}
+
+static struct moves_dir *find_dir(const struct moves *m, const char *path, size_t len, const struct change_dir **ret)
+{
+	const struct changes *c = m->a->c;
+	char key[CHANGE_PATH_MAX + 1];
+
+	if (len > CHANGE_PATH_MAX)
+		return NULL;
+	memcpy(key, path, len);
+	key[len] = '\0';
+	*ret = c->ndirs ? bsearch(key, c->dirs, c->ndirs, sizeof(*c->dirs), by_path) : NULL;
+	return *ret ? &m->dirs[*ret - c->dirs] : NULL;
+}
+
 /* --- telling ----------------------------------------------------------------------------- */
 
 int moves_next(struct moves *m)
@@ -171,9 +234,53 @@ const char *moves_name(const struct change *row)
 	return row->path + len + (len != 0);
 }
 
+/* Of the calls before this one: when was a name moved out of what is staged for @path, or to what was taken out? */
+static struct timespec last_move(struct moves *m, const char *path, size_t len)
+{
+	struct timespec last = m->own_last;
+	int dir = open_dirs_get(&m->tree, path, len);
+	struct stat st;
+
+	if (dir >= 0 && fstat(dir, &st) == 0 && is_later(&st.st_mtim, &last))
+		last = st.st_mtim;
+	last.tv_sec += SLACK_S;
+	return last;
+}
+
+/* Before anything is moved there. */
+static int look_at_dir(struct moves *m, struct moves_dir *to, const struct change_dir *d, int fd)
+{
+	const struct timespec planned = { d->mtime_sec, d->mtime_nsec };
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (to->looked) {
+		to->others |= !same_time(&st.st_mtim, &to->left);
+	} else if (!same_time(&st.st_mtim, &planned)) {
+		struct timespec last = last_move(m, d->path, strlen(d->path));
+
+		to->others = m->a->first || is_later(&st.st_mtim, &last);
+	}
+	to->looked = true;
+	to->left = st.st_mtim;
+	return 0;
+}
+
 int moves_dir(struct moves *m, const struct change *row)
 {
-	return open_dirs_get(&m->target, row->path, parent_len(row->path));
+	size_t len = parent_len(row->path);
+	const struct change_dir *d;
+	struct moves_dir *to;
+	int fd, r = 0;
+
+	fd = open_dirs_get(&m->target, row->path, len);
+	to = fd < 0 ? NULL : find_dir(m, row->path, len, &d);
+	if (to)
+		r = look_at_dir(m, to, d, fd);
+	m->now = to;
+	m->now_fd = fd;
+	return r < 0 ? r : fd;
 }
 
 int moves_staged_dir(struct moves *m, const struct change *row)
@@ -203,8 +310,13 @@ int moves_is_staged(struct moves *m, const struct change *row)
 
 static int open_own(struct moves *m, const char *name, int *ret)
 {
+	struct stat st;
 	char text[64];
-	int r = mkdirat(m->a->update, name, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	int r;
+
+	if (fstatat(m->a->update, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_later(&st.st_mtim, &m->own_last))
+		m->own_last = st.st_mtim;
+	r = mkdirat(m->a->update, name, 0700) < 0 && errno != EEXIST ? -errno : 0;
 
 	if (r == 0) {
 		r = beneath_open(m->a->update, name, strlen(name), O_PATH);
@@ -227,6 +339,9 @@ int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err
 	};
 	atomic_store(&a->at, 0);
 	a->nmade = a->nswapped = a->nout = a->nmeta = a->nleft = a->nstranded = 0;
+	m->dirs = calloc(a->c->ndirs + 1, sizeof(*m->dirs));
+	if (!m->dirs)
+		return ply_fail_nomem(err);
 	r = open_own(m, "tree", &m->tree_fd);
 	if (r == 0)
 		r = open_own(m, "new", &m->new_fd);
@@ -239,8 +354,8 @@ int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err
 	return r;
 }
 
-/* Where it has the time already nothing is written. */
-static int set_time(struct moves *m, const struct change_dir *d)
+/* Where it has the time already nothing is written; where others have changed it since, that is to be seen. */
+static int set_time(struct moves *m, const struct change_dir *d, struct moves_dir *is)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { d->mtime_sec, d->mtime_nsec } };
 	int fd = open_dirs_get(&m->target, d->path, strlen(d->path));
@@ -249,9 +364,9 @@ static int set_time(struct moves *m, const struct change_dir *d)
 
 	if (moves_is_gone(fd))
 		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0 || look_at_dir(m, is, d, fd) < 0 || fstat(fd, &st) < 0)
 		return fail(m, d->path, fd < 0 ? fd : -errno, "open");
-	if (st.st_mtim.tv_sec == times[1].tv_sec && st.st_mtim.tv_nsec == times[1].tv_nsec)
+	if (is->others || same_time(&st.st_mtim, &times[1]))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);      /* O_PATH: no futimens */
 	return utimensat(AT_FDCWD, path, times, 0) < 0 ? fail(m, d->path, -errno, "set the time of") : 0;
@@ -259,19 +374,16 @@ static int set_time(struct moves *m, const struct change_dir *d)
 
 int moves_finish(struct moves *m)
 {
-	_cleanup_close_ int fd = -1;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < m->a->c->ndirs; i++)
-		r = set_time(m, &m->a->c->dirs[i]);
-	if (r < 0 || !m->a->sync)
-		return r;
-	fd = openat(m->a->target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || syncfs(fd) < 0 ? fail(m, "", -errno, "write to the disk") : 0;
+		r = set_time(m, &m->a->c->dirs[i], &m->dirs[i]);
+	return r;
 }
 
 void moves_done(struct moves *m)
 {
+	free(m->dirs);
 	open_dirs_done(&m->target);
 	open_dirs_done(&m->tree);
 	cleanup_close(&m->tree_fd);
@@ -282,15 +394,10 @@ void moves_done(struct moves *m)
 
 /* --- moving ---------------------------------------------------------------------------------- */
 
-static int move(int from, const char *from_name, int to, const char *to_name, unsigned how)
-{
-	return renameat2(from, from_name, to, to_name, how) < 0 ? -errno : 0;
-}
-
 /* What lies in @from/N and is not what it was to be. */
 static int give_back(struct moves *m, const struct change *row, int dir, int from, const char *from_name)
 {
-	if (move(from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE) < 0)
+	if (moves_rename(m, from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE) < 0)
 		return moves_strand(m, row, from_name, TAKEN);
 	return moves_leave(m, row, CHANGED);
 }
@@ -324,7 +431,7 @@ int moves_take(struct moves *m, const struct change *row, const struct change_si
 	if (r == 0)
 		return take_none(m, row, side, dir, to, to_name);
 	if (r > 0)
-		r = move(dir, moves_name(row), to, number(row).text, RENAME_NOREPLACE);
+		r = moves_rename(m, dir, moves_name(row), to, number(row).text, RENAME_NOREPLACE);
 	if (r == -EEXIST)
 		return change_is(to, number(row).text, side) == 1 ? moves_leave(m, row, "was put there again") :
 								    moves_strand(m, row, to_name, TAKEN);
@@ -354,7 +461,7 @@ int moves_put_back(struct moves *m, const struct change *row, int from, const ch
 
 	if (r <= 0)
 		return r < 0 ? moves_fail(m, row, r, "look at what was taken out") : 0;
-	r = dir < 0 ? dir : move(from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE);
+	r = dir < 0 ? dir : moves_rename(m, from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE);
 	if (moves_is_gone(r))
 		return keep(m, row, from, from_name, NO_DIR);
 	if (r == -EEXIST && change_is(dir, moves_name(row), &row->before) == 1)
@@ -396,7 +503,7 @@ static int which(const struct change *row, int dir, const char *name)
 /* What has come to new/N was not to be taken. Where its place is empty now it gets that. */
 static int exchange_back(struct moves *m, const struct change *row, int dir)
 {
-	int r = move(m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
+	int r = moves_rename(m, m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
 
 	if (r < 0)
 		return give_back(m, row, dir, m->new_fd, "new");
@@ -406,7 +513,7 @@ static int exchange_back(struct moves *m, const struct change *row, int dir)
 
 static int exchange(struct moves *m, const struct change *row, int dir, const struct change_side *from)
 {
-	int r = move(m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
+	int r = moves_rename(m, m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
 
 	if (r == -ENOENT && m->back)
 		return moves_put_back(m, row, m->new_fd, "new", &m->a->nswapped);

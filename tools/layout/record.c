@@ -116,27 +116,7 @@ static int side_of(struct recording *rec, struct ply_view *view, uint64_t ino, s
 /* rec->path: that of directory @d, or of a name in it, with a NUL behind. */
 static int set_path(struct recording *rec, uint32_t d, const char *name, size_t len)
 {
-	const struct plan_dir *dirs = rec->l->plan->dirs;
-	size_t n = len;
-	char *at;
-
-	for (uint32_t i = d; i; i = dirs[i].parent)
-		n += dirs[i].name_len + (n ? 1u : 0u);
-	rec->path.len = 0;
-	if (buf_reserve(&rec->path, n + 1) < 0)
-		return ply_fail_nomem(rec->err);
-	rec->path.len = n;
-	at = (char *)rec->path.data + n;
-	*at = '\0';
-	at -= len;
-	memcpy(at, name, len);
-	for (uint32_t i = d; i; i = dirs[i].parent) {
-		if (*at)
-			*--at = '/';
-		at -= dirs[i].name_len;
-		memcpy(at, dirs[i].name, dirs[i].name_len);
-	}
-	return 0;
+	return plan_name_path(rec->l->plan, d, name, len, &rec->path) < 0 ? ply_fail_nomem(rec->err) : 0;
 }
 
 static int add_row(struct recording *rec, enum change_kind kind, bool inside, const struct change_side *before,

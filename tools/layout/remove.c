@@ -64,6 +64,18 @@ static int fail(struct removal *m, int code, const char *path, const char *what)
 			"%s/%s: cannot %s: %s", m->u->target.path, shown, what, strerror(-code));
 }
 
+/* Of what is kept of the component. */
+static int fail_kept(struct removal *m, int code, const struct change *row, const char *dir)
+{
+	char shown[512];
+
+	if (code != -ENOENT && code != -ENOTDIR && code != -EBADF && code != -EINVAL)
+		return fail(m, code, row->path, "find what was there before");
+	escape_name_to(row->path, strlen(row->path), shown, sizeof(shown));
+	return ply_fail(m->err, -EUCLEAN, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/merge/%s/%s/%u: is not there, and /%s needs it",
+			m->u->target.path, m->component, dir, row->n, shown);
+}
+
 /* --- rows ---------------------------------------------------------------------------------- */
 
 static int note_dir(struct removal *m, const char *path)
@@ -149,7 +161,7 @@ static int put_earlier(struct removal *m, const struct change *row, const struct
 	snprintf(from, sizeof(from), "%u", row->n);
 	next_number(m, name);
 	if (linkat(m->fresh, from, m->put, name, 0) < 0)
-		return fail(m, -errno, row->path, "find what was there before");
+		return fail_kept(m, -errno, row, "new");
 	return add(m, CHANGE_SWAP, row, live, &row->before);
 }
 
@@ -200,8 +212,11 @@ static int unmerge(struct removal *m, const struct change *row, const struct cha
 	    (!change_is_unknown(row->after.xattrs) && memcmp(live->xattrs, row->after.xattrs, sizeof(live->xattrs)) != 0))
 		return leave(m, row, "was changed since, and stays as it is");
 	r = read_text(m->with, name, &base);
-	if (r == 0)
-		r = read_text(m->fresh, name, &theirs);
+	if (r < 0)
+		return fail_kept(m, r, row, "with");
+	r = read_text(m->fresh, name, &theirs);
+	if (r < 0)
+		return fail_kept(m, r, row, "new");
 	if (r == 0)
 		r = read_text(m->dir, m->name, &ours);
 	if (r == 0 && is_of_ids(row))
@@ -256,8 +271,11 @@ static int put_back(struct removal *m, const struct change *row)
 	int dir = -1, r = make_way(m, row->path, &dir);
 
 	snprintf(from, sizeof(from), "%u", row->n);
-	if (r == 0 && linkat(m->old, from, dir, base ? base + 1 : row->path, 0) < 0)
+	if (r == 0 && linkat(m->old, from, dir, base ? base + 1 : row->path, 0) < 0) {
 		r = -errno;
+		cleanup_close(&dir);
+		return fail_kept(m, r, row, "old");
+	}
 	cleanup_close(&dir);
 	return r < 0 ? fail(m, r, row->path, "find what was there before") : add(m, CHANGE_MAKE, row, &(struct change_side){ 0 },
 										&row->before);
@@ -522,7 +540,7 @@ static int open_merge(struct removal *m)
 	_cleanup_close_ int of = merge < 0 ? merge : statedir_open(merge, m->component);
 
 	if (of < 0)
-		return of;
+		return update_fail(m->u, of, "merge", "open", m->err);
 	m->old = statedir_open(of, "old");
 	m->fresh = statedir_open(of, "new");
 	m->with = statedir_open(of, "with");
@@ -601,8 +619,6 @@ int remove_stage(struct update *u, const struct kept *kept, const char *name, st
 			     .err = err };
 	int r = open_merge(&m);
 
-	if (r < 0)
-		update_fail(u, r, "merge", "open", err);
 	if (r == 0) {
 		r = make_dirs(&m);
 		if (r < 0)

@@ -33,24 +33,7 @@ static char *path_of(const struct walk *w, const char *name, size_t len)
 
 static int set_dir_path(struct walk *w, const struct plan *p, uint32_t d)
 {
-	size_t len = 0;
-	char *at;
-
-	for (uint32_t i = d; i; i = p->dirs[i].parent)
-		len += p->dirs[i].name_len + 1u;
-	w->path.len = 0;
-	if (buf_reserve(&w->path, len + 1) < 0)
-		return ply_fail_nomem(w->err);
-	w->path.len = len ? len - 1 : 0;
-	at = (char *)w->path.data + w->path.len;
-	*at = '\0';
-	for (uint32_t i = d; i; i = p->dirs[i].parent) {
-		at -= p->dirs[i].name_len;
-		memcpy(at, p->dirs[i].name, p->dirs[i].name_len);
-		if (at > (char *)w->path.data)
-			*--at = '/';
-	}
-	return 0;
+	return plan_name_path(p, d, "", 0, &w->path) < 0 ? ply_fail_nomem(w->err) : 0;
 }
 
 int survey_told(struct walk *w, int r, const char *path)
@@ -90,7 +73,8 @@ static int note_dir(struct walk *w)
 		return ply_fail_sys(w->err, -errno, "/%s: stat", (char *)w->path.data);
 	if (version_mount(w->fd, "") != w->s->mount)
 		return ply_fail(w->err, -EXDEV, PLY_R_TARGET_CANNOT_HOLD,
-				"is in another mount than /var/lib/plyfs, from where names are moved to their places");
+				"/%s: is in another mount than /var/lib/plyfs, from where names are moved to their places",
+				(char *)w->path.data);
 	return changes_add_dir(&w->s->changes, (char *)w->path.data, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec) < 0 ?
 		ply_fail_nomem(w->err) : 0;
 }
@@ -387,6 +371,8 @@ static int name(void *ctx, const struct ply_dirent *de, struct ply_err *err)
 	r = version_find(w->s->base, w->places[w->dir].base, de->name, de->len, &base_ino, err);
 	if (r == 0 && base_ino)
 		r = is_unchanged(w, de->ino, base_ino);
+	if (r < 0)
+		return survey_told(w, r, (char *)w->path.data);
 	return r ? MIN(r, 0) : compare(w, de->name, de->len, de->ino, base_ino);
 }
 
@@ -464,7 +450,7 @@ static int listed(void *ctx, struct ply_err *err)
 	if (!w->places[w->dir].base || w->fd < 0)
 		return 0;
 	r = ply_view_readdir(w->s->base, w->places[w->dir].base, 0, look_gone, &g, err);
-	return r < 0 ? r : g.result;
+	return r < 0 && !g.result ? survey_told(w, r, (char *)w->path.data) : MIN(r, g.result);
 }
 
 /* --- names of one file --------------------------------------------------------------------------------- */
@@ -555,6 +541,9 @@ void survey_done(struct survey *s)
 	free(s->puts);
 	s->puts = NULL;
 	s->nputs = s->puts_cap = 0;
+	free(s->lost);
+	s->lost = NULL;
+	s->nlost = s->lost_cap = 0;
 	conflicts_done(s->conflicts, s->nconflicts);
 	s->conflicts = NULL;
 	s->nconflicts = s->conflicts_cap = 0;

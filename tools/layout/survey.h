@@ -49,6 +49,13 @@ struct survey_conflict {
 	uint16_t driver;
 };
 
+/* An owner without a name in the image, whose number is somebody's in the target: root's. */
+struct survey_lost {
+	enum id_kind kind;
+	uint32_t id;
+	uint64_t files;
+};
+
 struct survey {
 	struct ply_view *view, *base;      /* base: of the selection without; NULL: nothing of the image is there yet */
 	const struct idmap *ids;
@@ -67,6 +74,8 @@ struct survey {
 	size_t nputs, puts_cap;
 	struct survey_conflict *conflicts;
 	size_t nconflicts, conflicts_cap;
+	struct survey_lost *lost;          /* by ids_count_lost() */
+	size_t nlost, lost_cap;
 };
 
 /*

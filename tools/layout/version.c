@@ -37,6 +37,7 @@ static bool counts(const char *name, size_t len)
 struct hashing {
 	struct sha256 *sha;
 	const struct idmap *ids;
+	bool lost;                 /* the owner: no capability */
 	uint8_t *value;
 	uint32_t n;
 };
@@ -55,22 +56,26 @@ static int hash_of_view(void *ctx, const struct sub_xattr *x, struct ply_err *er
 {
 	char name[PLY_XATTR_NAME_MAX + 1];
 	struct hashing *h = ctx;
+	size_t len = x->value_len;
+	bool other;
 
 	(void)err;
 	if (!counts(x->name, x->name_len))
 		return 0;
 	memcpy(name, x->name, x->name_len);
 	name[x->name_len] = '\0';
-	if (h->ids && idmap_xattr(h->ids, name, x->value, x->value_len, h->value) > 0)
-		hash_one(h, x->name, x->name_len, h->value, x->value_len);
-	else
-		hash_one(h, x->name, x->name_len, x->value, x->value_len);
+	if (h->lost && !strcmp(name, "security.capability"))
+		return 0;
+	other = h->ids && idmap_xattr(h->ids, name, x->value, x->value_len, h->value, &len) > 0;
+	if (len || !x->value_len)
+		hash_one(h, x->name, x->name_len, other ? h->value : x->value, len);
 	return 0;
 }
 
-static int xattrs_of_view(struct version *v, const struct view_file *f, const struct idmap *ids, struct ply_err *err)
+static int xattrs_of_view(struct version *v, const struct view_file *f, const struct idmap *ids, bool lost,
+			  struct ply_err *err)
 {
-	struct hashing h = { .sha = sha256_new(), .ids = ids, .value = malloc(PLY_XATTR_VALUE_MAX) };
+	struct hashing h = { .sha = sha256_new(), .ids = ids, .lost = lost, .value = malloc(PLY_XATTR_VALUE_MAX) };
 	int r = h.sha && h.value ? 0 : ply_fail_nomem(err);
 
 	if (r == 0)
@@ -143,6 +148,7 @@ int version_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids
 {
 	struct view_file f;
 	struct ply_attr a;
+	bool lost = false;
 	int r = view_file(view, ino, &f, err);
 
 	*ret = (struct version){ .there = true, .view = view, .ino = ino, .dir = -1 };
@@ -156,8 +162,11 @@ int version_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids
 	if (ids) {
 		ret->c.uid = idmap_id(ids, ID_USER, a.uid);
 		ret->c.gid = idmap_id(ids, ID_GROUP, a.gid);
+		lost = idmap_is_lost(ids, ID_USER, a.uid) || idmap_is_lost(ids, ID_GROUP, a.gid);
 	}
-	return f.node.xattrs ? xattrs_of_view(ret, &f, ids, err) : 0;
+	if (lost)
+		ret->c.mode &= ~(uint32_t)(S_ISUID | S_ISGID);
+	return f.node.xattrs ? xattrs_of_view(ret, &f, ids, lost, err) : 0;
 }
 
 int version_of_target(int dir, const char *name, struct version *ret)
