@@ -379,7 +379,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	if (all && a->look.open) {
 		r = update_abort(a->target, &a->o, &report, &err);
 		if (r < 0)
-			return told_change(&a->told, "", &none, &report, &err);
+			return told_change(&a->told, "", &none, &report, &err, NULL);
 		layout_look_done(&a->look);
 		if (layout_look(a->target, &a->look, &err) < 0)
 			return told_failure(&a->told, NULL, &err);
@@ -419,7 +419,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	code = told_change(&a->told, a->remove.n ? "removed" :
 				     report.nothing ? (add ? "all of it is there" : "no change is open") :
 				     add ? "added" : a->resume ? "the change is complete" : "the change was taken back",
-			     a->remove.n ? &a->remove : add ? &l.added : &none, &report, r < 0 ? &err : NULL);
+			     a->remove.n ? &a->remove : add ? &l.added : &none, &report, r < 0 ? &err : NULL, l.packages);
 	living_done(&l);
 	layout_report_done(&report);
 	return code;

@@ -33,8 +33,8 @@ static int show_target(const struct planning *p, const char *target, size_t *ret
 			     "%s: a layout or a change was begun there and is not complete; see plyfs layout --resume, --abort",
 			     target);
 	if (r == 0 && look.empty && cli_json)
-		r = cli_print_json(json_pack("{s:o,s:[],s:[],s:[]}", "target", cli_json_name(target, strlen(target)),
-					     "components", "changes", "conflicts"));
+		r = cli_print_json(json_pack("{s:o,s:[],s:[],s:[],s:[]}", "target", cli_json_name(target, strlen(target)),
+					     "components", "packages", "changes", "conflicts"));
 	else if (r == 0 && look.empty)
 		printf("%s: is empty, so all of the selection is laid out there\n", target);
 	else if (r == 0)

@@ -17,13 +17,13 @@
 #include "policy.h"
 
 #define TOLD_MAX 10u               /* conflicts that are named */
-#define TARGET "target"            /* its rank, as policies call it */
 
 void living_done(struct living *l)
 {
 	for (size_t i = 0; i < l->added.n; i++)
 		free((char *)l->added.v[i]);
 	cli_list_done(&l->added);
+	json_decref(l->packages);
 }
 
 /* The image, whose name it is, is closed before the end. */
@@ -133,6 +133,20 @@ static int content(void *ctx, uint32_t sub, const char *path, char **ret, struct
 	return ply_fail(err, -ENOENT, PLY_R_NO_ENTRY, "%s: is no conflict", path);
 }
 
+/* Packages first: most of the paths are theirs. */
+static void tell_packages(const struct survey *s)
+{
+	for (size_t i = 0; i < s->packages.nclashes; i++) {
+		const struct package_clash *c = &s->packages.clashes[i];
+		_cleanup_buf_ struct buf text = { 0 };
+
+		if (!c->stays && packages_describe(c, &text) == 0)
+			cli_note("undecided: package %.*s: another version, %zu %s; %s", (int)text.len, (const char *)text.data,
+				 c->npaths, c->npaths == 1 ? "path" : "paths",
+				 c->fails ? "the policy says fail" : "a policy can leave the target's, resolve: target");
+	}
+}
+
 static void tell_conflicts(const struct survey *s, bool append)
 {
 	size_t told = 0, more = 0;
@@ -148,7 +162,7 @@ static void tell_conflicts(const struct survey *s, bool append)
 			continue;
 		}
 		escape_name_to(c->path, strlen(c->path), shown, sizeof(shown));
-		cli_note("undecided: %s (" TARGET ", %s): %s", shown, s->component, merge_why_text(c->k.why));
+		cli_note("undecided: %s (" POLICY_TARGET_NAME ", %s): %s", shown, s->component, merge_why_text(c->k.why));
 		told++;
 	}
 	if (more)
@@ -170,7 +184,7 @@ static const char **list_names(const struct survey *s, uint32_t *ret_n)
 
 	if (!v)
 		return NULL;
-	v[0] = TARGET;
+	v[0] = POLICY_TARGET_NAME;
 	v[1] = s->component;
 	*ret_n = 2;
 	for (uint32_t i = 0; i < ply_image_nsubs(image); i++)
@@ -179,13 +193,35 @@ static const char **list_names(const struct survey *s, uint32_t *ret_n)
 	return v;
 }
 
-/* The policy sees conflicts with the target as it sees those of sub-images. */
-static int decide_conflicts(void *ctx, struct survey *s, struct ply_err *err)
+/* *ret_undecided: how many packages are not. */
+static int decide_packages(struct deciding *d, struct survey *s, size_t *ret_undecided, struct ply_err *err)
+{
+	struct choice *choice = d->l->choice;
+	int r = choice_read(choice, err);
+
+	*ret_undecided = 0;
+	for (size_t i = 0; r == 0 && i < s->packages.nclashes; i++) {
+		struct package_clash *c = &s->packages.clashes[i];
+		const struct policy_package k = { .name = c->pkg->name, .label = c->label, .target = POLICY_TARGET_NAME,
+						  .component = c->component, .have = c->pkg->have, .version = c->pkg->version };
+		const struct policy_entry *entry;
+		uint8_t rule = POLICY_UNDECIDED;
+
+		if (choice->policy)
+			r = policy_decide_package(&choice->read, &k, &rule, &entry, err);
+		c->stays = rule == POLICY_TARGET;
+		c->fails = rule == POLICY_FAIL;
+		*ret_undecided += !c->stays;
+	}
+	return r;
+}
+
+/* The policy sees conflicts with the target as it sees those of sub-images. *ret_undecided: how many are not. */
+static int decide_conflicts(struct deciding *d, struct survey *s, size_t *ret_undecided, struct ply_err *err)
 {
 	uint32_t nnames = 0;
 	_cleanup_free_ const char **names = list_names(s, &nnames);
 	_cleanup_free_ bool *selected = calloc((size_t)nnames + 2, sizeof(*selected));
-	struct deciding *d = ctx;
 	struct choice *choice = d->l->choice;
 	struct collision *v = calloc(s->nconflicts, sizeof(*v));
 	struct collision_pair *pairs = calloc(s->nconflicts, sizeof(*pairs));
@@ -193,7 +229,7 @@ static int decide_conflicts(void *ctx, struct survey *s, struct ply_err *err)
 	struct collisions c = { .v = v, .n = s->nconflicts, .pairs = pairs, .npairs = s->nconflicts, .names = names,
 				.selected = selected, .nnames = nnames, .content = content, .ctx = s };
 	const struct policy_entry *first;
-	size_t unused, undecided = 0;
+	size_t unused;
 	int r = v && pairs && holders && names && selected ? choice_read(choice, err) : ply_fail_nomem(err);
 
 	if (selected)
@@ -216,16 +252,11 @@ static int decide_conflicts(void *ctx, struct survey *s, struct ply_err *err)
 	for (size_t i = 0; r == 0 && i < s->nconflicts; i++) {
 		struct survey_conflict *k = &s->conflicts[i];
 
-		undecided += collision_is_undecided(&v[i], choice->on_collision);
+		*ret_undecided += collision_is_undecided(&v[i], choice->on_collision);
 		k->rule = v[i].rule == POLICY_FAIL ? 0 : v[i].rule;
 		k->driver = v[i].driver;
 		if (!k->rule && choice->on_collision && v[i].appendable)
 			k->rule = PLY_RULE_APPEND;
-	}
-	if (r == 0 && undecided && !d->look) {
-		tell_conflicts(s, choice->on_collision);
-		r = ply_fail(err, -ENOTUNIQ, PLY_R_CONFLICT, "%zu %s what is in %s not decided; nothing was written", undecided,
-			     undecided == 1 ? "conflict with" : "conflicts with", d->l->target);
 	}
 	free(v);
 	free(pairs);
@@ -233,14 +264,42 @@ static int decide_conflicts(void *ctx, struct survey *s, struct ply_err *err)
 	return r;
 }
 
+static int fail_undecided(const struct deciding *d, const struct survey *s, size_t n, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	size_t named = 0;
+
+	for (size_t i = 0; i < s->packages.nclashes; i++) {
+		if (s->packages.clashes[i].stays || named++)
+			continue;
+		if (buf_printf(&text, ", the first is package ") < 0 || packages_describe(&s->packages.clashes[i], &text) < 0)
+			return ply_fail_nomem(err);
+	}
+	return ply_fail(err, -ENOTUNIQ, PLY_R_CONFLICT, "%zu %s with what is in %s %s not decided%.*s; nothing was written", n,
+			n == 1 ? "conflict" : "conflicts", d->l->target, n == 1 ? "is" : "are", (int)text.len,
+			text.len ? (const char *)text.data : "");
+}
+
 /* The first survey is of all that is added. */
 static int decide(void *ctx, struct survey *s, struct ply_err *err)
 {
 	struct deciding *d = ctx;
-	int r = d->checked || !s->base ? 0 : living_check_needs(s, d->l->target, d->l->force, err);
+	size_t npackages = 0, npaths = 0;
+	int r = decide_packages(d, s, &npackages, err);
 
+	if (r == 0 && npackages && !d->l->packages)
+		d->l->packages = living_packages(s);
+	if (r == 0 && !d->checked && s->base)
+		r = living_check_needs(s, d->l->target, d->l->force, err);
 	d->checked = true;
-	return r < 0 || !s->nconflicts ? r : decide_conflicts(ctx, s, err);
+	if (r == 0 && s->nconflicts)
+		r = decide_conflicts(d, s, &npaths, err);
+	if (r < 0 ? r == -ENOPKG : !d->look)
+		tell_packages(s);
+	if (r < 0 || d->look || !(npackages + npaths))
+		return r;
+	tell_conflicts(s, d->l->choice->on_collision);
+	return fail_undecided(d, s, npackages + npaths, err);
 }
 
 /* --- the whole --------------------------------------------------------------------------------- */

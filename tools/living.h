@@ -14,6 +14,7 @@ struct living {
 	const struct layout_look *look;
 	bool force;                /* --force-os-mismatch */
 	struct cli_list added;     /* set: the components that are laid out, by rank; empty: all is there */
+	json_t *packages;          /* set where packages clash that nothing decides: living_packages() */
 };
 
 /* Lays out what is not there. CONFLICT, also where something that is needed is missing: it was told on stderr. */
@@ -23,5 +24,8 @@ int living_add(struct living *l, struct layout_report *ret, struct ply_err *err)
 typedef int living_look_fn(void *ctx, const struct living *l, const struct survey *s, struct ply_err *err);
 int living_look(struct living *l, living_look_fn *fn, void *ctx, struct ply_err *err);
 void living_done(struct living *l);
+
+/* The packages that are added, with what the target has of them, as JSON. */
+json_t *living_packages(const struct survey *s);
 
 #endif

@@ -99,9 +99,28 @@ static void put_ofs(struct writer *w, const struct policy_entry *e, size_t path)
 	put(w, "}\n");
 }
 
+static void put_versions(struct writer *w, const struct policy_entry *e)
+{
+	for (size_t i = 0; i < e->nof; i++) {
+		put(w, i ? ", " : "{");
+		put(w, e->of[i].component);
+		put(w, ": ");
+		put_value(w, e->of[i].content);
+	}
+	put(w, "}\n");
+}
+
 static void put_entry(struct writer *w, const struct policy_entry *e)
 {
-	if (e->is_glob || e->npaths == 1) {
+	if (!e->npaths) {
+		put(w, "  - package: ");
+		put_value(w, e->package);
+		put(w, "\n");
+		if (e->nof) {
+			put(w, "    of: ");
+			put_versions(w, e);
+		}
+	} else if (e->is_glob || e->npaths == 1) {
 		put(w, e->is_glob ? "  - glob: " : "  - path: ");
 		put_value(w, e->paths[0]);
 		put(w, "\n");
@@ -122,7 +141,8 @@ static void put_entry(struct writer *w, const struct policy_entry *e)
 			put_ofs(w, e, i);
 		}
 	}
-	put_package(w, e->package);
+	if (e->npaths)
+		put_package(w, e->package);
 	put_rule(w, e->rule, e->driver);
 }
 

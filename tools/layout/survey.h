@@ -13,6 +13,8 @@
  *   taken away         as in the base      taken away
  *   taken away         another one         a conflict
  *
+ * Of a package that the target has in another version (packages.h) nothing is new, changed or taken away.
+ *
  * Nothing is written. The target's files are read, without following symlinks, below directories that were opened beneath
  * it.
  */
@@ -20,6 +22,7 @@
 #define PLYFS_LAYOUT_SURVEY_H
 
 #include "layout/changes.h"
+#include "layout/packages.h"
 #include "layout/plan.h"
 #include "layout/version.h"
 
@@ -60,6 +63,7 @@ struct survey {
 	const char *component;     /* that is added: for names of PLY_RULE_KEEP_BOTH */
 	const atomic_bool *cancel;
 	uint64_t block;
+	struct packages packages;  /* by packages_read(), or zero */
 
 	struct plan *plan;         /* of what is made */
 	struct changes changes;    /* rows with kinds and paths, and what is there before; dirs */
@@ -70,7 +74,7 @@ struct survey {
 };
 
 /*
- * The members up to `block` are set. Where there are conflicts, decide them (rule, driver) and call again: they are found by
+ * The members up to `packages` are set. Where there are conflicts, decide them (rule, driver) and call again: they are found by
  * path. -errno; a name that is a directory on one side only is a conflict that nothing decides (TARGET_EXISTS).
  */
 int survey_run(struct survey *s, struct ply_err *err);
