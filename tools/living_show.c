@@ -100,8 +100,8 @@ static json_t *json_conflicts(const struct survey *s)
 	for (size_t i = 0; i < s->nconflicts; i++) {
 		const struct survey_conflict *c = &s->conflicts[i];
 
-		json_array_append_new(all, json_pack("{s:o,s:s,s:s?,s:b,s:s,s:s}", "path",
-						     cli_json_name(c->path, strlen(c->path)), "why", merge_why_text(c->k.why),
+		json_array_append_new(all, json_pack("{s:o,s:s,s:s,s:s?,s:b,s:s,s:s}", "path",
+						     cli_json_name(c->path, strlen(c->path)), "component", c->component, "why", merge_why_text(c->k.why),
 						     "rule", c->rule ? policy_rule_name(c->rule) : NULL, "appendable",
 						     (c->k.flags & PAIR_APPENDABLE) != 0, "target", c->target_content,
 						     "image", c->content));
@@ -142,7 +142,7 @@ json_t *living_packages(const struct survey *s)
 	return all;
 }
 
-static int show(void *ctx, const struct living *l, const struct survey *s, struct ply_err *err)
+static int show(void *ctx, const struct living *l, struct survey *s, struct ply_err *err)
 {
 	struct showing *sh = ctx;
 	json_t *names = json_array();

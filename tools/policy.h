@@ -88,9 +88,7 @@ struct policy_package {
 	const char *target, *component;    /* the sub-images of both, */
 	const char *have, *version;        /* and the versions */
 };
-/* What @p says of it: POLICY_TARGET, POLICY_FAIL, POLICY_UNDECIDED. @ret_entry: where, or NULL. POLICY_STALE,
- * POLICY_VALUE. */
-int policy_decide_package(const struct policy *p, const struct policy_package *k, uint8_t *ret_rule,
-			  const struct policy_entry **ret_entry, struct ply_err *err);
+/* What @p says of it: POLICY_TARGET, POLICY_FAIL, POLICY_UNDECIDED. -errno POLICY_STALE, POLICY_VALUE. */
+int policy_decide_package(const struct policy *p, const struct policy_package *k, uint8_t *ret_rule, struct ply_err *err);
 
 #endif

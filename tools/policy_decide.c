@@ -68,7 +68,7 @@ static int check_content(const struct decider *d, const struct policy_entry *e, 
 	if (!d->c->selected[sub])
 		return 0;
 	r = d->c->content(d->c->ctx, (uint32_t)sub, e->paths[of->path], &now, d->err);
-	if (r < 0 || !strcmp(now, of->content))
+	if (r < 0 || !now || !strcmp(now, of->content))
 		return r;
 	escape_name_to(e->paths[of->path], strlen(e->paths[of->path]), shown, sizeof(shown));
 	return fail_at(d, of->line, of->column, PLY_R_POLICY_STALE,
@@ -198,8 +198,7 @@ static int check_version(const struct decider *d, const struct policy_entry *e, 
 		       "the entry is stale: %s has package %s too, and it was not made for that; decide again", name, label);
 }
 
-int policy_decide_package(const struct policy *p, const struct policy_package *k, uint8_t *ret_rule,
-			  const struct policy_entry **ret_entry, struct ply_err *err)
+int policy_decide_package(const struct policy *p, const struct policy_package *k, uint8_t *ret_rule, struct ply_err *err)
 {
 	const struct decider d = { .policy = p, .err = err };
 	const struct policy_entry *found = NULL;
@@ -223,6 +222,5 @@ int policy_decide_package(const struct policy *p, const struct policy_package *k
 	if (r < 0)
 		return r;
 	*ret_rule = found ? found->rule : POLICY_UNDECIDED;
-	*ret_entry = found;
 	return 0;
 }

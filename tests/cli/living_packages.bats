@@ -5,6 +5,7 @@
 # shellcheck disable=SC2154  # run sets output and stderr
 load ../lib/common
 load ../lib/packages
+load ../lib/terminal
 bats_require_minimum_version 1.5.0
 
 setup_file() { need_root "layout sets owners"; }
@@ -285,6 +286,122 @@ with_conffile()
 	[ -z "$stderr" ]
 	grep -A2 'package: libx' q.yaml | grep -qF "of: {target: '1:1.0', app: '2.0-1'}"
 	grep -A2 'package: libx' q.yaml | grep -q 'resolve: target'
+}
+
+# --- questions --------------------------------------------------------------------------------------------
+
+asked() { at_terminal "$1" plyfs layout app.plyfs target -s "${names:-app}" --no-sync --ask "${@:2}"; }
+
+# A target with a conflict of a package and two of files
+in_the_way()
+{
+	machines 1.0-1
+	mkdir -p app/etc target/etc
+	echo '{"app": 1}' >app/etc/a.json
+	echo '{"mine": 1}' >target/etc/a.json
+	printf '\0app' >app/usr/bin/tool
+	ln -s elsewhere target/usr/bin/tool
+	image
+	remember
+}
+
+@test "--ask: a package, then paths, before a byte is written; what is left undecided is refused; the answers are kept" {
+	in_the_way
+	run -3 asked '?\nz\n\n\n?\nd\ns\n' --policy p.yaml
+	[[ $output == *"Package 1 of 1: libx:amd64 1.0-1 (target), 2.0-1 (app): another version, 4 paths"* ]]
+	[[ $output == *"t  target: its package stays, and nothing of app's is laid out"*"that is not possible here"* ]]
+	[[ $output == *"Conflict 1 of 2: target, app: undecided: JSON"*"Conflict 2 of 2: target, app: undecided: different types"* ]]
+	[[ $output == *"  target               lrwx"*" -> elsewhere"*"  app                  -rw"* ]]
+	[[ $output == *"target:/usr/bin/tool: symlink:elsewhere"*"app:/usr/bin/tool: sha256:"* ]]
+	unchanged
+	grep -q 'resolve: undecided' p.yaml
+	run ! grep -q package: p.yaml
+	# s at the package ends all questions, and the end of the input is that
+	run -3 asked 's\n' --policy p.yaml
+	[[ $output != *"Conflict "* ]]
+	run -3 asked '\x04' --policy p.yaml
+	unchanged
+	run -3 asked 't\nd\nf\n\n' --policy p.yaml
+	[[ $output == *"--- target:/etc/a.json"*'-{"mine": 1}'*'+{"app": 1}'* ]]
+	unchanged
+	grep -A2 "package: 'libx:amd64'" p.yaml | grep -qF "of: {target: '1.0-1', app: '2.0-1'}"
+	grep -A2 'path: /etc/a.json' p.yaml | grep -q 'resolve: first'
+	run -0 asked 'k\n' --policy p.yaml
+	[[ $output == *"Conflict 1 of 1: "* && $output == *"added app"* ]]
+	[ "$(versions target)" = "app 1.0 base 1 libx 1.0-1 other 7" ]
+	[ "$(cat target/etc/a.json)" = '{"mine": 1}' ]
+	cmp app/usr/bin/tool target/usr/bin/tool.plyfs-app
+	# by the file alone, on another such machine
+	in_the_way
+	run -0 app --policy p.yaml
+	[ "$(cat target/etc/a.json)" = '{"mine": 1}' ]
+	in_the_way
+	echo '{"mine": 2}' >target/etc/a.json
+	remember
+	run -1 --separate-stderr app --policy p.yaml
+	[[ $stderr == *"the entry is stale"*"target's /etc/a.json"* ]]
+	unchanged
+	run ! grep -q undecided p.yaml
+}
+
+@test "--ask without a file: the answers are for this time; several components; nothing to be asked" {
+	in_the_way
+	cp -a os more
+	echo more >more/usr/bin/more
+	printf '\0more' >more/usr/bin/odd
+	image more
+	printf '\0mine' >target/usr/bin/odd
+	names=app,more run -0 asked 't\nl\nf\nl\n'
+	[[ $output == *"Conflict 2 of 3: target, more: undecided: binary files"*"Conflict 3 of 3: target, app: "* ]]
+	[ "$(cat target/etc/a.json)" = '{"app": 1}' ]
+	[ "$(tr -d '\0' <target/usr/bin/odd; tr -d '\0' <target/usr/bin/tool)" = mineapp ]
+	[ -e target/usr/bin/more ] && [ -e target/var/lib/plyfs/done/more ]
+	run -0 asked ''
+	[[ $output == *"all of it is there"* ]]
+	[ ! -e answers ]
+}
+
+@test "--ask: what the image itself leaves undecided comes first; into an empty directory, too" {
+	local d
+	machines 2.0-1
+	cp -a os more
+	mkdir -p app/etc more/etc
+	echo '{"app": 1}' >app/etc/b.json
+	echo '{"more": 1}' >more/etc/b.json
+	image more
+	run -3 plyfs layout app.plyfs target -s app,more
+	unchanged
+	names=app,more run -3 asked '\n' --policy p.yaml
+	[[ $output == *"Conflict 1 of 1: app, more: undecided: JSON"* ]]
+	unchanged
+	names=app,more run -0 asked 'l\n' --policy p.yaml
+	[ "$(cat target/etc/b.json)" = '{"more": 1}' ]
+	rm -r target p.yaml
+	mkdir target
+	names=os,app,more run -3 asked 's\n'
+	[ -z "$(ls -A target)" ]
+	names=os,app,more run -0 asked 'f\n' --policy p.yaml
+	[ "$(cat target/etc/b.json)" = '{"app": 1}' ]
+	grep -q 'resolve: first' p.yaml
+	rm -r target
+	mkdir target
+	names=os,app,more run -0 asked '' --policy p.yaml
+	[ "$(cat target/etc/b.json)" = '{"app": 1}' ]
+	# --resume needs no answers
+	plyfs layout app.plyfs target --resume
+}
+
+@test "--ask: usage; nothing is asked where something is missing" {
+	machines 1.0-1 'libx (>= 2.0)'
+	run -2 --separate-stderr app --ask
+	[[ $stderr == *"--ask needs a terminal"* ]]
+	local how
+	for how in --resume --abort --dry-run --json; do run -2 asked '' "$how"; done
+	run -2 at_terminal '' plyfs layout target --remove app --ask
+	run -3 asked 't\n'
+	[[ $output == *"needs libx (>= 2.0)"* && $output != *"Package 1 of"* ]]
+	run -1 asked '' --policy nowhere/p.yaml -s nothing
+	unchanged
 }
 
 @test "databases that are damaged or hostile: no crash, nothing written" {

@@ -208,8 +208,7 @@ static bool has_sub(struct ply_view *view, uint32_t position)
 	return false;
 }
 
-/* The last one that is added and has the package's list; @otherwise where that is none. */
-static char *component_of(struct ply_view *base, struct ply_view *view, uint64_t ino, const char *otherwise)
+char *packages_component(struct ply_view *base, struct ply_view *view, uint64_t ino, const char *otherwise)
 {
 	uint32_t max = ply_view_nsubs(view), n = 0;
 	_cleanup_free_ uint32_t *of = calloc(max + 1u, sizeof(*of));
@@ -232,7 +231,7 @@ static int add_clash(struct packages *p, const struct need_package *pkg, struct 
 	size_t len = listed ? strlen(path) - strlen(INFO "/.list") : 0;
 	struct package_clash c = {
 		.pkg = pkg, .label = listed ? strndup(path + strlen(INFO "/"), len) : strdup(pkg->name),
-		.component = component_of(base, view, listed ? ino : 0, component),
+		.component = packages_component(base, view, listed ? ino : 0, component),
 	};
 
 	if (!c.label || !c.component ||

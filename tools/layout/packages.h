@@ -23,6 +23,7 @@ struct package_clash {
 	size_t npaths;             /* in which the two differ: those that the last survey met */
 	bool stays;                /* the target's does: it is decided */
 	bool fails;                /* the policy says that it is not */
+	bool answered;             /* decided at the terminal, not by a policy */
 };
 
 struct package_path {
@@ -55,6 +56,9 @@ int packages_read(int target, struct ply_view *base, struct ply_view *view, cons
 		  struct ply_err *err);
 void packages_done(struct packages *p);
 
+/* The last one of those that @view has and @base has not that @ino is of; @otherwise where there is none. malloc-ed; NULL: no
+ * memory. */
+char *packages_component(struct ply_view *base, struct ply_view *view, uint64_t ino, const char *otherwise);
 /* Is it a configuration file of a package that is taken? */
 bool packages_has_conffile(const struct packages *p, const char *path);
 /* The package that @path ("usr/bin/x") is of, where it clashes; NULL: none. */

@@ -557,6 +557,7 @@ static void conflicts_done(struct survey_conflict *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		free(v[i].path);
+		free(v[i].component);
 		free(v[i].content);
 		free(v[i].target_content);
 	}

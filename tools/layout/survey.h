@@ -45,6 +45,7 @@ struct survey_put {
 /* What is decided otherwise than by merging. */
 struct survey_conflict {
 	char *path;                /* absolute */
+	char *component;           /* that brings what clashes there */
 	struct pair_class k;
 	uint32_t target_mode, mode;        /* with types; 0: deleted */
 	char *target_content, *content;    /* as policies call them */

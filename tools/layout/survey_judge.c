@@ -67,9 +67,11 @@ static int note_conflict(struct walk *w, const char *path, const struct version 
 	c = &s->conflicts[s->nconflicts];
 	*c = (struct survey_conflict){ .path = malloc(len + 2), .k = *k, .target_mode = live->there ? live->c.mode : 0,
 				       .mode = with->there ? with->c.mode : 0, .target_content = content_name(live),
-				       .content = content_name(with) };
+				       .content = content_name(with),
+				       .component = packages_component(s->base, s->view, with->there ? with->ino : 0,
+								       s->component) };
 	s->nconflicts++;
-	if (!c->path || !c->content || !c->target_content)
+	if (!c->path || !c->component || !c->content || !c->target_content)
 		return ply_fail_nomem(w->err);
 	c->path[0] = '/';
 	memcpy(c->path + 1, path, len + 1);
