@@ -253,7 +253,7 @@ with_conffile()
 	policy() { printf 'version: 1\nconflicts:\n' >p.yaml; printf -- '%s\n' "$@" >>p.yaml; }
 	policy '  - package: libx:amd64' '    of: {target: 1.0-1, app: 2.0-1}' '    resolve: target'
 	plyfs layout app.plyfs target -s app --policy p.yaml --dry-run
-	[ "$stderr" != *"about nothing"* ]
+	[[ $stderr != *"about nothing"* ]]
 	policy '  - package: libx:i386' '    resolve: target'
 	run -3 app --policy p.yaml
 	policy '  - package: libx' '    resolve: fail'
