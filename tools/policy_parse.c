@@ -418,7 +418,7 @@ static int read_entry(struct reader *r, const struct yaml *at)
 	package = yaml_get(at, "package");
 	if (k == 0 && package)
 		k = copy_text(r, package, "package", &r->entry->package);
-	if (k == 0 && !r->entry->npaths && (!unescape(r->entry->package) || !*r->entry->package))
+	if (k == 0 && !r->entry->npaths && (!unescape(r->entry->package) || !*r->entry->package || strchr(r->entry->package, '/')))
 		k = yaml_fail(r->doc, package, PLY_R_POLICY_VALUE, r->err,
 			      "package: found '%s', allowed is a name, as plyfs prints it", package->text);
 	return k;
@@ -455,7 +455,7 @@ static int check_twice(const struct policy *p, struct ply_err *err)
 	for (size_t i = 0; i < p->n; i++)
 		for (size_t k = 0; k < p->v[i].npaths; k++)
 			v[n++] = (struct named){ p->v[i].paths[k], &p->v[i] };
-	/* no name of a package begins with a slash */
+	/* no name of a package has a slash */
 	for (size_t i = 0; i < p->n; i++)
 		if (!p->v[i].npaths)
 			v[n++] = (struct named){ p->v[i].package, &p->v[i] };

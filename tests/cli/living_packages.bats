@@ -47,6 +47,16 @@ machines()
 	run -0 plyfs layout target --remove app --no-sync
 	[ "$(versions target)" = "base 1 libx 2.0-1 other 7" ]
 	[ -e target/usr/lib/libx.so.2 ]
+	# what the target's dpkg and apt say of it counts
+	sed -i '/^Package: libx/,/^$/s/install ok/hold ok/' target/var/lib/dpkg/status
+	mkdir -p app/var/lib/apt
+	printf 'Package: libx\nArchitecture: amd64\nAuto-Installed: 1\n\nPackage: app\nArchitecture: amd64\nAuto-Installed: 1\n\n' >app/var/lib/apt/extended_states
+	image
+	run -0 app
+	grep -A1 '^Package: libx' target/var/lib/dpkg/status | grep -q 'hold ok installed'
+	[ "$(grep Package target/var/lib/apt/extended_states)" = "Package: app" ]
+	run -0 plyfs layout target --remove app --no-sync
+	grep -A1 '^Package: libx' target/var/lib/dpkg/status | grep -q 'hold ok installed'
 	# one that is another is judged by itself
 	echo mine >target/usr/lib/libx.so.2
 	remember
@@ -167,6 +177,12 @@ conflicts:
 	run -0 app --policy p.yaml
 	[ "$(cat target/usr/lib/libx.so.2)" = "libx 1.0-1 /usr/lib/libx.so.2" ]
 	[ -e target/usr/share/libx/only-2 ]
+	# the target's has a symlink where the other has a directory
+	machines 1.0-1
+	rm -r target/usr/share/doc/libx
+	ln -s base target/usr/share/doc/libx
+	run -0 app --policy p.yaml
+	[ "$(readlink target/usr/share/doc/libx)" = base ]
 	# the same version of another architecture is another package
 	machines 2.0-1
 	sed -i '/^Package: libx/,/^$/s/^Architecture: .*/Architecture: all/' target/var/lib/dpkg/status

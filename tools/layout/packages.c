@@ -34,6 +34,7 @@ void packages_done(struct packages *p)
 	free(p->clashes);
 	free(p->paths);
 	free(p->conffiles);
+	free(p->there);
 	buf_done(&p->status);
 	target_needs_done(&p->needs);
 	*p = (struct packages){ 0 };
@@ -302,23 +303,57 @@ struct package_clash *packages_find(struct packages *p, const char *path)
 
 /* --- records ------------------------------------------------------------------------------------------ */
 
-static const struct package_clash *clash_of(const struct packages *p, const struct stanza *s)
+static int by_name(const void *a, const void *b)
 {
-	for (size_t i = 0; i < p->nclashes; i++)
-		if (tells_of(s, p->clashes[i].pkg->name, p->clashes[i].pkg->arch))
-			return &p->clashes[i];
+	const struct need_package *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+static int find_there(struct packages *p)
+{
+	p->there = calloc(p->needs.npackages + 1, sizeof(*p->there));
+	for (size_t i = 0; p->there && i < p->needs.npackages; i++)
+		if (p->needs.packages[i].state == NEED_TAKEN || p->needs.packages[i].state == NEED_OTHER_VERSION)
+			p->there[p->nthere++] = &p->needs.packages[i];
+	if (p->nthere)
+		qsort(p->there, p->nthere, sizeof(*p->there), by_name);
+	return p->there ? 0 : -ENOMEM;
+}
+
+/* The package that a stanza of the target's, or of the image's, tells of; NULL: none of them. */
+static const struct need_package *package_of(const struct packages *p, const struct stanza *s)
+{
+	const struct need_package *const *found, *key;
+	struct need_package named = { 0 };
+	char name[512];
+	const char *value;
+	size_t len = field(s, "Package:", &value);
+
+	if (!len || len >= sizeof(name) || !p->nthere)
+		return NULL;
+	memcpy(name, value, len);
+	name[len] = '\0';
+	named.name = name;
+	key = &named;
+	found = bsearch(&key, p->there, p->nthere, sizeof(*p->there), by_name);
+	while (found && found > p->there && !strcmp(found[-1]->name, name))
+		found--;
+	for (; found && found < p->there + p->nthere && !strcmp((*found)->name, name); found++)
+		if (tells_of(s, name, (*found)->arch) || tells_of(s, name, (*found)->have_arch))
+			return *found;
 	return NULL;
 }
 
-/* What @text tells of @c. */
-static int add_stanza(struct buf *out, const struct version *v, const struct package_clash *c)
+/* What @v tells of @pkg. */
+static int add_stanza(struct buf *out, const struct version *v, const struct need_package *pkg)
 {
 	const char *at = (const char *)v->text.data, *end = at + v->text.len;
 	struct stanza s;
 	int r = 0;
 
 	while (r == 0 && v->there && v->c.loaded && at && next_stanza(&at, end, &s)) {
-		if (!tells_of(&s, c->pkg->name, c->pkg->arch))
+		if (!tells_of(&s, pkg->name, pkg->arch))
 			continue;
 		r = buf_add(out, s.at, (size_t)(s.end - s.at));
 		if (r == 0 && s.end[-1] == '\n' && (s.end - s.at < 2 || s.end[-2] != '\n'))
@@ -329,11 +364,11 @@ static int add_stanza(struct buf *out, const struct version *v, const struct pac
 
 bool packages_has_records(const struct packages *p, const char *path)
 {
-	return p->nclashes && (!strcmp(path, STATUS + 1) || !strcmp(path, AUTOMATIC + 1));
+	return p->nthere && (!strcmp(path, STATUS + 1) || !strcmp(path, AUTOMATIC + 1));
 }
 
-int packages_restore(const struct packages *p, const char *path, struct version *with, const struct version *base,
-		     struct ply_err *err)
+int packages_restore(const struct packages *p, const char *path, const struct version *live, const struct version *base,
+		     struct version *with, struct ply_err *err)
 {
 	const char *at = (const char *)with->text.data, *end;
 	struct buf out = { 0 };
@@ -345,10 +380,10 @@ int packages_restore(const struct packages *p, const char *path, struct version 
 		return 0;
 	end = at + with->text.len;
 	while (r == 0 && next_stanza(&at, end, &s)) {
-		const struct package_clash *c = clash_of(p, &s);
+		const struct need_package *pkg = package_of(p, &s);
 
-		r = c ? add_stanza(&out, base, c) : buf_add(&out, s.at, (size_t)(s.end - s.at));
-		changed |= c != NULL;
+		r = pkg ? add_stanza(&out, pkg->state == NEED_TAKEN ? live : base, pkg) : buf_add(&out, s.at, (size_t)(s.end - s.at));
+		changed |= pkg != NULL;
 	}
 	if (r == 0 && changed)
 		r = version_set_text(with, &out);
@@ -357,13 +392,6 @@ int packages_restore(const struct packages *p, const char *path, struct version 
 }
 
 /* --- configuration files ----------------------------------------------------------------------------- */
-
-static int by_name(const void *a, const void *b)
-{
-	const struct need_package *const *x = a, *const *y = b;
-
-	return strcmp((*x)->name, (*y)->name);
-}
 
 static int by_conffile(const void *a, const void *b)
 {
@@ -400,47 +428,18 @@ static int add_conffiles(struct packages *p, const char *value, size_t len)
 	return 0;
 }
 
-/* Of one stanza of the target's status, where @taken (by name) has its package. */
-static int read_conffiles(struct packages *p, const struct stanza *s, const struct need_package *const *taken, size_t n)
-{
-	_cleanup_free_ char *name = NULL;
-	const struct need_package *const *found, *at;
-	struct need_package key = { 0 };
-	const char *value;
-	size_t len = field(s, "Package:", &value);
-
-	name = strndup(len ? value : "", len);
-	if (!name)
-		return -ENOMEM;
-	key.name = name;
-	at = &key;
-	found = n ? bsearch(&at, taken, n, sizeof(*taken), by_name) : NULL;
-	while (found && found > taken && !strcmp(found[-1]->name, name))
-		found--;
-	for (; found && found < taken + n && !strcmp((*found)->name, name); found++) {
-		if (!tells_of(s, name, (*found)->have_arch))
-			continue;
-		len = field(s, "Conffiles:", &value);
-		return len ? add_conffiles(p, value, len) : 0;
-	}
-	return 0;
-}
-
 static int find_conffiles(struct packages *p)
 {
-	_cleanup_free_ const struct need_package **taken = calloc(p->needs.npackages + 1, sizeof(*taken));
-	const char *at = (const char *)p->status.data, *end = at + p->status.len;
+	const char *at = (const char *)p->status.data, *end = at + p->status.len, *value;
 	struct stanza s;
-	size_t n = 0;
-	int r = taken ? 0 : -ENOMEM;
+	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < p->needs.npackages; i++)
-		if (p->needs.packages[i].state == NEED_TAKEN)
-			taken[n++] = &p->needs.packages[i];
-	if (n)
-		qsort(taken, n, sizeof(*taken), by_name);
-	while (r == 0 && n && at && next_stanza(&at, end, &s))
-		r = read_conffiles(p, &s, taken, n);
+	while (r == 0 && p->nthere && at && next_stanza(&at, end, &s)) {
+		const struct need_package *pkg = package_of(p, &s);
+		size_t len = pkg && pkg->state == NEED_TAKEN ? field(&s, "Conffiles:", &value) : 0;
+
+		r = len ? add_conffiles(p, value, len) : 0;
+	}
 	if (p->nconffiles)
 		qsort(p->conffiles, p->nconffiles, sizeof(*p->conffiles), by_conffile);
 	return r;
@@ -508,7 +507,7 @@ int packages_read(int target, struct ply_view *base, struct ply_view *view, cons
 				   .with = text_of(&with), .image_arch = text_of(&image_arch) };
 	if (r == 0)
 		r = needs_packages(&in, &ret->needs, err);
-	if (r == 0 && find_conffiles(ret) < 0)
+	if (r == 0 && (find_there(ret) < 0 || find_conffiles(ret) < 0))
 		r = ply_fail_nomem(err);
 	return r == 0 ? find_clashes(ret, base, view, component, err) : r;
 }

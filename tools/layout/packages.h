@@ -2,8 +2,9 @@
 /*
  * Packages that both a living target and the components that are added to it have: the package is the unit.
  *
- *   the same version      it is taken: its files are compared like others, but for one that dpkg knows as a
- *                         configuration file, which has its package's own as a base (packages_edited())
+ *   the same version      it is taken, with what the target's dpkg and apt say of it: its files are compared like
+ *                         others, but for one that dpkg knows as a configuration file, which has its package's own as
+ *                         a base (packages_edited())
  *   another version       it clashes: nothing of it is laid out, no file and no stanza, whatever is decided; so what
  *                         remains to be said is whether the target's version may stay
  *
@@ -40,6 +41,8 @@ struct package_conffile {
 struct packages {
 	struct target_needs needs; /* which there are, and what they lack */
 	struct buf status;         /* the target's */
+	const struct need_package **there; /* those that the target has, by name; but updates */
+	size_t nthere;
 	struct package_clash *clashes;
 	size_t nclashes, clashes_cap;
 	struct package_path *paths;        /* by path */
@@ -64,12 +67,12 @@ bool packages_has_conffile(const struct packages *p, const char *path);
 /* The package that @path ("usr/bin/x") is of, where it clashes; NULL: none. */
 struct package_clash *packages_find(struct packages *p, const char *path);
 
-/* Has @path records of packages that clash? */
+/* Has @path records of packages that the target has? */
 bool packages_has_records(const struct packages *p, const char *path);
-/* @with and @base are loaded, and of @path: what @with says of packages that clash becomes what @base says. 1: it was
- * changed, and is no more what the view has. */
-int packages_restore(const struct packages *p, const char *path, struct version *with, const struct version *base,
-		     struct ply_err *err);
+/* All are loaded, and of @path. Of a package that is taken @with says what @live says, so both bring the same; of one that
+ * clashes what @base says, so it changes nothing. 1: it is no more what the view has. */
+int packages_restore(const struct packages *p, const char *path, const struct version *live, const struct version *base,
+		     struct version *with, struct ply_err *err);
 
 enum packages_edit { EDIT_UNKNOWN, EDIT_TARGET, EDIT_IMAGE };
 /* Who has changed a configuration file that both have from one version of its package; both are loaded, where they

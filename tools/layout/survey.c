@@ -429,7 +429,10 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 		if (r < 0)
 			return survey_told(w, r, path);
 	}
+	/* of a package that stays out a directory is not needed, where the target's has a symlink, as many have */
 	clashes = packages_find(&w->s->packages, path);
+	if (clashes && !S_ISDIR(t.live.c.mode))
+		t.live.there = false;
 	place.there = t.live.there;
 	w->places[d] = place;
 	w->s->plan->dirs[d].way = place.there;

@@ -107,7 +107,7 @@ int three_load(struct walk *w, struct three *t, const char *path)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(all); i++)
 		r = version_load(all[i], absolute, w->s->ids, w->err);
 	if (r == 0)
-		r = packages_restore(&w->s->packages, path, &t->with, &t->base, w->err);
+		r = packages_restore(&w->s->packages, path, &t->live, &t->base, &t->with, w->err);
 	t->restored |= r > 0;
 	return MIN(r, 0);
 }
