@@ -216,8 +216,18 @@ void told_lost_ids(const struct layout_report *r)
 			 r->ids[i].files == 1 ? "name" : "names", r->ids[i].files == 1 ? "is" : "are");
 }
 
+/* As cli_fail(), and which packages are why. */
+static int fail_packages(const struct ply_err *err, json_t *packages)
+{
+	if (!cli_json || !packages)
+		return cli_fail(err);
+	cli_note("%s", err->msg);
+	cli_print_json(json_pack("{s:o,s:O}", "error", cli_json_error(err), "packages", packages));
+	return cli_exit_code(err);
+}
+
 int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
-		const struct ply_err *err)
+		const struct ply_err *err, json_t *packages)
 {
 	char size[16], shown[512];
 	int code = EXIT_DONE, told;
@@ -235,6 +245,8 @@ int told_change(struct layout_told *t, const char *what, const struct cli_list *
 			      json_left(r));
 		if (err && o)
 			json_object_set_new(o, "error", cli_json_error(err));
+		if (err && o && packages)
+			json_object_set(o, "packages", packages);
 		if (err && !r->nleft)      /* cli_fail() has an object of its own for stdout */
 			t->json = o;
 		else
@@ -243,7 +255,7 @@ int told_change(struct layout_told *t, const char *what, const struct cli_list *
 	if (!err || r->nleft)
 		told_lost_ids(r);
 	if (err) {
-		told = r->nleft ? tell_left(r, err) : cli_fail(err);
+		told = r->nleft ? tell_left(r, err) : fail_packages(err, packages);
 		return MAX(code, told);
 	}
 	if (cli_json)

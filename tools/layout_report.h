@@ -50,9 +50,10 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 /* Owners that become root's: on stderr, and as JSON. */
 void told_lost_ids(const struct layout_report *r);
 json_t *told_lost_ids_json(const struct layout_report *r);
-/* A change of what is there: @what was done with the components @names. @err as for told_layout(), or a failure. */
+/* A change of what is there: @what was done with the components @names. @err as for told_layout(), or a failure, with
+ * @packages that are why, or NULL; borrowed. */
 int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
-		const struct ply_err *err);
+		const struct ply_err *err, json_t *packages);
 /* What would be changed: @shown, consumed, is NULL where nobody wants it, and was printed then; @code is returned. */
 int told_changes(struct layout_told *t, json_t *shown, int code);
 /* A plan: @phases is consumed, and NULL where nobody wants it. */

@@ -256,10 +256,15 @@ static int make_new(struct walk *w, const char *path, const char *name, struct t
 {
 	int r;
 
-	if (idmap_has_ids(path)) {
+	if (idmap_has_ids(path) || packages_has_records(&w->s->packages, path)) {
 		r = three_load(w, t, path);
 		if (r == 0 && t->with.c.loaded)
 			return survey_put_file(w, path, name, t, &t->with.text);
+	} else if (packages_has_conffile(&w->s->packages, path)) {
+		/* who deletes one has edited it */
+		r = three_load(w, t, path);
+		if (r == 0 && packages_edited(&w->s->packages, path, &t->live, &t->with) == EDIT_TARGET)
+			return 0;
 	} else {
 		r = make_link(w, path, name, t, ino);
 	}
@@ -285,11 +290,20 @@ static int keep_shared(struct walk *w, const char *path, const char *name, uint6
 	return MIN(n, 0);
 }
 
+/* Of a package that clashes: nothing happens there. */
+static void pass_by(struct package_clash *clash, const struct three *t)
+{
+	bool changes = !three_same(&t->base, &t->with);
+
+	clash->npaths += changes && !three_same(&t->live, &t->with);
+}
+
 /* @ino, @base_ino: 0 where it is not there. 1: the plan makes it. */
 static int compare(struct walk *w, const char *name, size_t len, uint64_t ino, uint64_t base_ino)
 {
 	_cleanup_free_ char *path = path_of(w, name, len);
 	char own[PLY_NAME_MAX + 1];
+	struct package_clash *clash;
 	struct three t = { 0 };
 	struct ply_attr attr;
 	int r = path ? 0 : ply_fail_nomem(w->err);
@@ -315,10 +329,13 @@ static int compare(struct walk *w, const char *name, size_t len, uint64_t ino, u
 		r = of_view(w, w->s->base, base_ino, &t.base);
 	if (r == 0 && (t.live.there || base_ino))
 		r = three_load(w, &t, path);
-	if (r == 0 && t.live.there && t.with.there && three_same(&t.live, &t.with))
+	clash = packages_find(&w->s->packages, path);
+	if (r == 0 && !clash && t.live.there && t.with.there && three_same(&t.live, &t.with))
 		r = add_linked(w, &w->there, path, &t.with, 0);
 	if (r < 0)
 		r = survey_told(w, r, path);
+	else if (clash)
+		pass_by(clash, &t);
 	else if (!t.live.there && !base_ino)
 		r = make_new(w, path, own, &t, ino);
 	else if (base_ino && three_same(&t.base, &t.with))
@@ -383,6 +400,7 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 	struct walk *w = ctx;
 	struct three t = { 0 };
 	struct place place;
+	bool clashes;
 	int r;
 
 	w->err = err;
@@ -397,6 +415,10 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 		if (r < 0)
 			return survey_told(w, r, path);
 	}
+	/* of a package that stays out a directory is not needed, where the target's has a symlink, as many have */
+	clashes = packages_find(&w->s->packages, path);
+	if (clashes && !S_ISDIR(t.live.c.mode))
+		t.live.there = false;
 	place.there = t.live.there;
 	w->places[d] = place;
 	w->s->plan->dirs[d].way = place.there;
@@ -406,9 +428,11 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 		return survey_refuse_type(w, path, "the image has a directory there, and the target has something else");
 	if (!t.live.there) {
 		/* of one of the base only what is new below it is made, and then it is needed: see add_made_directory() */
-		w->s->plan->dirs[d].wanted = !place.base;
+		w->s->plan->dirs[d].wanted = !place.base && !clashes;
 		return 0;
 	}
+	if (clashes)
+		return 0;
 	r = of_view(w, w->s->view, de->ino, &t.with);
 	if (r == 0 && place.base)
 		r = of_view(w, w->s->base, place.base, &t.base);
@@ -522,13 +546,15 @@ static void conflicts_done(struct survey_conflict *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		free(v[i].path);
+		free(v[i].component);
 		free(v[i].content);
 		free(v[i].target_content);
 	}
 	free(v);
 }
 
-void survey_done(struct survey *s)
+/* What a run has found. */
+static void forget(struct survey *s)
 {
 	changes_done(&s->changes);
 	s->changes = (struct changes){ 0 };
@@ -547,6 +573,14 @@ void survey_done(struct survey *s)
 	conflicts_done(s->conflicts, s->nconflicts);
 	s->conflicts = NULL;
 	s->nconflicts = s->conflicts_cap = 0;
+	for (size_t i = 0; i < s->packages.nclashes; i++)
+		s->packages.clashes[i].npaths = 0;
+}
+
+void survey_done(struct survey *s)
+{
+	forget(s);
+	packages_done(&s->packages);
 }
 
 int survey_run(struct survey *s, struct ply_err *err)
@@ -560,7 +594,7 @@ int survey_run(struct survey *s, struct ply_err *err)
 
 	s->conflicts = NULL;
 	s->nconflicts = s->conflicts_cap = 0;
-	survey_done(s);
+	forget(s);
 	r = plan_filtered(s->view, s->block, &filter, s->cancel, &plan, err);
 	s->plan = r < 0 ? NULL : plan;     /* on errors it is gone */
 	for (size_t d = 1; r == 0 && d < plan->ndirs; d++)

@@ -55,7 +55,6 @@ static struct survey surveying(const struct update *u, const struct update_compo
 static int look(struct survey *s, update_decide_fn *decide, void *ctx, struct ply_err *err)
 {
 	int r = survey_run(s, err);
-
 	bool again = s->nconflicts;
 
 	if (r == 0)
@@ -63,6 +62,14 @@ static int look(struct survey *s, update_decide_fn *decide, void *ctx, struct pl
 	if (r == 0 && again)
 		r = survey_run(s, err);
 	return r == 0 ? ids_count_lost(s, err) : r;
+}
+
+/* The same of what is added. Without a base there is no other machine: all of it is the image's. */
+static int look_added(struct survey *s, update_decide_fn *decide, void *ctx, struct ply_err *err)
+{
+	int r = s->base ? packages_read(s->target, s->base, s->view, s->component, &s->packages, err) : 0;
+
+	return r == 0 ? look(s, decide, ctx, err) : r;
 }
 
 /* "a|b" for each group: one of them is enough. */
@@ -127,7 +134,7 @@ static int change_one(struct update *u, enum changes_kind kind, const struct upd
 	int r;
 
 	begin_phase(u->o, "plan");
-	r = look(&s, decide, ctx, err);
+	r = kind == CHANGES_ADD ? look_added(&s, decide, ctx, err) : look(&s, decide, ctx, err);
 	if (r == 0)
 		r = update_describe(&s.changes, ply_view_image(s.view), s.component, err);
 	if (r == 0)
@@ -198,7 +205,7 @@ int update_look(const char *path, const struct update_component *v, size_t n, co
 		r = ids_make(u.target.fd, u.dir, u.target.path, v[n - 1].with, ids, err);
 	*ret = surveying(&u, &v[0], &v[n - 1], ids);
 	if (r == 0)
-		r = look(ret, decide, ctx, err);
+		r = look_added(ret, decide, ctx, err);
 	update_close(&u);
 	return r;
 }
@@ -209,7 +216,7 @@ static int look_at_all(struct update *u, const struct update_component *v, size_
 {
 	int64_t begin = timeline_now(u->o->timeline);
 	struct survey s = surveying(u, &v[0], &v[n - 1], ids);
-	int r = look(&s, decide, ctx, err);
+	int r = n > 1 ? look_added(&s, decide, ctx, err) : 0;
 
 	survey_done(&s);
 	timeline_phase(u->o->timeline, "survey", begin);

@@ -342,6 +342,18 @@ static int load_regular(struct version *v, const char *path, const struct idmap 
 	return r;
 }
 
+/* The text is there: what else is known by it. */
+static int know_text(struct version *v)
+{
+	if (buf_reserve(&v->text, 1) < 0 || sha256_once(v->text.data, v->text.len, v->c.digest) < 0)
+		return -ENOMEM;
+	v->text.data[v->text.len] = 0;
+	v->c.loaded = true;
+	v->c.text = v->text.data;
+	v->c.len = v->text.len;
+	return 0;
+}
+
 int version_load(struct version *v, const char *path, const struct idmap *ids, struct ply_err *err)
 {
 	int r;
@@ -351,13 +363,39 @@ int version_load(struct version *v, const char *path, const struct idmap *ids, s
 	r = S_ISLNK(v->c.mode) ? load_link(v, err) : load_regular(v, path, ids, err);
 	if (r < 0 || (S_ISREG(v->c.mode) && v->c.size > MERGE_FILE_MAX))
 		return r;
-	if (buf_reserve(&v->text, 1) < 0 || sha256_once(v->text.data, v->text.len, v->c.digest) < 0)
+	return know_text(v) < 0 ? ply_fail_nomem(err) : 0;
+}
+
+int version_set_text(struct version *v, struct buf *text)
+{
+	buf_done(&v->text);
+	v->text = *text;
+	*text = (struct buf){ 0 };
+	v->c.size = v->text.len;
+	return know_text(v);
+}
+
+int version_read(struct ply_view *view, const char *path, struct buf *out, struct ply_err *err)
+{
+	struct ply_attr a;
+	uint64_t ino;
+	ssize_t n;
+	int r = ply_view_resolve(view, path, true, &ino, err);
+
+	if (r == -ENOENT || r == -ENOTDIR)
+		return 0;
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, err);
+	if (r < 0 || !S_ISREG(a.mode))
+		return r;
+	if (a.size > MERGE_FILE_MAX)
+		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "%s: is too large to be read as a whole", path);
+	if (buf_reserve(out, a.size + 1) < 0)
 		return ply_fail_nomem(err);
-	v->text.data[v->text.len] = 0;
-	v->c.loaded = true;
-	v->c.text = v->text.data;
-	v->c.len = v->text.len;
-	return 0;
+	n = ply_view_read(view, ino, 0, a.size, out->data + out->len, err);
+	out->len += (size_t)MAX(n, 0);
+	out->data[out->len] = '\0';
+	return (int)MIN(n, 0);
 }
 
 bool version_same_content(const struct version *a, const struct version *b)
