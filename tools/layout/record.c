@@ -23,6 +23,7 @@
 #include "codec/codec.h"
 #include "layout/attrs.h"
 #include "layout/changes.h"
+#include "layout/parts.h"
 #include "layout/statedir.h"
 #include "layout/subset.h"
 #include "layout/update_impl.h"
@@ -43,7 +44,7 @@ struct recording {
 	uint64_t *os_dirs;
 	bool *told;                /* by directory: it has a row */
 	struct changes c;
-	int at, fresh, old, with;  /* merge/NAME, and in it new/, old/, with/ */
+	int at, fresh, old, with, was;     /* merge/NAME, and in it new/, old/, with/, was/ */
 	struct buf path;
 	struct ply_err *err;
 };
@@ -52,6 +53,12 @@ static int fail(struct recording *rec, int code, const char *what)
 {
 	return ply_fail(rec->err, code, code == -ENOSPC || code == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 			"%s/var/lib/plyfs/merge/%s: cannot %s: %s", rec->l->target->path, rec->name, what, strerror(-code));
+}
+
+static int make_dir(struct recording *rec, int at, const char *name, int *ret)
+{
+	*ret = statedir_make(at, name, 0700);
+	return *ret < 0 ? fail(rec, *ret, "create") : 0;
 }
 
 /* --- sides -------------------------------------------------------------------------------- */
@@ -221,7 +228,7 @@ static int write_version(struct recording *rec, int dir, const char *name, const
 }
 
 /* Both versions are kept; so a later change of the one in place does not cost what the component can be taken out by. */
-static int keep_both(struct recording *rec, struct version *with, struct version *without, const struct change_side *after,
+static int keep_both(struct recording *rec, const struct version *with, const struct version *without, const struct change_side *after,
 		     const struct change_side *before)
 {
 	char name[16];
@@ -246,17 +253,89 @@ static bool can_keep(const struct version *v)
 	return !v->there || S_ISLNK(v->c.mode) || (S_ISREG(v->c.mode) && v->c.loaded);
 }
 
+/* --- what several components have to do with ------------------------------------------------------ */
+
+/* Of one path, whose row has these flags, and goes back to @os with the last of the components. */
+struct sharing {
+	unsigned flags;
+	struct change_part own;
+	const struct version *os;
+};
+
+static bool has_part(const struct version *own, const struct version *with, struct change_part *ret)
+{
+	if (!S_ISREG(own->c.mode) || !S_ISREG(with->c.mode) || !own->c.loaded || !with->c.loaded || !own->c.len ||
+	    version_same_content(own, with))
+		return false;
+	part_of((struct span){ own->c.text, own->c.len }, ret);
+	return part_find((struct span){ with->c.text, with->c.len }, ret) != SIZE_MAX;
+}
+
+static bool same_file(const struct version *a, const struct version *b)
+{
+	return a->there && b->there && (a->c.mode & S_IFMT) == (b->c.mode & S_IFMT) && version_same_content(a, b);
+}
+
+/* All are loaded. What a driver merges is known by its records. */
+static struct sharing look_sharing(const char *path, const struct version *with, const struct version *without,
+				   const struct version *own, const struct version *os)
+{
+	struct sharing sh = { .os = os };
+
+	if (merge_driver_for(path) || with->c.nlink > 1 || own->c.nlink > 1 || !can_keep(os))
+		return sh;
+	if (own->there && with->there && !os->there && has_part(own, with, &sh.own))
+		sh.flags = CHANGE_SHARED | CHANGE_PART;
+	else if (same_file(with, without) || (os->there ? same_file(os, without) : !without->there))
+		return sh;         /* one alone, or all of them, have it */
+	else
+		sh.flags = CHANGE_SHARED | (same_file(own, with) ? CHANGE_WINS : 0u);
+	return sh;
+}
+
+/* Of the row that is added next. */
+static int begin_shared(struct recording *rec, const struct sharing *sh, const struct plan_special *s)
+{
+	bool up;
+	int r;
+
+	if (!(sh->flags & CHANGE_SHARED) || sh->os->there)
+		return 0;
+	r = tell_directory(rec, s->dir, &up);
+	return r == 0 ? set_path(rec, s->dir, s->name, s->name_len) : r;
+}
+
+/* Of the row that was added last. */
+static int end_shared(struct recording *rec, const struct sharing *sh)
+{
+	struct change *row = &rec->c.v[rec->c.n - 1];
+	struct change_more more = { .own = sh->own };
+	char name[16];
+	int r = 0;
+
+	if (sh->flags & CHANGE_SHARED && sh->os->there) {
+		r = rec->was < 0 ? make_dir(rec, rec->at, "was", &rec->was) : 0;
+		if (r == 0)
+			r = side_of(rec, rec->os, sh->os->ino, &more.was);
+		if (r < 0)
+			return r;
+		set_digest(sh->os, &more.was);
+		snprintf(name, sizeof(name), "%u", row->n);
+		r = write_version(rec, rec->was, name, sh->os, &more.was);
+	}
+	if (r == 0 && sh->flags && change_set_more(row, sh->flags, &more) < 0)
+		r = ply_fail_nomem(rec->err);
+	return r;
+}
+
 /* 1: they are the same. */
-static int compare(struct recording *rec, struct version *with, struct version *without, const char *path)
+static int compare(struct recording *rec, const struct plan_special *s, struct version *with, struct version *without,
+		   const struct sharing *sh)
 {
 	struct change_side before = { 0 }, after = { 0 };
 	bool same_mode = with->c.mode == without->c.mode && with->c.uid == without->c.uid && with->c.gid == without->c.gid;
-	int r = version_load(with, path, NULL, rec->err);
+	int r = with->there ? side_of(rec, rec->l->plan->view, with->ino, &after) : 0;
 
-	if (r == 0)
-		r = version_load(without, path, NULL, rec->err);
-	if (r == 0 && with->there)
-		r = side_of(rec, rec->l->plan->view, with->ino, &after);
 	if (r == 0)
 		r = side_of(rec, rec->without, without->ino, &before);
 	if (r < 0)
@@ -274,56 +353,51 @@ static int compare(struct recording *rec, struct version *with, struct version *
 		return 0;
 	set_digest(with, &after);
 	set_digest(without, &before);
-	r = keep_both(rec, with, without, &after, &before);
-	return r == 0 ? add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after) : r;
+	r = begin_shared(rec, sh, s);
+	if (r == 0)
+		r = keep_both(rec, with, without, &after, &before);
+	if (r == 0)
+		r = add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after);
+	return r == 0 ? end_shared(rec, sh) : r;
 }
 
-/* The operating system has another version. */
-static int shared_change(struct recording *rec, const struct plan_special *s, struct version *with, uint64_t os)
+/* The operating system has another version than the component, be that in place or not. */
+static int shared_change(struct recording *rec, struct ply_view *view, const struct version *own, const struct version *os,
+			 const struct sharing *sh)
 {
-	_cleanup_version_ struct version without = { 0 };
-	_cleanup_free_ char *path = NULL;
 	struct change_side before, after;
-	int r = version_of_view(rec->os, os, NULL, &without, rec->err);
+	int r = side_of(rec, view, own->ino, &after);
 
 	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
+		r = side_of(rec, rec->os, os->ino, &before);
+	if (r < 0 || !can_keep(own) || !can_keep(os))
 		return r;
-	path = strdup((char *)rec->path.data);
-	if (!path)
-		return ply_fail_nomem(rec->err);
-	r = version_load(&without, path, NULL, rec->err);
+	if (version_same_content(own, os)) {
+		before.mtime_sec = after.mtime_sec;
+		before.mtime_nsec = after.mtime_nsec;
+		memcpy(before.xattrs, after.xattrs, sizeof(before.xattrs));
+		return change_same(&before, &after) ? 0 : add_row(rec, CHANGE_META, false, &before, &after);
+	}
+	set_digest(own, &after);
+	set_digest(os, &before);
+	r = keep_both(rec, own, os, &after, &before);
 	if (r == 0)
-		r = side_of(rec, rec->l->plan->view, with->ino, &after);
-	if (r == 0)
-		r = side_of(rec, rec->os, os, &before);
-	if (r < 0 || version_same_content(with, &without) || !can_keep(with) || !can_keep(&without))
-		return r;
-	set_digest(with, &after);
-	set_digest(&without, &before);
-	r = keep_both(rec, with, &without, &after, &before);
-	return r == 0 ? add_row(rec, CHANGE_SWAP, false, &before, &after) : r;
+		r = add_row(rec, CHANGE_SWAP, false, &before, &after);
+	return r == 0 ? end_shared(rec, sh) : r;
 }
 
-/* What is there with the component and what that requires alone. */
-static int load_alone(struct recording *rec, const struct plan_special *s, struct version *ret)
+/* What @view has at the path; nothing is an answer too. */
+static int load_of(struct recording *rec, struct ply_view *view, uint64_t *dirs, const struct plan_special *s, const char *path,
+		   struct version *ret)
 {
-	_cleanup_free_ char *path = NULL;
 	uint64_t dir, ino = 0;
-	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
+	int r = subset_dir(rec->l, view, dirs, s->dir, &dir, rec->err);
 
 	if (r == 0)
-		r = version_find(rec->alone, dir, s->name, s->name_len, &ino, rec->err);
-	if (r < 0 || !ino)
-		return r;
-	r = version_of_view(rec->alone, ino, NULL, ret, rec->err);
-	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
-		return r;
-	path = strdup((char *)rec->path.data);
-	return path ? version_load(ret, path, NULL, rec->err) : ply_fail_nomem(rec->err);
+		r = version_find(view, dir, s->name, s->name_len, &ino, rec->err);
+	if (r == 0 && ino)
+		r = version_of_view(view, ino, NULL, ret, rec->err);
+	return r == 0 && ino ? version_load(ret, path, NULL, rec->err) : r;
 }
 
 static bool same_version(const struct version *a, const struct version *b)
@@ -333,27 +407,110 @@ static bool same_version(const struct version *a, const struct version *b)
 	return a->c.mode == b->c.mode && a->c.uid == b->c.uid && a->c.gid == b->c.gid && version_same_content(a, b);
 }
 
-/* What others bring just so is of each of them: the last to go takes it along. Of several names of a file only some may be
- * the component's. */
-static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, const struct version *own)
+/* It has a part in what is there with or without it, or none at all: its own file then is not there. */
+static int record_in_place(struct recording *rec, const struct plan_special *s, const struct version *with, const struct sharing *sh)
 {
-	uint64_t dir, os = 0;
-	int r;
+	struct change_side side;
+	int r = side_of(rec, rec->l->plan->view, with->ino, &side);
 
-	if (with->c.nlink > 1 || !own->there || (own->c.mode & S_IFMT) != (with->c.mode & S_IFMT) ||
-	    !version_same_content(own, with))
-		return 0;
-	r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
 	if (r == 0)
-		r = version_find(rec->os, dir, s->name, s->name_len, &os, rec->err);
+		r = begin_shared(rec, sh, s);
 	if (r < 0)
 		return r;
-	return os ? shared_change(rec, s, with, os) : made(rec, s->dir, s->name, s->name_len, with->ino);
+	if (with->c.loaded)
+		set_digest(with, &side);
+	r = add_row(rec, CHANGE_KEEP, false, &side, &side);
+	return r == 0 ? end_shared(rec, sh) : r;
+}
+
+/* A decision has given the path to others. */
+static int record_lost(struct recording *rec, const struct plan_special *s, const struct version *with, struct version *own,
+		       struct sharing *sh)
+{
+	const struct change_side nothing = { 0 };
+	struct change_side side;
+	bool inside;
+	int r;
+
+	sh->flags = CHANGE_SHARED | CHANGE_LOST;
+	if (!can_keep(sh->os))
+		return 0;
+	if (!can_keep(own) || !can_keep(with))
+		return record_in_place(rec, s, with, sh);
+	if (sh->os->there)
+		return shared_change(rec, rec->alone, own, sh->os, sh);
+	r = tell_directory(rec, s->dir, &inside);
+	if (r == 0)
+		r = side_of(rec, rec->alone, own->ino, &side);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
+		return r;
+	set_digest(own, &side);
+	r = add_row(rec, CHANGE_MAKE, inside, &nothing, &side);
+	return r == 0 ? end_shared(rec, sh) : r;
+}
+
+/* What others bring just so is of each of them: the last to go takes it along. Of several names of a file only some may be
+ * the component's. */
+static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
+			 struct sharing *sh, const char *path)
+{
+	if (with->c.nlink > 1 || own->c.nlink > 1 || !own->there)
+		return 0;
+	if (same_file(own, with))
+		return sh->os->there ? shared_change(rec, rec->l->plan->view, with, sh->os, sh) :
+				       made(rec, s->dir, s->name, s->name_len, with->ino);
+	if (merge_driver_for(path) || S_ISDIR(with->c.mode) || S_ISDIR(own->c.mode) || (sh->os->there && same_file(own, sh->os)))
+		return 0;
+	return sh->flags & CHANGE_PART ? record_in_place(rec, s, with, sh) : record_lost(rec, s, with, own, sh);
+}
+
+/* The operating system has it, and this one takes it away, as others do. */
+static int record_deleted(struct recording *rec, const struct plan_special *s, const char *path)
+{
+	_cleanup_version_ struct version os = { 0 };
+	struct change_side before;
+	const struct change_side nothing = { 0 };
+	const struct version gone = { 0 };
+	int r = load_of(rec, rec->os, rec->os_dirs, s, path, &os);
+
+	if (r == 0 && os.there)
+		r = side_of(rec, rec->os, os.ino, &before);
+	if (r == 0 && os.there)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0 || !os.there || S_ISDIR(os.c.mode) || !can_keep(&os))
+		return r;
+	set_digest(&os, &before);
+	r = keep_both(rec, &gone, &os, &nothing, &before);
+	return r == 0 ? add_row(rec, CHANGE_OUT, false, &before, &nothing) : r;
+}
+
+static int record_both(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
+		       uint64_t other, const char *path)
+{
+	_cleanup_version_ struct version without = { 0 }, os = { 0 };
+	struct sharing sh;
+	int r = version_of_view(rec->without, other, NULL, &without, rec->err);
+
+	if (r == 0)
+		r = version_load(with, path, NULL, rec->err);
+	if (r == 0)
+		r = version_load(&without, path, NULL, rec->err);
+	if (r == 0)
+		r = load_of(rec, rec->os, rec->os_dirs, s, path, &os);
+	if (r < 0 || (rec->is_required && same_version(own, &without) && !same_version(with, &without)))
+		return r;          /* it is another's change, which requires this one */
+	sh = look_sharing(path, with, &without, own, &os);
+	r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r == 0)
+		r = compare(rec, s, with, &without, &sh);
+	return r > 0 ? record_shared(rec, s, with, own, &sh, path) : r;
 }
 
 static int record_special(struct recording *rec, const struct plan_special *s)
 {
-	_cleanup_version_ struct version with = { 0 }, without = { 0 }, own = { 0 };
+	_cleanup_version_ struct version with = { 0 }, own = { 0 };
 	_cleanup_free_ char *path = NULL;
 	uint64_t dir, ino, other;
 	int r = subset_dir(rec->l, rec->without, rec->dirs, s->dir, &dir, rec->err);
@@ -362,10 +519,19 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 		r = version_find(rec->l->plan->view, rec->l->plan->dirs[s->dir].ino, s->name, s->name_len, &ino, rec->err);
 	if (r == 0)
 		r = version_find(rec->without, dir, s->name, s->name_len, &other, rec->err);
-	if (r == 0 && (ino || other))
-		r = load_alone(rec, s, &own);
-	if (r < 0 || (!ino && !other))
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
 		return r;
+	if (asprintf(&path, "/%s", (char *)rec->path.data) < 0) {
+		path = NULL;
+		return ply_fail_nomem(rec->err);
+	}
+	r = load_of(rec, rec->alone, rec->alone_dirs, s, path, &own);
+	if (r < 0)
+		return r;
+	if (!ino && !other)
+		return own.there || rec->is_required ? 0 : record_deleted(rec, s, path);
 	/* what requires this one has made it */
 	if (!other && !own.there && rec->is_required)
 		return 0;
@@ -373,23 +539,7 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 		return made(rec, s->dir, s->name, s->name_len, ino);
 	if (ino)
 		r = version_of_view(rec->l->plan->view, ino, NULL, &with, rec->err);
-	if (r == 0)
-		r = version_of_view(rec->without, other, NULL, &without, rec->err);
-	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
-		return r;
-	path = malloc(rec->path.len + 2);
-	if (!path)
-		return ply_fail_nomem(rec->err);
-	sprintf(path, "/%s", (char *)rec->path.data);
-	r = version_load(&with, path, NULL, rec->err);
-	if (r == 0)
-		r = version_load(&without, path, NULL, rec->err);
-	if (r < 0 || (rec->is_required && same_version(&own, &without) && !same_version(&with, &without)))
-		return r;          /* it is another's change, which requires this one */
-	r = compare(rec, &with, &without, path);
-	return r > 0 ? record_shared(rec, s, &with, &own) : r;
+	return r == 0 ? record_both(rec, s, &with, &own, other, path) : r;
 }
 
 /* --- what it has itself -------------------------------------------------------------------------------- */
@@ -445,12 +595,6 @@ static int record_own(struct recording *rec, const struct where *w)
 
 /* --- one component ----------------------------------------------------------------------------------------- */
 
-static int make_dir(struct recording *rec, int at, const char *name, int *ret)
-{
-	*ret = statedir_make(at, name, 0700);
-	return *ret < 0 ? fail(rec, *ret, "create") : 0;
-}
-
 /* @path is cut where its directory ends; NULL: the row of that directory is not there. */
 static struct change *find_parent(const struct changes *c, char *path)
 {
@@ -471,7 +615,7 @@ static int give_up_directories(struct changes *c)
 
 		if (!path)
 			return -ENOMEM;
-		if (c->v[i].kind != CHANGE_MAKE)
+		if (c->v[i].kind != CHANGE_MAKE && !(c->v[i].flags & CHANGE_SHARED))
 			for (struct change *up; (up = find_parent(c, path));)
 				up->kind = 0;
 	}
@@ -479,7 +623,7 @@ static int give_up_directories(struct changes *c)
 		if (c->v[i].kind)
 			c->v[to++] = c->v[i];
 		else
-			free(c->v[i].path);
+			change_done(&c->v[i]);
 	}
 	c->n = to;
 	for (size_t i = 0; i < c->n; i++) {
@@ -487,8 +631,9 @@ static int give_up_directories(struct changes *c)
 
 		if (!path)
 			return -ENOMEM;
-		if (c->v[i].kind == CHANGE_MAKE)
-			c->v[i].flags = find_parent(c, path) ? CHANGE_INSIDE : 0;
+		c->v[i].flags &= (uint8_t)~CHANGE_INSIDE;
+		if (c->v[i].kind == CHANGE_MAKE && find_parent(c, path))
+			c->v[i].flags |= CHANGE_INSIDE;
 	}
 	return 0;
 }
@@ -496,7 +641,7 @@ static int give_up_directories(struct changes *c)
 /* Numbers of rows are without gaps; files are called by them. */
 static int renumber(struct recording *rec, struct changes *c)
 {
-	const int dirs[] = { rec->fresh, rec->old, rec->with };
+	const int dirs[] = { rec->fresh, rec->old, rec->with, rec->was };
 
 	for (size_t i = 0; i < c->n; i++) {
 		char from[24], to[24];
@@ -504,7 +649,7 @@ static int renumber(struct recording *rec, struct changes *c)
 		snprintf(from, sizeof(from), "%u", c->v[i].n);
 		snprintf(to, sizeof(to), "n%zu", i);
 		for (size_t k = 0; c->v[i].kind != CHANGE_MAKE && k < ARRAY_SIZE(dirs); k++)
-			if (renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
+			if (dirs[k] >= 0 && renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
 				return fail(rec, -errno, "rename a file that was kept");
 		c->v[i].n = (uint32_t)i;
 	}
@@ -514,7 +659,7 @@ static int renumber(struct recording *rec, struct changes *c)
 		snprintf(from, sizeof(from), "n%zu", i);
 		snprintf(to, sizeof(to), "%zu", i);
 		for (size_t k = 0; c->v[i].kind != CHANGE_MAKE && k < ARRAY_SIZE(dirs); k++)
-			if (renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
+			if (dirs[k] >= 0 && renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
 				return fail(rec, -errno, "rename a file that was kept");
 	}
 	return 0;
@@ -706,7 +851,7 @@ static int record_one(struct recording *rec, int merge)
 
 static void record_done(struct recording *rec)
 {
-	const int fds[] = { rec->at, rec->fresh, rec->old, rec->with };
+	const int fds[] = { rec->at, rec->fresh, rec->old, rec->with, rec->was };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
@@ -751,7 +896,7 @@ int record_components(struct layout *l, struct ply_err *err)
 		r = subset_open(l, os_only, &os, err);
 	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs; i++) {
 		struct recording rec = { .l = l, .sub = i, .name = subset_info(l, i)->name, .os = os, .os_dirs = os_dirs,
-				      .at = -1, .fresh = -1, .old = -1, .with = -1, .err = err };
+				      .at = -1, .fresh = -1, .old = -1, .with = -1, .was = -1, .err = err };
 
 		r = record_one(&rec, merge);
 		record_done(&rec);

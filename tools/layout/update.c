@@ -13,6 +13,7 @@
 #include "base/inroot.h"
 #include "base/util.h"
 #include "layout/remove.h"
+#include "layout/share.h"
 #include "layout/stage.h"
 #include "layout/together.h"
 #include "layout/update_impl.h"
@@ -178,6 +179,8 @@ static int change_one(struct update *u, enum changes_kind kind, const struct upd
 		begin_phase(u->o, v->name);
 		r = stage_run(&s, &u->target, u->up, u->o, ret, err);
 	}
+	if (r == 0 && kind == CHANGES_ADD)
+		r = share_rows(u, &s, err);
 	if (r == 0)
 		r = update_publish(u, &s.changes, err);
 	survey_done(&s);

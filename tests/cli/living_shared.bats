@@ -1,0 +1,282 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# plyfs layout TARGET --remove of components that have a part in one file, or that a decision has put in the place of one
+# another: what goes is the component's, in any order, whether they came with the first layout or one after the other.
+
+# shellcheck disable=SC2154  # run sets output and stderr
+load ../lib/common
+load ../lib/living
+bats_require_minimum_version 1.5.0
+
+setup_file() { need_root "layout sets owners" || return 0; }
+
+# machines NAME...: os/ and one tree for each; made.plyfs of them by `made`
+machines()
+{
+	local name
+	mkdir -p os/etc os/usr/bin os/opt
+	echo one >os/etc/motd
+	echo gone >os/etc/gone
+	echo mode >os/etc/mode
+	touch -d '2001-01-01' os/etc/*
+	for name; do cp -a os "$name"; done
+}
+
+made() # NAME...
+{
+	local name
+	plyfs capture os made.plyfs >/dev/null 2>&1
+	for name; do
+		touch -d '2002-02-02' "$name"/etc/* "$name"/usr/bin/*
+		plyfs add made.plyfs "$name" "$name" >/dev/null
+	done
+}
+
+# came WAY OPTION... -- NAME...: all at once into an empty target, or one after the other
+came()
+{
+	local way=$1 options=() name
+	shift
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	rm -rf target
+	mkdir target
+	if [ "$way" = first ]; then
+		plyfs layout made.plyfs target -s "os,$(tr ' ' , <<<"$*")" --no-sync "${options[@]}" >/dev/null 2>&1
+		return
+	fi
+	plyfs layout made.plyfs target -s os --no-sync >/dev/null 2>&1
+	for name; do plyfs layout made.plyfs target -s "$name" --no-sync "${options[@]}" >/dev/null || return 1; done
+}
+
+content() { every target -path ./var/lib/plyfs -prune -o ! -type d | sed 's/ [0-9.]* $//' | grep -v '^\./var' || true; }
+
+texts()
+{
+	machines a b c
+	mkdir -p {a,b,c}/etc/modules-load.d {a,b,c}/opt/app/modules-load.d
+	printf '# of a\na\n' >a/etc/modules-load.d/x.conf
+	printf '# of b\nb' >b/etc/modules-load.d/x.conf
+	printf '# of c\nc\n' >c/etc/modules-load.d/x.conf
+	made a b c
+}
+
+# those of NAME..., one behind the other
+together()
+{
+	local name out=
+	for name; do
+		[ -z "$out" ] || [ -z "$(tail -c 1 together)" ] || echo >>together
+		if [ -z "$out" ]; then cat "$name/etc/modules-load.d/x.conf" >together; else cat "$name/etc/modules-load.d/x.conf" >>together; fi
+		out=1
+	done
+	cat together
+}
+
+@test "texts one behind the other: each goes by itself, in every order, and the file with the last" {
+	texts
+	local way order name rest
+	for way in first later; do
+		for order in "a b c" "a c b" "b a c" "b c a" "c a b" "c b a"; do
+			came "$way" -- a b c
+			together a b c | cmp - target/etc/modules-load.d/x.conf
+			rest="a b c"
+			for name in $order; do
+				run -0 plyfs layout target --remove "$name" --no-sync
+				rest=$(tr ' ' '\n' <<<"$rest" | grep -v "^$name$" | paste -sd ' ') || true
+				[ -n "$rest" ] || break
+				# shellcheck disable=SC2086  # words
+				together $rest | cmp - target/etc/modules-load.d/x.conf || { echo "$way: $order: $name"; false; }
+			done
+			[ ! -e target/etc/modules-load.d ] || { echo "$way: $order"; ls -lR target/etc; false; }
+			laid_like os
+		done
+	done
+}
+
+# laid_like TREE
+laid_like() { same "$1" target --skip mtime; }
+
+@test "texts one behind the other: what an administrator has put beside them stays, and an edited one is named" {
+	texts
+	local way
+	for way in first later; do
+		came "$way" -- a b c
+		sed -i '1i # mine' target/etc/modules-load.d/x.conf
+		sed -i 's/^b$/&\n# mine too/' target/etc/modules-load.d/x.conf
+		run -0 plyfs layout target --remove c --no-sync
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'# mine\n# of a\na\n# of b\nb\n# mine too' ]
+		run -0 plyfs layout target --remove a --no-sync
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'# mine\n# of b\nb\n# mine too' ]
+		sed -i 's/^b$/B/' target/etc/modules-load.d/x.conf
+		run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+		[ "$(reason)" = TARGET_EXISTS ]
+		[ "$(left)" = "['/etc/modules-load.d/x.conf']" ]
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'# mine\n# of b\nB\n# mine too' ]
+		# one that is gone already is none to be named
+		came "$way" -- a b c
+		sed -i '/^# of b$/d; /^b$/d' target/etc/modules-load.d/x.conf
+		run -0 plyfs layout target --remove b --no-sync
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'# of a\na\n# of c\nc' ]
+	done
+}
+
+@test "texts one behind the other: one that stands in another's, and one that two have" {
+	machines a b c d
+	mkdir -p {a,b,c,d}/etc/modules-load.d
+	printf 'same\nlines\n' >a/etc/modules-load.d/x.conf
+	printf 'first\nsame\nlines\nlast\n' >b/etc/modules-load.d/x.conf
+	printf 'same\nlines\n' >c/etc/modules-load.d/x.conf
+	printf 'other\n' >d/etc/modules-load.d/x.conf
+	made b a c d
+	local way order name
+	for way in first later; do
+		came "$way" -- b a c d
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'first\nsame\nlines\nlast\nother' ]
+		run -0 plyfs layout target --remove b --no-sync
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'same\nlines\nother' ]
+		run -0 plyfs layout target --remove a --no-sync
+		[ "$(cat target/etc/modules-load.d/x.conf)" = $'same\nlines\nother' ]
+		run -0 plyfs layout target --remove c --no-sync
+		[ "$(cat target/etc/modules-load.d/x.conf)" = other ]
+		run -0 plyfs layout target --remove d --no-sync
+		laid_like os
+		# the one within goes first: nothing of it is left with the one around it
+		for order in "a c b d" "d a b c" "c d a b" "b d c a"; do
+			came "$way" -- b a c d
+			for name in $order; do
+				run -0 plyfs layout target --remove "$name" --no-sync
+			done
+			laid_like os || { echo "$way: $order"; false; }
+		done
+	done
+}
+
+@test "a text behind the administrator's own file, which is there again as it was" {
+	texts
+	mkdir target
+	plyfs layout made.plyfs target -s os --no-sync >/dev/null 2>&1
+	mkdir target/etc/modules-load.d
+	printf 'mine\nand mine' >target/etc/modules-load.d/x.conf
+	touch -d '2003-03-03' target/etc/modules-load.d/x.conf target/etc/modules-load.d
+	but_state target >was
+	run -0 plyfs layout made.plyfs target -s a --no-sync
+	run -0 plyfs layout target --remove a --no-sync
+	but_state target | diff was -
+	plyfs layout made.plyfs target -s a --no-sync >/dev/null
+	run -0 plyfs layout made.plyfs target -s b --no-sync
+	[ "$(cat target/etc/modules-load.d/x.conf)" = $'mine\nand mine\n# of a\na\n# of b\nb' ]
+	sed -i 's/^and/AND/' target/etc/modules-load.d/x.conf
+	run -0 plyfs layout target --remove a --no-sync
+	run -0 plyfs layout target --remove b --no-sync
+	[ "$(cat target/etc/modules-load.d/x.conf)" = $'mine\nAND mine' ]
+}
+
+# --- one in the place of another -------------------------------------------------------------------------------------
+
+decided()
+{
+	machines a b
+	local name
+	for name in a b; do
+		printf '\0%s' "$name" >$name/usr/bin/tool
+		echo "$name" >$name/etc/motd
+		mkdir -p $name/opt/common
+		ln -s "/opt/$name" $name/opt/common/link
+	done
+	made a b
+	policy first /usr/bin/tool /etc/motd /opt/common/link
+	mv p.yaml first.yaml
+	policy last /usr/bin/tool /etc/motd /opt/common/link
+	mv p.yaml last.yaml
+}
+
+policy() # RULE PATH...: p.yaml
+{
+	local p
+	{
+		printf 'version: 1\nconflicts:\n'
+		for p in "${@:2}"; do printf -- '  - glob: %s\n    resolve: %s\n' "$p" "$1"; done
+	} >p.yaml
+}
+
+# is_of NAME: all of it
+is_of()
+{
+	[ "$(tr -d '\0' <target/usr/bin/tool) $(cat target/etc/motd) $(readlink target/opt/common/link)" = "$1 $1 /opt/$1" ] ||
+		{ ls -lR target; return 1; }
+}
+
+@test "a decision has given a path to one: when that goes the other's is there, and in the end what was there before" {
+	decided
+	local way rule wins loses
+	for way in first later; do
+		for rule in first last; do
+			wins=a loses=b
+			[ "$rule" = first ] || { wins=b loses=a; }
+			came "$way" --policy "$rule.yaml" -- a b
+			is_of $wins
+			run -0 plyfs layout target --remove $loses --no-sync
+			is_of $wins
+			run -0 plyfs layout target --remove $wins --no-sync
+			laid_like os
+			came "$way" --policy "$rule.yaml" -- a b
+			if [ "$way $rule" = "later first" ]; then
+				# what the other brings was never written: this stays for it, and that is told
+				run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+				[ "$(reason)" = TARGET_EXISTS ]
+				[ "$(left)" = "['/etc/motd', '/opt/common/link', '/usr/bin/tool']" ]
+				[[ $stderr == *"component b"* ]]
+				is_of a
+			else
+				run -0 plyfs layout target --remove $wins --no-sync
+				is_of $loses
+			fi
+			run -0 plyfs layout target --remove $loses --no-sync
+			laid_like os
+		done
+	done
+}
+
+@test "a decision has given a path to one: edited since, it stays, and is named" {
+	decided
+	local way
+	for way in first later; do
+		came "$way" --policy last.yaml -- a b
+		echo edited >>target/usr/bin/tool
+		run -0 plyfs layout target --remove a --no-sync
+		run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+		[ "$(left)" = "['/usr/bin/tool']" ]
+		[ "$(tail -n 1 target/usr/bin/tool | tr -d '\0')" = bedited ]
+		[ "$(cat target/etc/motd)" = one ]
+	done
+}
+
+@test "what two change equally goes back when the last of them goes" {
+	machines a b
+	local name way order
+	for name in a b; do
+		echo other >$name/etc/motd
+		chmod 600 $name/etc/mode
+		rm $name/etc/gone
+		mkdir -p $name/opt/common
+		echo same >$name/opt/common/file
+	done
+	made a b
+	for way in first later; do
+		for order in "a b" "b a"; do
+			came "$way" -- a b
+			# shellcheck disable=SC2086  # words
+			set -- $order
+			run -0 plyfs layout target --remove "$1" --no-sync
+			[ "$(cat target/etc/motd target/opt/common/file)" = $'other\nsame' ]
+			[ "$(stat -c %a target/etc/mode)" = 600 ]
+			[ ! -e target/etc/gone ]
+			run -0 plyfs layout target --remove "$2" --no-sync
+			laid_like os || { echo "$way: $order"; false; }
+		done
+	done
+}
