@@ -280,3 +280,79 @@ is_of()
 		done
 	done
 }
+
+# --- directories that are taken away -----------------------------------------------------------------------------------
+
+# os has srv/old, the machine a has not
+without_old()
+{
+	machines a
+	mkdir -p os/srv/old/deep/er os/srv/old/empty os/srv/other
+	echo x >os/srv/old/file
+	echo y >os/srv/old/deep/er/file
+	ln -s file os/srv/old/link
+	echo z >os/srv/other/file
+	chmod 2751 os/srv/old/deep
+	chown 33:34 os/srv/old
+	setfattr -n user.note -v yes os/srv/old/deep 2>/dev/null || skip "no extended attributes here"
+	find os/srv -exec touch -h -d '2001-02-03 04:05:06.789' {} +
+	mkdir -p a/srv
+	cp -a os/srv/other a/srv/
+	touch -r os/srv a/srv
+	made a
+	mkdir target
+	plyfs layout made.plyfs target -s os --no-sync >/dev/null
+}
+
+@test "a directory that a component takes away goes, and is there again when the component has gone" {
+	without_old
+	but_state target >was
+	getfattr -Rhd -m - target/srv >xattrs.was
+	run -0 plyfs layout made.plyfs target -s a --no-sync
+	[ "$(cd target/srv && find . | sort | paste -sd ' ')" = ". ./other ./other/file" ]
+	but_state target >is
+	run -0 plyfs layout target --remove a --no-sync
+	but_state target | diff was -
+	getfattr -Rhd -m - target/srv | diff xattrs.was -
+	# killed on the way, there and back
+	local n
+	for n in 2 3 5 8 13; do
+		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$n" plyfs layout made.plyfs target -s a --no-sync
+		if [ -e "$state/update" ]; then run -0 plyfs layout made.plyfs target --abort --no-sync; fi
+		[ -e "$state/done/a" ] || but_state target | diff was -
+		plyfs layout made.plyfs target -s a --no-sync
+		but_state target | diff is -
+		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$n" plyfs layout target --remove a --no-sync
+		if [ -e "$state/update" ]; then run -0 plyfs layout made.plyfs target --abort --no-sync; fi
+		[ ! -e "$state/done/a" ] || but_state target | diff is -
+		[ ! -e "$state/done/a" ] || run -0 plyfs layout target --remove a --no-sync
+		but_state target | diff was -
+	done
+}
+
+@test "a directory that a component takes away: what somebody has put into it, or changed of it, stays" {
+	without_old
+	echo mine >target/srv/old/deep/mine
+	chmod 700 target/srv/old/empty
+	touch -d '2003-03-03' target/srv/old/deep target/srv/old
+	but_state target >was
+	run -0 plyfs layout made.plyfs target -s a --no-sync
+	[ "$(cd target/srv/old && find . | sort | paste -sd ' ')" = ". ./deep ./deep/mine ./empty" ]
+	[ "$(stat -c %y target/srv/old/deep | cut -c 1-10)" = 2003-03-03 ]
+	run -0 plyfs layout target --remove a --no-sync
+	but_state target | diff was -
+	# a file that was edited: a conflict, as everywhere
+	echo edited >>target/srv/old/file
+	remember
+	run -3 --separate-stderr plyfs layout made.plyfs target -s a --no-sync --json
+	[[ $stderr == *"/srv/old/file (target, a): deleted by one"* ]]
+	unchanged
+	policy first /srv/old/file
+	run -0 plyfs layout made.plyfs target -s a --policy p.yaml --no-sync
+	[ "$(cd target/srv/old && find . | sort | paste -sd ' ')" = ". ./deep ./deep/mine ./empty ./file" ]
+	# one that is there again when the component goes, and one of which nothing is left
+	rm -r target/srv/old
+	run -0 plyfs layout target --remove a --no-sync
+	[ ! -e target/srv/old ]
+	[ "$(cat target/srv/other/file)" = z ]
+}

@@ -88,11 +88,12 @@ static int note_dir(struct removal *m, const char *path)
 static int add(struct removal *m, enum change_kind kind, const struct change *of, const struct change_side *before,
 	       const struct change_side *after)
 {
-	struct change row = { .kind = (uint8_t)kind, .path = of->path, .before = *before, .after = *after };
+	struct change row = { .kind = (uint8_t)kind, .flags = m->dir < 0 ? CHANGE_INSIDE : 0, .path = of->path,
+			      .before = *before, .after = *after };
 
 	if (changes_add(m->ret, &row) < 0)
 		return ply_fail_nomem(m->err);
-	return kind == CHANGE_META ? 0 : note_dir(m, of->path);
+	return kind == CHANGE_META || m->dir < 0 ? 0 : note_dir(m, of->path);
 }
 
 /* Directories above stay where something in them does. */
@@ -360,7 +361,50 @@ static int make_way(struct removal *m, const char *path, int *ret)
 	return at < 0 ? at : 0;
 }
 
-static int put_back(struct removal *m, const struct change *row)
+/* Is its directory there, or does that come back too? */
+static bool has_place(struct removal *m, const char *path)
+{
+	char above[CHANGE_PATH_MAX + 1], *end;
+	int dir;
+
+	if (m->dir >= 0)
+		return true;
+	strcpy(above, path);
+	while ((end = strrchr(above, '/'))) {
+		const struct change *row;
+
+		*end = '\0';
+		row = changes_find(m->brought, above);
+		if (!row || row->kind != CHANGE_OUT)
+			break;
+	}
+	dir = end ? beneath_open(m->u->target.fd, above, strlen(above), O_PATH) : -1;
+	if (dir >= 0)
+		close(dir);
+	return !end || dir >= 0;
+}
+
+/* After all that comes back in it. */
+static int make_again(struct removal *m, const struct change *row)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { m->back->mtime_sec, m->back->mtime_nsec } };
+	char from[64], to[64], within[CHANGE_PATH_MAX + 3];
+	int dir = -1, r;
+
+	snprintf(within, sizeof(within), "%s/.", row->path);
+	r = make_way(m, within, &dir);
+	if (r < 0)
+		return r;
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%u", m->back_dir, row->n);
+	snprintf(to, sizeof(to), "/proc/self/fd/%d/.", dir);    /* calls with l do not follow it */
+	r = fchown(dir, m->back->uid, m->back->gid) < 0 ? -errno : attrs_copy(from, to);
+	if (r == 0 && (fchmod(dir, m->back->mode & 07777) < 0 || futimens(dir, times) < 0))
+		r = -errno;
+	close(dir);
+	return r;
+}
+
+static int link_again(struct removal *m, const struct change *row)
 {
 	const char *base = strrchr(row->path, '/');
 	char from[16];
@@ -370,8 +414,18 @@ static int put_back(struct removal *m, const struct change *row)
 	if (r == 0 && linkat(m->back_dir, from, dir, base ? base + 1 : row->path, 0) < 0)
 		r = -errno;
 	cleanup_close(&dir);
-	return r < 0 ? fail(m, r, row->path, "find what was there before") : add(m, CHANGE_MAKE, row, &(struct change_side){ 0 },
-										m->back);
+	return r;
+}
+
+static int put_back(struct removal *m, const struct change *row)
+{
+	int r;
+
+	if (!m->back->mode || !has_place(m, row->path))
+		return 0;
+	r = S_ISDIR(m->back->mode) ? make_again(m, row) : link_again(m, row);
+	return r < 0 ? fail(m, r, row->path, "find what was there before") :
+		       add(m, CHANGE_MAKE, row, &(struct change_side){ 0 }, m->back);
 }
 
 /* --- one row ------------------------------------------------------------------------------------------ */
@@ -446,8 +500,10 @@ static int turn_kind(struct removal *m, const struct change *row, const struct c
 	case CHANGE_SWAP:
 		return turn_swapped(m, row, live);
 	case CHANGE_OUT:
-		if (!live->mode && m->dir >= 0)
+		if (!live->mode)
 			return put_back(m, row);
+		if (S_ISDIR(live->mode) && S_ISDIR(m->back->mode))
+			return 0;
 		if (!change_same(live, &nothing) && !change_same(live, m->back))
 			return leave(m, row, "is there again, and stays");
 		return 0;
@@ -485,11 +541,11 @@ static int turn_among(struct removal *m, const struct change *row, const struct 
 }
 
 /* Is what is at the row's path to go, or not there? */
-static bool goes(const struct removal *m, const struct change *row, const struct change_side *live, size_t before)
+static bool goes(const struct removal *m, const struct change_side *live, size_t before)
 {
 	const struct change *last = m->ret->n > before ? &m->ret->v[m->ret->n - 1] : NULL;
 
-	return last ? last->kind == CHANGE_OUT : !live->mode || row->kind == CHANGE_OUT;
+	return last ? last->kind == CHANGE_OUT : !live->mode;
 }
 
 static int turn_file(struct removal *m, const struct change *row)
@@ -505,7 +561,7 @@ static int turn_file(struct removal *m, const struct change *row)
 	choose_back(m, row);
 	if (r == 0)
 		r = turn_among(m, row, &live);
-	if (r == 0 && !goes(m, row, &live, before))
+	if (r == 0 && !goes(m, &live, before))
 		keep_above(m, row->path, m->others.n ? FOR_OTHERS : FOR_GOOD);
 	others_done(&m->others);
 	m->others = (struct others){ 0 };
