@@ -356,3 +356,71 @@ without_old()
 	[ ! -e target/srv/old ]
 	[ "$(cat target/srv/other/file)" = z ]
 }
+
+# --- extended attributes --------------------------------------------------------------------------------------------------
+
+# the machine a has other attributes than os: of directories, and of a file
+other_attrs()
+{
+	machines a
+	mkdir -p os/srv/{user,acl,less,mode,both} a/srv/{user,acl,less,mode,both}
+	echo x | tee os/etc/attrs >a/etc/attrs
+	setfattr -n user.note -v more a/srv/user a/etc/attrs && setfacl -m u:33:rwx a/srv/acl && setfacl -d -m u:34:rx a/srv/acl ||
+		skip "no extended attributes or ACLs here"
+	setfattr -n user.note -v gone os/srv/less
+	setfacl -m u:33:rx os/srv/{mode,both} a/srv/{mode,both}
+	chmod 2700 a/srv/mode
+	setfacl -m u:35:rx a/srv/both
+	setfattr -n user.note -v old os/srv/both
+	chown 33:34 a/srv/both
+	touch -d '2001-02-03' {os,a}/srv/* {os,a}/srv {os,a}/etc/attrs
+	made a
+}
+
+attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |"; find "$1"/srv "$1"/etc -printf '%P %m %U %G\n' | sort; }
+
+@test "attributes and ACLs of directories and files: set when a component comes, as they were when it has gone" {
+	other_attrs
+	attrs os >was
+	attrs a >is
+	local way
+	for way in later first; do
+		came "$way" -- a
+		attrs target | diff is -
+		run -0 plyfs layout target --remove a --no-sync
+		attrs target | diff was -
+	done
+	# an attribute that somebody has set since stays, and the directory is named
+	came later -- a
+	setfattr -n user.mine -v yes target/srv/acl
+	run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+	[ "$(left)" = "['/srv/acl']" ]
+	[ "$(getfattr --only-values -n user.mine target/srv/acl)" = yes ]
+}
+
+@test "attributes of directories: killed at each of them, resumed or taken back" {
+	command -v strace >/dev/null || skip "needs strace"
+	other_attrs
+	attrs os >was
+	attrs a >is
+	came later --
+	mv target without
+	local call n
+	for call in fchownat lsetxattr,setxattr lremovexattr chmod,fchmodat; do
+		for ((n = 1; n < 60; n++)); do
+			rm -rf target
+			cp -a without target
+			if strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" \
+				plyfs layout made.plyfs target -s a --no-sync >/dev/null 2>&1; then break; fi
+			[ -e "$state/update" ] || continue
+			if ((n % 2)); then
+				run -0 plyfs layout made.plyfs target --abort --no-sync
+				attrs target | diff was - || { echo "$call $n"; false; }
+			else
+				run -0 plyfs layout made.plyfs target --resume --no-sync
+				attrs target | diff is - || { echo "$call $n"; false; }
+			fi
+		done
+		[ "$n" -gt 1 ]
+	done
+}

@@ -81,6 +81,7 @@ static struct changes table(void)
 	add(&c, CHANGE_OUT, 0, "opt/old/s", S_IFSOCK | 0777, 0);
 	add(&c, CHANGE_OUT, 0, "opt/old", DIR, 0);
 	add(&c, CHANGE_META, 0, "opt", DIR, S_IFDIR | 01777);
+	c.v[c.n - 1].after.xattrs[0] = 1;
 	add(&c, CHANGE_KEEP, 0, "\x01/\xff\n", REG, 0);
 	add_shared(&c, CHANGE_SWAP, CHANGE_SHARED | CHANGE_PART, "opt/new/shared", REG, S_IFREG | 0600, 0);
 	add_shared(&c, CHANGE_KEEP, CHANGE_SHARED | CHANGE_LOST, "srv/shared", REG, 0, S_IFLNK | 0777);
@@ -381,8 +382,15 @@ START_TEST(fields_that_there_cannot_be)
 	c.v[9].before.uid = 1;
 	must_be_refused(&c, "the owner of nothing");
 	c = table();
-	c.v[3].after.xattrs[0] = 1;
-	must_be_refused(&c, "xattrs that change");
+	c.v[2].kind = CHANGE_META;
+	c.v[2].after.digest[1] = 1;
+	must_be_refused(&c, "content that changes in place");
+	c = table();
+	c.v[2].kind = CHANGE_META;
+	c.v[2].after = c.v[2].before;
+	c.v[2].after.mode ^= 1;
+	c.v[2].after.xattrs[0] = 1;
+	must_be_refused(&c, "xattrs of a file that change in place");
 	c = table();
 	*c.names[0] = '\0';
 	must_be_refused(&c, "no name");

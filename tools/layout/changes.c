@@ -301,6 +301,12 @@ bool change_same(const struct change_side *a, const struct change_side *b)
 	return same_owner_and_mode(a, b) && same_thing(a, b);
 }
 
+bool change_moves_attrs(const struct change *row)
+{
+	return row->kind == CHANGE_META && S_ISDIR(row->before.mode) && S_ISDIR(row->after.mode) &&
+	       !same_digest(row->before.xattrs, row->after.xattrs);
+}
+
 static const char *bad_sides(const struct change *row)
 {
 	const struct change_side *b = &row->before, *a = &row->after;
@@ -319,7 +325,7 @@ static const char *bad_sides(const struct change *row)
 		ok = b->mode && !a->mode;
 		break;
 	case CHANGE_META:
-		ok = b->mode && same_thing(b, a) && !same_owner_and_mode(b, a);
+		ok = b->mode && (same_thing(b, a) || change_moves_attrs(row)) && !change_same(b, a);
 		break;
 	case CHANGE_KEEP:
 		ok = b->mode && change_same(b, a);

@@ -33,7 +33,7 @@ enum change_kind {
 	CHANGE_MAKE = 1,           /* before: nothing */
 	CHANGE_SWAP,               /* another in its place; neither is a directory */
 	CHANGE_OUT,                /* after: nothing */
-	CHANGE_META,               /* the same, of another owner or mode */
+	CHANGE_META,               /* the same, of another owner or mode; a directory: or of other xattrs */
 	CHANGE_KEEP,               /* before == after: was there already, and stays when what was added goes */
 };
 
@@ -152,5 +152,7 @@ int change_is(int dirfd, const char *name, const struct change_side *side);
 bool change_is_unknown(const uint8_t digest[16]);
 /* Are they the same? The time of directories does not count. */
 bool change_same(const struct change_side *a, const struct change_side *b);
+/* CHANGE_META that changes extended attributes too, which only directories have changed in place. */
+bool change_moves_attrs(const struct change *row);
 
 #endif

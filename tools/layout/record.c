@@ -328,6 +328,41 @@ static int end_shared(struct recording *rec, const struct sharing *sh)
 	return r;
 }
 
+/* Else those that files have are not those of the image. */
+static bool holds_attrs(const struct layout *l)
+{
+	bool lacks = false;
+
+	for (int f = FIELD_XATTR_USER; f <= FIELD_CAPABILITY; f++)
+		lacks |= l->limits.lacks[f];
+	return !lacks;
+}
+
+/* Of files, whose attributes belong to what is kept. */
+static bool other_attrs(const struct recording *rec, const struct version *with, const struct version *without)
+{
+	return S_ISREG(with->c.mode) && S_ISREG(without->c.mode) && can_keep(with) && can_keep(without) &&
+	       holds_attrs(rec->l) && !version_same_xattrs(with, without);
+}
+
+/* By attributes alone two versions can differ. */
+static int look_kept(struct recording *rec, struct change_side *after, struct change_side *before)
+{
+	struct change_side a, b;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = change_look(rec->with, name, &a);
+	if (r == 0)
+		r = change_look(rec->fresh, name, &b);
+	if (r < 0)
+		return fail(rec, r, "look at a file that was merged");
+	memcpy(after->xattrs, a.xattrs, sizeof(a.xattrs));
+	memcpy(before->xattrs, b.xattrs, sizeof(b.xattrs));
+	return 0;
+}
+
 /* 1: they are the same. */
 static int compare(struct recording *rec, const struct plan_special *s, struct version *with, struct version *without,
 		   const struct sharing *sh)
@@ -340,7 +375,7 @@ static int compare(struct recording *rec, const struct plan_special *s, struct v
 		r = side_of(rec, rec->without, without->ino, &before);
 	if (r < 0)
 		return r;
-	if (with->there && version_same_content(with, without)) {
+	if (with->there && version_same_content(with, without) && !other_attrs(rec, with, without)) {
 		if (same_mode || S_ISLNK(after.mode))
 			return 1;
 		before.mtime_sec = after.mtime_sec;
@@ -356,6 +391,10 @@ static int compare(struct recording *rec, const struct plan_special *s, struct v
 	r = begin_shared(rec, sh, s);
 	if (r == 0)
 		r = keep_both(rec, with, without, &after, &before);
+	if (r == 0 && with->there && other_attrs(rec, with, without))
+		r = look_kept(rec, &after, &before);
+	if (r == 0 && change_same(&before, &after))
+		return 1;
 	if (r == 0)
 		r = add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after);
 	return r == 0 ? end_shared(rec, sh) : r;
@@ -735,30 +774,55 @@ static int look_deleted(void *ctx, const struct ply_dirent *de)
 	return x->result;
 }
 
+/* Those of a directory: what it is to get when the component goes, and how they are known. */
+static int keep_attrs(struct recording *rec, const struct version *v, int dir, struct change_side *side)
+{
+	struct change_side is;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = attrs_carrier(dir, name, NULL, side->mode, v->view, v->ino, NULL, rec->l->o->lossy, rec->err);
+	if (r == 0)
+		r = change_look(dir, name, &is);
+	if (r == 0)
+		memcpy(side->xattrs, is.xattrs, sizeof(side->xattrs));
+	return r < 0 && !rec->err->code ? fail(rec, r, "keep the extended attributes of a directory") : r;
+}
+
 /* A directory that is there without the component too, as @other. */
 static int record_directory(struct recording *rec, uint32_t d, uint64_t other)
 {
 	struct ply_view *view = rec->l->plan->view;
+	_cleanup_version_ struct version a = { 0 }, b = { 0 };
 	struct change_side before, after;
-	struct ply_attr a, b;
+	bool attrs;
 	int r = side_of(rec, rec->without, other, &before);
 
 	if (r == 0)
 		r = side_of(rec, view, rec->l->plan->dirs[d].ino, &after);
 	if (r == 0)
-		r = ply_view_attr(rec->without, other, &b, rec->err);
+		r = version_of_view(rec->without, other, NULL, &b, rec->err);
 	if (r == 0)
-		r = ply_view_attr(view, rec->l->plan->dirs[d].ino, &a, rec->err);
-	/* the same, but perhaps one that the target could not be given */
-	if (r == 0 && a.uid == b.uid)
-		before.uid = after.uid;
-	if (r == 0 && a.gid == b.gid)
-		before.gid = after.gid;
-	if (r < 0 || rec->told[d] || (before.mode == after.mode && before.uid == after.uid && before.gid == after.gid))
+		r = version_of_view(view, rec->l->plan->dirs[d].ino, NULL, &a, rec->err);
+	if (r < 0 || rec->told[d])
 		return r;
+	/* the same, but perhaps one that the target could not be given */
+	if (a.c.uid == b.c.uid)
+		before.uid = after.uid;
+	if (a.c.gid == b.c.gid)
+		before.gid = after.gid;
+	attrs = !version_same_xattrs(&a, &b) && holds_attrs(rec->l);
 	memcpy(before.xattrs, after.xattrs, sizeof(before.xattrs));
-	r = set_path(rec, d, "", 0);
-	return r == 0 ? add_row(rec, CHANGE_META, false, &before, &after) : r;
+	if (!attrs && change_same(&before, &after))
+		return 0;
+	if (attrs)
+		r = keep_attrs(rec, &b, rec->old, &before);
+	if (r == 0 && attrs)
+		r = keep_attrs(rec, &a, rec->fresh, &after);
+	if (r == 0)
+		r = set_path(rec, d, "", 0);
+	return r < 0 || change_same(&before, &after) ? r : add_row(rec, CHANGE_META, false, &before, &after);
 }
 
 /* Only what stands on others can delete what they have, and change their directories. */

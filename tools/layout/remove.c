@@ -488,6 +488,35 @@ static int turn_swapped(struct removal *m, const struct change *row, const struc
 	return row->kind == CHANGE_SWAP ? unmerge(m, row, live) : leave(m, row, "was changed since, and stays as it is");
 }
 
+/* Attributes of a directory as they are, and as they were. */
+static int make_carriers(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	_cleanup_close_ int old = statedir_make(m->u->up, "old", 0700);
+	char from[64 + PLY_NAME_MAX], number[16], name[16];
+	int r;
+
+	if (old == -EEXIST)
+		old = statedir_open(m->u->up, "old");
+	next_number(m, name);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->dir, m->name);
+	r = old < 0 ? old : attrs_carrier(old, name, from, live->mode, NULL, 0, NULL, false, m->err);
+	snprintf(number, sizeof(number), "%u", row->n);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->old, number);
+	if (r == 0)
+		r = attrs_carrier(m->put, name, from, m->back->mode, NULL, 0, NULL, false, m->err);
+	return r < 0 ? fail(m, r, row->path, "keep its extended attributes") : 0;
+}
+
+static int turn_meta(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	int r;
+
+	if (!change_same(live, &row->after))
+		return live->mode && !change_same(live, m->back) ? leave(m, row, "was changed since, and stays as it is") : 0;
+	r = change_moves_attrs(row) ? make_carriers(m, row, live) : 0;
+	return r == 0 ? add(m, CHANGE_META, row, live, m->back) : r;
+}
+
 static int turn_kind(struct removal *m, const struct change *row, const struct change_side *live)
 {
 	static const struct change_side nothing;
@@ -508,10 +537,7 @@ static int turn_kind(struct removal *m, const struct change *row, const struct c
 			return leave(m, row, "is there again, and stays");
 		return 0;
 	case CHANGE_META:
-		if (change_same(live, &row->after))
-			return add(m, CHANGE_META, row, live, m->back);
-		if (live->mode && !change_same(live, m->back))
-			return leave(m, row, "was changed since, and stays as it is");
+		return turn_meta(m, row, live);
 	}
 	return 0;
 }
