@@ -25,6 +25,7 @@ machines()
 made() # NAME...
 {
 	local name
+	rm -f made.plyfs
 	plyfs capture os made.plyfs >/dev/null 2>&1
 	for name; do
 		touch -d '2002-02-02' "$name"/etc/* "$name"/usr/bin/*
@@ -422,5 +423,59 @@ attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |";
 			fi
 		done
 		[ "$n" -gt 1 ]
+	done
+}
+
+# --- all of it ------------------------------------------------------------------------------------------------------------------
+
+@test "components taken out of a new layout, then all of it: the target is as it was before" {
+	texts
+	printf 'root:x:0:0:root:/root:/bin/sh\n' >os/etc/passwd
+	for name in a b c; do
+		printf 'root:x:0:0:root:/root:/bin/sh\n%s:x:%d:0::/:/bin/false\n' "$name" "0x1f$name" >$name/etc/passwd
+		echo "$name" >$name/etc/motd
+		chmod 700 $name/opt
+		rm $name/etc/gone
+	done
+	made a b c
+	policy last /etc/motd /etc/passwd
+	local order name
+	for order in "b" "c a" "c" "a b c"; do
+		came first --policy p.yaml -- a b c
+		# what is laid out is not what was there
+		for name in $order; do run -0 plyfs layout target --remove "$name" --no-sync; done
+		[ "$(stat -c %s target/etc/gone 2>/dev/null || echo 0)" != 5 ] || [ "$order" = "a b c" ]
+		run -0 plyfs layout made.plyfs target --abort --all --no-sync
+		[ -z "$(ls -A target)" ] || { echo "$order"; find target; false; }
+	done
+	# an edit since is told, as it is without any removal
+	came first --policy p.yaml -- a b c
+	run -0 plyfs layout target --remove c --no-sync
+	echo edited >>target/etc/modules-load.d/x.conf
+	run -1 --separate-stderr plyfs layout made.plyfs target --abort --all --no-sync --json
+	[ "$(left)" = "['/etc/modules-load.d/x.conf']" ]
+	[ "$(find target -type f)" = target/etc/modules-load.d/x.conf ]
+}
+
+@test "components taken out of a new layout, then all of it: killed, and gone on with" {
+	command -v strace >/dev/null || skip "needs strace"
+	texts
+	for name in a b c; do rm $name/etc/gone; done
+	made a b c
+	came first -- a b c
+	for name in c a b; do plyfs layout target --remove "$name" --no-sync >/dev/null; done
+	[ -e target/etc/gone ]
+	mv target laid
+	local call n
+	for call in renameat2 unlinkat; do
+		for ((n = 1; n < 100; n++)); do
+			rm -rf target
+			cp -a laid target
+			if strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" \
+				plyfs layout made.plyfs target --abort --all --no-sync >/dev/null 2>&1; then break; fi
+			run -0 plyfs layout made.plyfs target --abort --all --no-sync
+			[ -z "$(ls -A target)" ] || { echo "$call $n"; find target; false; }
+		done
+		[ "$n" -gt 3 ]
 	done
 }

@@ -12,6 +12,7 @@
 #include "base/beneath.h"
 #include "base/inroot.h"
 #include "base/util.h"
+#include "layout/placed.h"
 #include "layout/remove.h"
 #include "layout/share.h"
 #include "layout/stage.h"
@@ -181,6 +182,9 @@ static int change_one(struct update *u, enum changes_kind kind, const struct upd
 	}
 	if (r == 0 && kind == CHANGES_ADD)
 		r = share_rows(u, &s, err);
+	changes_sort(&s.changes);
+	if (r == 0)
+		r = placed_stage(u, &s.changes, err);
 	if (r == 0)
 		r = update_publish(u, &s.changes, err);
 	survey_done(&s);
@@ -274,6 +278,8 @@ static int remove_one(struct update *u, const struct kept *kept, const char *nam
 		r = remove_stage(u, kept, name, &c, &dirs, update_left, ret, err);
 	if (r == 0)
 		r = put_dirs(u, &dirs, err);
+	if (r == 0)
+		r = placed_stage(u, &c, err);
 	if (r == 0)
 		r = update_publish(u, &c, err);
 	changes_done(&c);
