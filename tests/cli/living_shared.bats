@@ -331,6 +331,36 @@ without_old()
 	done
 }
 
+@test "a directory that a component of a new layout takes away is there when the component has gone" {
+	without_old
+	every os/srv/old -true >was
+	getfattr -Rhd -m - os/srv | sed 's/: os/: target/' >xattrs.was
+	echo y >>a/etc/motd                # and its directory, and one above, changed too
+	chmod 700 a/srv
+	made a
+	came first -- a
+	[ ! -e target/srv/old ]
+	[ "$(stat -c %a target/srv)" = 700 ]
+	run -0 plyfs layout target --remove a --no-sync
+	every target/srv/old -true | diff was -
+	getfattr -Rhd -m - target/srv | diff xattrs.was -
+	laid_like os
+	# with something of others at its place
+	came first -- a
+	mkdir target/srv/old
+	echo mine >target/srv/old/file
+	run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+	[ "$(left)" = "['/srv/old/file']" ]
+	[ "$(cat target/srv/old/file target/srv/old/deep/er/file)" = $'mine\ny' ]
+	# all of it goes, but for that
+	run -1 --separate-stderr plyfs layout made.plyfs target --abort --all --no-sync --json
+	[ "$(find target -type f)" = target/srv/old/file ]
+	came first -- a
+	plyfs layout target --remove a --no-sync
+	run -0 plyfs layout made.plyfs target --abort --all --no-sync
+	[ -z "$(ls -A target)" ]
+}
+
 @test "a directory that a component takes away: what somebody has put into it, or changed of it, stays" {
 	without_old
 	echo mine >target/srv/old/deep/mine

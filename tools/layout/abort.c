@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/beneath.h"
 #include "base/util.h"
 #include "layout/place.h"
 #include "layout/placed.h"
@@ -256,6 +257,22 @@ static int find_directory(const struct plan *plan, const char *path, uint32_t *r
 	return 1;
 }
 
+/* In a directory that has come back with it, of which the plan knows nothing. */
+static int remove_unplanned(struct job *j, const struct change *row)
+{
+	const char *base = strrchr(row->path, '/');
+	_cleanup_close_ int dir = beneath_open(j->l->target->fd, row->path, base ? (size_t)(base - row->path) : 0, O_PATH);
+	const struct where w = { .at = WHERE_DIR };
+	int r = dir;
+
+	base = base ? base + 1 : row->path;
+	if (r >= 0)
+		r = S_ISDIR(row->before.mode) ? 1 : change_is(dir, base, &row->before);
+	if (r > 0 && unlinkat(dir, base, S_ISDIR(row->before.mode) ? AT_REMOVEDIR : 0) < 0)
+		r = errno == ENOTEMPTY || errno == EEXIST ? 0 : -errno;    /* what is in it is told by itself */
+	return r < 0 && !is_gone(r) ? stream_fail(&j->s, r, &w, "remove what was put back in") : 0;
+}
+
 /* A name that the plan has not goes back to no place by itself, where this was killed. */
 static int remove_placed(struct job *j, const struct change *row)
 {
@@ -265,8 +282,8 @@ static int remove_placed(struct job *j, const struct change *row)
 	int dir, r;
 
 	base = base ? base + 1 : row->path;
-	if (!find_directory(j->l->plan, row->path, &w.dir))
-		return 0;
+	if (S_ISDIR(row->before.mode) || !find_directory(j->l->plan, row->path, &w.dir))
+		return remove_unplanned(j, row);
 	dir = stream_dir(&j->s, w.dir);
 	if (dir < 0)
 		return is_gone(dir) ? 0 : stream_fail(&j->s, dir, &w, "open");
@@ -276,13 +293,13 @@ static int remove_placed(struct job *j, const struct change *row)
 	return r < 0 ? stream_fail(&j->s, r, &w, "remove a file in") : 0;
 }
 
-/* What was changed since is not the change's any more; the plan may know it. */
+/* Descendants before their directory. What was changed since is not the change's any more; the plan may know it. */
 static int remove_all_placed(struct job *j)
 {
 	struct changes placed;
 	int r = placed_read(j->l->state.dir, j->l->target->path, &placed, &j->s.err);
 
-	for (size_t i = 0; r == 0 && i < placed.n && !stream_stops(&j->s); i++)
+	for (size_t i = placed.n; r == 0 && i-- > 0 && !stream_stops(&j->s);)
 		r = remove_placed(j, &placed.v[i]);
 	changes_done(&placed);
 	return r;

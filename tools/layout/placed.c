@@ -21,8 +21,8 @@ int placed_read(int state, const char *path, struct changes *ret, struct ply_err
 		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/placed: %s", path, strerror(-r));
 	r = changes_decode(bytes.data, bytes.len, ret, err);
 	for (size_t i = 0; r == 0 && i < ret->n; i++)
-		if (ret->v[i].kind != CHANGE_KEEP || S_ISDIR(ret->v[i].before.mode))
-			r = ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "has something else than files that are there");
+		if (ret->v[i].kind != CHANGE_KEEP)
+			r = ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "has something else than what is there");
 	if (r < 0)
 		ply_err_prefix(err, "%s/var/lib/plyfs/placed", path);
 	return r;
@@ -38,8 +38,7 @@ static int add(struct changes *to, const char *path, const struct change_side *s
 /* What an added component makes is known by its own table. */
 static bool is_placed(const struct changes *table, const struct change *row)
 {
-	return !S_ISDIR(row->after.mode) &&
-	       (row->kind == CHANGE_SWAP || (row->kind == CHANGE_MAKE && table->kind == CHANGES_REMOVE));
+	return row->kind == CHANGE_SWAP || (row->kind == CHANGE_MAKE && table->kind == CHANGES_REMOVE);
 }
 
 static int collect(const struct changes *was, const struct changes *table, struct changes *ret)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Files that changes of a laid-out target have put in place, as they are: `placed`, a table with rows of CHANGE_KEEP. The plan
+ * What changes of a laid-out target have put in place, as it is: `placed`, a table with rows of CHANGE_KEEP. The plan
  * knows nothing of them, and an abort of all has to take them out, too.
  */
 #ifndef PLYFS_LAYOUT_PLACED_H

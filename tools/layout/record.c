@@ -547,6 +547,35 @@ static int record_both(struct recording *rec, const struct plan_special *s, stru
 	return r > 0 ? record_shared(rec, s, with, own, &sh, path) : r;
 }
 
+/* Of what is hidden: has the component anything to do with it? @there: in just one of the selections with and without it. */
+static int is_involved(struct recording *rec, const struct plan_special *s, bool there)
+{
+	const uint32_t n = rec->l->plan->nsubs;
+	_cleanup_free_ uint32_t *of = NULL;
+	uint64_t dir, ino = 0;
+	bool in = false;
+	int r, k;
+
+	if (there)
+		return 1;
+	r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
+	if (r == 0)
+		r = version_find(rec->alone, dir, s->name, s->name_len, &ino, rec->err);
+	if (r < 0)
+		return r;
+	if (!ino) {                /* it may be what takes it away */
+		r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
+		if (r == 0)
+			r = version_find(rec->os, dir, s->name, s->name_len, &ino, rec->err);
+		return r < 0 ? r : ino != 0;
+	}
+	of = calloc(n, sizeof(*of));
+	k = of ? ply_view_origin(rec->alone, ino, of, n, rec->err) : ply_fail_nomem(rec->err);
+	for (int i = 0; i < k; i++)
+		in |= of[i] == ply_view_sub(rec->l->plan->view, rec->sub);
+	return k < 0 ? k : in;
+}
+
 static int record_special(struct recording *rec, const struct plan_special *s)
 {
 	_cleanup_version_ struct version with = { 0 }, own = { 0 };
@@ -558,7 +587,12 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 		r = version_find(rec->l->plan->view, rec->l->plan->dirs[s->dir].ino, s->name, s->name_len, &ino, rec->err);
 	if (r == 0)
 		r = version_find(rec->without, dir, s->name, s->name_len, &other, rec->err);
-	if (r == 0)
+	if (r == 0 && s->hidden) {
+		r = is_involved(rec, s, !ino != !other);
+		if (r == 0)
+			return 0;
+	}
+	if (r >= 0)
 		r = set_path(rec, s->dir, s->name, s->name_len);
 	if (r < 0)
 		return r;
@@ -656,7 +690,7 @@ static int give_up_directories(struct changes *c)
 			return -ENOMEM;
 		if (c->v[i].kind != CHANGE_MAKE && !(c->v[i].flags & CHANGE_SHARED))
 			for (struct change *up; (up = find_parent(c, path));)
-				up->kind = 0;
+				up->kind = up->kind == CHANGE_MAKE ? 0 : up->kind;
 	}
 	for (size_t i = 0; i < c->n; i++) {
 		if (c->v[i].kind)
@@ -751,6 +785,94 @@ static int record_directories(struct recording *rec)
 	return r;
 }
 
+/* Those of a directory: what it is to get when the component goes, and how they are known. */
+static int keep_attrs(struct recording *rec, const struct version *v, int dir, struct change_side *side)
+{
+	struct change_side is;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = attrs_carrier(dir, name, NULL, side->mode, v->view, v->ino, NULL, rec->l->o->lossy, rec->err);
+	if (r == 0)
+		r = change_look(dir, name, &is);
+	if (r == 0)
+		memcpy(side->xattrs, is.xattrs, sizeof(side->xattrs));
+	return r < 0 && !rec->err->code ? fail(rec, r, "keep the extended attributes of a directory") : r;
+}
+
+/* --- directories that go with what is in them ------------------------------------------------------ */
+
+struct going {
+	struct recording *rec;
+	const char *path;          /* of the directory, without a slash in front */
+	int result;
+};
+
+static int record_going(struct recording *rec, const char *path, uint64_t ino);
+
+static int look_going(void *ctx, const struct ply_dirent *de)
+{
+	struct going *g = ctx;
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/%.*s", g->path, (int)de->len, de->name) < 0) {
+		path = NULL;
+		g->result = ply_fail_nomem(g->rec->err);
+	} else {
+		g->result = record_going(g->rec, path, de->ino);
+	}
+	return g->result;
+}
+
+/* What is at @path in the selection without the component, and not with it. What is too large to be kept cannot come back. */
+static int record_going(struct recording *rec, const char *path, uint64_t ino)
+{
+	const struct version gone = { 0 };
+	const struct change_side nothing = { 0 };
+	_cleanup_version_ struct version v = { 0 };
+	struct going g = { .rec = rec, .path = path };
+	struct change_side side;
+	int r = version_of_view(rec->without, ino, NULL, &v, rec->err);
+
+	if (r == 0)
+		r = version_load(&v, path, NULL, rec->err);
+	if (r == 0)
+		r = side_of(rec, rec->without, ino, &side);
+	if (r == 0 && S_ISDIR(side.mode)) {
+		r = ply_view_readdir(rec->without, ino, 0, look_going, &g, rec->err);
+		r = r < 0 ? r : g.result;
+		if (r == 0)
+			r = keep_attrs(rec, &v, rec->old, &side);
+	} else if (r == 0 && !can_keep(&v)) {
+		return 0;
+	} else if (r == 0) {
+		set_digest(&v, &side);
+		r = keep_both(rec, &gone, &v, &nothing, &side);
+	}
+	rec->path.len = 0;
+	if (r == 0 && buf_add(&rec->path, path, strlen(path) + 1) < 0)
+		r = ply_fail_nomem(rec->err);
+	return r == 0 ? add_row(rec, CHANGE_OUT, false, &side, &nothing) : r;
+}
+
+/* The component, and not one that requires it, takes it away. */
+static int record_gone_directory(struct recording *rec, const struct plan_special *s, uint64_t ino)
+{
+	_cleanup_free_ char *path = NULL;
+	uint64_t dir, own = 0;
+	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
+
+	if (r == 0)
+		r = version_find(rec->alone, dir, s->name, s->name_len, &own, rec->err);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0 || own)
+		return r;
+	path = strdup((char *)rec->path.data);
+	return path ? record_going(rec, path, ino) : ply_fail_nomem(rec->err);
+}
+
 struct deleted {
 	struct recording *rec;
 	uint32_t dir;              /* of the plan */
@@ -766,28 +888,12 @@ static int look_deleted(void *ctx, const struct ply_dirent *de)
 	const struct plan_special s = { .dir = x->dir, .name = de->name, .name_len = (uint8_t)de->len };
 	uint64_t ino;
 
-	if (de->type == S_IFDIR >> 12 || is_special(p, x->dir, de->name, de->len))
+	if (de->type != S_IFDIR >> 12 && is_special(p, x->dir, de->name, de->len))
 		return 0;
 	x->result = version_find(p->view, p->dirs[x->dir].ino, s.name, s.name_len, &ino, rec->err);
 	if (x->result == 0 && !ino)
-		x->result = record_special(rec, &s);
+		x->result = de->type == S_IFDIR >> 12 ? record_gone_directory(rec, &s, de->ino) : record_special(rec, &s);
 	return x->result;
-}
-
-/* Those of a directory: what it is to get when the component goes, and how they are known. */
-static int keep_attrs(struct recording *rec, const struct version *v, int dir, struct change_side *side)
-{
-	struct change_side is;
-	char name[16];
-	int r;
-
-	snprintf(name, sizeof(name), "%zu", rec->c.n);
-	r = attrs_carrier(dir, name, NULL, side->mode, v->view, v->ino, NULL, rec->l->o->lossy, rec->err);
-	if (r == 0)
-		r = change_look(dir, name, &is);
-	if (r == 0)
-		memcpy(side->xattrs, is.xattrs, sizeof(side->xattrs));
-	return r < 0 && !rec->err->code ? fail(rec, r, "keep the extended attributes of a directory") : r;
 }
 
 /* A directory that is there without the component too, as @other. */
