@@ -256,6 +256,38 @@ is_of()
 	done
 }
 
+@test "a decision about files that are too large to be kept" {
+	machines a b
+	local name way
+	for name in a b; do
+		printf '%s' "$name" >$name/usr/bin/tool
+		truncate -s 33M $name/usr/bin/tool
+	done
+	truncate -s 34M b/usr/bin/tool
+	made a b
+	policy last /usr/bin/tool
+	for way in first later; do
+		came "$way" --policy p.yaml -- a b
+		[ "$(head -c 1 target/usr/bin/tool)" = b ]
+		if [ "$way" = first ]; then
+			run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+			[ "$(left)" = "['/usr/bin/tool']" ]
+			[ "$(head -c 1 target/usr/bin/tool)" = b ]
+		else
+			run -0 plyfs layout target --remove b --no-sync
+			[ "$(head -c 1 target/usr/bin/tool)" = a ]
+		fi
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+	done
+	# edited: not merged, and named
+	came later --policy p.yaml -- a b
+	echo edited >>target/usr/bin/tool
+	run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+	[ "$(left)" = "['/usr/bin/tool']" ]
+	[ "$(tail -c 7 target/usr/bin/tool)" = edited ]
+}
+
 @test "what two change equally goes back when the last of them goes" {
 	machines a b
 	local name way order

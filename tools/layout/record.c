@@ -384,8 +384,12 @@ static int compare(struct recording *rec, const struct plan_special *s, struct v
 			return 1;
 		return add_row(rec, CHANGE_META, false, &before, &after);
 	}
-	if (!can_keep(with) || !can_keep(without))
-		return 0;
+	if (!can_keep(with) || !can_keep(without)) {
+		if (sh->os->there || !(sh->flags & CHANGE_WINS))
+			return 0;
+		r = made(rec, s->dir, s->name, s->name_len, with->ino);
+		return r == 0 ? end_shared(rec, sh) : r;
+	}
 	set_digest(with, &after);
 	set_digest(without, &before);
 	r = begin_shared(rec, sh, s);

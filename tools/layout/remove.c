@@ -239,6 +239,9 @@ static int unmerge(struct removal *m, const struct change *row, const struct cha
 		r = read_text(m->dir, m->name, &ours);
 	if (r == 0 && is_of_ids(row))
 		some = r = keep_ids(m, row, &base, &theirs);
+	/* what is that large is not merged, and no copy of it was kept */
+	if (r == -EFBIG || r == -ENOENT)
+		return leave(m, row, "was changed since, and stays as it is");
 	if (r < 0)
 		return fail(m, r, row->path, "read what was merged into it");
 	r = merge_compose(path, NULL, (struct span){ base.data, base.len }, (struct span){ ours.data, ours.len },
@@ -318,6 +321,8 @@ static int cut(struct removal *m, const struct change *row, const struct change_
 	if (others_have_part(&m->others, &own))
 		return 0;
 	r = read_text(m->dir, m->name, &ours);
+	if (r == -EFBIG)
+		return leave(m, row, "is too large by now to be looked at, and stays as it is");
 	if (r < 0)
 		return fail(m, r, row->path, "read it");
 	all = (struct span){ ours.data, ours.len };
