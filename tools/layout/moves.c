@@ -495,8 +495,10 @@ static int is_between(const struct moves *m, const struct change *row, int fd, c
 	struct change_side x = *is;
 	int r = 1;
 
+	if (moves_attrs && !S_ISDIR(is->mode))
+		return 0;
 	if (moves_attrs)
-		return S_ISDIR(is->mode) && ((is->uid == a->uid && is->gid == a->gid) || (is->uid == b->uid && is->gid == b->gid)) ?
+		return (is->uid == a->uid && is->gid == a->gid) || (is->uid == b->uid && is->gid == b->gid) ?
 			attrs_are_between(m, row, fd) : 0;
 	if (b->uid == a->uid && b->gid == a->gid)
 		return 0;

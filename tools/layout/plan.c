@@ -225,7 +225,8 @@ static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, 
 	struct scan *s = ctx;
 
 	/* of what has hidden it, or it takes away, the plan's own rows do not tell */
-	if ((e->condition || state == VIEW_ROW_HIDDEN) && e->type != S_IFDIR >> 12 && add_special(s, s->dir, e->name, e->name_len, !e->condition) < 0)
+	if ((e->condition || state == VIEW_ROW_HIDDEN) && e->type != S_IFDIR >> 12 &&
+	    add_special(s, s->dir, e->name, e->name_len, !e->condition) < 0)
 		return s->err->code;
 	s->hides_files |= state == VIEW_ROW_HIDDEN && e->type != S_IFDIR >> 12;
 	return ++s->listed <= view_entries(s->p->view) ? tick(s) : view_too_many(err);

@@ -228,8 +228,8 @@ static int write_version(struct recording *rec, int dir, const char *name, const
 }
 
 /* Both versions are kept; so a later change of the one in place does not cost what the component can be taken out by. */
-static int keep_both(struct recording *rec, const struct version *with, const struct version *without, const struct change_side *after,
-		     const struct change_side *before)
+static int keep_both(struct recording *rec, const struct version *with, const struct version *without,
+		     const struct change_side *after, const struct change_side *before)
 {
 	char name[16];
 	int r;
@@ -451,7 +451,8 @@ static bool same_version(const struct version *a, const struct version *b)
 }
 
 /* It has a part in what is there with or without it, or none at all: its own file then is not there. */
-static int record_in_place(struct recording *rec, const struct plan_special *s, const struct version *with, const struct sharing *sh)
+static int record_in_place(struct recording *rec, const struct plan_special *s, const struct version *with,
+			   const struct sharing *sh)
 {
 	struct change_side side;
 	int r = side_of(rec, rec->l->plan->view, with->ino, &side);
@@ -504,7 +505,8 @@ static int record_shared(struct recording *rec, const struct plan_special *s, st
 	if (same_file(own, with))
 		return sh->os->there ? shared_change(rec, rec->l->plan->view, with, sh->os, sh) :
 				       made(rec, s->dir, s->name, s->name_len, with->ino);
-	if (merge_driver_for(path) || S_ISDIR(with->c.mode) || S_ISDIR(own->c.mode) || (sh->os->there && same_file(own, sh->os)))
+	if (merge_driver_for(path) || S_ISDIR(with->c.mode) || S_ISDIR(own->c.mode) ||
+	    (sh->os->there && same_file(own, sh->os)))
 		return 0;
 	return sh->flags & CHANGE_PART ? record_in_place(rec, s, with, sh) : record_lost(rec, s, with, own, sh);
 }

@@ -301,7 +301,8 @@ static int put_cut(struct removal *m, const struct change *row, const struct cha
 		r = read_text(m->back_dir, name, &back);
 	if (r < 0 && r != -ENOENT)
 		return fail(m, r, row->path, "read what was there before");
-	if (r == 0 && (m->back->mode ? back.len && back.len == m->back->size : !m->others.n) && is_back(m, live, text, &back))
+	if (r == 0 && (m->back->mode ? back.len && back.len == m->back->size : !m->others.n) &&
+	    is_back(m, live, text, &back))
 		return put_earlier(m, row, live);
 	return put_text(m, row, live, text);
 }
@@ -475,7 +476,8 @@ static bool differs_in_meta(const struct change_side *live, const struct change_
 	as.mode = (back->mode & S_IFMT) | (live->mode & 07777);
 	as.uid = live->uid;
 	as.gid = live->gid;
-	return back->mode && !memcmp(live->xattrs, none, sizeof(none)) && !change_same(live, back) && change_same(live, &as);
+	return back->mode && !memcmp(live->xattrs, none, sizeof(none)) && !change_same(live, back) &&
+	       change_same(live, &as);
 }
 
 static int turn_swapped(struct removal *m, const struct change *row, const struct change_side *live)
@@ -561,7 +563,8 @@ static int turn_among(struct removal *m, const struct change *row, const struct 
 	if (S_ISREG(live->mode) && (row->flags & CHANGE_PART || (o->appended && row->kind == CHANGE_MAKE)))
 		return cut(m, row, live);
 	if (o->lost && live->mode && row->kind != CHANGE_KEEP) {
-		snprintf(why, sizeof(why), "stays for component %s, whose own file is not at hand: lay that out anew to have it", o->lost);
+		snprintf(why, sizeof(why), "stays for component %s, whose own file is not at hand: lay that out anew to have it",
+			 o->lost);
 		return leave(m, row, why);
 	}
 	if (row->kind != CHANGE_MAKE && row->kind != CHANGE_KEEP && live->mode && o->needs)

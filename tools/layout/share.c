@@ -154,7 +154,9 @@ static int find_was(struct sharing *sh, const struct change *row, const struct c
 		return 0;
 	if (!ret->mode || to->kind == CHANGE_META)
 		return 1;
-	return link_was(sh, row, component, shared ? "was" : to->kind == CHANGE_OUT ? "old" : "new", to->n) < 0 ? sh->err->code : 1;
+	if (link_was(sh, row, component, shared ? "was" : to->kind == CHANGE_OUT ? "old" : "new", to->n) < 0)
+		return sh->err->code;
+	return 1;
 }
 
 /* --- one row ------------------------------------------------------------------------------------------ */
