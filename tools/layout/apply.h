@@ -19,8 +19,9 @@
  * is put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What
  * the system does not let move (immutable, a mount point) is an error of changes_apply(), and left by changes_revert().
  *
- * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for what has
- * these.
+ * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for files that have
+ * these. Extended attributes of a directory are those of the empty ones new/N (after) and old/N (before), and set in between;
+ * who is killed there leaves some of both, which is known by these two.
  */
 #ifndef PLYFS_LAYOUT_APPLY_H
 #define PLYFS_LAYOUT_APPLY_H

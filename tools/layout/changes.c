@@ -55,6 +55,12 @@ struct ply_disk_change_side {
 };
 _Static_assert(sizeof(struct ply_disk_change_side) == 64, "side of a change");
 
+struct ply_disk_change_part {
+	le64 len;
+	uint8_t digest[16];
+};
+_Static_assert(sizeof(struct ply_disk_change_part) == 24, "part of a change");
+
 /* Its path follows. */
 struct ply_disk_change_dir {
 	le64 mtime_sec;            /* signed */
@@ -73,16 +79,37 @@ struct ply_disk_change_id {
 _Static_assert(sizeof(struct ply_disk_change_id) == 12, "user or group of changes");
 #define ID_LOST 1u
 
+#define FLAGS (CHANGE_INSIDE | CHANGE_SHARED | CHANGE_PART | CHANGE_WINS | CHANGE_LOST)
 #define STATE_PATH "var/lib/plyfs"
 #define VERSION    2u
 #define NSEC_MAX   999999999u
 /* far more than are ever selected; what a row can name */
 #define NAMES_MAX  CHANGE_COMP_NONE
 
+void change_done(struct change *row)
+{
+	free(row->path);
+	free(row->more);
+}
+
+int change_set_more(struct change *row, unsigned flags, const struct change_more *more)
+{
+	if (flags & (CHANGE_SHARED | CHANGE_PART) && !row->more && !(row->more = calloc(1, sizeof(*row->more))))
+		return -ENOMEM;
+	if (flags & CHANGE_SHARED)
+		row->more->was = more->was;
+	if (flags & CHANGE_PART) {
+		row->more->own = more->own;
+		row->more->first = more->first;
+	}
+	row->flags |= (uint8_t)flags;
+	return 0;
+}
+
 void changes_done(struct changes *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		free(c->v[i].path);
+		change_done(&c->v[i]);
 	for (size_t i = 0; i < c->nnames; i++)
 		free(c->names[i]);
 	for (size_t i = 0; i < c->nrequires; i++)
@@ -104,14 +131,17 @@ void changes_done(struct changes *c)
 
 int changes_add(struct changes *c, const struct change *row)
 {
-	struct change *to;
-	char *path;
+	struct change *to, copy = *row;
 
-	if (array_grow(&c->v, &c->cap, c->n + 1, sizeof(*c->v)) < 0 || !(path = strdup(row->path)))
+	copy.more = NULL;
+	copy.path = NULL;
+	if (array_grow(&c->v, &c->cap, c->n + 1, sizeof(*c->v)) < 0 || !(copy.path = strdup(row->path)) ||
+	    (row->more && change_set_more(&copy, row->flags, row->more) < 0)) {
+		change_done(&copy);
 		return -ENOMEM;
+	}
 	to = &c->v[c->n];
-	*to = *row;
-	to->path = path;
+	*to = copy;
 	to->n = (uint32_t)c->n++;
 	if (to->kind == CHANGE_KEEP)
 		to->after = to->before;
@@ -296,6 +326,12 @@ bool change_same(const struct change_side *a, const struct change_side *b)
 	return same_owner_and_mode(a, b) && same_thing(a, b);
 }
 
+bool change_moves_attrs(const struct change *row)
+{
+	return row->kind == CHANGE_META && S_ISDIR(row->before.mode) && S_ISDIR(row->after.mode) &&
+	       !same_digest(row->before.xattrs, row->after.xattrs);
+}
+
 static const char *bad_sides(const struct change *row)
 {
 	const struct change_side *b = &row->before, *a = &row->after;
@@ -314,7 +350,7 @@ static const char *bad_sides(const struct change *row)
 		ok = b->mode && !a->mode;
 		break;
 	case CHANGE_META:
-		ok = b->mode && same_thing(b, a) && !same_owner_and_mode(b, a);
+		ok = b->mode && (same_thing(b, a) || change_moves_attrs(row)) && !change_same(b, a);
 		break;
 	case CHANGE_KEEP:
 		ok = b->mode && change_same(b, a);
@@ -328,13 +364,14 @@ static const char *bad_sides(const struct change *row)
 /* @above: the nearest row that its path is below, NULL: none. */
 static const char *bad_place(const struct change *row, const struct change *above)
 {
-	bool inside = row->flags & CHANGE_INSIDE;
+	bool inside = row->flags & CHANGE_INSIDE, shared = row->flags & CHANGE_SHARED;
 
 	if (!above)
 		return inside ? "comes along with a directory that is not there" : NULL;
 	switch (above->kind) {
 	case CHANGE_MAKE:
-		if (!S_ISDIR(above->after.mode) || row->kind != CHANGE_MAKE || !inside ||
+		/* others make the directory too, and what is shared is there with them */
+		if (!S_ISDIR(above->after.mode) || (row->kind == CHANGE_MAKE ? !inside : inside || !shared) ||
 		    strchr(row->path + strlen(above->path) + 1, '/'))
 			return "is below what is made, and does not come along with it";
 		return NULL;
@@ -348,6 +385,16 @@ static const char *bad_place(const struct change *row, const struct change *abov
 	return inside ? "comes along with a directory that is there already" : NULL;
 }
 
+static bool more_is_sound(const struct change *row)
+{
+	const struct change_more *m = row->more;
+	const struct change_side *in_place = row->kind == CHANGE_KEEP ? &row->before : &row->after;
+
+	if (row->flags & CHANGE_SHARED && (!side_is_sound(&m->was) || S_ISDIR(m->was.mode)))
+		return false;
+	return !(row->flags & CHANGE_PART) || (S_ISREG(in_place->mode) && m->own.len && m->own.len <= in_place->size);
+}
+
 static const char *bad_row(const struct changes *c, const struct change *row, uint8_t *seen)
 {
 	const char *what = bad_sides(row);
@@ -358,8 +405,10 @@ static const char *bad_row(const struct changes *c, const struct change *row, ui
 		return "has a path that is none";
 	if (changes_within(row->path, STATE_PATH))
 		return "is about the state of the layout itself";
-	if (row->flags & ~CHANGE_INSIDE)
+	if (row->flags & ~FLAGS)
 		return "has flags that this version does not know";
+	if (!!row->more != !!(row->flags & (CHANGE_SHARED | CHANGE_PART)) || (row->more && !more_is_sound(row)))
+		return "has parts, or something before all others, that there cannot be";
 	if (row->comp != CHANGE_COMP_NONE && row->comp >= c->nnames)
 		return "is of a component that is not named";
 	if (row->n >= c->n || seen[row->n / 8] >> row->n % 8 & 1)
@@ -488,6 +537,14 @@ static bool has_after(unsigned kind)
 	return kind != CHANGE_OUT && kind != CHANGE_KEEP;
 }
 
+static int put_part(struct buf *out, const struct change_part *part)
+{
+	struct ply_disk_change_part d = { .len = le64_put(part->len) };
+
+	memcpy(d.digest, part->digest, sizeof(d.digest));
+	return buf_add(out, &d, sizeof(d));
+}
+
 static int put_row(struct buf *out, const struct change *row)
 {
 	size_t len = strlen(row->path);
@@ -503,6 +560,12 @@ static int put_row(struct buf *out, const struct change *row)
 		r = put_side(out, &row->before);
 	if (r == 0 && has_after(row->kind))
 		r = put_side(out, &row->after);
+	if (r == 0 && row->flags & CHANGE_SHARED)
+		r = put_side(out, &row->more->was);
+	if (r == 0 && row->flags & CHANGE_PART)
+		r = put_part(out, &row->more->own);
+	if (r == 0 && row->flags & CHANGE_PART)
+		r = put_part(out, &row->more->first);
 	return r;
 }
 
@@ -645,6 +708,30 @@ static bool take_side(struct in *in, struct change_side *s)
 	return true;
 }
 
+static bool take_part(struct in *in, struct change_part *part)
+{
+	struct ply_disk_change_part d;
+
+	if (!take(in, &d, sizeof(d)))
+		return false;
+	part->len = le64_get(d.len);
+	memcpy(part->digest, d.digest, sizeof(part->digest));
+	return true;
+}
+
+static int take_more(struct in *in, struct change *row)
+{
+	struct change_more more = { 0 };
+
+	if (!(row->flags & (CHANGE_SHARED | CHANGE_PART)))
+		return 0;
+	if (row->flags & CHANGE_SHARED && !take_side(in, &more.was))
+		return -EUCLEAN;
+	if (row->flags & CHANGE_PART && (!take_part(in, &more.own) || !take_part(in, &more.first)))
+		return -EUCLEAN;
+	return change_set_more(row, row->flags, &more);
+}
+
 static int take_row(struct in *in, struct changes *c)
 {
 	struct change *row = &c->v[c->n];
@@ -662,7 +749,7 @@ static int take_row(struct in *in, struct changes *c)
 		return -EUCLEAN;
 	if (d.kind == CHANGE_KEEP)
 		row->after = row->before;
-	return 0;
+	return take_more(in, row);
 }
 
 static int take_dir(struct in *in, struct changes *c)

@@ -34,12 +34,19 @@ enum change_kind {
 	CHANGE_MAKE = 1,           /* before: nothing */
 	CHANGE_SWAP,               /* another in its place; neither is a directory */
 	CHANGE_OUT,                /* after: nothing */
-	CHANGE_META,               /* the same, of another owner or mode */
+	CHANGE_META,               /* the same, of another owner or mode; a directory: or of other xattrs */
 	CHANGE_KEEP,               /* before == after: was there already, and stays when what was added goes */
 };
 
-/* A flag: comes along with the directory above it, which is a row of CHANGE_MAKE too. Just those have it. */
-#define CHANGE_INSIDE 1u
+/* Flags. The others are of paths that several components have; they say what --remove needs to know, and mean nothing to
+ * apply.h. */
+enum change_flags {
+	CHANGE_INSIDE = 1,         /* comes along with the directory above it, which is a row of CHANGE_MAKE too. Just those */
+	CHANGE_SHARED = 2,         /* more->was: what is there when all of these components have gone */
+	CHANGE_PART = 4,           /* texts one behind the other; more->own is the component's */
+	CHANGE_WINS = 8,           /* nothing of what others bring is in it */
+	CHANGE_LOST = 16,          /* the component's own file is not there: of CHANGE_KEEP it is another one, and is not kept */
+};
 
 /* What is, or shall be, at a path. Digests of which each byte is CHANGE_UNKNOWN are not known, and equal any other. */
 #define CHANGE_UNKNOWN 0xff
@@ -53,12 +60,24 @@ struct change_side {
 	uint8_t xattrs[16];        /* of all names and values, see changes_look.c; 0: none */
 };
 
+/* A text that stands in a file, line by line: its length and XXH3-128. */
+struct change_part {
+	uint64_t len;
+	uint8_t digest[16];
+};
+
+struct change_more {
+	struct change_side was;            /* CHANGE_SHARED: mode 0: nothing */
+	struct change_part own, first;     /* CHANGE_PART: first: what was there before the first text was put behind it */
+};
+
 struct change {
 	uint8_t kind, flags;
 	uint16_t comp;             /* index of `names`, or CHANGE_COMP_NONE */
 	uint32_t n;                /* its number in new/, old/ and gone/: all rows have 0 ... rows - 1, in any order */
 	char *path;                /* below the target, no slash in front */
 	struct change_side before, after;
+	struct change_more *more;  /* of CHANGE_SHARED and CHANGE_PART; else NULL */
 };
 
 /* A directory that is there before, with its modification time then. "": the target itself. */
@@ -95,9 +114,12 @@ struct changes {
 };
 
 void changes_done(struct changes *c);
+void change_done(struct change *row);
+/* Those of SHARED and PART that are in @flags, from @more; sets these. -ENOMEM. */
+int change_set_more(struct change *row, unsigned flags, const struct change_more *more);
 
 /*
- * Add a row, component or directory. Paths are copied; row->n is not looked at: the number is the count of rows before
+ * Add a row, component or directory. Paths are copied, and `more`; row->n is not looked at: the number is the count of rows before
  * (c->v[c->n - 1].n is then that of the new one). Of CHANGE_KEEP `before` alone counts; of a directory that is added
  * twice the earlier time does. -ENOMEM.
  */
@@ -143,5 +165,7 @@ int change_is(int dirfd, const char *name, const struct change_side *side);
 bool change_is_unknown(const uint8_t digest[16]);
 /* Are they the same? The time of directories does not count. */
 bool change_same(const struct change_side *a, const struct change_side *b);
+/* CHANGE_META that changes extended attributes too, which only directories have changed in place. */
+bool change_moves_attrs(const struct change *row);
 
 #endif

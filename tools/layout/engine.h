@@ -212,6 +212,8 @@ enum {
 };
 /* @name in @dir, which is directory @d of the plan; or -errno. */
 int away_remove(struct layout *l, uint32_t d, int dir, const char *name, away_judge *is_ours, void *ctx);
+/* What an earlier call of that was killed with goes, if it is ours: of a name that away_recover() does not know. */
+int away_forget(struct layout *l, uint32_t d, const char *name, away_judge *is_ours, void *ctx);
 /* What one that was killed had moved away and not judged goes back to its place. */
 int away_recover(struct layout *l, struct ply_err *err);
 

@@ -143,35 +143,25 @@ const struct changes *kept_find(const struct kept *k, const char *name)
 	return NULL;
 }
 
+const struct change *kept_next(const struct kept *k, const char *path, const char *but, size_t *at, const char **ret_name)
+{
+	while (*at < k->n) {
+		const struct changes *c = &k->v[(*at)++];
+		const struct change *row = strcmp(c->names[0], but) ? changes_find(c, path) : NULL;
+
+		*ret_name = c->names[0];
+		if (row)
+			return row;
+	}
+	return NULL;
+}
+
 bool kept_has(const struct kept *k, const char *path, const char *but)
 {
 	for (size_t i = 0; i < k->n; i++) {
 		const struct change *row = changes_find(&k->v[i], path);
 
 		if (row && row->after.mode && strcmp(k->v[i].names[0], but) != 0)
-			return true;
-	}
-	return false;
-}
-
-bool kept_needs(const struct kept *k, const char *path, const char *but)
-{
-	for (size_t i = 0; i < k->n; i++) {
-		const struct change *row = changes_find(&k->v[i], path);
-
-		if (row && row->kind == CHANGE_KEEP && strcmp(k->v[i].names[0], but) != 0)
-			return true;
-	}
-	return false;
-}
-
-bool kept_changes(const struct kept *k, const struct change *as, const char *but)
-{
-	for (size_t i = 0; i < k->n; i++) {
-		const struct change *row = changes_find(&k->v[i], as->path);
-
-		if (row && row->kind == as->kind && change_same(&row->after, &as->after) &&
-		    change_same(&row->before, &as->before) && strcmp(k->v[i].names[0], but) != 0)
 			return true;
 	}
 	return false;

@@ -23,6 +23,7 @@
 
 #include "base/beneath.h"
 #include "base/util.h"
+#include "layout/attrs.h"
 
 #define CHANGED "was changed meanwhile"
 #define TAKEN   "another process has put something there"
@@ -582,37 +583,58 @@ static bool mode_may_be(uint32_t mode, const struct change_side *s)
 	return mode == s->mode || mode == without_setid(s->mode);
 }
 
+/* Some of both. ACLs change modes when they come and go, so these do not tell. */
+static int attrs_are_between(const struct moves *m, const struct change *row, int fd)
+{
+	char is[64], before[64], after[64];
+
+	snprintf(is, sizeof(is), "/proc/self/fd/%d/.", fd);
+	snprintf(before, sizeof(before), "/proc/self/fd/%d/%u", m->old_fd, row->n);
+	snprintf(after, sizeof(after), "/proc/self/fd/%d/%u", m->new_fd, row->n);
+	return attrs_between(is, before, after);
+}
+
 /* What a process that was killed on its way, and perhaps on its way back, has left. */
-static bool is_between(const struct moves *m, const struct change *row, const struct change_side *is)
+static int is_between(const struct moves *m, const struct change *row, int fd, const struct change_side *is)
 {
 	const struct change_side *b = &row->before, *a = &row->after;
+	bool moves_attrs = change_moves_attrs(row);
 	struct change_side x = *is;
+	int r = 1;
 
+	if (moves_attrs && !S_ISDIR(is->mode))
+		return 0;
+	if (moves_attrs)
+		return (is->uid == a->uid && is->gid == a->gid) || (is->uid == b->uid && is->gid == b->gid) ?
+			attrs_are_between(m, row, fd) : 0;
 	if (b->uid == a->uid && b->gid == a->gid)
-		return false;
-	if (is->uid == a->uid && is->gid == a->gid) {
-		if (!mode_may_be(is->mode, b))
-			return false;
-	} else if (is->uid == b->uid && is->gid == b->gid) {
-		if (!m->back || !(mode_may_be(is->mode, a) || mode_may_be(is->mode, b)))
-			return false;
-	}
+		return 0;
+	if (is->uid == a->uid && is->gid == a->gid)
+		r = mode_may_be(is->mode, b);
+	else if (is->uid == b->uid && is->gid == b->gid)
+		r = m->back && (mode_may_be(is->mode, a) || mode_may_be(is->mode, b));
 	x.uid = b->uid;
 	x.gid = b->gid;
 	x.mode = b->mode;
-	return change_same(&x, b);
+	return r && change_same(&x, b);
 }
 
-static int set_meta(int fd, const struct change_side *is, const struct change_side *to)
+/* @attrs: a directory that has them; -1: they stay. */
+static int set_meta(int fd, const struct change_side *is, const struct change_side *to, int attrs, const char *name)
 {
-	char path[64];
+	char path[64], as[64];
+	int r = 0;
 
 	if ((is->uid != to->uid || is->gid != to->gid) && fchownat(fd, "", to->uid, to->gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (S_ISLNK(to->mode))
 		return 0;
+	snprintf(as, sizeof(as), "/proc/self/fd/%d/%s", attrs, name);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/.", fd);
+	if (attrs >= 0)
+		r = attrs_make(path, as);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);      /* O_PATH: no fchmod */
-	return chmod(path, to->mode & 07777) < 0 ? -errno : 0;
+	return r == 0 && chmod(path, to->mode & 07777) < 0 ? -errno : r;
 }
 
 int moves_meta(struct moves *m, const struct change *row)
@@ -633,9 +655,11 @@ int moves_meta(struct moves *m, const struct change *row)
 		return moves_refused(m, row, r, "look at it");
 	if (change_same(&is, to))
 		return 0;
-	if (!change_same(&is, from) && !is_between(m, row, &is))
+	r = change_same(&is, from) ? 1 : is_between(m, row, fd, &is);
+	if (r == 0)
 		return moves_leave(m, row, CHANGED);
-	r = set_meta(fd, &is, to);
+	if (r > 0)
+		r = set_meta(fd, &is, to, change_moves_attrs(row) ? (m->back ? m->old_fd : m->new_fd) : -1, number(row).text);
 	if (r < 0)
 		return moves_refused(m, row, r, "set owner and mode of it");
 	m->a->nmeta++;

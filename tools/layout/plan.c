@@ -215,7 +215,7 @@ static int list(void *ctx, const struct ply_dirent *de)
 	return s->result;
 }
 
-static int add_special(struct scan *s, uint32_t dir, const char *name, size_t len)
+static int add_special(struct scan *s, uint32_t dir, const char *name, size_t len, bool hidden)
 {
 	struct plan *p = s->p;
 	struct plan_special *sp;
@@ -223,7 +223,7 @@ static int add_special(struct scan *s, uint32_t dir, const char *name, size_t le
 	if (array_grow(&p->specials, &p->specials_cap, p->nspecials + 1, sizeof(*p->specials)) < 0)
 		return ply_fail_nomem(s->err);
 	sp = &p->specials[p->nspecials++];
-	*sp = (struct plan_special){ .dir = dir, .name_len = (uint8_t)len };
+	*sp = (struct plan_special){ .dir = dir, .name_len = (uint8_t)len, .hidden = hidden };
 	return keep_name(p, name, len, &sp->name, s->err);
 }
 
@@ -231,7 +231,9 @@ static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, 
 {
 	struct scan *s = ctx;
 
-	if (e->condition && e->type != S_IFDIR >> 12 && add_special(s, s->dir, e->name, e->name_len) < 0)
+	/* of what has hidden it, or it takes away, the plan's own rows do not tell */
+	if ((e->condition || state == VIEW_ROW_HIDDEN) && e->type != S_IFDIR >> 12 &&
+	    add_special(s, s->dir, e->name, e->name_len, !e->condition) < 0)
 		return s->err->code;
 	s->hides_files |= state == VIEW_ROW_HIDDEN && e->type != S_IFDIR >> 12;
 	return ++s->listed <= view_entries(s->p->view) ? tick(s) : view_too_many(err);
@@ -265,6 +267,8 @@ static void sort_specials(struct plan *p)
 	for (size_t i = 1; i < p->nspecials; i++)
 		if (by_dir_and_name(&p->specials[to], &p->specials[i]) != 0)
 			p->specials[++to] = p->specials[i];
+		else
+			p->specials[to].hidden &= p->specials[i].hidden;
 	p->nspecials = to + 1;
 }
 
@@ -874,7 +878,7 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 				(unsigned long long)w->at);
 	if (several && add_link(s->p, ino, w, !carries) < 0)
 		return ply_fail_nomem(s->err);
-	if ((f.rendered || f.merged) && add_special(s, w->dir, shown, name_len) < 0)
+	if ((f.rendered || f.merged) && add_special(s, w->dir, shown, name_len, false) < 0)
 		return s->err->code;
 	s->p->names++;
 	need_name(s, name_len, w);

@@ -96,6 +96,7 @@ struct plan_link {
 struct plan_special {
 	uint32_t dir;
 	uint8_t name_len;
+	bool hidden;               /* just because one hides another's file, or takes it away */
 	const char *name;          /* as that of a directory */
 };
 

@@ -265,6 +265,40 @@ static uint64_t put_bytes(const struct survey_put *p)
 	return S_ISREG(p->mode) && !p->link ? p->text.len : 0;
 }
 
+/* Its attributes, before and after. */
+static int make_carriers(struct staging *st, const struct survey_put *p)
+{
+	struct change *row = NULL;
+	const char *base = strrchr(p->path, '/');
+	_cleanup_close_ int dir = beneath_open(st->s->target, p->path, base ? (size_t)(base - p->path) : 0, O_PATH);
+	_cleanup_close_ int old = statedir_make(st->update, "old", 0700);
+	char from[64 + PLY_NAME_MAX], name[16];
+	struct change_side side;
+	int r = MIN(dir, 0);
+
+	for (size_t i = 0; i < st->s->changes.n && !row; i++)
+		if (st->s->changes.v[i].n == p->n)
+			row = &st->s->changes.v[i];
+	if (old == -EEXIST)
+		old = statedir_open(st->update, "old");
+	if (r == 0)
+		r = MIN(old, 0);
+	snprintf(name, sizeof(name), "%u", p->n);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", dir, base ? base + 1 : p->path);
+	if (r == 0)
+		r = attrs_carrier(old, name, from, row->before.mode, NULL, 0, NULL, false, st->err);
+	if (r == 0)
+		r = attrs_carrier(st->fresh, name, from, row->after.mode, p->target_xattrs ? NULL : st->s->view, p->ino, st->s->ids,
+				  st->o->lossy, st->err);
+	if (r == 0)
+		r = change_look(st->fresh, name, &side);
+	if (r == 0)
+		memcpy(row->after.xattrs, side.xattrs, sizeof(side.xattrs));
+	if (r == 0 && change_same(&row->before, &row->after))
+		row->kind = CHANGE_KEEP;   /* what it should get the target cannot hold */
+	return r < 0 && !st->err->code ? fail(st, r, p->path, "keep its extended attributes") : r;
+}
+
 static int stage_puts(struct staging *st)
 {
 	int64_t begin = timeline_now(st->o->timeline);
@@ -276,6 +310,12 @@ static int stage_puts(struct staging *st)
 		int r;
 
 		snprintf(name, sizeof(name), "%u", p->n);
+		if (p->meta) {
+			r = make_carriers(st, p);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		r = p->swap ? make_put(st, p, st->fresh, name) : put_into_tree(st, p);
 		if (r == 0 && p->swap)
 			r = keep_text(st, p, name);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -140,6 +141,13 @@ static int add_linked(struct walk *w, struct links *to, const char *path, const 
 		return ply_fail_nomem(w->err);
 	to->v[to->n++] = (struct linked){ v->ino, copy, n, v->c.mode };
 	return 0;
+}
+
+static void links_done(struct links *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i].path);
+	free(l->v);
 }
 
 /* --- names --------------------------------------------------------------------------------------- */
@@ -449,6 +457,102 @@ struct gone {
 	int result;
 };
 
+static int look_gone_within(void *ctx, const struct ply_dirent *de);
+
+/* Do all names in the directory @fd, at @path, go by the rows from @first on? */
+static int is_emptied(struct walk *w, int fd, const char *path, size_t first, bool *ret)
+{
+	struct changes rows = { .v = w->s->changes.v + first, .n = w->s->changes.n - first };
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *d = own < 0 ? NULL : fdopendir(own);
+	const struct dirent *de;
+
+	if (!d) {
+		r = -errno;
+		cleanup_close(&own);
+		return survey_told(w, r, path);
+	}
+	changes_sort(&rows);
+	for (*ret = true; r == 0 && *ret && (de = readdir(d));) {
+		_cleanup_free_ char *at = NULL;
+		const struct change *row;
+
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
+			continue;
+		if (asprintf(&at, "%s/%s", path, de->d_name) < 0) {
+			at = NULL;
+			r = ply_fail_nomem(w->err);
+			break;
+		}
+		row = changes_find(&rows, at);
+		*ret = row && row->kind == CHANGE_OUT;
+	}
+	closedir(d);
+	return r;
+}
+
+/* What is in the directory @fd, which is @base in the base, goes; it does itself where that is all. */
+static int empty_gone(struct walk *w, const char *path, int fd, uint64_t base, bool *ret)
+{
+	struct walk within = { .s = w->s, .decided = w->decided, .ndecided = w->ndecided, .places = w->places, .dir = w->dir,
+			       .fd = fd, .err = w->err };
+	struct gone g = { .w = &within };
+	size_t first = w->s->changes.n;
+	int r;
+
+	if (buf_add(&within.path, path, strlen(path)) < 0 || buf_reserve(&within.path, 1) < 0) {
+		r = ply_fail_nomem(w->err);
+	} else {
+		within.path.data[within.path.len] = '\0';
+		r = ply_view_readdir(w->s->base, base, 0, look_gone_within, &g, w->err);
+		r = r < 0 ? r : g.result;
+	}
+	if (r == 0)
+		r = is_emptied(w, fd, path, first, ret);
+	buf_done(&within.path);
+	links_done(&within.there);
+	links_done(&within.fresh);
+	return r;
+}
+
+/* A directory of the base that the selection has no more. One that was changed in the target stays. */
+static int compare_gone(struct walk *w, const char *name, size_t len, uint64_t base)
+{
+	_cleanup_free_ char *path = path_of(w, name, len);
+	_cleanup_close_ int fd = -1;
+	char own[PLY_NAME_MAX + 1];
+	struct three t = { 0 };
+	bool empty = false;
+	int r = path ? 0 : ply_fail_nomem(w->err);
+
+	if (r < 0)
+		return r;
+	memcpy(own, name, len);
+	own[len] = '\0';
+	w->err->code = 0;
+	r = version_of_target(w->fd, own, &t.live);
+	if (r == 0)
+		r = of_view(w, w->s->base, base, &t.base);
+	if (r < 0)
+		return survey_told(w, r, path);
+	if (!t.live.there || !S_ISDIR(t.live.c.mode))
+		return 0;
+	fd = openat(w->fd, own, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return survey_told(w, -errno, path);
+	r = empty_gone(w, path, fd, base, &empty);
+	return r == 0 && empty && three_same(&t.live, &t.base) ? survey_add_row(w, CHANGE_OUT, path, own) : r;
+}
+
+static int look_gone_within(void *ctx, const struct ply_dirent *de)
+{
+	struct gone *g = ctx;
+
+	g->result = de->type == S_IFDIR >> 12 ? compare_gone(g->w, de->name, de->len, de->ino) :
+						MIN(compare(g->w, de->name, de->len, 0, de->ino), 0);
+	return g->result;
+}
+
 /* Names of the base that the selection has no more. */
 static int look_gone(void *ctx, const struct ply_dirent *de)
 {
@@ -457,9 +561,8 @@ static int look_gone(void *ctx, const struct ply_dirent *de)
 	uint64_t ino;
 	int r = version_find(w->s->view, w->dir_ino, de->name, de->len, &ino, w->err);
 
-	/* a directory goes only when it is empty, and that is not for us to say */
-	if (r == 0 && !ino && de->type != S_IFDIR >> 12)
-		r = MIN(compare(w, de->name, de->len, 0, de->ino), 0);
+	if (r == 0 && !ino)
+		return look_gone_within(ctx, de);
 	g->result = r;
 	return r;
 }
@@ -478,13 +581,6 @@ static int listed(void *ctx, struct ply_err *err)
 }
 
 /* --- names of one file --------------------------------------------------------------------------------- */
-
-static void links_done(struct links *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		free(l->v[i].path);
-	free(l->v);
-}
 
 static int by_ino(const void *a, const void *b)
 {

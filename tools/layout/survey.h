@@ -40,6 +40,7 @@ struct survey_put {
 	int64_t mtime_sec;
 	uint32_t mtime_nsec;
 	bool target_xattrs;        /* those of what is there; else the view's */
+	bool meta;                 /* CHANGE_META of a directory: nothing but owner, mode and xattrs */
 };
 
 /* What is decided otherwise than by merging. */

@@ -202,18 +202,38 @@ static int put_again(struct walk *w, const char *path, const char *name, const s
 	return r;
 }
 
+/* Of the row that comes next. */
+static int put_directory(struct walk *w, const char *path, const struct three *t)
+{
+	struct survey_put *p = survey_add_put(w, path, &t->with);
+
+	if (!p)
+		return ply_fail_nomem(w->err);
+	p->meta = true;
+	p->target_xattrs = version_same_xattrs(&t->base, &t->with);
+	p->n = (uint32_t)w->s->changes.n;
+	return 0;
+}
+
 /* The same file, of another owner or mode. */
 int survey_put_meta(struct walk *w, const char *path, const char *name, const struct three *t)
 {
 	const struct version *with = &t->with, *base = &t->base;
 	struct change *row;
+	bool attrs = false;
 	int r;
 
-	/* chown and chmod take capabilities, and change ACLs: another file has them right; a directory keeps what it has */
-	if (t->live.c.xattrs_digest && S_ISDIR(t->live.c.mode))
-		return base->there ? 0 : survey_add_row(w, CHANGE_KEEP, path, name);
-	if (t->live.c.xattrs_digest)
+	/* chown and chmod take capabilities, and change ACLs: another file has them right, and of a directory they are set again */
+	if (t->live.c.xattrs_digest && !S_ISDIR(t->live.c.mode))
 		return put_again(w, path, name, t);
+	if (t->live.c.xattrs_digest && !base->there)
+		return survey_add_row(w, CHANGE_KEEP, path, name);
+	if (S_ISDIR(t->live.c.mode) && (t->live.c.xattrs_digest || with->c.xattrs_digest)) {
+		r = put_directory(w, path, t);
+		if (r < 0)
+			return r;
+		attrs = !version_same_xattrs(base, with);
+	}
 	r = survey_add_row(w, CHANGE_META, path, name);
 	if (r < 0)
 		return r;
@@ -224,8 +244,11 @@ int survey_put_meta(struct walk *w, const char *path, const char *name, const st
 		row->after.uid = with->c.uid;
 		row->after.gid = with->c.gid;
 	}
-	if (change_same(&row->before, &row->after))
+	if (!attrs && change_same(&row->before, &row->after)) {
 		row->kind = CHANGE_KEEP;
+		if (w->s->nputs && w->s->puts[w->s->nputs - 1].meta && w->s->puts[w->s->nputs - 1].n == row->n)
+			free(w->s->puts[--w->s->nputs].path);
+	}
 	return 0;
 }
 

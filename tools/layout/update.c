@@ -13,7 +13,9 @@
 #include "base/inroot.h"
 #include "base/util.h"
 #include "layout/ids.h"
+#include "layout/placed.h"
 #include "layout/remove.h"
+#include "layout/share.h"
 #include "layout/stage.h"
 #include "layout/timeline.h"
 #include "layout/together.h"
@@ -151,6 +153,11 @@ static int change_one(struct update *u, enum changes_kind kind, const struct upd
 		r = stage_run(&s, &u->target, u->up, u->o, stream, ret, err);
 		timeline_phase_of(u->o->timeline, "stage", v->name, begin);
 	}
+	if (r == 0 && kind == CHANGES_ADD)
+		r = share_rows(u, &s, err);
+	changes_sort(&s.changes);
+	if (r == 0)
+		r = placed_stage(u, &s.changes, err);
 	if (r == 0)
 		r = update_publish(u, &s.changes, err);
 	survey_done(&s);
@@ -248,6 +255,8 @@ static int remove_one(struct update *u, const struct kept *kept, const char *nam
 	if (r == 0)
 		r = put_dirs(u, &dirs, err);
 	timeline_phase_of(u->o->timeline, "survey", name, begin);
+	if (r == 0)
+		r = placed_stage(u, &c, err);
 	if (r == 0)
 		r = update_publish(u, &c, err);
 	changes_done(&c);

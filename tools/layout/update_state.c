@@ -367,17 +367,19 @@ static int mark_done(const struct update *u, const char *name, bool there)
 	return fd < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/* What is to be known of directories that stay: the file that the removal has brought. One of no bytes is none. */
-static int replace_dirs(const struct update *u)
+/* What the state is to know of directories that stay (dirs), or of files (placed): the file that the change has brought. One
+ * of no bytes is none. */
+static int replace_file(const struct update *u, const char *name)
 {
 	struct stat st;
-	int r = fstatat(u->up, "dirs", &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	int r = fstatat(u->up, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 
 	if (r < 0)
-		return r == -ENOENT ? 0 : r;       /* it was put in place before */
+		return r == -ENOENT ? 0 : r;       /* it was put in place before, or there is none */
 	if (st.st_size)
-		return renameat(u->up, "dirs", u->dir, "dirs") < 0 ? -errno : 0;
-	return unlinkat(u->dir, "dirs", 0) < 0 && errno != ENOENT ? -errno : 0;
+		return renameat(u->up, name, u->dir, name) < 0 ? -errno : 0;
+	r = unlinkat(u->dir, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+	return r == 0 && unlinkat(u->up, name, 0) < 0 ? -errno : r;
 }
 
 /* In one step: what a kill leaves of it then has no worth. */
@@ -407,8 +409,10 @@ static int finish(struct update *u, struct ply_err *err)
 	merge = r < 0 ? r : statedir_open(u->dir, "merge");
 	if (r == 0)
 		r = MIN(merge, 0);
-	if (r == 0 && !added)
-		r = replace_dirs(u);
+	if (r == 0)
+		r = replace_file(u, "placed");
+	if (r == 0)
+		r = replace_file(u, "dirs");
 	/* not removed where it is: there a half of it would be damage */
 	if (r == 0 && !added && renameat2(merge, name, u->up, "merge", RENAME_NOREPLACE) < 0 && errno != ENOENT)
 		r = -errno;
