@@ -422,7 +422,8 @@ static int compare(struct recording *rec, const struct plan_special *s, struct v
 	if (r < 0)
 		return r;
 	if (!can_keep(with) || !can_keep(without)) {
-		if (os.there || !(sh.flags & CHANGE_WINS))
+		/* a directory has a row already */
+		if (os.there || S_ISDIR(with->c.mode) || !(sh.flags & CHANGE_WINS))
 			return 0;
 		r = made(rec, s->dir, s->name, s->name_len, with->ino);
 		return r == 0 ? end_shared(rec, &sh, path) : r;
