@@ -14,8 +14,10 @@
 #include "layout/layout.h"
 #include "layout/timeline.h"
 #include "layout_report.h"
+#include "living_ask.h"
 #include "living_show.h"
 #include "open.h"
+#include "planning.h"
 #include "progress.h"
 #include "verbs.h"
 
@@ -53,7 +55,7 @@ struct asked {
 	struct cli_list names;
 	struct choice choice;
 	struct layout_options o;
-	bool resume, abort, dry_run, force;
+	bool resume, abort, dry_run, force, ask;
 	struct cli_list remove;    /* components that go */
 	struct opened image;
 	struct layout_look look;
@@ -73,7 +75,7 @@ static void asked_done(struct asked *a)
 
 static bool has_choice(const struct asked *a)
 {
-	return a->choice.policy || a->choice.on_collision;
+	return choice_decides(&a->choice);
 }
 
 static int selected(const struct opened *o, struct cli_list *ret)
@@ -283,6 +285,10 @@ static int dry_run(struct asked *a)
 
 static int check_asked(const struct asked *a)
 {
+	if (a->ask && (a->resume || a->abort || a->remove.n || a->dry_run || cli_json))
+		return cli_usage("--ask is for new layouts: without --resume, --abort, --remove, --dry-run and --json");
+	if (a->ask && !(isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
+		return cli_usage("--ask needs a terminal; --policy=FILE decides without one");
 	if (a->remove.n && (a->resume || a->abort || a->dry_run || a->names.n || has_choice(a)))
 		return cli_usage("--remove goes alone: without --resume, --abort, --dry-run, -s and --policy");
 	if (a->resume && a->abort)
@@ -344,6 +350,31 @@ static int settle(struct asked *a, struct ply_err *err)
 	return layout_look(a->target, &a->look, err);
 }
 
+/* What is named, and belongs to no change that is open, is not to be forgotten. */
+static int resume_change(struct asked *a, struct living *l, struct layout_report *ret, struct ply_err *err)
+{
+	struct layout_report more;
+	int r = update_resume(a->target, &a->o, ret, err);
+
+	if (r < 0 || !a->names.n)
+		return r;
+	layout_look_done(&a->look);
+	r = layout_look(a->target, &a->look, err);
+	if (r < 0)
+		return r;
+	r = living_add(l, &more, err);
+	if (r == 0 && more.nothing) {
+		layout_report_done(&more);
+		return 0;
+	}
+	more.names += ret->names;
+	more.directories += ret->directories;
+	more.bytes += ret->bytes;
+	layout_report_done(ret);
+	*ret = more;
+	return r;
+}
+
 /* Everything that was added. */
 static int add_own(struct asked *a)
 {
@@ -361,10 +392,12 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	/* of what is complete components are taken out by what the target itself knows */
 	bool named = a->abort && a->o.nabort && !a->look.open &&
 		     (a->look.found == LAYOUT_NOTHING || a->look.found == LAYOUT_COMPLETE);
-	bool add = !a->resume && !a->abort && !a->remove.n && !a->look.empty && !a->look.remains &&
+	/* nothing is to be gone on with: what is named is laid out, as far as it is not there */
+	bool plain = a->resume && a->names.n && !a->look.open;
+	bool add = (!a->resume || plain) && !a->abort && !a->remove.n && !a->look.empty && !a->look.remains &&
 		   (a->look.found == LAYOUT_NOTHING || a->look.found == LAYOUT_COMPLETE);
 	/* components can be there without a layout of the target's own */
-	bool mend = (a->resume || a->abort) && a->look.found != LAYOUT_ABORTED &&
+	bool mend = ((a->resume && !plain) || a->abort) && a->look.found != LAYOUT_ABORTED &&
 		    (a->look.open || (a->look.found == LAYOUT_NOTHING && a->look.ndone));
 	bool all = a->abort && a->o.all && a->look.found == LAYOUT_NOTHING && (a->look.ndone || a->look.open);
 	struct progress_counters counters = { 0 };
@@ -379,7 +412,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	if (all && a->look.open) {
 		r = update_abort(a->target, &a->o, &report, &err);
 		if (r < 0)
-			return told_change(&a->told, "", &none, &report, &err);
+			return told_change(&a->told, "", &none, &report, &err, NULL);
 		layout_look_done(&a->look);
 		if (layout_look(a->target, &a->look, &err) < 0)
 			return told_failure(&a->told, NULL, &err);
@@ -391,6 +424,9 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	for (size_t i = 0; named && i < a->o.nabort; i++)
 		if (cli_list_add(&a->remove, a->o.abort[i]) < 0)
 			return cli_usage("too many names");
+	if (a->ask && add && living_ask(&l, &err) < 0)
+		return told_failure(&a->told, NULL, &err);
+	l.told = a->ask;
 	a->o.cancel = cancel_on_signals();
 	if (a->dry_run) {
 		size_t undecided;
@@ -402,8 +438,7 @@ static int run_living(struct asked *a, enum progress_mode mode)
 			return told_failure(&a->told, NULL, &err);
 		return told_changes(&a->told, shown, undecided ? EXIT_DECISION : EXIT_DONE);
 	}
-	if (a->told.timeline)
-		cli_note("--timeline: a change of what is there is no picture; none is drawn");
+	a->o.timeline = a->told.times;
 	a->o.progress = &counters;
 	progress = progress_begin(mode, "layout", &counters);
 	if (a->remove.n)
@@ -411,15 +446,17 @@ static int run_living(struct asked *a, enum progress_mode mode)
 	else if (add)
 		r = living_add(&l, &report, &err);
 	else if (a->resume)
-		r = update_resume(a->target, &a->o, &report, &err);
+		r = resume_change(a, &l, &report, &err);
 	else
 		r = update_abort(a->target, &a->o, &report, &err);
 	progress_end(progress);
 	progress_counters_done(&counters);
+	timeline_end(a->told.times);
 	code = told_change(&a->told, a->remove.n ? "removed" :
 				     report.nothing ? (add ? "all of it is there" : "no change is open") :
-				     add ? "added" : a->resume ? "the change is complete" : "the change was taken back",
-			     a->remove.n ? &a->remove : add ? &l.added : &none, &report, r < 0 ? &err : NULL);
+				     add ? "added" : !a->resume ? "the change was taken back" :
+				     l.added.n ? "the change is complete, and added" : "the change is complete",
+			     a->remove.n ? &a->remove : add || a->resume ? &l.added : &none, &report, r < 0 ? &err : NULL, l.packages);
 	living_done(&l);
 	layout_report_done(&report);
 	return code;
@@ -449,6 +486,8 @@ static int run(struct asked *a, enum progress_mode mode)
 	code = run_living(a, mode);
 	if (code >= 0)
 		return code;
+	if (a->ask && plan_ask_selection(a->path, &a->names, &a->choice, &err) < 0)
+		return told_failure(&a->told, NULL, &err);
 	if (open_asked(a, &err) < 0)
 		return told_failure(&a->told, NULL, &err);
 	a->o.todo = a->abort ? LAYOUT_ABORT : a->resume ? LAYOUT_RESUME : LAYOUT_NEW;
@@ -472,7 +511,7 @@ static int run_told(struct asked *a, enum progress_mode mode)
 	struct layout_told *t = &a->told;
 	int code;
 
-	t->verb = a->dry_run ? VERB_DRY_RUN : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
+	t->verb = a->dry_run ? VERB_DRY_RUN : a->remove.n ? VERB_REMOVE : a->resume ? VERB_RESUME : a->abort ? VERB_ABORT : VERB_LAYOUT;
 	t->path = a->path;
 	t->target = a->target;
 	t->names = &a->names;
@@ -495,6 +534,7 @@ int cmd_layout(int argc, char **argv)
 		CHOICE_OPTIONS(&a.choice),
 		{ "streams", 'j', "N", "parallel streams (default: processors)", CLI_NUMBER, &a.o.streams },
 		{ "dry-run", 0, NULL, "print what would be done, and write nothing", CLI_FLAG, &a.dry_run },
+		{ "ask", 0, NULL, "go through what is undecided first, at the terminal", CLI_FLAG, &a.ask },
 		{ "resume", 0, NULL, "go on with a layout that was killed or lost its power", CLI_FLAG, &a.resume },
 		{ "abort", 0, NULL, "take out a layout that is not complete", CLI_FLAG, &a.abort },
 		{ "all", 0, NULL, "with --abort: also one that is complete, or has laid out os", CLI_FLAG, &a.o.all },
@@ -533,6 +573,7 @@ int cmd_layout(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	a.o.sync = !no_sync;
+	a.choice.is_new = a.ask;
 	if (args.n < (a.remove.n ? 1 : 2))
 		return cli_usage("an operand is missing: plyfs layout IMAGE TARGET");
 	if (args.n > (a.remove.n ? 1 : 2) && !a.abort)

@@ -33,8 +33,8 @@ static int show_target(const struct planning *p, const char *target, size_t *ret
 			     "%s: a layout or a change was begun there and is not complete; see plyfs layout --resume, --abort",
 			     target);
 	if (r == 0 && look.empty && cli_json)
-		r = cli_print_json(json_pack("{s:o,s:[],s:[],s:[]}", "target", cli_json_name(target, strlen(target)),
-					     "components", "changes", "conflicts"));
+		r = cli_print_json(json_pack("{s:o,s:[],s:[],s:[],s:[]}", "target", cli_json_name(target, strlen(target)),
+					     "components", "packages", "changes", "conflicts"));
 	else if (r == 0 && look.empty)
 		printf("%s: is empty, so all of the selection is laid out there\n", target);
 	else if (r == 0)
@@ -44,32 +44,26 @@ static int show_target(const struct planning *p, const char *target, size_t *ret
 	return r;
 }
 
-static int open_all(struct planning *p, bool ask, struct ply_err *err)
+static int tell_selected(const struct planning *p, struct ply_err *err)
 {
-	const struct ply_view_options o = { .names = p->names->v, .n = p->names->n, .undecided_first = true };
 	_cleanup_list_ struct cli_list selected = { 0 };
-	const char *file = p->choice->policy;
-	struct ply_view *view;
-	size_t undecided;
-	int r;
 
-	/* the file that --ask is to write need not be there yet */
-	if (ask && file && access(file, F_OK) < 0 && errno == ENOENT)
-		p->choice->is_read = true;
-	r = choice_read(p->choice, err);
-	if (r == 0)
-		r = open_image(p->path, &p->look.image, err);
-	if (r == 0)
-		r = ply_view_open_with(p->look.image, &o, &p->look.view, err);
-	if (r < 0)
-		return r;
-	view = p->look.view;
-	for (uint32_t i = 0; i < ply_view_nsubs(view); i++)
-		if (cli_list_add(&selected, ply_image_sub_info(p->look.image, ply_view_sub(view, i))->name) < 0)
+	for (uint32_t i = 0; i < ply_view_nsubs(p->look.view); i++)
+		if (cli_list_add(&selected,
+				 ply_image_sub_info(p->look.image, ply_view_sub(p->look.view, i))->name) < 0)
 			return ply_fail_nomem(err);
 	tell_selection(&selected, p->names);
-	r = open_decide(view, p->choice, &p->c, &undecided, err);
-	return r == 0 ? plan_group(p, err) : r;
+	return 0;
+}
+
+static int ask(struct planning *p, struct ply_err *err)
+{
+	size_t asked;
+	int r = plan_ask(p, &asked, err);
+
+	if (r == 0 && !asked)
+		printf("nothing is undecided\n");
+	return r;
 }
 
 static bool is_undecided(const struct planning *p)
@@ -83,11 +77,15 @@ static bool is_undecided(const struct planning *p)
 static int run(struct planning *p, const struct wishes *w, struct ply_err *err)
 {
 	const char *to = w->write ? w->write : w->ask ? p->choice->policy : NULL;
-	int code = EXIT_DONE, r = open_all(p, w->ask, err);
+	int code = EXIT_DONE, r;
 	size_t undecided = 0;
 
+	p->choice->is_new = w->ask;
+	r = plan_open(p, err);
+	if (r == 0)
+		r = tell_selected(p, err);
 	if (r == 0 && w->ask)
-		r = plan_ask(p, err);
+		r = ask(p, err);
 	if (r == 0 && to)
 		r = plan_write(p, to, err);
 	if (r == 0 && w->target)
@@ -154,8 +152,6 @@ int cmd_plan(int argc, char **argv)
 	p.path = args.v[0];
 	p.append = choice.on_collision;
 	r = run(&p, &w, &err);
-	plan_groups_free(&p);
-	collisions_free(p.c);
-	opened_done(&p.look);
+	plan_close(&p);
 	return r < 0 ? cli_fail(&err) : r;
 }

@@ -53,7 +53,7 @@ struct collisions {
 	const char *const *names;  /* of all sub-images of the image, by position */
 	const bool *selected;
 	uint32_t nnames;
-	/* What sub-image @sub has at @path, as policies call it; malloc-ed. */
+	/* What sub-image @sub has at @path, as policies call it; malloc-ed. NULL: it is no collision, and not known. */
 	int (*content)(void *ctx, uint32_t sub, const char *path, char **ret, struct ply_err *err);
 	void *ctx;
 };

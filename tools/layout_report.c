@@ -39,6 +39,22 @@ static void keep(struct layout_told *t, const char *outcome, const struct layout
 		t->err = *err;
 }
 
+/* For the picture; of very many the first. */
+static void keep_names(struct layout_told *t, const struct cli_list *names)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < names->n; i++) {
+		size_t more = strlen(names->v[i]) + 2;
+
+		if (len + more + sizeof(", ...") > sizeof(t->changed)) {
+			strcpy(t->changed + len, ", ...");
+			return;
+		}
+		len += (size_t)sprintf(t->changed + len, "%s%s", len ? ", " : "", names->v[i]);
+	}
+}
+
 /* --- what --json prints -------------------------------------------------------------------- */
 
 static double total_s(const struct layout_report *r)
@@ -58,6 +74,17 @@ static json_t *json_left(const struct layout_report *r)
 		json_array_append_new(left, json_pack("{s:s,s:s}", "path", r->left[i].path ? r->left[i].path : "",
 						      "why", r->left[i].why ? r->left[i].why : ""));
 	return left;
+}
+
+json_t *told_lost_ids_json(const struct layout_report *r)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < r->nids; i++)
+		json_array_append_new(all, json_pack("{s:s,s:I,s:s?,s:I}", "kind", r->ids[i].group ? "group" : "user", "id",
+						     (json_int_t)r->ids[i].id, "is", r->ids[i].holder, "files",
+						     (json_int_t)r->ids[i].files));
+	return all;
 }
 
 static json_t *json_selection(const struct opened *o)
@@ -180,30 +207,55 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 	return code;
 }
 
+void told_lost_ids(const struct layout_report *r)
+{
+	for (size_t i = 0; i < r->nids; i++)
+		cli_note("%s %u has no name in the image, and is %s%s on the target: %llu %s %s root's, without setuid, setgid "
+			 "and capabilities", r->ids[i].group ? "group" : "user", r->ids[i].id,
+			 r->ids[i].holder ? r->ids[i].holder : "", r->ids[i].holder ? "" : "another's", (unsigned long long)r->ids[i].files,
+			 r->ids[i].files == 1 ? "name" : "names", r->ids[i].files == 1 ? "is" : "are");
+}
+
+/* As cli_fail(), and which packages are why. */
+static int fail_packages(const struct ply_err *err, json_t *packages)
+{
+	if (!cli_json || !packages)
+		return cli_fail(err);
+	cli_note("%s", err->msg);
+	cli_print_json(json_pack("{s:o,s:O}", "error", cli_json_error(err), "packages", packages));
+	return cli_exit_code(err);
+}
+
 int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
-		const struct ply_err *err)
+		const struct ply_err *err, json_t *packages)
 {
 	char size[16], shown[512];
 	int code = EXIT_DONE, told;
 	json_t *list, *o;
 
 	keep(t, !err ? (r->nothing ? "nothing" : "done") : r->nleft ? "left" : "failed", r, err);
+	keep_names(t, names);
 	if (told_wants_json(t)) {
 		list = json_array();
 		for (size_t i = 0; i < names->n; i++)
 			json_array_append_new(list, json_string(names->v[i]));
-		o = json_pack("{s:o,s:s,s:o,s:b,s:I,s:I,s:I,s:o}", "target", json_target(t), "result", what, "components",
+		o = json_pack("{s:o,s:s,s:o,s:b,s:I,s:I,s:I,s:o,s:o}", "target", json_target(t), "result", what, "components",
 			      list, "nothing", r->nothing, "directories", (json_int_t)r->directories, "names",
-			      (json_int_t)r->names, "bytes", (json_int_t)r->bytes, "left", json_left(r));
+			      (json_int_t)r->names, "bytes", (json_int_t)r->bytes, "ids_as_root", told_lost_ids_json(r), "left",
+			      json_left(r));
 		if (err && o)
 			json_object_set_new(o, "error", cli_json_error(err));
+		if (err && o && packages)
+			json_object_set(o, "packages", packages);
 		if (err && !r->nleft)      /* cli_fail() has an object of its own for stdout */
 			t->json = o;
 		else
 			code = say(t, o);
 	}
+	if (!err || r->nleft)
+		told_lost_ids(r);
 	if (err) {
-		told = r->nleft ? tell_left(r, err) : cli_fail(err);
+		told = r->nleft ? tell_left(r, err) : fail_packages(err, packages);
 		return MAX(code, told);
 	}
 	if (cli_json)
@@ -253,6 +305,8 @@ static json_t *json_image(const struct layout_told *t)
 	const char *path;
 	uint8_t uuid[16];
 
+	if (t->verb == VERB_REMOVE)
+		return json_null();
 	if (!image)
 		return json_pack("{s:o}", "path", cli_json_name(t->path, strlen(t->path)));
 	g = ply_image_generation(image);
@@ -290,8 +344,12 @@ static json_t *json_phases(const struct timeline *times)
 	for (size_t i = 0; i < times->nphases; i++) {
 		const struct timeline_phase *p = &times->phases[i];
 
-		json_array_append_new(phases, json_pack("{s:s,s:o,s:o}", "phase", p->name, "begin_s",
-							json_s(p->begin_ns), "end_s", json_s(p->end_ns)));
+		json_t *o = json_pack("{s:s,s:o,s:o}", "phase", p->name, "begin_s", json_s(p->begin_ns), "end_s",
+				      json_s(p->end_ns));
+
+		if (o && p->of)
+			json_object_set_new(o, "component", json_string(p->of));
+		json_array_append_new(phases, o);
 	}
 	return phases;
 }
@@ -316,7 +374,7 @@ static json_t *json_streams(const struct timeline *times)
 
 static json_t *json_report(const struct layout_told *t, int code)
 {
-	static const char *const verbs[] = { "layout", "resume", "abort", "dry-run" };
+	static const char *const verbs[] = { "layout", "resume", "abort", "dry-run", "remove" };
 	json_t *all = json_pack("{s:i}", "schema", 1), *more;
 	char began[32];
 
@@ -374,12 +432,15 @@ static int say_what(const struct layout_told *t, struct buf *out)
 			       ply_image_sub_info(o->image, ply_view_sub(o->view, i))->name);
 	if (r == 0 && o->image)
 		r = buf_printf(out, " (generation %llu)", generation);
-	return r == 0 ? buf_printf(out, " into %s, %s", t->target, show_time_utc(t->began, began)) : r;
+	if (r == 0 && *t->changed)
+		r = buf_printf(out, "%s", t->changed);
+	return r == 0 ? buf_printf(out, " %s %s, %s", t->verb == VERB_REMOVE ? "out of" : "into", t->target,
+				   show_time_utc(t->began, began)) : r;
 }
 
 static int draw(const struct layout_told *t, struct buf *out)
 {
-	static const char *const verbs[] = { "", " --resume", " --abort", "" };
+	static const char *const verbs[] = { "", " --resume", " --abort", "", " --remove" };
 	_cleanup_buf_ struct buf what = { 0 }, title = { 0 }, result = { 0 };
 	struct timeline_words w = { .files = t->files, .bytes = t->bytes, .failed = t->err.code != 0 };
 	int r = say_what(t, &what);

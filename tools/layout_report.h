@@ -11,7 +11,7 @@
 #include "layout/layout.h"
 #include "open.h"
 
-enum layout_verb { VERB_LAYOUT, VERB_RESUME, VERB_ABORT, VERB_DRY_RUN };
+enum layout_verb { VERB_LAYOUT, VERB_RESUME, VERB_ABORT, VERB_DRY_RUN, VERB_REMOVE };
 
 struct layout_told {
 	/* what was asked: set by the verb, borrowed */
@@ -26,6 +26,7 @@ struct layout_told {
 	/* by told_begin() and those that follow */
 	struct timeline *times;            /* NULL: nobody asked */
 	time_t began;
+	char changed[256];         /* components that were added or taken out; "": none */
 	json_t *json;                      /* the beginning of the report */
 	const char *outcome;
 	struct ply_err err;                /* code 0: none */
@@ -46,9 +47,13 @@ int told_failure(struct layout_told *t, const struct layout_report *r, const str
 int told_layout(struct layout_told *t, const struct layout_report *r, const struct ply_err *err);
 /* What needs not be done, or was taken out: @what says it. */
 int told_short(struct layout_told *t, const char *what, const struct layout_report *r, const struct ply_err *err);
-/* A change of what is there: @what was done with the components @names. @err as for told_layout(), or a failure. */
+/* Owners that become root's: on stderr, and as JSON. */
+void told_lost_ids(const struct layout_report *r);
+json_t *told_lost_ids_json(const struct layout_report *r);
+/* A change of what is there: @what was done with the components @names. @err as for told_layout(), or a failure, with
+ * @packages that are why, or NULL; borrowed. */
 int told_change(struct layout_told *t, const char *what, const struct cli_list *names, const struct layout_report *r,
-		const struct ply_err *err);
+		const struct ply_err *err, json_t *packages);
 /* What would be changed: @shown, consumed, is NULL where nobody wants it, and was printed then; @code is returned. */
 int told_changes(struct layout_told *t, json_t *shown, int code);
 /* A plan: @phases is consumed, and NULL where nobody wants it. */

@@ -10,20 +10,17 @@
 
 #include "base/inroot.h"
 #include "base/util.h"
-#include "collisions.h"
 #include "layout/journal.h"
-#include "living_needs.h"
-#include "merge/compose.h"
+#include "living_decide.h"
+#include "planning.h"
 #include "policy.h"
-
-#define TOLD_MAX 10u               /* conflicts that are named */
-#define TARGET "target"            /* its rank, as policies call it */
 
 void living_done(struct living *l)
 {
 	for (size_t i = 0; i < l->added.n; i++)
 		free((char *)l->added.v[i]);
 	cli_list_done(&l->added);
+	json_decref(l->packages);
 }
 
 /* The image, whose name it is, is closed before the end. */
@@ -101,146 +98,14 @@ static int open_selection(const struct living *l, struct ply_image *image, const
 	*ret = NULL;
 	if (!names->n)
 		return 0;
-	if (l->choice->policy || l->choice->on_collision)
+	if (choice_decides(l->choice))
 		r = open_decisions(image, names, l->choice, &decisions, &v.ndecisions, err);
 	v.decisions = decisions;
 	if (r == 0)
 		r = ply_view_open_with(image, &v, ret, err);
-	if (r < 0 && err->reason == PLY_R_CONFLICT && !l->choice->policy && !l->choice->on_collision)
+	if (r < 0 && err->reason == PLY_R_CONFLICT && !choice_decides(l->choice))
 		tell_undecided(image, names);
 	return r;
-}
-
-/* --- decisions ------------------------------------------------------------------------------- */
-
-struct deciding {
-	struct living *l;
-	bool checked;              /* what is needed is there */
-	bool look;                 /* what is undecided is no error */
-};
-
-/* Of struct collisions: ctx is the survey, whose conflicts are in the same order. */
-static int content(void *ctx, uint32_t sub, const char *path, char **ret, struct ply_err *err)
-{
-	const struct survey *s = ctx;
-
-	for (size_t i = 0; i < s->nconflicts; i++) {
-		if (strcmp(s->conflicts[i].path, path) != 0)
-			continue;
-		*ret = strdup(sub ? s->conflicts[i].content : s->conflicts[i].target_content);
-		return *ret ? 0 : ply_fail_nomem(err);
-	}
-	return ply_fail(err, -ENOENT, PLY_R_NO_ENTRY, "%s: is no conflict", path);
-}
-
-static void tell_conflicts(const struct survey *s, bool append)
-{
-	size_t told = 0, more = 0;
-
-	for (size_t i = 0; i < s->nconflicts; i++) {
-		const struct survey_conflict *c = &s->conflicts[i];
-		char shown[512];
-
-		if (c->rule || (append && c->k.flags & PAIR_APPENDABLE))
-			continue;
-		if (told == TOLD_MAX) {
-			more++;
-			continue;
-		}
-		escape_name_to(c->path, strlen(c->path), shown, sizeof(shown));
-		cli_note("undecided: %s (" TARGET ", %s): %s", shown, s->component, merge_why_text(c->k.why));
-		told++;
-	}
-	if (more)
-		cli_note("undecided: %zu more", more);
-}
-
-static int by_path(const void *a, const void *b)
-{
-	const struct survey_conflict *x = a, *y = b;
-
-	return strcmp(x->path, y->path);
-}
-
-/* By position: the target, what is added, then all others of the image, which a policy may speak of. */
-static const char **list_names(const struct survey *s, uint32_t *ret_n)
-{
-	struct ply_image *image = ply_view_image(s->view);
-	const char **v = calloc(ply_image_nsubs(image) + 2, sizeof(*v));
-
-	if (!v)
-		return NULL;
-	v[0] = TARGET;
-	v[1] = s->component;
-	*ret_n = 2;
-	for (uint32_t i = 0; i < ply_image_nsubs(image); i++)
-		if (strcmp(ply_image_sub_info(image, i)->name, s->component) != 0)
-			v[(*ret_n)++] = ply_image_sub_info(image, i)->name;
-	return v;
-}
-
-/* The policy sees conflicts with the target as it sees those of sub-images. */
-static int decide_conflicts(void *ctx, struct survey *s, struct ply_err *err)
-{
-	uint32_t nnames = 0;
-	_cleanup_free_ const char **names = list_names(s, &nnames);
-	_cleanup_free_ bool *selected = calloc((size_t)nnames + 2, sizeof(*selected));
-	struct deciding *d = ctx;
-	struct choice *choice = d->l->choice;
-	struct collision *v = calloc(s->nconflicts, sizeof(*v));
-	struct collision_pair *pairs = calloc(s->nconflicts, sizeof(*pairs));
-	struct holder *holders = calloc(2 * s->nconflicts, sizeof(*holders));
-	struct collisions c = { .v = v, .n = s->nconflicts, .pairs = pairs, .npairs = s->nconflicts, .names = names,
-				.selected = selected, .nnames = nnames, .content = content, .ctx = s };
-	const struct policy_entry *first;
-	size_t unused, undecided = 0;
-	int r = v && pairs && holders && names && selected ? choice_read(choice, err) : ply_fail_nomem(err);
-
-	if (selected)
-		selected[0] = selected[1] = true;
-	qsort(s->conflicts, s->nconflicts, sizeof(*s->conflicts), by_path);
-	for (size_t i = 0; r == 0 && i < s->nconflicts; i++) {
-		const struct survey_conflict *k = &s->conflicts[i];
-
-		holders[2 * i] = (struct holder){ .ref = 2 * i + 1, .sub = 0, .mode = (uint16_t)k->target_mode,
-						  .whiteout = !k->target_mode };
-		holders[2 * i + 1] = (struct holder){ .ref = 2 * i + 2, .sub = 1, .mode = (uint16_t)k->mode,
-						      .whiteout = !k->mode };
-		pairs[i] = (struct collision_pair){ 2 * i + 1, 2 * i + 2, k->k.cls, k->k.why, k->k.flags };
-		v[i] = (struct collision){ .path = k->path, .v = &holders[2 * i], .n = 2, .pair = i, .npairs = 1,
-					   .cls = k->k.cls, .why = k->k.why, .flags = k->k.flags,
-					   .appendable = k->k.flags & PAIR_APPENDABLE, .group = i };
-	}
-	if (r == 0 && choice->policy)
-		r = policy_decide(&choice->read, &c, &unused, &first, err);
-	for (size_t i = 0; r == 0 && i < s->nconflicts; i++) {
-		struct survey_conflict *k = &s->conflicts[i];
-
-		undecided += collision_is_undecided(&v[i], choice->on_collision);
-		k->rule = v[i].rule == POLICY_FAIL ? 0 : v[i].rule;
-		k->driver = v[i].driver;
-		if (!k->rule && choice->on_collision && v[i].appendable)
-			k->rule = PLY_RULE_APPEND;
-	}
-	if (r == 0 && undecided && !d->look) {
-		tell_conflicts(s, choice->on_collision);
-		r = ply_fail(err, -ENOTUNIQ, PLY_R_CONFLICT, "%zu %s what is in %s not decided; nothing was written", undecided,
-			     undecided == 1 ? "conflict with" : "conflicts with", d->l->target);
-	}
-	free(v);
-	free(pairs);
-	free(holders);
-	return r;
-}
-
-/* The first survey is of all that is added. */
-static int decide(void *ctx, struct survey *s, struct ply_err *err)
-{
-	struct deciding *d = ctx;
-	int r = d->checked || !s->base ? 0 : living_check_needs(s, d->l->target, d->l->force, err);
-
-	d->checked = true;
-	return r < 0 || !s->nconflicts ? r : decide_conflicts(ctx, s, err);
 }
 
 /* --- the whole --------------------------------------------------------------------------------- */
@@ -268,13 +133,14 @@ struct looking {
 
 static int look_at_all(struct living *l, const struct update_component *v, const struct looking *how, struct ply_err *err)
 {
-	struct deciding d = { .l = l, .look = true };
+	struct living_deciding d = { .l = l, .look = true };
 	struct idmap ids = { 0 };
 	struct survey s;
-	int r = update_look(l->target, v, l->added.n, l->o, decide, &d, &s, &ids, err);
+	int r = update_look(l->target, v, l->added.n, l->o, living_decide, &d, &s, &ids, err);
 
 	if (r == 0)
 		r = how->fn(how->ctx, l, &s, err);
+	living_deciding_done(&d);
 	survey_done(&s);
 	idmap_done(&ids);
 	return r;
@@ -285,18 +151,31 @@ static int add_missing(struct living *l, struct ply_image *image, struct cli_lis
 {
 	struct ply_view **views = calloc(l->added.n + 1, sizeof(struct ply_view *));
 	struct update_component *v = calloc(l->added.n, sizeof(*v));
-	struct deciding d = { .l = l };
+	struct living_deciding d = { .l = l };
 	int r = views && v ? open_steps(l, image, there, views, v, err) : ply_fail_nomem(err);
 
 	if (r == 0 && how->fn)
 		r = look_at_all(l, v, how, err);
 	else if (r == 0)
-		r = update_add(l->target, v, l->added.n, l->o, decide, &d, how->report, err);
+		r = update_add(l->target, v, l->added.n, l->o, living_decide, &d, how->report, err);
+	living_deciding_done(&d);
 	for (size_t i = 0; views && i <= l->added.n; i++)
 		ply_view_close(views[i]);
 	free(views);
 	free(v);
 	return r;
+}
+
+static int ask_image(const struct living *l, const struct cli_list *there, struct ply_err *err)
+{
+	_cleanup_list_ struct cli_list names = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < there->n; i++)
+		r = cli_list_add(&names, there->v[i]);
+	for (size_t i = 0; r == 0 && i < l->added.n; i++)
+		r = cli_list_add(&names, l->added.v[i]);
+	return r < 0 ? ply_fail_nomem(err) : plan_ask_selection(l->path, &names, l->choice, err);
 }
 
 static int run(struct living *l, const struct looking *how, struct ply_err *err)
@@ -321,10 +200,12 @@ static int run(struct living *l, const struct looking *how, struct ply_err *err)
 		r = open_selection(l, image, &all, &nothing, err);
 		ply_view_close(nothing);
 	}
-	if (r == 0 && l->added.n) {
+	if (r == 0 && l->added.n && !l->told)
 		tell_selection(&l->added, l->names);
+	if (r == 0 && l->added.n && l->ask)
+		r = ask_image(l, &there, err);
+	if (r == 0 && l->added.n)
 		r = add_missing(l, image, &there, how, err);
-	}
 	ply_image_close(image);
 	return r;
 }

@@ -16,50 +16,6 @@
 
 #define LINES_MAX 20u              /* that are told one by one */
 
-static int read_view(struct ply_view *view, const char *path, struct buf *out, struct ply_err *err)
-{
-	struct ply_attr a;
-	uint64_t ino;
-	ssize_t n;
-	int r = view ? ply_view_resolve(view, path, true, &ino, err) : -ENOENT;
-
-	if (r == -ENOENT || r == -ENOTDIR)
-		return 0;
-	if (r == 0)
-		r = ply_view_attr(view, ino, &a, err);
-	if (r < 0 || !S_ISREG(a.mode))
-		return r;
-	if (a.size > MERGE_FILE_MAX)
-		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "%s: is too large to be read as a whole", path);
-	if (buf_reserve(out, a.size + 1) < 0)
-		return ply_fail_nomem(err);
-	n = ply_view_read(view, ino, 0, a.size, out->data, err);
-	out->len = n < 0 ? 0 : (size_t)n;
-	return n < 0 ? (int)n : 0;
-}
-
-static struct needs_text text_of(const struct buf *b)
-{
-	return (struct needs_text){ (const char *)b->data, b->len };
-}
-
-static int check_packages(const struct survey *s, struct target_needs *needs, struct ply_err *err)
-{
-	_cleanup_buf_ struct buf target = { 0 }, arch = { 0 }, base = { 0 }, with = { 0 }, image_arch = { 0 };
-	struct needs_input in;
-	int r = needs_read_target(s->target, &target, &arch, err);
-
-	if (r == 0)
-		r = read_view(s->base, "/var/lib/dpkg/status", &base, err);
-	if (r == 0)
-		r = read_view(s->view, "/var/lib/dpkg/status", &with, err);
-	if (r == 0)
-		r = read_view(s->view, "/var/lib/dpkg/arch", &image_arch, err);
-	in = (struct needs_input){ .target = text_of(&target), .target_arch = text_of(&arch), .base = text_of(&base),
-				   .with = text_of(&with), .image_arch = text_of(&image_arch) };
-	return r < 0 ? r : needs_packages(&in, needs, err);
-}
-
 /* --- programs ------------------------------------------------------------------------------ */
 
 struct programs {
@@ -129,7 +85,7 @@ static int check_programs(const struct survey *s, struct target_needs *needs, st
 	int r = needs_root_open(s->target, &root, err);
 
 	if (r == 0)
-		r = read_view(s->view, "/etc/ld.so.cache", &cache, err);
+		r = version_read(s->view, "/etc/ld.so.cache", &cache, err);
 	if (r == 0 && cache.len && needs_root_cache(root, cache.data, cache.len) < 0)
 		r = ply_fail_nomem(err);
 	if (r == 0)
@@ -157,22 +113,19 @@ static int tell(void *ctx, const char *line)
 	return 0;
 }
 
-int living_check_needs(const struct survey *s, const char *target, bool force, struct ply_err *err)
+int living_check_needs(struct survey *s, const char *target, bool force, struct ply_err *err)
 {
-	struct target_needs needs = { 0 };
+	struct target_needs *needs = &s->packages.needs;
 	unsigned lines = 0;
-	int r = check_packages(s, &needs, err);
+	int r = needs->npackages ? 0 : check_programs(s, needs, err);
 
-	if (r == 0 && !needs.npackages)
-		r = check_programs(s, &needs, err);
 	if (r == 0)
-		r = needs_tell(&needs, tell, &lines);
+		r = needs_tell(needs, tell, &lines);
 	if (lines > LINES_MAX)
 		cli_note("and %u more", lines - LINES_MAX);
-	if (r == 0 && !target_needs_hold(&needs) && !force)
+	if (r == 0 && !target_needs_hold(needs) && !force)
 		r = ply_fail(err, -ENOPKG, PLY_R_TARGET_LACKS,
 			     "%s: lacks what the components need; nothing was written. --force-os-mismatch goes on without",
 			     target);
-	target_needs_done(&needs);
 	return r;
 }

@@ -5,8 +5,8 @@
 
 #include "layout/survey.h"
 
-/* What is missing is told on stderr: TARGET_LACKS, unless @force. Packages that the target has in another version are
- * told, too. */
-int living_check_needs(const struct survey *s, const char *target, bool force, struct ply_err *err);
+/* What is missing is told on stderr: TARGET_LACKS, unless @force. s->packages are read, and what programs lack is added
+ * there. */
+int living_check_needs(struct survey *s, const char *target, bool force, struct ply_err *err);
 
 #endif

@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/util.h"
 #include "collisions.h"
 #include "merge/compose.h"
+#include "outfile.h"
 
 #define TOLD_MAX 10u               /* undecided paths that are named */
 
@@ -58,9 +60,28 @@ int choice_check(const struct choice *c)
 	return -1;
 }
 
+bool choice_decides(const struct choice *c)
+{
+	return c->policy || c->on_collision || c->read.n;
+}
+
+int choice_answer(struct choice *c, const struct buf *text, struct ply_err *err)
+{
+	struct policy answers;
+	int r = policy_parse(c->policy ? c->policy : "answers", text->data, text->len, &answers, err);
+
+	if (r < 0)
+		return r;
+	policy_done(&c->read);
+	c->read = answers;
+	c->is_read = true;
+	return c->policy ? outfile_write(c->policy, text->data, text->len, err) : 0;
+}
+
 int choice_read(struct choice *c, struct ply_err *err)
 {
-	int r = c->policy && !c->is_read ? policy_read(c->policy, &c->read, err) : 0;
+	bool missing = c->is_new && c->policy && access(c->policy, F_OK) < 0 && errno == ENOENT;
+	int r = c->policy && !c->is_read && !missing ? policy_read(c->policy, &c->read, err) : 0;
 
 	if (r == 0)
 		c->is_read = true;
@@ -148,7 +169,7 @@ int open_decide(struct ply_view *look, struct choice *choice, struct collisions 
 
 	if (r == 0)
 		r = collisions_load(look, &c, err);
-	if (r == 0 && choice->policy)
+	if (r == 0)
 		r = policy_decide(&choice->read, c, &unused, &first, err);
 	if (r < 0) {
 		collisions_free(c);
@@ -214,13 +235,13 @@ static int open_chosen(struct opened *o, const struct cli_list *names, struct ch
 	int r = 0;
 
 	/* without them nothing is looked at that is not shown */
-	if (choice->policy || choice->on_collision)
+	if (choice_decides(choice))
 		r = open_decisions(o->image, names, choice, &o->decisions, &o->ndecisions, err);
 	how.decisions = o->decisions;
 	how.ndecisions = o->ndecisions;
 	if (r == 0)
 		r = ply_view_open_with(o->image, &how, &o->view, err);
-	if (r < 0 && err->reason == PLY_R_CONFLICT && !choice->policy && !choice->on_collision)
+	if (r < 0 && err->reason == PLY_R_CONFLICT && !choice_decides(choice))
 		tell_undecided(o->image, names);
 	return r;
 }

@@ -20,6 +20,7 @@ struct choice {
 	bool look;                 /* what is undecided is no error: the first has it */
 	bool all_pairs;            /* as in ply_view_options */
 	bool more;                 /* the policy is about more than the image: what of it is not used is not told */
+	bool is_new;               /* the policy file need not be there yet: answers go into it */
 	bool is_read;
 	struct policy read;        /* see choice_read() */
 };
@@ -32,6 +33,11 @@ struct choice {
 
 /* -1: fine. Else EXIT_USAGE: it was told. */
 int choice_check(const struct choice *c);
+/* Is there anything that decides? */
+bool choice_decides(const struct choice *c);
+/* The policy that was made of answers, in the place of what was read: @text, which also goes into the file of --policy, if
+ * there is one. */
+int choice_answer(struct choice *c, const struct buf *text, struct ply_err *err);
 /* Read the policy file now, not at the opening: before files can no longer be opened. */
 int choice_read(struct choice *c, struct ply_err *err);
 void choice_done(struct choice *c);

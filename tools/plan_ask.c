@@ -111,8 +111,7 @@ static int show_all(struct planning *p, size_t group, struct ply_err *err)
 	return r;
 }
 
-/* A line of the terminal: its only letter, 0 for an empty one, '!' for anything else, 's' at the end. */
-static char read_answer(char **line, size_t *cap)
+char plan_answer(char **line, size_t *cap)
 {
 	ssize_t n = getline(line, cap, stdin);
 	const char *s = *line;
@@ -150,7 +149,7 @@ static int ask(struct planning *p, size_t group, char **line, size_t *cap, bool 
 		printf("[d/f/l%s%s/s/?] ", plan_may(p, group, PLY_RULE_APPEND) ? "/a" : "",
 		       plan_may(p, group, PLY_RULE_KEEP_BOTH) ? "/k" : "");
 		fflush(stdout);
-		letter = read_answer(line, cap);
+		letter = plan_answer(line, cap);
 		rule = rule_of(letter);
 		if (rule && plan_may(p, group, rule)) {
 			decide(p, group, rule);
@@ -173,7 +172,7 @@ static int ask(struct planning *p, size_t group, char **line, size_t *cap, bool 
 	}
 }
 
-int plan_ask(struct planning *p, struct ply_err *err)
+int plan_ask(struct planning *p, size_t *ret_asked, struct ply_err *err)
 {
 	size_t of = count_groups(p), at = 0, cap = 0;
 	_cleanup_free_ char *line = NULL;
@@ -187,7 +186,6 @@ int plan_ask(struct planning *p, struct ply_err *err)
 		if (r == 0)
 			r = ask(p, i, &line, &cap, &stop, err);
 	}
-	if (r == 0 && !of)
-		printf("nothing is undecided\n");
+	*ret_asked = of;
 	return r;
 }

@@ -7,13 +7,16 @@
  * anything else the contents are named.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/beneath.h"
 #include "base/util.h"
+#include "layout/survey.h"
 #include "merge/compose.h"
 #include "plyfs/disk.h"
 #include "planning.h"
@@ -66,6 +69,35 @@ static int load_from(struct ply_view *view, const struct collision *k, struct si
 	return load(view, ino, a.size, &ret->text, err);
 }
 
+/* What the target has at @path; -errno is not told. *@ret_dir: what @ret is in, to be closed. */
+static int look_at_target(const struct survey *s, const char *path, int *ret_dir, struct version *ret)
+{
+	const char *name = strrchr(path, '/') + 1;
+
+	*ret = (struct version){ .dir = -1 };
+	*ret_dir = beneath_open(s->target, path + 1, (size_t)MAX(name - path - 2, 0), O_PATH);
+	return *ret_dir < 0 ? *ret_dir : version_of_target(*ret_dir, name, ret);
+}
+
+static int load_from_target(const struct survey *s, const struct collision *k, struct side *ret, struct ply_err *err)
+{
+	_cleanup_version_ struct version v;
+	_cleanup_close_ int dir = -1;
+	int r = look_at_target(s, k->path, &dir, &v);
+
+	if (r < 0)
+		return r == -ENOENT || r == -ENOTDIR ? 0 : ply_fail_sys(err, r, "%s of the target: cannot read", k->path);
+	if (!v.there || !S_ISREG(v.c.mode) || v.c.size > TEXT_MAX)
+		return 0;
+	r = version_load(&v, k->path, NULL, err);
+	if (r == 0) {
+		ret->has = true;
+		ret->text = v.text;
+		v.text = (struct buf){ 0 };
+	}
+	return r;
+}
+
 static int load_side(struct planning *p, const struct collision *k, const struct holder *h, struct side *ret,
 		     struct ply_err *err)
 {
@@ -74,6 +106,8 @@ static int load_side(struct planning *p, const struct collision *k, const struct
 
 	if (r < 0 || h->whiteout || !S_ISREG(h->mode))
 		return r;
+	if (p->live)
+		return h->sub ? load_from(p->live->view, k, ret, err) : load_from_target(p->live, k, ret, err);
 	r = collisions_view_of(p->c, h->sub, &view, err);
 	return r == 0 ? load_from(view, k, ret, err) : r;
 }
@@ -81,12 +115,18 @@ static int load_side(struct planning *p, const struct collision *k, const struct
 /* What all contenders started from: a regular file in the view of what they all stand on. Else it has nothing. */
 static int load_base(struct planning *p, const struct collision *k, struct side *ret, struct ply_err *err)
 {
-	_cleanup_free_ uint32_t *times = calloc(p->c->nnames, sizeof(*times));
+	_cleanup_free_ uint32_t *times = NULL;
 	_cleanup_list_ struct cli_list names = { 0 };
 	struct ply_view_options o = { .undecided_first = true };
 	struct ply_view *view;
-	int r = times ? 0 : ply_fail_nomem(err);
+	int r;
 
+	if (p->live) {
+		r = p->live->base ? load_from(p->live->base, k, ret, err) : 0;
+		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+	}
+	times = calloc(p->c->nnames, sizeof(*times));
+	r = times ? 0 : ply_fail_nomem(err);
 	for (size_t i = 0; r == 0 && i < k->n; i++) {
 		r = collisions_view_of(p->c, k->v[i].sub, &view, err);
 		for (uint32_t s = 0; r == 0 && s < ply_view_nsubs(view); s++)
@@ -169,9 +209,34 @@ int plan_differences(struct planning *p, const struct collision *k, struct ply_e
 	return r;
 }
 
+static void print_attributes(const char *name, uint32_t mode, uint32_t uid, uint32_t gid, uint64_t size, int64_t time)
+{
+	char mode_text[11], when[32];
+
+	printf("  %-20s %s %u:%u %" PRIu64 " %s", name, show_mode(mode, mode_text), uid, gid, size, show_time(time, when));
+}
+
+static void print_in_target(const char *name, const struct survey *s, const char *path)
+{
+	_cleanup_version_ struct version v;
+	_cleanup_close_ int dir = -1;
+	int r = look_at_target(s, path, &dir, &v);
+
+	if (r < 0 || !v.there) {
+		printf("  %-20s is not there\n", name);
+		return;
+	}
+	print_attributes(name, v.c.mode, v.c.uid, v.c.gid, (uint64_t)v.st.st_size, v.c.mtime_sec);
+	if (S_ISLNK(v.c.mode) && version_load(&v, path, NULL, NULL) == 0) {
+		_cleanup_free_ char *shown = escape_name((const char *)v.text.data, v.text.len);
+
+		printf(" -> %s", shown ? shown : "?");
+	}
+	putchar('\n');
+}
+
 static void print_file(const char *name, struct ply_view *view, const char *path)
 {
-	char mode[11], when[32];
 	struct ply_attr a;
 	struct ply_err err;
 	uint64_t ino;
@@ -188,8 +253,7 @@ static void print_file(const char *name, struct ply_view *view, const char *path
 		cli_note("%s: %s", name, err.msg);
 		return;
 	}
-	printf("  %-20s %s %u:%u %" PRIu64 " %s", name, show_mode(a.mode, mode), a.uid, a.gid, a.size,
-	       show_time(a.mtime_sec, when));
+	print_attributes(name, a.mode, a.uid, a.gid, a.size, a.mtime_sec);
 	if (S_ISLNK(a.mode)) {
 		const char *to;
 		size_t len;
@@ -207,7 +271,11 @@ void plan_contenders(struct planning *p, const struct collision *k)
 		struct ply_view *view;
 		struct ply_err err;
 
-		if (collisions_view_of(p->c, k->v[i].sub, &view, &err) < 0)
+		if (p->live && !k->v[i].sub)
+			print_in_target(p->c->names[0], p->live, k->path);
+		else if (p->live)
+			print_file(p->c->names[k->v[i].sub], p->live->view, k->path);
+		else if (collisions_view_of(p->c, k->v[i].sub, &view, &err) < 0)
 			cli_note("%s: %s", p->c->names[k->v[i].sub], err.msg);
 		else
 			print_file(p->c->names[k->v[i].sub], view, k->path);

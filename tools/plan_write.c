@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "layout/survey.h"
 #include "merge/compose.h"
 #include "merge/merge.h"
 #include "outfile.h"
@@ -99,9 +100,28 @@ static void put_ofs(struct writer *w, const struct policy_entry *e, size_t path)
 	put(w, "}\n");
 }
 
+static void put_versions(struct writer *w, const struct policy_entry *e)
+{
+	for (size_t i = 0; i < e->nof; i++) {
+		put(w, i ? ", " : "{");
+		put(w, e->of[i].component);
+		put(w, ": ");
+		put_value(w, e->of[i].content);
+	}
+	put(w, "}\n");
+}
+
 static void put_entry(struct writer *w, const struct policy_entry *e)
 {
-	if (e->is_glob || e->npaths == 1) {
+	if (!e->npaths) {
+		put(w, "  - package: ");
+		put_value(w, e->package);
+		put(w, "\n");
+		if (e->nof) {
+			put(w, "    of: ");
+			put_versions(w, e);
+		}
+	} else if (e->is_glob || e->npaths == 1) {
 		put(w, e->is_glob ? "  - glob: " : "  - path: ");
 		put_value(w, e->paths[0]);
 		put(w, "\n");
@@ -122,8 +142,23 @@ static void put_entry(struct writer *w, const struct policy_entry *e)
 			put_ofs(w, e, i);
 		}
 	}
-	put_package(w, e->package);
+	if (e->npaths)
+		put_package(w, e->package);
 	put_rule(w, e->rule, e->driver);
+}
+
+/* Was a package decided now? */
+static bool is_answered(const struct writer *w, const char *package)
+{
+	const struct survey *s = w->p->live;
+
+	for (size_t i = 0; s && i < s->packages.nclashes; i++) {
+		const struct package_clash *c = &s->packages.clashes[i];
+
+		if (c->answered && (!strcmp(package, c->label) || !strcmp(package, c->pkg->name)))
+			return true;
+	}
+	return false;
 }
 
 /* Is an old entry to be kept? Not if it marks what is written anew. */
@@ -131,6 +166,8 @@ static bool is_kept(const struct writer *w, const struct policy_entry *e)
 {
 	if (e->rule != POLICY_UNDECIDED)
 		return true;
+	if (!e->npaths)
+		return !is_answered(w, e->package);
 	for (size_t i = 0; i < e->npaths; i++)
 		if (!e->is_glob && collisions_find(w->p->c, e->paths[i]))
 			return false;
@@ -221,6 +258,20 @@ static int put_set(struct writer *w, size_t first, uint8_t rule, struct ply_err 
 	return r;
 }
 
+static void put_answer(struct writer *w, const struct package_clash *c)
+{
+	put(w, "  - package: ");
+	put_value(w, c->label);
+	put(w, "\n    of: {" POLICY_TARGET_NAME ": ");
+	put_value(w, c->pkg->have);
+	put(w, ", ");
+	put(w, c->component);
+	put(w, ": ");
+	put_value(w, c->pkg->version);
+	put(w, "}\n");
+	put_rule(w, POLICY_TARGET, 0);
+}
+
 static int put_all(struct writer *w, struct ply_err *err)
 {
 	static const uint8_t rules[] = { POLICY_UNDECIDED, PLY_RULE_FIRST, PLY_RULE_LAST, PLY_RULE_APPEND,
@@ -235,6 +286,9 @@ static int put_all(struct writer *w, struct ply_err *err)
 	for (size_t i = 0; i < old->n; i++)
 		if (is_kept(w, &old->v[i]))
 			put_entry(w, &old->v[i]);
+	for (size_t i = 0; w->p->live && i < w->p->live->packages.nclashes; i++)
+		if (w->p->live->packages.clashes[i].answered)
+			put_answer(w, &w->p->live->packages.clashes[i]);
 	for (size_t i = 0; r == 0 && i < w->p->c->n; i++)
 		for (size_t k = 0; r == 0 && w->p->groups[i].n && k < ARRAY_SIZE(rules); k++)
 			r = put_set(w, i, rules[k], err);
@@ -245,17 +299,26 @@ static int put_all(struct writer *w, struct ply_err *err)
 	return r == 0 && w->failed ? ply_fail_nomem(err) : r;
 }
 
-int plan_write(struct planning *p, const char *file, struct ply_err *err)
+int plan_render(struct planning *p, struct buf *out, struct ply_err *err)
 {
 	struct writer w = { .p = p };
 	int r = put_all(&w, err);
 
-	if (r == 0 && !strcmp(file, "-")) {
-		if (fwrite(w.out.data, 1, w.out.len, stdout) != w.out.len || fflush(stdout) != 0)
-			r = ply_fail_sys(err, -errno, "cannot write to the standard output");
-	} else if (r == 0) {
-		r = outfile_write(file, w.out.data, w.out.len, err);
-	}
-	buf_done(&w.out);
+	if (r < 0)
+		buf_done(&w.out);
+	else
+		*out = w.out;
 	return r;
+}
+
+int plan_write(struct planning *p, const char *file, struct ply_err *err)
+{
+	_cleanup_buf_ struct buf out = { 0 };
+	int r = plan_render(p, &out, err);
+
+	if (r < 0 || strcmp(file, "-") != 0)
+		return r < 0 ? r : outfile_write(file, out.data, out.len, err);
+	if (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0)
+		return ply_fail_sys(err, -errno, "cannot write to the standard output");
+	return 0;
 }

@@ -15,8 +15,11 @@ struct plan_group {
 	char *package;             /* its names, with commas, as they are; NULL */
 };
 
+struct survey;             /* layout/survey.h */
+
 struct planning {
 	const char *path;          /* of the image, as it was named */
+	const struct survey *live; /* @c are conflicts with a target, which is sub-image 0; NULL: those of the image */
 	struct opened look;        /* undecided conflicts are first */
 	struct collisions *c;
 	struct plan_group *groups; /* as many as collisions */
@@ -25,6 +28,12 @@ struct planning {
 	bool append, all;          /* --on-collision=append, --all */
 	uint64_t parents;          /* what opening views of what overlays stand on has cost */
 };
+
+/* plan_open.c: image, collisions and groups of names and choice. @p is zero but for path, names, choice, append, all. */
+int plan_open(struct planning *p, struct ply_err *err);
+void plan_close(struct planning *p);
+/* Puts what is undecided of a selection to whoever sits at the terminal; the answers become @choice's. */
+int plan_ask_selection(const char *path, const struct cli_list *names, struct choice *choice, struct ply_err *err);
 
 /* plan_group.c: which collisions are one decision. */
 int plan_group(struct planning *p, struct ply_err *err);
@@ -63,6 +72,7 @@ int plan_print_json(struct planning *p, int *ret_code, struct ply_err *err);
 
 /* plan_write.c: the policy as it is now to @file ("-": stdout), which is old or new, never half. */
 int plan_write(struct planning *p, const char *file, struct ply_err *err);
+int plan_render(struct planning *p, struct buf *out, struct ply_err *err);
 
 /* plan_show.c: the contenders at @path, their differences, and what comes of it. */
 int plan_show(struct planning *p, const char *path, struct ply_err *err);
@@ -70,7 +80,10 @@ int plan_show(struct planning *p, const char *path, struct ply_err *err);
 int plan_differences(struct planning *p, const struct collision *k, struct ply_err *err);
 void plan_contenders(struct planning *p, const struct collision *k);
 
-/* plan_ask.c: through what is undecided, at the terminal. */
-int plan_ask(struct planning *p, struct ply_err *err);
+/* plan_ask.c: through what is undecided, at the terminal. *ret_asked: how much that was. */
+int plan_ask(struct planning *p, size_t *ret_asked, struct ply_err *err);
+/* A line of the terminal: its only letter, 0 for an empty one, '!' for anything else, 's' at the end. @line, @cap: of
+ * getline(). */
+char plan_answer(char **line, size_t *cap);
 
 #endif

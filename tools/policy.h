@@ -19,24 +19,27 @@
 #include "plyfs/error.h"
 #include "plyfs/view.h"
 
+#define POLICY_TARGET_NAME "target"    /* in whose place other sub-images stand: what a target has already */
+
 /* What an entry says, beside enum ply_rule. */
 enum {
 	POLICY_UNDECIDED = 0,
+	POLICY_TARGET = 254,       /* of a package: the version of the target stays */
 	POLICY_FAIL = 255,         /* undecided on purpose */
 };
 
 /* One component's content that an entry was made for. */
 struct policy_of {
 	size_t path;               /* of the entry's */
-	char *component, *content; /* "sha256:...", "deleted": see policy_is_content() */
+	char *component, *content; /* "sha256:...", "deleted": see policy_is_content(); of a package: its version */
 	unsigned line, column;
 };
 
 struct policy_entry {
-	char **paths;              /* absolute, as their bytes are; of a glob: the one pattern */
+	char **paths;              /* absolute, as their bytes are; of a glob: the one pattern; none: of @package alone */
 	size_t npaths, paths_cap;
 	bool is_glob;
-	char *package;             /* NULL; for people */
+	char *package;             /* NULL; beside paths it is for people */
 	uint8_t rule;              /* enum ply_rule, POLICY_* */
 	uint16_t driver;           /* of PLY_RULE_DRIVER */
 	struct policy_of *of;
@@ -78,5 +81,14 @@ struct collisions;
  */
 int policy_decide(const struct policy *p, struct collisions *c, size_t *ret_unused,
 		  const struct policy_entry **ret_first_unused, struct ply_err *err);
+
+/* A package that a target has in another version than a component. */
+struct policy_package {
+	const char *name, *label;  /* "libc6"; "libc6:amd64", or the same */
+	const char *target, *component;    /* the sub-images of both, */
+	const char *have, *version;        /* and the versions */
+};
+/* What @p says of it: POLICY_TARGET, POLICY_FAIL, POLICY_UNDECIDED. -errno POLICY_STALE, POLICY_VALUE. */
+int policy_decide_package(const struct policy *p, const struct policy_package *k, uint8_t *ret_rule, struct ply_err *err);
 
 #endif

@@ -60,12 +60,15 @@ static int check_content(const struct decider *d, const struct policy_entry *e, 
 	char shown[256];
 	int r;
 
+	/* whoever looks at no target does not know what is there */
+	if (sub < 0 && !strcmp(of->component, POLICY_TARGET_NAME))
+		return 0;
 	if (sub < 0)
 		return unknown_component(d, of);
 	if (!d->c->selected[sub])
 		return 0;
 	r = d->c->content(d->c->ctx, (uint32_t)sub, e->paths[of->path], &now, d->err);
-	if (r < 0 || !strcmp(now, of->content))
+	if (r < 0 || !now || !strcmp(now, of->content))
 		return r;
 	escape_name_to(e->paths[of->path], strlen(e->paths[of->path]), shown, sizeof(shown));
 	return fail_at(d, of->line, of->column, PLY_R_POLICY_STALE,
@@ -162,7 +165,11 @@ int policy_decide(const struct policy *p, struct collisions *c, size_t *ret_unus
 	for (size_t i = 0; i < p->n; i++) {
 		const struct policy_entry *e = &p->v[i];
 		bool used = false;
-		int r = e->is_glob ? apply_glob(&d, e, &used) : apply_paths(&d, e, &used);
+		int r;
+
+		if (!e->npaths)            /* policy_decide_package() has it */
+			continue;
+		r = e->is_glob ? apply_glob(&d, e, &used) : apply_paths(&d, e, &used);
 
 		if (r < 0)
 			return r;
@@ -171,5 +178,49 @@ int policy_decide(const struct policy *p, struct collisions *c, size_t *ret_unus
 		if (!(*ret_unused)++)
 			*ret_first_unused = e;
 	}
+	return 0;
+}
+
+/* --- packages of a target ------------------------------------------------------------------ */
+
+static int check_version(const struct decider *d, const struct policy_entry *e, const char *name, const char *version,
+			 const char *label)
+{
+	for (size_t i = 0; i < e->nof; i++) {
+		if (strcmp(e->of[i].component, name) != 0)
+			continue;
+		return !strcmp(e->of[i].content, version) ? 0 :
+			fail_at(d, e->of[i].line, e->of[i].column, PLY_R_POLICY_STALE,
+				"the entry is stale: it was made for %s's package %s %s, which is now %s; decide again", name,
+				label, e->of[i].content, version);
+	}
+	return fail_at(d, e->line, e->column, PLY_R_POLICY_STALE,
+		       "the entry is stale: %s has package %s too, and it was not made for that; decide again", name, label);
+}
+
+int policy_decide_package(const struct policy *p, const struct policy_package *k, uint8_t *ret_rule, struct ply_err *err)
+{
+	const struct decider d = { .policy = p, .err = err };
+	const struct policy_entry *found = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->n; i++) {
+		const struct policy_entry *e = &p->v[i];
+
+		if (e->npaths || (strcmp(e->package, k->name) != 0 && strcmp(e->package, k->label) != 0))
+			continue;
+		if (found)
+			return fail_at(&d, e->line, e->column, PLY_R_POLICY_VALUE,
+				       "package %s has an entry at line %u already; nothing overrides an earlier entry",
+				       k->label, found->line);
+		found = e;
+		if (e->nof)
+			r = check_version(&d, e, k->target, k->have, k->label);
+		if (r == 0 && e->nof)
+			r = check_version(&d, e, k->component, k->version, k->label);
+	}
+	if (r < 0)
+		return r;
+	*ret_rule = found ? found->rule : POLICY_UNDECIDED;
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "yamldoc.h"
 
 #define RULES_ALLOWED "first, last, append, keep-both, fail, undecided or {driver: NAME}"
+#define PACKAGE_RULES_ALLOWED "target, fail or undecided"
 #define CONTENT_ALLOWED "sha256: and 64 hex digits, large:BYTES, symlink:TARGET, char:N:N, block:N:N, deleted, directory, fifo or socket"
 
 static const struct {
@@ -28,6 +29,7 @@ static const struct {
 	{ "last", PLY_RULE_LAST },
 	{ "append", PLY_RULE_APPEND },
 	{ "keep-both", PLY_RULE_KEEP_BOTH },
+	{ "target", POLICY_TARGET },
 	{ "fail", POLICY_FAIL },
 	{ "undecided", POLICY_UNDECIDED },
 };
@@ -227,9 +229,11 @@ static int read_paths(const struct reader *r, const struct yaml *at)
 	const struct yaml *path = yaml_get(at, "path"), *paths = yaml_get(at, "paths"), *glob = yaml_get(at, "glob");
 	int k;
 
+	if (!path && !paths && !glob && yaml_get(at, "package"))
+		return 0;
 	if (!!path + !!paths + !!glob != 1)
 		return yaml_fail(r->doc, at, PLY_R_POLICY_KEY, r->err,
-				 "an entry has %s of the keys path, paths and glob; it must have one",
+				 "an entry has %s of the keys path, paths and glob; it must have one, or package alone",
 				 path || paths || glob ? "more than one" : "none");
 	if (path)
 		return add_path(r, path, "path");
@@ -265,6 +269,21 @@ static int read_driver(const struct reader *r, const struct yaml *at)
 			 (int)names.len, (const char *)names.data);
 }
 
+/* Files have one rule, packages another. */
+static int check_rule(const struct reader *r, const struct yaml *at)
+{
+	const struct policy_entry *e = r->entry;
+
+	if (e->npaths && e->rule == POLICY_TARGET)
+		return yaml_fail(r->doc, at, PLY_R_POLICY_VALUE, r->err,
+				 "resolve: found 'target', which is for an entry of a package alone; of a path, first is the target's");
+	if (!e->npaths && e->rule != POLICY_TARGET && e->rule != POLICY_FAIL && e->rule != POLICY_UNDECIDED)
+		return yaml_fail(r->doc, at, PLY_R_POLICY_VALUE, r->err,
+				 "resolve: of a package allowed are " PACKAGE_RULES_ALLOWED
+				 "; the version of a component never takes the place of the target's, which is to be upgraded first");
+	return 0;
+}
+
 static int read_resolve(const struct reader *r, const struct yaml *at)
 {
 	const struct yaml *n = yaml_get(at, "resolve");
@@ -278,7 +297,9 @@ static int read_resolve(const struct reader *r, const struct yaml *at)
 		k = yaml_keys(r->doc, n, "driver", "resolve", r->err);
 		if (k == 0 && !yaml_get(n, "driver"))
 			k = yaml_fail(r->doc, n, PLY_R_POLICY_KEY, r->err, "resolve is an empty mapping; allowed are " RULES_ALLOWED);
-		return k == 0 ? read_driver(r, yaml_get(n, "driver")) : k;
+		if (k == 0)
+			k = read_driver(r, yaml_get(n, "driver"));
+		return k == 0 ? check_rule(r, n) : k;
 	}
 	k = yaml_expect(r->doc, n, YAML_TEXT, "resolve", r->err);
 	if (k < 0)
@@ -286,7 +307,7 @@ static int read_resolve(const struct reader *r, const struct yaml *at)
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
 		if (!strcmp(n->text, rules[i].name)) {
 			r->entry->rule = rules[i].rule;
-			return 0;
+			return check_rule(r, n);
 		}
 	}
 	return yaml_fail(r->doc, n, PLY_R_POLICY_VALUE, r->err, "resolve: found '%s', allowed are " RULES_ALLOWED, n->text);
@@ -309,7 +330,10 @@ static int add_of(const struct reader *r, const struct yaml *at, size_t path)
 	e->nof++;
 	if (!of->component || !of->content)
 		return ply_fail_nomem(r->err);
-	if (!policy_is_content(of->content))
+	if (!e->npaths && (!*of->content || !unescape(of->content)))
+		return yaml_fail(r->doc, at, PLY_R_POLICY_VALUE, r->err, "of: found '%s', allowed is a version, as plyfs prints it",
+				 at->text);
+	if (e->npaths && !policy_is_content(of->content))
 		return yaml_fail(r->doc, at, PLY_R_POLICY_VALUE, r->err, "of: found '%s', allowed are " CONTENT_ALLOWED, at->text);
 	return 0;
 }
@@ -365,6 +389,8 @@ static int read_of(const struct reader *r, const struct yaml *at)
 				 "an entry with a glob is not bound to contents; its key of is not allowed");
 	if (r->entry->is_glob)
 		return 0;
+	if (!of && !r->entry->npaths)
+		return 0;
 	if (!of)
 		return yaml_fail(r->doc, at, PLY_R_POLICY_KEY, r->err,
 				 "an entry has no key of, the contents that it is made for; plyfs plan --write writes it, and an "
@@ -392,6 +418,9 @@ static int read_entry(struct reader *r, const struct yaml *at)
 	package = yaml_get(at, "package");
 	if (k == 0 && package)
 		k = copy_text(r, package, "package", &r->entry->package);
+	if (k == 0 && !r->entry->npaths && (!unescape(r->entry->package) || !*r->entry->package || strchr(r->entry->package, '/')))
+		k = yaml_fail(r->doc, package, PLY_R_POLICY_VALUE, r->err,
+			      "package: found '%s', allowed is a name, as plyfs prints it", package->text);
 	return k;
 }
 
@@ -410,7 +439,7 @@ static int by_path(const void *a, const void *b)
 	return r ? r : x->entry < y->entry ? -1 : x->entry > y->entry;
 }
 
-/* No path, and no glob, has two entries. */
+/* No path, no glob and no package has two entries. */
 static int check_twice(const struct policy *p, struct ply_err *err)
 {
 	_cleanup_free_ struct named *v = NULL;
@@ -418,7 +447,7 @@ static int check_twice(const struct policy *p, struct ply_err *err)
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n; i++)
-		n += p->v[i].npaths;
+		n += p->v[i].npaths + 1;
 	v = calloc(n ? n : 1, sizeof(*v));
 	if (!v)
 		return ply_fail_nomem(err);
@@ -426,6 +455,10 @@ static int check_twice(const struct policy *p, struct ply_err *err)
 	for (size_t i = 0; i < p->n; i++)
 		for (size_t k = 0; k < p->v[i].npaths; k++)
 			v[n++] = (struct named){ p->v[i].paths[k], &p->v[i] };
+	/* no name of a package has a slash */
+	for (size_t i = 0; i < p->n; i++)
+		if (!p->v[i].npaths)
+			v[n++] = (struct named){ p->v[i].package, &p->v[i] };
 	qsort(v, n, sizeof(*v), by_path);
 	for (size_t i = 1; i < n; i++) {
 		if (strcmp(v[i - 1].path, v[i].path) != 0)

@@ -44,6 +44,9 @@ void sha256_reset(struct sha256 *h);
 void sha256_add(struct sha256 *h, const void *data, size_t len);
 void sha256_end(struct sha256 *h, uint8_t ret[32]);                /* then reset before reuse */
 
+/* For what others have recorded so, never against anybody. -EOPNOTSUPP where the library is not allowed to. */
+int md5_once(const void *data, size_t len, uint8_t ret[16]);
+
 /* Fill with random bytes from the kernel. */
 void random_bytes(void *buf, size_t len);
 

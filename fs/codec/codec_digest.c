@@ -113,6 +113,11 @@ int sha256_once(const void *data, size_t len, uint8_t ret[32])
 	return EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
 }
 
+int md5_once(const void *data, size_t len, uint8_t ret[16])
+{
+	return EVP_Digest(data, len, ret, NULL, EVP_md5(), NULL) == 1 ? 0 : -EOPNOTSUPP;
+}
+
 void random_bytes(void *buf, size_t len)
 {
 	uint8_t *p = buf;

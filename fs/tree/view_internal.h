@@ -140,6 +140,9 @@ typedef int view_record_fn(void *ctx, const struct merge_driver *driver, const s
 int view_records(struct ply_view *view, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err);
 /* Those too whose condition does not hold. */
 int view_all_records(struct ply_view *view, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err);
+/* Are two shared files, in two selections of one image, of the same records, and so the same bytes? 1, 0. Their bytes are
+ * not read. */
+int view_same_records(struct ply_view *view, uint64_t ino, struct ply_view *other, uint64_t other_ino, struct ply_err *err);
 /* In words, for @r of those: "mysql", "apache or php", "mysql and not php"; as far as the selected sub-images
  * tell. */
 int view_record_words(struct ply_view *view, const struct view_record *r, struct buf *out, struct ply_err *err);

@@ -192,7 +192,7 @@ static int read_part(struct ply_view *v, struct sub *sub, const struct ply_node 
 	return 0;
 }
 
-enum { SIZES = 0, BYTES = 1, ALL = 2 };    /* bits: with their bytes; also those that do not hold */
+enum { SIZES = 0, BYTES = 1, ALL = 2, ROWS = 4 };    /* bits: with their bytes; also those that do not hold; no bytes at all */
 
 /* The records of member @m. Called with view_shared.lock. */
 static int add_part(struct ply_view *v, const struct member *m, struct gathered *g, unsigned what,
@@ -225,7 +225,7 @@ static int add_part(struct ply_view *v, const struct member *m, struct gathered 
 				"a shared file of more than %u records, or with parts of more than %zu MiB",
 				MERGE_RECORDS_MAX, MERGE_PARTS_MAX >> 20);
 	g->bytes += n.size;
-	if (what & BYTES || d->size)
+	if (what & BYTES || (d->size && !(what & ROWS)))
 		r = read_part(v, sub, &n, part, err);
 	for (uint32_t i = 0; r == 0 && i < s.count; i++) {
 		struct ply_record rec;
@@ -589,6 +589,46 @@ int view_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx
 int view_all_records(struct ply_view *v, uint64_t ino, view_record_fn *fn, void *ctx, struct ply_err *err)
 {
 	return each_record(v, ino, BYTES | ALL, fn, ctx, err);
+}
+
+static int gather_rows(struct ply_view *v, uint64_t ino, struct gathered *g, struct ply_err *err)
+{
+	struct vnode vn;
+	int r = vnode_get(v, ino, &vn, err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&v->shared->lock);
+	r = gather(v, &vn, ROWS, g, err);
+	pthread_mutex_unlock(&v->shared->lock);
+	vnode_done(&vn);
+	return r;
+}
+
+static bool same_rows(const struct gathered *a, const struct gathered *b)
+{
+	size_t i = 0, k = 0;
+
+	if (a->driver != b->driver || memcmp(a->digest, b->digest, sizeof(a->digest)) != 0)
+		return false;
+	for (; i < a->n && k < b->n; i += a->v[i].copies, k += b->v[k].copies)
+		if (a->v[i].ordinal != b->v[k].ordinal || a->v[i].len != b->v[k].len || a->v[i].flags != b->v[k].flags)
+			return false;
+	return i == a->n && k == b->n;
+}
+
+int view_same_records(struct ply_view *v, uint64_t ino, struct ply_view *other, uint64_t other_ino, struct ply_err *err)
+{
+	struct gathered a = { 0 }, b = { 0 };
+	int r = gather_rows(v, ino, &a, err);
+
+	if (r == 0)
+		r = gather_rows(other, other_ino, &b, err);
+	if (r == 0)
+		r = same_rows(&a, &b);
+	gathered_done(&a);
+	gathered_done(&b);
+	return r;
 }
 
 /* A clause has left certainty out: what holds it must be selected. */

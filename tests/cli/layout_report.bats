@@ -390,3 +390,63 @@ END
 	run -0 --separate-stderr plyfs layout "$image" target --no-sync
 	[ -z "$stderr" ]
 }
+
+# What holds of a report of a change: each component has its phases, in order; with a picture, in which bars are.
+check_change() # REPORT PICTURE VERB COMPONENTS PHASES
+{
+	python3 - "$1" "$3" "$4" "$5" <<'END'
+import json, sys
+d = json.load(open(sys.argv[1]))
+names, phases = sys.argv[3].split(), sys.argv[4].split()
+assert d["verb"] == sys.argv[2] and d["outcome"] == "done" and d["exit"] == 0, d
+assert (d["image"] is None) == (d["verb"] == "remove"), d["image"]
+at = 0
+for p in d["phases"]:
+    assert at <= p["begin_s"] <= p["end_s"] <= d["wall_s"] + 1e-6, d["phases"]
+    at = p["end_s"] - 1e-6
+of = [p for p in d["phases"] if "component" in p]
+assert [(p["component"], p["phase"]) for p in of] == [(n, p) for n in names for p in phases], of
+for s in d["by_stream"]:
+    assert s["phase"] == "stage" and s["files"] == s["total_files"] > 0 and s["bytes"] <= s["total_bytes"], s
+    stage = next(p for p in of if p["component"] == s["stream"] and p["phase"] == "stage")
+    assert stage["begin_s"] <= s["begin_s"] <= s["end_s"] <= stage["end_s"] + 1e-6, (s, stage)
+assert [s["stream"] for s in d["by_stream"]] == (names if "stage" in phases else []), d["by_stream"]
+END
+	check_picture "$2" >bars
+	local name phase
+	for name in $4; do
+		for phase in $5; do grep -q "<title>$phase $name: " "$2"; done
+	done
+}
+
+@test "components that are added to a target in use, and taken out of it: phases of each, and a picture" {
+	plyfs layout "$image" target -s os --no-sync >/dev/null
+	run -0 --separate-stderr plyfs layout "$image" target -s web,db -j 3 --report r.json --timeline p.svg
+	[[ $stderr != *timeline* ]]
+	check_change r.json p.svg layout "db+lang+web web db" "survey stage sync apply sync"
+	[ "$(cut -d ' ' -f 1 bars | sort -u | paste -sd ' ')" = "db db+lang+web web" ]
+	grep -q 'db+lang+web, web, db into target' p.svg
+	[ "$(report 'd["phases"][0]["phase"], d["phases"][0].get("component")')" = "('survey', None)" ]
+	plyfs layout target --remove web --no-sync --report r.json --timeline p.svg
+	check_change r.json p.svg remove web "survey apply"
+	grep -q 'web out of target' p.svg
+	# killed, gone on with and taken back
+	for verb in resume abort; do
+		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=9" \
+			plyfs layout "$image" target -s web --no-sync
+		[ -e "$state/update" ]
+		rm -f r.json p.svg
+		plyfs layout "$image" target --$verb --no-sync --report r.json --timeline p.svg
+		check_change r.json p.svg $verb web "$([ $verb = resume ] && echo apply || echo abort)"
+		[ $verb = abort ] || plyfs layout target --remove web --no-sync
+	done
+	# where nothing was to be done, an older picture stays
+	echo old >p.svg
+	plyfs layout "$image" target -s db --no-sync --report r.json --timeline p.svg
+	[ "$(report 'd["outcome"], d["phases"], d["by_stream"]')" = "('nothing', [], [])" ]
+	[ "$(cat p.svg)" = old ]
+	# a failure has what came before it
+	rm -rf target/usr/sbin/webd; mkdir -p target/usr/sbin/webd
+	run -3 plyfs layout "$image" target -s web --no-sync --report r.json --timeline p.svg
+	[ "$(report 'd["outcome"], d["exit"], [p["phase"] for p in d["phases"]]')" = "('failed', 3, ['survey'])" ]
+}

@@ -172,7 +172,7 @@ killed()
 	for call in unlinkat renameat2 renameat fdatasync pwrite64; do
 		for k in 1 7 40; do
 			rm -rf copy; cp -a target copy
-			run strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$k" \
+			run straced -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$k" \
 				plyfs layout "$image" copy --abort
 			left=$((left + (status != 0)))
 			# neither of the others goes on with it
@@ -303,6 +303,36 @@ mine" ]
 	mkdir plain
 	plyfs layout "$image" plain -s os,web --no-sync >/dev/null
 	same plain target
+}
+
+@test "a state behind a symlink, or in the place of which something else is: named by every verb, and nothing is done" {
+	mkdir aside
+	local at verb
+	for at in var/lib/plyfs var/lib var; do
+		rm -rf target aside/*; mkdir target
+		plyfs layout "$image" target --no-sync >/dev/null
+		mv "target/$at" aside/it
+		ln -s "$PWD/aside/it" "target/$at"
+		find target aside | sort >was
+		for verb in "--abort" "--abort --all" "--abort web" "--resume" "--resume -s web" "-s web" "--dry-run"; do
+			# shellcheck disable=SC2086  # words
+			run -1 --separate-stderr plyfs layout "$image" target $verb --json
+			[ "$(json 'd["error"]["reason"]' <<<"$output")" = STATE_DAMAGED ]
+			[[ $stderr == *"target/$at: is a symbolic link"* ]]
+		done
+		run -1 --separate-stderr plyfs layout target --remove web
+		[[ $stderr == *"target/$at: is a symbolic link"* ]]
+		run -1 --separate-stderr plyfs info target
+		[[ $stderr == *"target/$at: is a symbolic link"* ]]
+		find target aside | sort | diff was -
+		rm "target/$at"
+		echo x >"target/$at"
+		run -1 --separate-stderr plyfs layout "$image" target --abort
+		[[ $stderr == *"target/$at: is no directory"* ]]
+		rm "target/$at"
+		mv aside/it "target/$at"
+		run -0 plyfs layout "$image" target --abort
+	done
 }
 
 @test "wrong usage" {

@@ -26,16 +26,18 @@ setup()
 
 audit() { python3 "$PLYFS_TESTS/lib/strace_audit.py" "$@"; }
 
-# traced [STRACE OPTION...] -- COMMAND...: into trace; with io_uring refused, what it does would not be seen
+# traced [STRACE OPTION...] -- COMMAND...: into trace; with io_uring refused, what it does would not be seen. A sanitizer's
+# reports go to stderr, with its exit code: it would make the folder of their file first, which is not the target.
 traced()
 {
 	local options=()
 	while [ "$1" != -- ]; do options+=("$1"); shift; done
 	shift
-	strace -f -yy -s 512 -e "trace=$(audit --trace)" -e inject=io_uring_setup:error=EPERM "${options[@]}" -o trace "$@"
+	local -x ASAN_OPTIONS=$ASAN_OPTIONS:log_path=stderr UBSAN_OPTIONS=$UBSAN_OPTIONS:log_path=stderr
+	straced -yy -s 512 -e "trace=$(audit --trace)" -e inject=io_uring_setup:error=EPERM "${options[@]}" -o trace "$@"
 }
 
-# can_trace: strace may be forbidden in a container, or be confused by a sanitizer
+# can_trace: strace may be forbidden in a container
 can_trace() { traced -- true 2>strace.log || skip "strace cannot trace here: $(tail -n 1 strace.log)"; }
 
 # audited: what the trace shows is right, and it shows something

@@ -198,6 +198,44 @@ packages() { sed -n 's/^Package: //p' target/var/lib/dpkg/status | sort | paste 
 	[ ! -e target/usr/sbin/dbd ]
 }
 
+# --- --resume where nothing is to be resumed ------------------------------------------------------------------
+
+@test "--resume -s NAME on what is complete: 0 where it is there, a plain layout of it where it is not" {
+	laid target os,web
+	remember
+	run -0 --separate-stderr plyfs layout "$image" target --resume -s web --no-sync --json
+	[ "$(json 'd["nothing"], d["components"]' <<<"$output")" = "(True, [])" ]
+	unchanged
+	run -0 plyfs layout "$image" target --resume
+	[[ $output == *"the layout is complete"* ]]
+	unchanged
+	run -0 --separate-stderr plyfs layout "$image" target --resume -s db,web --no-sync --json
+	[ "$(json 'd["result"], d["components"]' <<<"$output")" = "('added', ['db'])" ]
+	laid whole os,web,db
+	same whole target
+	run -1 plyfs layout "$image" target --resume -s nosuch
+	# also where os came by other means
+	rm -rf target
+	machine
+	run -0 plyfs layout "$image" target --resume -s web --no-sync
+	[ -e "$state/done/web" ]
+	remember
+	run -0 plyfs layout "$image" target --resume -s web --no-sync
+	[[ $output == *"all of it is there"* ]]
+	unchanged
+	# what is to be decided is asked as ever
+	echo 'not the client' >target/usr/bin/dbc
+	run -3 plyfs layout "$image" target --resume -s db --no-sync
+	rm target/usr/bin/dbc
+	# a change that is open is ended first
+	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=5" \
+		plyfs layout "$image" target -s db --no-sync
+	[ -e "$state/update" ]
+	run -0 --separate-stderr plyfs layout "$image" target --resume -s db,lang --no-sync --json
+	[ "$(json 'd["components"]' <<<"$output")" = "['lang']" ]
+	[ "$(ls "$state/done" | paste -sd ' ')" = "db db+lang+web lang web" ]
+}
+
 # --- ids ---------------------------------------------------------------------------------------------------
 
 @test "numbers that are taken: files belong to the user of the name, in the target's number" {
@@ -239,6 +277,110 @@ packages() { sed -n 's/^Package: //p' target/var/lib/dpkg/status | sort | paste 
 	run -0 plyfs layout target --remove app --no-sync
 	[ ! -e target/opt/app ]
 	[ "$(cut -d : -f 1 target/etc/passwd | paste -sd ' ')" = "root local other" ]
+}
+
+# 777:888 is nobody in the image; on the target 777 is local's, and 888 a group's
+nameless()
+{
+	mkdir -p os/etc
+	printf 'root:x:0:0:root:/root:/bin/sh\n' >os/etc/passwd
+	printf 'root:x:0:\n' >os/etc/group
+	cp -a os app
+	echo 'app:x:200:888::/:/bin/false' >>app/etc/passwd
+	mkdir -p app/opt/d
+	printf '#!' >app/opt/suid
+	for f in of-user of-group acl free; do echo $f >app/opt/$f; done
+	printf 'x' >app/opt/capable
+	chown 777:888 app/opt/suid
+	chown 777:0 app/opt/of-user app/opt/capable
+	chown 0:888 app/opt/of-group app/opt/d
+	chown 1234:1234 app/opt/free
+	chmod 6755 app/opt/suid app/opt/of-group app/opt/free
+	chmod 2775 app/opt/d
+	echo in >app/opt/d/in
+	chown 777:888 app/opt/d/in
+	setfacl -m u:777:rw,g:888:r,u:1234:r app/opt/acl
+	setcap cap_net_raw+ep app/opt/capable
+	cp -a app more
+	mkdir more/srv
+	echo late >more/srv/late
+	chown 777:0 more/srv/late
+	plyfs capture os app.plyfs >/dev/null 2>&1
+	plyfs add app.plyfs app app >/dev/null
+	plyfs add app.plyfs more more --on app >/dev/null
+	mkdir target
+	plyfs layout app.plyfs target -s os --no-sync >/dev/null
+	echo 'local:x:777:777::/home/local:/bin/sh' >>target/etc/passwd
+	printf 'local:x:777:\nstaff:x:888:local\n' >>target/etc/group
+}
+
+modes() { (cd target/opt && stat -c '%n %a %u:%g' suid of-user of-group capable free d d/in); }
+
+@test "numbers without a name in the image that are somebody's here: root's, without privileges, and told" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	but_state target >was
+	run -0 --separate-stderr plyfs layout app.plyfs target -s app --dry-run
+	[ "$(grep -c 'has no name in the image' <<<"$stderr")" = 2 ]
+	run -0 --separate-stderr plyfs layout app.plyfs target -s app --no-sync --json
+	[ "$(json '[(i["kind"], i["id"], i["is"], i["files"]) for i in d["ids_as_root"]]' <<<"$output")" = \
+		"[('user', 777, 'local', 4), ('group', 888, 'staff', 4)]" ]
+	[ "$(grep -c 'user 777 has no name in the image, and is local on the target: 4 names are root' <<<"$stderr")" = 1 ]
+	[ "$(grep -c 'group 888 has no name in the image, and is staff on the target: 4 names are root' <<<"$stderr")" = 1 ]
+	diff <(modes) - <<-EOF
+		suid 755 0:0
+		of-user 644 0:0
+		of-group 755 0:0
+		capable 644 0:0
+		free 6755 1234:1234
+		d 775 0:0
+		d/in 644 0:0
+	EOF
+	[ -z "$(getcap target/opt/capable)" ]
+	[ -z "$(getfacl -nc target/opt/acl | grep -E ':(777|888):')" ]
+	getfacl -nc target/opt/acl | grep -q '^user:1234:r'
+	# neither is the group of a user's line root's
+	grep -q '^app:x:200:65534:' target/etc/passwd
+	# all of it is known as it is: nothing was changed since, and it goes
+	run -0 plyfs layout app.plyfs target -s app --no-sync
+	[[ $output == *"all of it is there"* ]]
+	run -0 plyfs layout target --remove app --no-sync
+	but_state target | diff was -
+}
+
+@test "what has become of numbers is kept with the component, for those that come later" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	echo 'taken:x:200:200::/:/bin/false' >>target/etc/passwd
+	plyfs layout app.plyfs target -s app --no-sync
+	local uid
+	uid=$(sed -n 's/^app:x:\([0-9]*\):.*/\1/p' target/etc/passwd)
+	[ "$uid" = 100 ]
+	# all have gone meanwhile; files have their numbers
+	sed -i '/^\(local\|app\|taken\):/d' target/etc/passwd
+	echo 'new:x:200:200::/:/bin/false' >>target/etc/passwd
+	run -0 --separate-stderr plyfs layout app.plyfs target -s more --no-sync --json
+	[ "$(json '[(i["kind"], i["id"], i["is"]) for i in d["ids_as_root"]]' <<<"$output")" = "[('user', 777, None)]" ]
+	[ "$(stat -c %u:%g target/srv/late)" = 0:0 ]
+}
+
+@test "a change that is killed is completed and taken back with the numbers that it was begun with" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	but_state target >was
+	cp -a target other
+	plyfs layout app.plyfs other -s app --no-sync
+	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=3" \
+		plyfs layout app.plyfs target -s app --no-sync
+	[ -e "$state/update" ]
+	cp -a target third
+	# who has a number now is another, and it makes no difference
+	for t in target third; do sed -i '/^local:/d' $t/etc/group; done
+	cp target/etc/group group.was
+	run -0 plyfs layout app.plyfs third --abort --no-sync
+	(cd third/opt && ls) 2>/dev/null | diff /dev/null -
+	run plyfs layout app.plyfs target --resume --no-sync
+	diff <(modes) <(cd other/opt && stat -c '%n %a %u:%g' suid of-user of-group capable free d d/in)
 }
 
 # --- what is there already -------------------------------------------------------------------------------------
@@ -620,21 +762,59 @@ lacks_it() # TEXT
 @test "a state that is damaged, or another's, is not believed" {
 	laid target os
 	add web >/dev/null
-	remember
 	cp -a "$state/merge/web/table" table
 	printf '\377' | dd of="$state/merge/web/table" bs=1 seek=200 conv=notrunc status=none
 	run -4 --separate-stderr take web --json
 	[ "$(reason)" = STATE_DAMAGED ]
 	[[ $stderr == *merge/web/table* ]]
 	rm "$state/merge/web/table"
-	run ! --separate-stderr take web --json
+	run -4 --separate-stderr take web --json
 	[ "$(reason)" = STATE_DAMAGED ]
+	[[ $stderr == *target/var/lib/plyfs/merge/web/table* && $stderr != *target*target* ]]
+	run -4 add db
+	run -4 plyfs layout "$image" target --resume
 	ln -s "$PWD/table" "$state/merge/web/table"
-	run ! take web
+	run -4 --separate-stderr take web
+	[[ $stderr != *target*target* ]]
+	rm "$state/merge/web/table"
+	mkdir "$state/merge/web/table"
+	run -4 take web
+	rmdir "$state/merge/web/table"
+	truncate -s 300M "$state/merge/web/table"
+	run -4 take web
+	rm "$state/merge/web/table"
+	head -c 300 table >"$state/merge/web/table"
+	run -4 --separate-stderr take web --json
+	[[ $stderr != *target*target* ]]
 	rm "$state/merge/web/table"
 	cp -a "$state/merge/db+lang+web/table" "$state/merge/web/table"
 	run -4 take web
 	cp -a table "$state/merge/web/table"
+	# what it is to be taken out by
+	local dir
+	stanza >>target/var/lib/dpkg/status        # now both are needed
+	but_state target >was
+	for dir in new with; do
+		mv "$state/merge/web/$dir" kept
+		run -4 --separate-stderr take web --json
+		[ "$(reason)" = STATE_DAMAGED ]
+		mkdir "$state/merge/web/$dir"
+		run -4 --separate-stderr take web --json
+		[ "$(reason)" = STATE_DAMAGED ]
+		[[ $stderr == *"merge/web/$dir/"* && $stderr != *target*target* ]]
+		rmdir "$state/merge/web/$dir"
+		mv kept "$state/merge/web/$dir"
+	done
+	mv "$state/merge/web" kept
+	ln -s "$PWD/kept" "$state/merge/web"
+	run -4 take web
+	rm "$state/merge/web"
+	mv kept "$state/merge/web"
+	cp "$state/merge/web/table" "$state/dirs"
+	run -4 --separate-stderr take web
+	[[ $stderr == *plyfs/dirs* && $stderr != *target*target* ]]
+	rm "$state/dirs"
+	but_state target | diff was -
 	chmod 777 "$state"
 	run -1 --separate-stderr take web --json
 	[ "$(reason)" = STATE_DAMAGED ]
@@ -642,6 +822,63 @@ lacks_it() # TEXT
 	[ "$(reason)" = STATE_DAMAGED ]
 	chmod 700 "$state"
 	run -0 take web
+}
+
+# once CODE COMMAND...: fails so, with one path, named once, before what it says of it
+once()
+{
+	run -"$1" --separate-stderr "${@:2}"
+	python3 - "$stderr" <<-'END'
+		import re, sys
+		line = sys.argv[1].splitlines()[-1]
+		text = line.removeprefix("plyfs layout: ")
+		assert text != line and "plyfs layout" not in text, line
+		parts = text.split(": ")
+		paths = [p for p in parts if re.fullmatch(r"/?[\w./+-]*/[\w./+-]*", p)]
+		assert len(paths) <= 1 and len(parts) == len(set(parts)) and text.count("target/var") <= 1, line
+	END
+}
+
+@test "an error names what it is about once" {
+	laid target os
+	add web >/dev/null
+	local file
+	for file in merge/web/table dirs; do
+		cp -a "$state/merge/web/table" keep
+		echo bad >"$state/$file"
+		once 4 take web
+		rm "$state/$file"
+		[ $file = dirs ] || cp -a keep "$state/$file"
+	done
+	mkdir "$state/update"
+	once 4 take web
+	once 4 plyfs layout "$image" target --abort
+	echo bad >"$state/update/journal"
+	once 4 plyfs layout "$image" target --resume
+	rm -r "$state/update"
+	printf x >"$state/adding"
+	once 4 plyfs layout "$image" target --abort
+	rm "$state/adding"
+	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=2" \
+		plyfs layout "$image" target -s db --no-sync
+	mv "$state/update/table" keep
+	once 4 plyfs layout "$image" target --resume
+	echo bad >"$state/update/table"
+	once 4 plyfs layout "$image" target --abort
+	mv keep "$state/update/table"
+	run -0 plyfs layout "$image" target --abort --no-sync
+	# what is in the way
+	rm -rf target/var/cache/db target/usr/sbin/dbd
+	echo x >target/usr/lib/db
+	once 1 plyfs layout "$image" target -s db --no-sync
+	rm target/usr/lib/db
+	mkdir keep.d
+	mv target/etc/passwd keep.d
+	mkfifo target/etc/passwd
+	once 1 plyfs layout "$image" target -s db --no-sync
+	once 1 plyfs layout "$image" nowhere -s db --resume
+	once 1 plyfs layout target --remove nosuch
+	once 1 plyfs layout nowhere target
 }
 
 @test "an ordinary user's own target" {
@@ -702,7 +939,7 @@ lacks_it() # TEXT
 	for k in 2 20 60 100; do
 		rm -rf copy
 		cp -a target copy
-		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$k" \
+		run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$k" \
 			plyfs layout "$image" copy -s web,db,lang --no-sync
 		[ "$status" -ne 0 ] || break
 		[ -e copy/var/lib/plyfs/adding ]

@@ -25,7 +25,7 @@ killed()
 cut_at()
 {
 	local rc=0
-	strace -f -qqq -o /dev/null -e trace="$1" -e "inject=$1:signal=KILL:when=$2" "${@:3}" >killed.out 2>&1 3>&- || rc=$?
+	straced -qqq -o /dev/null -e trace="$1" -e "inject=$1:signal=KILL:when=$2" "${@:3}" >killed.out 2>&1 3>&- || rc=$?
 	[ "$rc" = 0 ] || [ "$rc" = 137 ] || { cat killed.out; exit 1; }
 	return "$rc"
 }

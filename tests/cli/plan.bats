@@ -7,31 +7,12 @@
 bats_require_minimum_version 1.5.0
 load ../lib/common
 load ../lib/colliding
+load ../lib/terminal
 
 setup() { ready; }
 
-# asked KEYS ARGUMENT...: plan at a terminal, where KEYS (\n for return) are typed
-asked()
-{
-	python3 - "$@" <<'END'
-import os, pty, sys
-pid, fd = pty.fork()
-if pid == 0:
-    os.execvp("plyfs", ["plyfs", "plan"] + sys.argv[2:])
-os.write(fd, sys.argv[1].encode().decode("unicode_escape").encode())
-out = b""
-while True:
-    try:
-        piece = os.read(fd, 4096)
-    except OSError:
-        break
-    if not piece:
-        break
-    out += piece
-sys.stdout.write(out.decode().replace("\r\n", "\n"))
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-END
-}
+# asked KEYS ARGUMENT...: plan at a terminal
+asked() { at_terminal "$1" plyfs plan "${@:2}"; }
 
 @test "an image of one machine has no collisions: 0" {
 	machine os

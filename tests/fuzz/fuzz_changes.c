@@ -8,7 +8,7 @@
 #include "layout/changes.h"
 
 #define LENGTH_AT 0x10
-#define HEAD      0x68
+#define HEAD      0x6c
 
 static void repair_table(uint8_t *bytes, size_t len)
 {

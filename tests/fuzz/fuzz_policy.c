@@ -33,10 +33,17 @@ static void decide(const struct policy *p)
 	struct collision all[3];
 	struct collisions c = { .v = all, .n = 3, .pairs = pairs, .npairs = 3, .names = names, .selected = selected,
 				.nnames = 3, .content = content };
+	const struct policy_package package = { .name = "p", .label = "p:amd64", .target = POLICY_TARGET_NAME, .component = "web",
+						.have = "1", .version = "2" };
 	const struct policy_entry *first;
 	struct ply_decision *v;
 	struct ply_err err;
+	uint8_t rule;
 	size_t n;
+
+	if (policy_decide_package(p, &package, &rule, &err) == 0 && rule != POLICY_TARGET && rule != POLICY_FAIL &&
+	    rule != POLICY_UNDECIDED)
+		abort();
 
 	for (size_t i = 0; i < 3; i++) {
 		pairs[i] = (struct collision_pair){ 2 * i + 1, 2 * i + 2, MERGE_CONFLICT, MERGE_WHY_JSON, 0 };

@@ -450,10 +450,13 @@ def changes(out):
     def row(n, kind, path, *sides, flags=0):
         return struct.pack("<BBHIHH", kind, flags, 0, n, len(path), 0) + path + b"".join(sides)
 
-    def table(*rows, kind=1):
+    def ident(kind, start, to, name=b""):
+        return struct.pack("<BBHII", kind, 0 if name else 1, len(name), start, to) + name
+
+    def table(*rows, kind=1, ids=()):
         dirs = struct.pack("<qIHH", 5, 6, 0, 0) + struct.pack("<qIHH", 7, 8, 3, 0) + b"opt"
-        return struct.pack("<8sIIQ16s32sQIIIIII", b"PLYTABL\n", 1, kind, 0, b"u", b"c", 3, 1, len(rows), 2, 8, 4, 0) + \
-            b"".join(rows) + dirs + b"/i.plyfs" + b"web\0" + bytes(8)
+        return struct.pack("<8sIIQ16s32sQ7I", b"PLYTABL\n", 2, kind, 0, b"u", b"c", 3, 1, len(rows), 2, 8, 4, 0, len(ids)) + \
+            b"".join(rows) + dirs + b"".join(ids) + b"/i.plyfs" + b"web\0" + bytes(8)
 
     text, folder = 0o100644, 0o040755
     opt = row(1, 4, b"opt", side(folder), side(folder, uid=7))
@@ -463,6 +466,7 @@ def changes(out):
     swap = row(0, 2, b"etc/passwd", side(text, 9, 3), side(text, 12, 4))
     put(out, "changes", "all", b"\1", table(swap, opt, *new, *old, row(7, 5, b"usr", side(folder))))
     put(out, "changes", "removed", b"\1", table(row(0, 2, b"lib", side(0o120777, 0, 2), side(0o010644)), kind=2))
+    put(out, "changes", "ids", b"\1", table(swap, ids=(ident(0, 200, 100, b"app"), ident(0, 777, 0), ident(1, 5, 0))))
     put(out, "changes", "none", b"\1", table())
     put(out, "changes", "unsummed", b"\0", table(swap))
 

@@ -43,6 +43,10 @@ ready()
 	cd "$BATS_TEST_TMPDIR" || exit
 }
 
+# straced OPTION... COMMAND...: by strace, with all it starts. Two cannot trace one process: a sanitizer that wants to look for
+# leaks at its end would stop there, so of these it looks for all else. What leaks, leaks in calls that nobody traces, too.
+straced() { ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 strace -f "$@"; }
+
 # same A B [OPTION...]: equal in everything of promise 1
 same() { python3 "$PLYFS_TESTS/lib/compare.py" "$@"; }
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -136,7 +137,6 @@ START_TEST(each_row_is_applied_and_taken_back)
 
 	work_out_states();
 	world_new(&w);
-	w.a.sync = true;
 	must_run(&w, false);
 	ck_assert_uint_eq(w.a.nmade, 4);   /* etc/hard, etc/new, etc/new.link, opt/new with all in it */
 	ck_assert_uint_eq(w.a.nswapped, 2);
@@ -318,6 +318,116 @@ START_TEST(files_of_others_stay)
 			ck_assert_msg(world_holds(&w, path, "foreign"), "%s", path);
 			world_done(&w);
 		}
+}
+END_TEST
+
+/* --- times of directories ------------------------------------------------------------------------- */
+
+static bool has_planned_time(const struct world *w, const char *path)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstatat(w->target, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+	for (size_t i = 0; i < w->c.ndirs; i++)
+		if (!strcmp(w->c.dirs[i].path, path))
+			return w->c.dirs[i].mtime_sec == st.st_mtim.tv_sec && w->c.dirs[i].mtime_nsec == st.st_mtim.tv_nsec;
+	ck_abort_msg("%s has no time in the table", path);
+}
+
+/* "etc" has the time of somebody's change, all else its own. */
+static void must_be_seen(struct world *w, const char *what)
+{
+	ck_assert_msg(!has_planned_time(w, "etc"), "%s", what);
+	ck_assert_msg(has_planned_time(w, "opt"), "%s", what);
+}
+
+static void put_in_the_way(struct world *w, const char *dir, const char *path)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+
+	ck_assert_int_eq(fstatat(w->target, dir, &st, 0), 0);
+	world_file(w->target, path, "in the way");
+	times[1] = st.st_mtim;
+	ck_assert_int_eq(utimensat(w->target, dir, times, 0), 0);
+}
+
+static void make_a_name(void *ctx, const char *path, const char *why)
+{
+	struct world *w = ctx;
+
+	(void)path, (void)why;
+	world_file(w->target, "etc/meanwhile", "foreign");
+}
+
+static bool make_a_name_later(int from_dir, const char *from, int to_dir, const char *to)
+{
+	(void)from_dir, (void)from;
+	if (!strcmp(to, "new") && faccessat(to_dir, "../opt/goes", F_OK, 0) == 0 && faccessat(to_dir, "goes", F_OK, 0) == 0)
+		world_file(to_dir, "../etc/later", "foreign");
+	return false;
+}
+
+START_TEST(a_directory_that_others_change_keeps_their_time)
+{
+	struct world w;
+
+	for (int back = 0; back < 2; back++) {
+		/* before it begins */
+		world_new(&w);
+		w.a.first = true;
+		if (back)
+			must_run(&w, false);
+		world_file(w.target, "etc/foreign", "foreign");
+		must_run(&w, back);
+		must_be_seen(&w, "before");
+		world_done(&w);
+	}
+	/* between two moves there, when a row is left: what is in its way is from before */
+	world_new(&w);
+	w.a.first = true;
+	w.a.ctx = &w;
+	w.a.left = make_a_name;
+	put_in_the_way(&w, "etc", "etc/hard");
+	must_run(&w, false);
+	ck_assert(world_holds(&w, "etc/meanwhile", "foreign"));
+	must_be_seen(&w, "meanwhile");
+	world_done(&w);
+	/* after the last one there */
+	world_new(&w);
+	w.a.first = true;
+	meddle = make_a_name_later;
+	must_run(&w, false);
+	meddle = NULL;
+	ck_assert(world_holds(&w, "etc/later", "foreign"));
+	must_be_seen(&w, "later");
+	world_done(&w);
+	/* and nobody did anything: the time is put back even where a row is left */
+	world_new(&w);
+	w.a.first = true;
+	put_in_the_way(&w, "etc", "etc/hard");
+	must_run(&w, false);
+	ck_assert_uint_eq(w.a.nleft, 1);
+	ck_assert(has_planned_time(&w, "etc"));
+	world_done(&w);
+}
+END_TEST
+
+/* Killed, and changed by others some time after that: gone on with, and taken back. */
+START_TEST(what_others_change_after_a_kill_is_seen)
+{
+	const struct timespec later[2] = { { .tv_nsec = UTIME_OMIT }, { time(NULL) + 100, 5 } };
+
+	for (int back = 0; back < 2; back++) {
+		struct world w;
+
+		world_new(&w);
+		ck_assert(killed_at(&w, false, 6));
+		ck_assert_int_eq(utimensat(w.target, "etc", later, 0), 0);
+		must_run(&w, back);
+		must_be_seen(&w, back ? "taken back" : "gone on with");
+		world_done(&w);
+	}
 }
 END_TEST
 
@@ -653,6 +763,8 @@ static Suite *suite(void)
 	tap_test(s, what_cannot_be_moved);
 	tap_test(s, it_can_be_cancelled);
 	tap_test(s, files_of_others_stay);
+	tap_test(s, a_directory_that_others_change_keeps_their_time);
+	tap_test(s, what_others_change_after_a_kill_is_seen);
 	tap_test(s, what_others_remove_stays_away);
 	tap_test(s, the_same_of_others_will_do);
 	tap_test(s, directories_with_something_in_them_stay);

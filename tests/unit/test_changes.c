@@ -49,6 +49,18 @@ static void add(struct changes *c, enum change_kind kind, unsigned flags, const 
 #define REG (S_IFREG | 0644)
 #define DIR (S_IFDIR | 0755)
 
+/* What several components have to do with. @was: 0: nothing. */
+static void add_shared(struct changes *c, enum change_kind kind, unsigned flags, const char *path, uint32_t before,
+		       uint32_t after, uint32_t was)
+{
+	struct change_more more = { .own = { 3, { 4 } }, .first = { 0, { 5 } } };
+
+	add(c, kind, flags & CHANGE_INSIDE, path, before, after);
+	if (was)
+		more.was = side(was);
+	ck_assert_int_eq(change_set_more(&c->v[c->n - 1], flags, &more), 0);
+}
+
 /* All kinds of rows and of files; in no order. */
 static struct changes table(void)
 {
@@ -59,6 +71,9 @@ static struct changes table(void)
 	ck_assert_int_eq(changes_add_name(&c, "shop"), 0);
 	ck_assert_int_eq(changes_add_require(&c, "db|cache"), 0);
 	ck_assert_int_eq(changes_add_require(&c, "lang"), 0);
+	ck_assert_int_eq(changes_add_id(&c, &(struct change_id){ .from = 200, .to = 100, .name = (char *)"app" }), 0);
+	ck_assert_int_eq(changes_add_id(&c, &(struct change_id){ .from = 777, .lost = true }), 0);
+	ck_assert_int_eq(changes_add_id(&c, &(struct change_id){ .kind = 1, .from = 7, .lost = true }), 0);
 	add(&c, CHANGE_MAKE, CHANGE_INSIDE, "opt/new/f", 0, REG);
 	add(&c, CHANGE_MAKE, CHANGE_INSIDE, "opt/new/d/l", 0, S_IFLNK | 0777);
 	add(&c, CHANGE_MAKE, 0, "opt/new", 0, DIR);
@@ -69,7 +84,11 @@ static struct changes table(void)
 	add(&c, CHANGE_OUT, 0, "opt/old/s", S_IFSOCK | 0777, 0);
 	add(&c, CHANGE_OUT, 0, "opt/old", DIR, 0);
 	add(&c, CHANGE_META, 0, "opt", DIR, S_IFDIR | 01777);
+	c.v[c.n - 1].after.xattrs[0] = 1;
 	add(&c, CHANGE_KEEP, 0, "\x01/\xff\n", REG, 0);
+	add_shared(&c, CHANGE_SWAP, CHANGE_SHARED | CHANGE_PART, "opt/new/shared", REG, S_IFREG | 0600, 0);
+	add_shared(&c, CHANGE_KEEP, CHANGE_SHARED | CHANGE_LOST, "srv/shared", REG, 0, S_IFLNK | 0777);
+	add_shared(&c, CHANGE_SWAP, CHANGE_WINS | CHANGE_PART, "srv/wins", REG, S_IFREG | 0600, 0);
 	ck_assert_int_eq(changes_add_dir(&c, "opt", 7, 8), 0);
 	ck_assert_int_eq(changes_add_dir(&c, "", -9, 10), 0);
 	ck_assert_int_eq(changes_add_dir(&c, "opt", 6, 8), 0);
@@ -115,7 +134,8 @@ static void repair(struct buf *b)
 START_TEST(what_is_written_is_read)
 {
 	static const char *const order[] = { "\x01/\xff\n", "dev/tty", "etc/passwd", "opt", "opt/new", "opt/new/d",
-					     "opt/new/d/l", "opt/new/f", "opt/new.d", "opt/old", "opt/old/s" };
+					     "opt/new/d/l", "opt/new/f", "opt/new/shared", "opt/new.d", "opt/old",
+					     "opt/old/s", "srv/shared", "srv/wins" };
 	struct changes c = table(), is;
 	struct buf b = encode(&c);
 	uint8_t digest[32];
@@ -132,6 +152,11 @@ START_TEST(what_is_written_is_read)
 	ck_assert_uint_eq(is.nrequires, 2);
 	ck_assert_str_eq(is.requires[0], "db|cache");
 	ck_assert_str_eq(is.requires[1], "lang");
+	ck_assert_uint_eq(is.nids, 3);
+	ck_assert(!is.ids[0].kind && !is.ids[0].lost && is.ids[0].from == 200 && is.ids[0].to == 100 &&
+		  !strcmp(is.ids[0].name, "app"));
+	ck_assert(!is.ids[1].kind && is.ids[1].lost && is.ids[1].from == 777 && !is.ids[1].to && !is.ids[1].name);
+	ck_assert(is.ids[2].kind == 1 && is.ids[2].lost && is.ids[2].from == 7);
 	ck_assert_uint_eq(is.n, ARRAY_SIZE(order));
 	for (size_t i = 0; i < is.n; i++) {
 		ck_assert_str_eq(is.v[i].path, order[i]);
@@ -139,6 +164,8 @@ START_TEST(what_is_written_is_read)
 		ck_assert(is.v[i].kind == c.v[i].kind && is.v[i].flags == c.v[i].flags &&
 			  is.v[i].comp == c.v[i].comp && is.v[i].n == c.v[i].n);
 		ck_assert(change_same(&is.v[i].before, &c.v[i].before) && change_same(&is.v[i].after, &c.v[i].after));
+		ck_assert(!is.v[i].more == !c.v[i].more);
+		ck_assert(!is.v[i].more || !memcmp(is.v[i].more, c.v[i].more, sizeof(*c.v[i].more)));
 	}
 	ck_assert_ptr_null(changes_find(&is, "opt/new/"));
 	ck_assert_uint_eq(is.ndirs, 3);
@@ -283,6 +310,45 @@ START_TEST(rows_that_do_not_go_together)
 }
 END_TEST
 
+START_TEST(shared_rows_that_there_cannot_be)
+{
+	static const struct {
+		unsigned flags;
+		uint32_t after, was;
+		uint64_t own;
+	} bad[] = {
+		{ CHANGE_SHARED, S_IFREG | 0600, DIR, 1 },         /* directories are nobody's alone */
+		{ CHANGE_SHARED, S_IFREG | 0600, S_IFLNK | 0755, 1 },
+		{ CHANGE_PART, S_IFREG | 0600, 0, 0 },             /* a text of nothing, */
+		{ CHANGE_PART, S_IFREG | 0600, 0, 6 },             /* and one that is longer than the file */
+		{ CHANGE_PART, S_IFLNK | 0777, 0, 1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct changes c = { .kind = CHANGES_ADD };
+		struct buf out = { 0 };
+
+		ck_assert_int_eq(changes_add_name(&c, "web"), 0);
+		add_shared(&c, CHANGE_SWAP, bad[i].flags, "a", REG, bad[i].after, bad[i].was);
+		c.v[0].more->own.len = bad[i].own;
+		ck_assert_msg(changes_encode(&c, &out, &err) == -EUCLEAN, "%zu", i);
+		ck_assert_int_eq(err.reason, PLY_R_STATE_DAMAGED);
+		buf_done(&out);
+		changes_done(&c);
+	}
+	for (unsigned flags = CHANGE_SHARED; flags <= CHANGE_PART; flags <<= 1) {
+		struct changes c = { .kind = CHANGES_ADD };
+		struct buf out = { 0 };
+
+		ck_assert_int_eq(changes_add_name(&c, "web"), 0);
+		add(&c, CHANGE_SWAP, flags, "a", REG, S_IFREG | 0600);     /* without what the flag says */
+		ck_assert_int_eq(changes_encode(&c, &out, &err), -EUCLEAN);
+		buf_done(&out);
+		changes_done(&c);
+	}
+}
+END_TEST
+
 static void must_be_refused(struct changes *c, const char *what)
 {
 	struct buf out = { 0 };
@@ -318,20 +384,45 @@ START_TEST(fields_that_there_cannot_be)
 	c.v[3].before.size = c.v[3].after.size = 1;
 	must_be_refused(&c, "the size of a directory");
 	c = table();
-	c.v[8].after.digest[15] = 1;
+	c.v[9].after.digest[15] = 1;
 	must_be_refused(&c, "the content of a FIFO");
 	c = table();
-	c.v[8].before.uid = 1;
+	c.v[9].before.uid = 1;
 	must_be_refused(&c, "the owner of nothing");
 	c = table();
-	c.v[3].after.xattrs[0] = 1;
-	must_be_refused(&c, "xattrs that change");
+	c.v[2].kind = CHANGE_META;
+	c.v[2].after.digest[1] = 1;
+	must_be_refused(&c, "content that changes in place");
+	c = table();
+	c.v[2].kind = CHANGE_META;
+	c.v[2].after = c.v[2].before;
+	c.v[2].after.mode ^= 1;
+	c.v[2].after.xattrs[0] = 1;
+	must_be_refused(&c, "xattrs of a file that change in place");
 	c = table();
 	*c.names[0] = '\0';
 	must_be_refused(&c, "no name");
 	c = table();
 	*c.requires[1] = '\0';
 	must_be_refused(&c, "requires no name");
+	c = table();
+	c.ids[1].to = 1;
+	must_be_refused(&c, "lost, and not root's");
+	c = table();
+	c.ids[1].lost = false;
+	must_be_refused(&c, "a number without a name");
+	c = table();
+	c.ids[0].lost = true;
+	must_be_refused(&c, "lost, with a name");
+	c = table();
+	c.ids[1].from = 0;
+	must_be_refused(&c, "root, that is lost");
+	c = table();
+	c.ids[2].kind = 2;
+	must_be_refused(&c, "neither user nor group");
+	c = table();
+	c.ids[1].from = 200;
+	must_be_refused(&c, "a user twice");
 	c = table();
 	c.kind = (enum changes_kind)3;
 	must_be_refused(&c, "a kind");
@@ -496,6 +587,7 @@ static Suite *suite(void)
 	tap_test(s, what_is_cut_or_longer_is_refused);
 	tap_test(s, what_is_flipped_is_refused);
 	tap_test(s, rows_that_do_not_go_together);
+	tap_test(s, shared_rows_that_there_cannot_be);
 	tap_test(s, fields_that_there_cannot_be);
 	tap_loop(s, random_tables_come_back, 0, 50);
 	tap_test(s, digests_are_those_of_xxhash);

@@ -295,6 +295,41 @@ START_TEST(records)
 }
 END_TEST
 
+/* Two selections that have the same records of a file have the same file, and here the same file no other records. */
+START_TEST(same_records)
+{
+	static const char *const files[] = { "/etc/passwd", "/etc/group", "/etc/shells" };
+	unsigned nsame = 0;
+
+	begin(_i);
+	for (int s = 0; s < SELECTIONS; s++) {
+		struct ply_view *one = view;
+
+		open_selection(s);
+		for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+			struct buf a = { 0 }, b = { 0 };
+			uint64_t ino = ino_of(files[i]);
+			bool same;
+
+			OK(view_render(one, ino, &a, &err));
+			OK(view_render(view, ino, &b, &err));
+			same = a.len == b.len && !memcmp(a.data, b.data, a.len);
+			ck_assert_int_eq(view_same_records(one, ino, view, ino, &err), same);
+			ck_assert_int_eq(view_same_records(view, ino, one, ino, &err), same);
+			nsame += same;
+			buf_done(&a);
+			buf_done(&b);
+		}
+		ck_assert_int_eq(view_same_records(one, ino_of("/etc/passwd"), view, ino_of("/etc/group"), &err), 0);
+		ply_view_close(view);
+		view = one;
+	}
+	ck_assert_uint_gt(nsame, ARRAY_SIZE(files));      /* not only those with itself */
+	ck_assert_uint_lt(nsame, SELECTIONS * ARRAY_SIZE(files));
+	done();
+}
+END_TEST
+
 /* --- inode numbers ----------------------------------------------------------------------- */
 
 /* A number means one file, whatever is selected: what has one in two selections has one path. */
@@ -337,6 +372,7 @@ static Suite *suite(void)
 	tap_loop(s, content, 0, SELECTIONS);
 	tap_test(s, content_after_idle);
 	tap_loop(s, records, 0, SELECTIONS);
+	tap_loop(s, same_records, 0, SELECTIONS);
 	tap_test(s, numbers);
 	return s;
 }

@@ -135,6 +135,7 @@ START_TEST(xattrs)
 	uint8_t acl[4 + 5 * 8] = { 2 }, want[sizeof(acl)] = { 2 }, out[sizeof(acl)], cap[24] = { 0 };
 	struct idmap m = { 0 };
 	le32 id = le32_put(102);
+	size_t len;
 
 	make(&m, ID_USER, "a:x:102:\n", "b:x:102:\nz:x:101:\n");       /* 101 stays, 102 to 100 */
 	make(&m, ID_GROUP, "a:x:200:\n", "b:x:200:\n");
@@ -148,18 +149,119 @@ START_TEST(xattrs)
 	put_acl(want + 20, 2, 101);
 	put_acl(want + 28, 8, 100);
 	put_acl(want + 36, 16, UINT32_MAX);
-	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, sizeof(acl), out), 1);
+	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, sizeof(acl), out, &len), 1);
 	ck_assert_int_eq(memcmp(out, want, sizeof(out)), 0);
-	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_default", acl, 12, out), 0);
-	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, 13, out), 0);
-	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, 0, out), 0);
-	ck_assert_int_eq(idmap_xattr(&m, "user.x", acl, sizeof(acl), out), 0);
+	ck_assert_uint_eq(len, sizeof(acl));
+	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_default", acl, 12, out, &len), 0);
+	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, 13, out, &len), 0);
+	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, 0, out, &len), 0);
+	ck_assert_int_eq(idmap_xattr(&m, "user.x", acl, sizeof(acl), out, &len), 0);
 	cap[3] = 3;
 	memcpy(cap + 20, &id, 4);
-	ck_assert_int_eq(idmap_xattr(&m, "security.capability", cap, sizeof(cap), out), 1);
+	ck_assert_int_eq(idmap_xattr(&m, "security.capability", cap, sizeof(cap), out, &len), 1);
 	ck_assert_uint_eq(out[20], 100);
 	cap[3] = 2;
-	ck_assert_int_eq(idmap_xattr(&m, "security.capability", cap, 20, out), 0);
+	ck_assert_int_eq(idmap_xattr(&m, "security.capability", cap, 20, out, &len), 0);
+	idmap_done(&m);
+}
+END_TEST
+
+/* 500: named in both. 600: without a name here, somebody's there. 700: nobody's on either side. 0: root's. */
+static void make_strict(struct idmap *m)
+{
+	idmap_be_strict(m);
+	make(m, ID_USER, "root:x:0:\nlocal:x:600:\napp:x:501:\n", "app:x:500:\n");
+	make(m, ID_GROUP, "root:x:0:\nlocal:x:600:\n", "");
+}
+
+START_TEST(without_a_name_and_taken_is_lost)
+{
+	struct idmap m = { 0 };
+
+	make_strict(&m);
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 500), 501);
+	ck_assert(!idmap_is_lost(&m, ID_USER, 500));
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 600), 0);
+	ck_assert(idmap_is_lost(&m, ID_USER, 600) && idmap_is_lost(&m, ID_GROUP, 600));
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 501), 0);       /* whose it is there has another number here */
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 700), 700);
+	ck_assert(!idmap_is_lost(&m, ID_USER, 700) && !idmap_is_lost(&m, ID_USER, 0));
+	idmap_done(&m);
+	/* one that was lost before stays so; what is not strict loses nothing */
+	idmap_be_strict(&m);
+	ck_assert_int_eq(idmap_lose(&m, ID_USER, 700), 0);
+	make(&m, ID_USER, "", "");
+	ck_assert(idmap_is_lost(&m, ID_USER, 700));
+	idmap_done(&m);
+	make(&m, ID_USER, "local:x:600:\n", "");
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 600), 600);
+	idmap_done(&m);
+}
+END_TEST
+
+START_TEST(a_number_that_is_given_to_a_name_is_no_other_s)
+{
+	struct idmap m = { 0 };
+
+	/* app gets 100, which some files of the image have without a name */
+	idmap_be_strict(&m);
+	make(&m, ID_USER, "local:x:200:\n", "app:x:200:\n");
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 200), 100);
+	ck_assert(idmap_is_lost(&m, ID_USER, 100));
+	idmap_done(&m);
+}
+END_TEST
+
+START_TEST(lost_in_attributes_and_texts)
+{
+	static const char line[] = "app:x:500:600::/:/bin/sh\n";
+	uint8_t acl[4 + 5 * 8] = { 2 }, out[sizeof(acl)], cap[24] = { 0 };
+	le32 id = le32_put(600);
+	struct idmap m = { 0 };
+	struct buf b = { 0 };
+	size_t len;
+
+	make_strict(&m);
+	put_acl(acl + 4, 1, UINT32_MAX);
+	put_acl(acl + 12, 2, 600);
+	put_acl(acl + 20, 2, 700);
+	put_acl(acl + 28, 8, 600);
+	put_acl(acl + 36, 16, UINT32_MAX);
+	ck_assert_int_eq(idmap_xattr(&m, "system.posix_acl_access", acl, sizeof(acl), out, &len), 1);
+	ck_assert_uint_eq(len, 4 + 3 * 8);
+	ck_assert_int_eq(memcmp(out + 12, acl + 20, 8), 0);
+	ck_assert_int_eq(memcmp(out + 20, acl + 36, 8), 0);
+	cap[3] = 3;
+	memcpy(cap + 20, &id, 4);
+	ck_assert_int_eq(idmap_xattr(&m, "security.capability", cap, sizeof(cap), out, &len), 1);
+	ck_assert_uint_eq(len, 0);
+	ck_assert_int_eq(idmap_text(&m, "etc/passwd", (const uint8_t *)line, sizeof(line) - 1, &b), 0);
+	ck_assert_int_eq(buf_add_zero(&b, 1), 0);
+	ck_assert_str_eq((const char *)b.data, "app:x:501:65534::/:/bin/sh\n");
+	buf_done(&b);
+	idmap_done(&m);
+}
+END_TEST
+
+START_TEST(what_was_given_is_given_again)
+{
+	struct idmap m = { 0 };
+
+	/* 120, and to nobody else: its name has gone, files have it */
+	ck_assert_int_eq(idmap_prefer(&m, ID_USER, "app", 120), 0);
+	make(&m, ID_USER, "local:x:200:\n", "app:x:200:\nother:x:120:\n");
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 200), 120);
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 120), 100);
+	idmap_done(&m);
+	/* it is another's now */
+	ck_assert_int_eq(idmap_prefer(&m, ID_USER, "app", 120), 0);
+	make(&m, ID_USER, "local:x:120:\n", "app:x:120:\n");
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 120), 100);
+	idmap_done(&m);
+	/* the name has a number of its own */
+	ck_assert_int_eq(idmap_prefer(&m, ID_USER, "app", 120), 0);
+	make(&m, ID_USER, "app:x:130:\n", "app:x:200:\n");
+	ck_assert_uint_eq(idmap_id(&m, ID_USER, 200), 130);
 	idmap_done(&m);
 }
 END_TEST
@@ -175,6 +277,10 @@ static Suite *suite(void)
 	tap_test(s, exhausted);
 	tap_test(s, texts);
 	tap_test(s, xattrs);
+	tap_test(s, without_a_name_and_taken_is_lost);
+	tap_test(s, a_number_that_is_given_to_a_name_is_no_other_s);
+	tap_test(s, lost_in_attributes_and_texts);
+	tap_test(s, what_was_given_is_given_again);
 	return s;
 }
 TAP_MAIN(suite)

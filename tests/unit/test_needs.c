@@ -147,8 +147,7 @@ START_TEST(compares_packages)
 	}
 	ck_assert(!n.no_database && !n.other_arch && target_needs_hold(&n));
 	ck_assert_str_eq(n.target_arch, "amd64");
-	ck_assert_str_eq(told(&n), "up2 2: the target has 0\nmoved 1 of architecture all: the target has amd64\n"
-				   "other 1:3: the target has 9\n");
+	ck_assert_str_eq(told(&n), "");
 	target_needs_done(&n);
 }
 END_TEST
@@ -160,7 +159,7 @@ START_TEST(versions_of_the_target_count)
 	/* libfoo is brought too, in a version that web needs; the target keeps its own */
 	ck_assert_str_eq(tell(target, DPKG, DPKG PKG("libfoo", "amd64", "2", "")
 			      PKG("web", "amd64", "1", "Depends: libfoo (>= 2)\n")),
-			 "libfoo 2: the target has 1\nweb 1: needs libfoo (>= 2); the target has libfoo 1\n");
+			 "web 1: needs libfoo (>= 2); the target has libfoo 1\n");
 	/* new ones count for each other */
 	ck_assert_str_eq(tell(target, DPKG, DPKG PKG("libbar", "amd64", "2", "Depends: web\n")
 			      PKG("web", "amd64", "1", "Depends: libbar (= 2), libfoo (<< 2)\nConflicts: gone\n")), "");

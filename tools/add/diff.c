@@ -599,6 +599,7 @@ static int match_xattr(void *ctx, const struct sub_xattr *x, struct ply_err *err
 {
 	struct xattrs *s = ctx;
 	_cleanup_free_ uint8_t *value = NULL;
+	size_t len;
 
 	s->n++;
 	for (size_t i = 0; i < s->l->nxattrs; i++) {
@@ -611,7 +612,7 @@ static int match_xattr(void *ctx, const struct sub_xattr *x, struct ply_err *err
 		value = malloc(is->value_len + 1);
 		if (!value)
 			return ply_fail_nomem(err);
-		if (idmap_xattr(s->w->o->ids, is->name, is->value, is->value_len, value) == 0)
+		if (idmap_xattr(s->w->o->ids, is->name, is->value, is->value_len, value, &len) == 0)
 			memcpy(value, is->value, is->value_len);
 		if (memcmp(value, x->value, x->value_len) != 0)
 			break;

@@ -20,6 +20,13 @@ static void side_done(struct idmap_side *s)
 {
 	for (size_t i = 0; i < s->nknown; i++)
 		free(s->known[i].name);
+	for (size_t i = 0; i < s->npairs; i++)
+		free(s->pairs[i].name);
+	for (size_t i = 0; i < s->npreferred; i++)
+		free(s->preferred[i].name);
+	free(s->preferred);
+	free(s->named);
+	free(s->lost);
 	free(s->known);
 	free(s->used);
 	free(s->pairs);
@@ -44,17 +51,48 @@ int idmap_used(struct idmap *m, enum id_kind kind, uint32_t id)
 	return 0;
 }
 
+static int add_name(struct idmap_known **v, size_t *n, size_t *cap, const char *name, size_t len, uint32_t id)
+{
+	char *copy;
+
+	if (array_grow(v, cap, *n + 1, sizeof(**v)) < 0 || !(copy = strndup(name, len)))
+		return -ENOMEM;
+	(*v)[*n] = (struct idmap_known){ copy, id, (uint32_t)*n };
+	++*n;
+	return 0;
+}
+
 int idmap_known(struct idmap *m, enum id_kind kind, const char *name, size_t len, uint32_t id)
 {
 	struct idmap_side *s = &m->side[kind];
+	int r = add_name(&s->known, &s->nknown, &s->known_cap, name, len, id);
 
-	if (array_grow(&s->known, &s->known_cap, s->nknown + 1, sizeof(*s->known)) < 0)
+	return r < 0 ? r : idmap_used(m, kind, id);
+}
+
+/* Files have the number: nobody else is to get it, also where the name has gone. */
+int idmap_prefer(struct idmap *m, enum id_kind kind, const char *name, uint32_t id)
+{
+	struct idmap_side *s = &m->side[kind];
+	int r = add_name(&s->preferred, &s->npreferred, &s->preferred_cap, name, strlen(name), id);
+
+	return r < 0 ? r : idmap_used(m, kind, id);
+}
+
+void idmap_be_strict(struct idmap *m)
+{
+	for (int k = 0; k < ID_KINDS; k++)
+		m->side[k].strict = true;
+}
+
+int idmap_lose(struct idmap *m, enum id_kind kind, uint32_t id)
+{
+	struct idmap_side *s = &m->side[kind];
+
+	if (array_grow(&s->lost, &s->lost_cap, s->nlost + 1, sizeof(*s->lost)) < 0)
 		return -ENOMEM;
-	s->known[s->nknown] = (struct idmap_known){ strndup(name, len), id, (uint32_t)s->nknown };
-	if (!s->known[s->nknown].name)
-		return -ENOMEM;
-	s->nknown++;
-	return idmap_used(m, kind, id);
+	s->lost[s->nlost++] = id;
+	return 0;
 }
 
 int idmap_known_text(struct idmap *m, enum id_kind kind, const char *text, size_t len)
@@ -220,23 +258,53 @@ static const struct idmap_known *find_any(const struct idmap_side *s, const stru
 	return known;
 }
 
+/* The number that @n has had before, where no name that is known has it, and none that has been given one. */
+static bool give_again(const struct idmap *m, enum id_kind kind, const struct idname *n, uint32_t *ret)
+{
+	const struct idmap_side *s = &m->side[kind];
+
+	for (size_t i = 0; i < s->npreferred; i++) {
+		uint32_t id = s->preferred[i].id;
+		bool taken = strcmp(s->preferred[i].name, n->name) != 0 || idmap_holder(m, kind, id);
+
+		for (size_t k = 0; k < s->npairs && !taken; k++)
+			taken = s->pairs[k].to == id;
+		if (taken)
+			continue;
+		*ret = id;
+		return true;
+	}
+	return false;
+}
+
+static int list_named(struct idmap_side *s, const struct idnames *names)
+{
+	s->named = calloc(names->n + 1, sizeof(*s->named));
+	for (size_t i = 0; s->named && i < names->n; i++)
+		s->named[s->nnamed++] = names->v[i].id;
+	return s->named ? 0 : -ENOMEM;
+}
+
 int idmap_make(struct idmap *m, enum id_kind kind, const struct idnames *names, struct ply_err *err)
 {
 	struct idmap_side *s = &m->side[kind];
 	int r = 0;
 
 	settle(s);
+	if (s->strict && list_named(s, names) < 0)
+		return ply_fail_nomem(err);
 	for (size_t i = 0; r == 0 && i < names->n; i++) {
 		const struct idmap_known *known = find_any(s, names, &names->v[i]);
 		struct idmap_pair p = { .from = names->v[i].id };
 
 		if (known)
 			p.to = known->id;
-		else
+		else if (!give_again(m, kind, &names->v[i], &p.to))
 			r = give(s, kind, &names->v[i], &p.to, err);
 		if (r < 0 || p.from == p.to)
 			continue;
-		if (array_grow(&s->pairs, &s->pairs_cap, s->npairs + 1, sizeof(p)) < 0)
+		if (array_grow(&s->pairs, &s->pairs_cap, s->npairs + 1, sizeof(p)) < 0 ||
+		    !(p.name = strdup(names->v[i].name)))
 			return ply_fail_nomem(err);
 		s->pairs[s->npairs++] = p;
 	}
@@ -256,13 +324,25 @@ const char *idmap_holder(const struct idmap *m, enum id_kind kind, uint32_t id)
 	return first ? first->name : NULL;
 }
 
+bool idmap_is_lost(const struct idmap *m, enum id_kind kind, uint32_t id)
+{
+	const struct idmap_side *s = &m->side[kind];
+
+	if (!s->strict || !id || (s->nnamed && bsearch(&id, s->named, s->nnamed, sizeof(id), by_number)))
+		return false;
+	for (size_t i = 0; i < s->nlost; i++)
+		if (s->lost[i] == id)
+			return true;
+	return is_used(s, id);
+}
+
 uint32_t idmap_id(const struct idmap *m, enum id_kind kind, uint32_t id)
 {
 	const struct idmap_side *s = &m->side[kind];
 	struct idmap_pair key = { .from = id };
 	const struct idmap_pair *p = s->npairs ? bsearch(&key, s->pairs, s->npairs, sizeof(key), by_from) : NULL;
 
-	return p ? p->to : id;
+	return p ? p->to : idmap_is_lost(m, kind, id) ? 0 : id;
 }
 
 /* --- texts -------------------------------------------------------------------------------- */
@@ -322,7 +402,7 @@ static int map_field(const struct idmap *m, uint8_t what, const uint8_t *text, s
 
 	if (!what || !number_of(text, len, &id) || idmap_id(m, kind, id) == id)
 		return buf_add(out, text, len);
-	return buf_printf(out, "%u", idmap_id(m, kind, id));
+	return buf_printf(out, "%u", idmap_is_lost(m, kind, id) ? IDMAP_NOBODY : idmap_id(m, kind, id));
 }
 
 int idmap_text(const struct idmap *m, const char *path, const uint8_t *text, size_t len, struct buf *out)
@@ -376,41 +456,49 @@ static int by_acl(const void *a, const void *b)
 	return s < t ? -1 : s > t;
 }
 
-static int map_acl(const struct idmap *m, const uint8_t *value, size_t len, uint8_t *out)
+static int map_acl(const struct idmap *m, const uint8_t *value, size_t len, uint8_t *out, size_t *ret_len)
 {
-	size_t n = (len - ACL_HEADER) / sizeof(struct acl_entry);
+	size_t n = (len - ACL_HEADER) / sizeof(struct acl_entry), left = 0;
 	bool changed = false;
 
-	memcpy(out, value, len);
+	memcpy(out, value, ACL_HEADER);
 	for (size_t i = 0; i < n; i++) {
 		struct acl_entry e;
-		uint32_t id, tag;
+		enum id_kind kind;
+		uint32_t id;
 
 		memcpy(&e, value + ACL_HEADER + i * sizeof(e), sizeof(e));
 		id = le32_get(e.id);
-		tag = le16_get(e.tag);
-		if (tag != TAG_USER && tag != TAG_GROUP)
-			continue;
-		e.id = le32_put(idmap_id(m, tag == TAG_USER ? ID_USER : ID_GROUP, id));
-		changed |= le32_get(e.id) != id;
-		memcpy(out + ACL_HEADER + i * sizeof(e), &e, sizeof(e));
+		kind = le16_get(e.tag) == TAG_USER ? ID_USER : ID_GROUP;
+		if (le16_get(e.tag) == TAG_USER || le16_get(e.tag) == TAG_GROUP) {
+			if (idmap_is_lost(m, kind, id))
+				continue;
+			e.id = le32_put(idmap_id(m, kind, id));
+			changed |= le32_get(e.id) != id;
+		}
+		memcpy(out + ACL_HEADER + left++ * sizeof(e), &e, sizeof(e));
 	}
+	changed |= left != n;
 	if (changed)
-		qsort(out + ACL_HEADER, n, sizeof(struct acl_entry), by_acl);
+		qsort(out + ACL_HEADER, left, sizeof(struct acl_entry), by_acl);
+	*ret_len = ACL_HEADER + left * sizeof(struct acl_entry);
 	return changed;
 }
 
-int idmap_xattr(const struct idmap *m, const char *name, const uint8_t *value, size_t len, uint8_t *out)
+int idmap_xattr(const struct idmap *m, const char *name, const uint8_t *value, size_t len, uint8_t *out, size_t *ret_len)
 {
+	*ret_len = len;
 	if ((!strcmp(name, "system.posix_acl_access") || !strcmp(name, "system.posix_acl_default")) &&
 	    len >= ACL_HEADER && (len - ACL_HEADER) % sizeof(struct acl_entry) == 0)
-		return map_acl(m, value, len, out);
+		return map_acl(m, value, len, out, ret_len);
 	if (!strcmp(name, "security.capability") && len == CAP_V3_LEN && value[3] == CAP_V3) {
 		le32 id;
 		uint32_t was;
 
 		memcpy(&id, value + CAP_ROOTID_OFF, sizeof(id));
 		was = le32_get(id);
+		if (idmap_is_lost(m, ID_USER, was))        /* of root's name space it would say more */
+			*ret_len = 0;
 		id = le32_put(idmap_id(m, ID_USER, was));
 		memcpy(out, value, len);
 		memcpy(out + CAP_ROOTID_OFF, &id, sizeof(id));

@@ -42,7 +42,9 @@ static int map_xattrs(void *ctx, struct subw_xattr *x, size_t n, struct buf *tex
 	for (size_t i = 0; i < n; i++) {
 		uint8_t *to = text->data + text->len;
 
-		if (!idmap_xattr(w->ids, x[i].name, x[i].value, x[i].value_len, to))
+		size_t len;
+
+		if (!idmap_xattr(w->ids, x[i].name, x[i].value, x[i].value_len, to, &len))
 			continue;
 		x[i].value = to;
 		text->len += x[i].value_len;

@@ -13,8 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/beneath.h"
 #include "base/util.h"
 #include "layout/place.h"
+#include "layout/placed.h"
 
 struct job {
 	struct layout *l;
@@ -229,6 +231,80 @@ static void note_left_out(struct plan *plan, const struct limits *lim)
 					 plan->dirs[d].name_len > lim->name_len;
 }
 
+/* --- files that changes have put in place --------------------------------------------------------- */
+
+static bool is_as_placed(void *ctx, int dir, const char *name, const struct stat *st)
+{
+	(void)st;
+	return change_is(dir, name, ctx) == 1;
+}
+
+/* The directory of the plan that @path lies in: 1. */
+static int find_directory(const struct plan *plan, const char *path, uint32_t *ret)
+{
+	const char *end;
+
+	*ret = 0;
+	for (; (end = strchr(path, '/')); path = end + 1) {
+		char name[PLY_NAME_MAX + 1];
+
+		memcpy(name, path, (size_t)(end - path));
+		name[end - path] = '\0';
+		*ret = plan_find_dir(plan, *ret, name);
+		if (!*ret)
+			return 0;
+	}
+	return 1;
+}
+
+/* In a directory that has come back with it, of which the plan knows nothing. */
+static int remove_unplanned(struct job *j, const struct change *row)
+{
+	const char *base = strrchr(row->path, '/');
+	_cleanup_close_ int dir = beneath_open(j->l->target->fd, row->path, base ? (size_t)(base - row->path) : 0, O_PATH);
+	const struct where w = { .at = WHERE_DIR };
+	int r = dir;
+
+	base = base ? base + 1 : row->path;
+	if (r >= 0)
+		r = S_ISDIR(row->before.mode) ? 1 : change_is(dir, base, &row->before);
+	if (r > 0 && unlinkat(dir, base, S_ISDIR(row->before.mode) ? AT_REMOVEDIR : 0) < 0)
+		r = errno == ENOTEMPTY || errno == EEXIST ? 0 : -errno;    /* what is in it is told by itself */
+	return r < 0 && !is_gone(r) ? stream_fail(&j->s, r, &w, "remove what was put back in") : 0;
+}
+
+/* A name that the plan has not goes back to no place by itself, where this was killed. */
+static int remove_placed(struct job *j, const struct change *row)
+{
+	const char *base = strrchr(row->path, '/');
+	struct where w = { .at = WHERE_DIR };
+	struct change_side side = row->before;
+	int dir, r;
+
+	base = base ? base + 1 : row->path;
+	if (S_ISDIR(row->before.mode) || !find_directory(j->l->plan, row->path, &w.dir))
+		return remove_unplanned(j, row);
+	dir = stream_dir(&j->s, w.dir);
+	if (dir < 0)
+		return is_gone(dir) ? 0 : stream_fail(&j->s, dir, &w, "open");
+	r = away_forget(j->l, w.dir, base, is_as_placed, &side);
+	if (r == 0)
+		r = away_remove(j->l, w.dir, dir, base, is_as_placed, &side);
+	return r < 0 ? stream_fail(&j->s, r, &w, "remove a file in") : 0;
+}
+
+/* Descendants before their directory. What was changed since is not the change's any more; the plan may know it. */
+static int remove_all_placed(struct job *j)
+{
+	struct changes placed;
+	int r = placed_read(j->l->state.dir, j->l->target->path, &placed, &j->s.err);
+
+	for (size_t i = placed.n; r == 0 && i-- > 0 && !stream_stops(&j->s);)
+		r = remove_placed(j, &placed.v[i]);
+	changes_done(&placed);
+	return r;
+}
+
 void abort_names(struct layout *l, const struct abort_keep *keep)
 {
 	struct job j = { .l = l, .keep = keep };
@@ -238,7 +314,9 @@ void abort_names(struct layout *l, const struct abort_keep *keep)
 	note_left_out(plan, &l->limits);
 	stream_init(&j.s, l, DIRFDS_MAX);
 	j.committed = journal_has(l->state.j.committed, PHASE_LINKS);
-	r = remove_links(&j);
+	r = keep ? 0 : remove_all_placed(&j);
+	if (r == 0)
+		r = remove_links(&j);
 	for (uint32_t i = 0; r == 0 && i < plan->nsubs; i++) {
 		if (keep && keep->subs[i])
 			continue;

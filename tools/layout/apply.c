@@ -41,7 +41,7 @@ static int make(struct moves *m, const struct change *row, bool *ret_through)
 	dir = moves_dir(m, row);
 	r = dir;
 	if (dir >= 0)
-		r = renameat2(staged, moves_name(row), dir, moves_name(row), RENAME_NOREPLACE) < 0 ? -errno : 0;
+		r = moves_rename(m, staged, moves_name(row), dir, moves_name(row), RENAME_NOREPLACE);
 	if (r == 0)
 		m->a->nmade++;
 	if (r >= 0)
@@ -66,7 +66,7 @@ static int out_look_again(struct moves *m, const struct change *row, int dir, co
 		r = change_is(m->old_fd, number, &row->before);
 	if (r == 1 && !n)
 		return 1;
-	if (dir < 0 || renameat2(m->old_fd, number, dir, moves_name(row), RENAME_NOREPLACE) < 0)
+	if (dir < 0 || moves_rename(m, m->old_fd, number, dir, moves_name(row), RENAME_NOREPLACE) < 0)
 		return moves_strand(m, row, "old", "another process has put something there");
 	if (n)
 		r = moves_rest(m, row, dir, moves_name(row), true, &n);
@@ -104,7 +104,7 @@ static int out_directory(struct moves *m, const struct change *row)
 	if (r == 0)
 		return moves_leave(m, row, "was changed meanwhile");
 	if (r > 0)
-		r = renameat2(dir, moves_name(row), m->old_fd, number, RENAME_NOREPLACE) < 0 ? -errno : 0;
+		r = moves_rename(m, dir, moves_name(row), m->old_fd, number, RENAME_NOREPLACE);
 	if (r == -EEXIST || r == -ENOTEMPTY)
 		return moves_leave(m, row, "was put there again");
 	if (r < 0)

@@ -19,8 +19,9 @@
  * is put back, and it is told. Directories are emptied before they go; where something is left in one it stays. What
  * the system does not let move (immutable, a mount point) is an error of changes_apply(), and left by changes_revert().
  *
- * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for what has
- * these.
+ * CHANGE_META goes by chown(2) and chmod(2), which drop capabilities and change ACLs: not to be planned for files that have
+ * these. Extended attributes of a directory are those of the empty ones new/N (after) and old/N (before), and set in between;
+ * who is killed there leaves some of both, which is known by these two.
  */
 #ifndef PLYFS_LAYOUT_APPLY_H
 #define PLYFS_LAYOUT_APPLY_H
@@ -32,7 +33,7 @@
 struct apply {
 	int target, update;        /* descriptors of directories, borrowed: readable, or O_PATH */
 	const struct changes *c;   /* checked: of changes_decode(), or changes_check() has passed it */
-	bool sync;                 /* one syncfs at the end */
+	bool first;                /* no earlier call has done any of it: whatever has changed since it was planned is others' */
 	const atomic_bool *cancel; /* NULL: none. Looked at before each row */
 
 	/* A path (as in the table: not escaped) is left, and why, as what follows "PATH: ". NULL: nobody asks. */
@@ -50,8 +51,13 @@ struct apply {
 };
 
 /*
+ * Directories in which names came or went get the times back that the table has, but for those in which others have changed
+ * names too. What happened before a kill is told by our own last move: what others have done up to two seconds after that
+ * passes for ours.
+ *
  * 0: each row is as `after` tells, or is left. -ECANCELED; else -errno, with the path in @err: TARGET_WRITE,
- * TARGET_FULL, STATE_DAMAGED where what was staged is not there. The caller writes its journal after that.
+ * TARGET_FULL, STATE_DAMAGED where what was staged is not there. The caller makes it durable, and writes its
+ * journal after that.
  */
 int changes_apply(struct apply *a, struct ply_err *err);
 

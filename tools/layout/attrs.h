@@ -13,4 +13,16 @@ int attrs_copy(const char *from, const char *to);
 int attrs_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids, bool lossy, const char *to,
 		  struct ply_err *err);
 
+/* @to gets what @as has, and loses what that has not. Labels that the kernel gives by itself stay. -errno. */
+int attrs_make(const char *to, const char *as);
+/* 1: each one of @is, and each that it lacks, is so in @a or in @b, too; 0, or -errno. */
+int attrs_between(const char *is, const char *a, const char *b);
+
+/*
+ * An empty directory @name in @dir that has the attributes and mode which another one is to get: those of @from, and of
+ * these, where @view is not NULL, what does not belong to inode @ino of that exchanged for its own. -errno; @err as above.
+ */
+int attrs_carrier(int dir, const char *name, const char *from, uint32_t mode, struct ply_view *view, uint64_t ino,
+		  const struct idmap *ids, bool lossy, struct ply_err *err);
+
 #endif

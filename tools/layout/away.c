@@ -58,6 +58,18 @@ int away_remove(struct layout *l, uint32_t d, int dir, const char *name, away_ju
 	return renameat2(out, there, dir, name, RENAME_NOREPLACE) < 0 ? -errno : AWAY_FOREIGN;
 }
 
+int away_forget(struct layout *l, uint32_t d, const char *name, away_judge *is_ours, void *ctx)
+{
+	int out = l->state.out;
+	char there[OUT_NAME];
+	struct stat st;
+
+	snprintf(there, sizeof(there), "%" PRIu32 ".%016" PRIx64, d, xxh3(name, strlen(name), 0));
+	if (out < 0 || fstatat(out, there, &st, AT_SYMLINK_NOFOLLOW) < 0 || !is_ours(ctx, out, there, &st))
+		return 0;
+	return unlinkat(out, there, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 /* --- putting back ------------------------------------------------------------------------ */
 
 /* The name in directory @w->dir whose hash is @hash: 1, and it is in @ret. */

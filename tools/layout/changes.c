@@ -32,8 +32,9 @@ struct ply_disk_changes {
 	le32 ndirs;                /* +0x58 */
 	le32 image_len, names_len; /* +0x5c */
 	le32 nrequires;            /* +0x64 */
+	le32 nids;                 /* +0x68 */
 };
-_Static_assert(sizeof(struct ply_disk_changes) == 0x68, "changes");
+_Static_assert(sizeof(struct ply_disk_changes) == 0x6c, "changes");
 
 /* Its path follows, then the sides that its kind has. */
 struct ply_disk_change {
@@ -54,6 +55,12 @@ struct ply_disk_change_side {
 };
 _Static_assert(sizeof(struct ply_disk_change_side) == 64, "side of a change");
 
+struct ply_disk_change_part {
+	le64 len;
+	uint8_t digest[16];
+};
+_Static_assert(sizeof(struct ply_disk_change_part) == 24, "part of a change");
+
 /* Its path follows. */
 struct ply_disk_change_dir {
 	le64 mtime_sec;            /* signed */
@@ -63,21 +70,55 @@ struct ply_disk_change_dir {
 };
 _Static_assert(sizeof(struct ply_disk_change_dir) == 16, "directory of changes");
 
+/* Its name follows. */
+struct ply_disk_change_id {
+	uint8_t kind, flags;
+	le16 name_len;
+	le32 from, to;
+};
+_Static_assert(sizeof(struct ply_disk_change_id) == 12, "user or group of changes");
+#define ID_LOST 1u
+
+#define FLAGS (CHANGE_INSIDE | CHANGE_SHARED | CHANGE_PART | CHANGE_WINS | CHANGE_LOST)
 #define STATE_PATH "var/lib/plyfs"
+#define VERSION    2u
 #define NSEC_MAX   999999999u
 /* far more than are ever selected; what a row can name */
 #define NAMES_MAX  CHANGE_COMP_NONE
 
+void change_done(struct change *row)
+{
+	free(row->path);
+	free(row->more);
+}
+
+int change_set_more(struct change *row, unsigned flags, const struct change_more *more)
+{
+	if (flags & (CHANGE_SHARED | CHANGE_PART) && !row->more && !(row->more = calloc(1, sizeof(*row->more))))
+		return -ENOMEM;
+	if (flags & CHANGE_SHARED)
+		row->more->was = more->was;
+	if (flags & CHANGE_PART) {
+		row->more->own = more->own;
+		row->more->first = more->first;
+	}
+	row->flags |= (uint8_t)flags;
+	return 0;
+}
+
 void changes_done(struct changes *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		free(c->v[i].path);
+		change_done(&c->v[i]);
 	for (size_t i = 0; i < c->nnames; i++)
 		free(c->names[i]);
 	for (size_t i = 0; i < c->nrequires; i++)
 		free(c->requires[i]);
 	for (size_t i = 0; i < c->ndirs; i++)
 		free(c->dirs[i].path);
+	for (size_t i = 0; i < c->nids; i++)
+		free(c->ids[i].name);
+	free(c->ids);
 	free(c->v);
 	free(c->names);
 	free(c->requires);
@@ -90,14 +131,17 @@ void changes_done(struct changes *c)
 
 int changes_add(struct changes *c, const struct change *row)
 {
-	struct change *to;
-	char *path;
+	struct change *to, copy = *row;
 
-	if (array_grow(&c->v, &c->cap, c->n + 1, sizeof(*c->v)) < 0 || !(path = strdup(row->path)))
+	copy.more = NULL;
+	copy.path = NULL;
+	if (array_grow(&c->v, &c->cap, c->n + 1, sizeof(*c->v)) < 0 || !(copy.path = strdup(row->path)) ||
+	    (row->more && change_set_more(&copy, row->flags, row->more) < 0)) {
+		change_done(&copy);
 		return -ENOMEM;
+	}
 	to = &c->v[c->n];
-	*to = *row;
-	to->path = path;
+	*to = copy;
 	to->n = (uint32_t)c->n++;
 	if (to->kind == CHANGE_KEEP)
 		to->after = to->before;
@@ -121,6 +165,17 @@ int changes_add_require(struct changes *c, const char *names)
 	if (array_grow(&c->requires, &c->requires_cap, c->nrequires + 1, sizeof(*c->requires)) < 0 || !(copy = strdup(names)))
 		return -ENOMEM;
 	c->requires[c->nrequires++] = copy;
+	return 0;
+}
+
+int changes_add_id(struct changes *c, const struct change_id *id)
+{
+	char *name = NULL;
+
+	if (array_grow(&c->ids, &c->ids_cap, c->nids + 1, sizeof(*c->ids)) < 0 || (id->name && !(name = strdup(id->name))))
+		return -ENOMEM;
+	c->ids[c->nids] = *id;
+	c->ids[c->nids++].name = name;
 	return 0;
 }
 
@@ -271,6 +326,12 @@ bool change_same(const struct change_side *a, const struct change_side *b)
 	return same_owner_and_mode(a, b) && same_thing(a, b);
 }
 
+bool change_moves_attrs(const struct change *row)
+{
+	return row->kind == CHANGE_META && S_ISDIR(row->before.mode) && S_ISDIR(row->after.mode) &&
+	       !same_digest(row->before.xattrs, row->after.xattrs);
+}
+
 static const char *bad_sides(const struct change *row)
 {
 	const struct change_side *b = &row->before, *a = &row->after;
@@ -289,7 +350,7 @@ static const char *bad_sides(const struct change *row)
 		ok = b->mode && !a->mode;
 		break;
 	case CHANGE_META:
-		ok = b->mode && same_thing(b, a) && !same_owner_and_mode(b, a);
+		ok = b->mode && (same_thing(b, a) || change_moves_attrs(row)) && !change_same(b, a);
 		break;
 	case CHANGE_KEEP:
 		ok = b->mode && change_same(b, a);
@@ -303,13 +364,14 @@ static const char *bad_sides(const struct change *row)
 /* @above: the nearest row that its path is below, NULL: none. */
 static const char *bad_place(const struct change *row, const struct change *above)
 {
-	bool inside = row->flags & CHANGE_INSIDE;
+	bool inside = row->flags & CHANGE_INSIDE, shared = row->flags & CHANGE_SHARED;
 
 	if (!above)
 		return inside ? "comes along with a directory that is not there" : NULL;
 	switch (above->kind) {
 	case CHANGE_MAKE:
-		if (!S_ISDIR(above->after.mode) || row->kind != CHANGE_MAKE || !inside ||
+		/* others make the directory too, and what is shared is there with them */
+		if (!S_ISDIR(above->after.mode) || (row->kind == CHANGE_MAKE ? !inside : inside || !shared) ||
 		    strchr(row->path + strlen(above->path) + 1, '/'))
 			return "is below what is made, and does not come along with it";
 		return NULL;
@@ -323,6 +385,16 @@ static const char *bad_place(const struct change *row, const struct change *abov
 	return inside ? "comes along with a directory that is there already" : NULL;
 }
 
+static bool more_is_sound(const struct change *row)
+{
+	const struct change_more *m = row->more;
+	const struct change_side *in_place = row->kind == CHANGE_KEEP ? &row->before : &row->after;
+
+	if (row->flags & CHANGE_SHARED && (!side_is_sound(&m->was) || S_ISDIR(m->was.mode)))
+		return false;
+	return !(row->flags & CHANGE_PART) || (S_ISREG(in_place->mode) && m->own.len && m->own.len <= in_place->size);
+}
+
 static const char *bad_row(const struct changes *c, const struct change *row, uint8_t *seen)
 {
 	const char *what = bad_sides(row);
@@ -333,8 +405,10 @@ static const char *bad_row(const struct changes *c, const struct change *row, ui
 		return "has a path that is none";
 	if (changes_within(row->path, STATE_PATH))
 		return "is about the state of the layout itself";
-	if (row->flags & ~CHANGE_INSIDE)
+	if (row->flags & ~FLAGS)
 		return "has flags that this version does not know";
+	if (!!row->more != !!(row->flags & (CHANGE_SHARED | CHANGE_PART)) || (row->more && !more_is_sound(row)))
+		return "has parts, or something before all others, that there cannot be";
 	if (row->comp != CHANGE_COMP_NONE && row->comp >= c->nnames)
 		return "is of a component that is not named";
 	if (row->n >= c->n || seen[row->n / 8] >> row->n % 8 & 1)
@@ -398,6 +472,20 @@ static int check_dirs(const struct changes *c, struct ply_err *err)
 	return 0;
 }
 
+static int check_ids(const struct changes *c, struct ply_err *err)
+{
+	for (size_t i = 0; i < c->nids; i++) {
+		const struct change_id *id = &c->ids[i], *last = i ? id - 1 : NULL;
+		bool named = id->name && *id->name && strlen(id->name) <= CHANGE_ID_NAME_MAX;
+
+		if (id->kind > 1 || named == id->lost || (id->lost && (id->to || !id->from)))
+			return bad(err, "has a user or group that is neither of a name nor root's");
+		if (last && (last->kind > id->kind || (last->kind == id->kind && last->from >= id->from)))
+			return bad(err, "has users and groups out of their order");
+	}
+	return 0;
+}
+
 int changes_check(const struct changes *c, struct ply_err *err)
 {
 	_cleanup_free_ uint8_t *seen = calloc(1, c->n / 8 + 1);
@@ -408,7 +496,8 @@ int changes_check(const struct changes *c, struct ply_err *err)
 		return ply_fail_nomem(err);
 	if (c->kind != CHANGES_ADD && c->kind != CHANGES_REMOVE)
 		return bad(err, "is of a kind that this version does not know");
-	if (c->nnames > NAMES_MAX || c->nrequires > NAMES_MAX || c->n > UINT32_MAX || c->ndirs > UINT32_MAX)
+	if (c->nnames > NAMES_MAX || c->nrequires > NAMES_MAX || c->n > UINT32_MAX || c->ndirs > UINT32_MAX ||
+	    c->nids > UINT32_MAX)
 		return bad(err, "has more names, rows or directories than a table can");
 	for (size_t i = 0; i < c->nnames; i++)
 		if (!*c->names[i])
@@ -418,7 +507,9 @@ int changes_check(const struct changes *c, struct ply_err *err)
 			return bad(err, "requires a component without a name");
 	r = check_rows(c, seen, &above, err);
 	free(above.v);
-	return r < 0 ? r : check_dirs(c, err);
+	if (r == 0)
+		r = check_dirs(c, err);
+	return r < 0 ? r : check_ids(c, err);
 }
 
 /* --- encoding ------------------------------------------------------------------------------ */
@@ -446,6 +537,14 @@ static bool has_after(unsigned kind)
 	return kind != CHANGE_OUT && kind != CHANGE_KEEP;
 }
 
+static int put_part(struct buf *out, const struct change_part *part)
+{
+	struct ply_disk_change_part d = { .len = le64_put(part->len) };
+
+	memcpy(d.digest, part->digest, sizeof(d.digest));
+	return buf_add(out, &d, sizeof(d));
+}
+
 static int put_row(struct buf *out, const struct change *row)
 {
 	size_t len = strlen(row->path);
@@ -461,6 +560,12 @@ static int put_row(struct buf *out, const struct change *row)
 		r = put_side(out, &row->before);
 	if (r == 0 && has_after(row->kind))
 		r = put_side(out, &row->after);
+	if (r == 0 && row->flags & CHANGE_SHARED)
+		r = put_side(out, &row->more->was);
+	if (r == 0 && row->flags & CHANGE_PART)
+		r = put_part(out, &row->more->own);
+	if (r == 0 && row->flags & CHANGE_PART)
+		r = put_part(out, &row->more->first);
 	return r;
 }
 
@@ -476,6 +581,18 @@ static int put_dir(struct buf *out, const struct change_dir *dir)
 	return r < 0 || !len ? r : buf_add(out, dir->path, len);
 }
 
+static int put_id(struct buf *out, const struct change_id *id)
+{
+	size_t len = id->name ? strlen(id->name) : 0;
+	const struct ply_disk_change_id d = {
+		.kind = id->kind, .flags = id->lost ? ID_LOST : 0, .name_len = le16_put((uint16_t)len),
+		.from = le32_put(id->from), .to = le32_put(id->to),
+	};
+	int r = buf_add(out, &d, sizeof(d));
+
+	return r < 0 || !len ? r : buf_add(out, id->name, len);
+}
+
 static int put_all(struct buf *out, const struct changes *c, const char *image)
 {
 	int r = 0;
@@ -484,6 +601,8 @@ static int put_all(struct buf *out, const struct changes *c, const char *image)
 		r = put_row(out, &c->v[i]);
 	for (size_t i = 0; r == 0 && i < c->ndirs; i++)
 		r = put_dir(out, &c->dirs[i]);
+	for (size_t i = 0; r == 0 && i < c->nids; i++)
+		r = put_id(out, &c->ids[i]);
 	if (r == 0 && *image)
 		r = buf_add(out, image, strlen(image));
 	for (size_t i = 0; r == 0 && i < c->nnames; i++)
@@ -502,10 +621,11 @@ static void fill_head(const struct changes *c, const char *image, struct ply_dis
 	for (size_t i = 0; i < c->nrequires; i++)
 		names_len += strlen(c->requires[i]) + 1;
 	*d = (struct ply_disk_changes){
-		.version = le32_put(1), .kind = le32_put(c->kind), .generation = le64_put(c->generation),
+		.version = le32_put(VERSION), .kind = le32_put(c->kind), .generation = le64_put(c->generation),
 		.nnames = le32_put((uint32_t)c->nnames), .nrows = le32_put((uint32_t)c->n),
 		.ndirs = le32_put((uint32_t)c->ndirs), .image_len = le32_put((uint32_t)strlen(image)),
 		.names_len = le32_put((uint32_t)names_len), .nrequires = le32_put((uint32_t)c->nrequires),
+		.nids = le32_put((uint32_t)c->nids),
 	};
 	memcpy(d->magic, CHANGES_MAGIC, sizeof(d->magic));
 	memcpy(d->uuid, c->uuid, sizeof(d->uuid));
@@ -588,6 +708,30 @@ static bool take_side(struct in *in, struct change_side *s)
 	return true;
 }
 
+static bool take_part(struct in *in, struct change_part *part)
+{
+	struct ply_disk_change_part d;
+
+	if (!take(in, &d, sizeof(d)))
+		return false;
+	part->len = le64_get(d.len);
+	memcpy(part->digest, d.digest, sizeof(part->digest));
+	return true;
+}
+
+static int take_more(struct in *in, struct change *row)
+{
+	struct change_more more = { 0 };
+
+	if (!(row->flags & (CHANGE_SHARED | CHANGE_PART)))
+		return 0;
+	if (row->flags & CHANGE_SHARED && !take_side(in, &more.was))
+		return -EUCLEAN;
+	if (row->flags & CHANGE_PART && (!take_part(in, &more.own) || !take_part(in, &more.first)))
+		return -EUCLEAN;
+	return change_set_more(row, row->flags, &more);
+}
+
 static int take_row(struct in *in, struct changes *c)
 {
 	struct change *row = &c->v[c->n];
@@ -605,7 +749,7 @@ static int take_row(struct in *in, struct changes *c)
 		return -EUCLEAN;
 	if (d.kind == CHANGE_KEEP)
 		row->after = row->before;
-	return 0;
+	return take_more(in, row);
 }
 
 static int take_dir(struct in *in, struct changes *c)
@@ -620,6 +764,22 @@ static int take_dir(struct in *in, struct changes *c)
 	r = take_text(in, le16_get(d.path_len), &dir->path);
 	if (r == 0)
 		c->ndirs++;
+	return r;
+}
+
+static int take_id(struct in *in, struct changes *c)
+{
+	struct change_id *id = &c->ids[c->nids];
+	struct ply_disk_change_id d;
+	int r = 0;
+
+	if (!take(in, &d, sizeof(d)) || d.flags & ~ID_LOST)
+		return -EUCLEAN;
+	*id = (struct change_id){ .kind = d.kind, .lost = d.flags & ID_LOST, .from = le32_get(d.from), .to = le32_get(d.to) };
+	if (le16_get(d.name_len))
+		r = take_text(in, le16_get(d.name_len), &id->name);
+	if (r == 0)
+		c->nids++;
 	return r;
 }
 
@@ -644,15 +804,17 @@ static int take_name(struct in *in, char **v, size_t *n)
 static int take_all(struct in *in, const struct ply_disk_changes *d, struct changes *c)
 {
 	size_t nrows = le32_get(d->nrows), ndirs = le32_get(d->ndirs), nnames = le32_get(d->nnames);
-	size_t nrequires = le32_get(d->nrequires);
+	size_t nrequires = le32_get(d->nrequires), nids = le32_get(d->nids);
 	int r = 0;
 
 	/* before memory is asked for: each takes some bytes */
 	if (nrows > in->left / sizeof(struct ply_disk_change) ||
-	    ndirs > in->left / sizeof(struct ply_disk_change_dir) || nnames > NAMES_MAX || nrequires > NAMES_MAX)
+	    ndirs > in->left / sizeof(struct ply_disk_change_dir) ||
+	    nids > in->left / sizeof(struct ply_disk_change_id) || nnames > NAMES_MAX || nrequires > NAMES_MAX)
 		return -EUCLEAN;
 	if (array_grow(&c->v, &c->cap, nrows + 1, sizeof(*c->v)) < 0 ||
 	    array_grow(&c->dirs, &c->dirs_cap, ndirs + 1, sizeof(*c->dirs)) < 0 ||
+	    array_grow(&c->ids, &c->ids_cap, nids + 1, sizeof(*c->ids)) < 0 ||
 	    array_grow(&c->names, &c->names_cap, nnames + 1, sizeof(*c->names)) < 0 ||
 	    array_grow(&c->requires, &c->requires_cap, nrequires + 1, sizeof(*c->requires)) < 0)
 		return -ENOMEM;
@@ -660,6 +822,8 @@ static int take_all(struct in *in, const struct ply_disk_changes *d, struct chan
 		r = take_row(in, c);
 	while (r == 0 && c->ndirs < ndirs)
 		r = take_dir(in, c);
+	while (r == 0 && c->nids < nids)
+		r = take_id(in, c);
 	if (r == 0)
 		r = take_text(in, le32_get(d->image_len), &c->image);
 	if (r == 0 && in->left != le32_get(d->names_len))
@@ -681,7 +845,7 @@ static int decode(const uint8_t *bytes, size_t len, struct changes *c, struct pl
 	if (len < sizeof(d) + sizeof(sum) || len > CHANGES_MAX || memcmp(bytes, CHANGES_MAGIC, sizeof(d.magic)) != 0)
 		return bad(err, "is no table of changes");
 	take(&in, &d, sizeof(d));
-	if (le32_get(d.version) != 1)
+	if (le32_get(d.version) != VERSION)
 		return ply_fail(err, -EOPNOTSUPP, PLY_R_STATE_DAMAGED, "is of another version of plyfs");
 	memcpy(&sum, bytes + len - sizeof(sum), sizeof(sum));
 	if (le64_get(sum) != xxh3(bytes, len - sizeof(sum), 0))

@@ -21,6 +21,7 @@
 #define CHANGES_MAX (256u << 20)   /* bytes of a table: a million rows with paths of 60 bytes take 140 MB */
 #define CHANGES_MAGIC "PLYTABL\n"
 #define CHANGE_PATH_MAX 65535u
+#define CHANGE_ID_NAME_MAX 65535u
 #define CHANGE_COMP_NONE 65535u    /* whose it is: of none alone */
 
 enum changes_kind {
@@ -33,12 +34,19 @@ enum change_kind {
 	CHANGE_MAKE = 1,           /* before: nothing */
 	CHANGE_SWAP,               /* another in its place; neither is a directory */
 	CHANGE_OUT,                /* after: nothing */
-	CHANGE_META,               /* the same, of another owner or mode */
+	CHANGE_META,               /* the same, of another owner or mode; a directory: or of other xattrs */
 	CHANGE_KEEP,               /* before == after: was there already, and stays when what was added goes */
 };
 
-/* A flag: comes along with the directory above it, which is a row of CHANGE_MAKE too. Just those have it. */
-#define CHANGE_INSIDE 1u
+/* Flags. The others are of paths that several components have; they say what --remove needs to know, and mean nothing to
+ * apply.h. */
+enum change_flags {
+	CHANGE_INSIDE = 1,         /* comes along with the directory above it, which is a row of CHANGE_MAKE too. Just those */
+	CHANGE_SHARED = 2,         /* more->was: what is there when all of these components have gone */
+	CHANGE_PART = 4,           /* texts one behind the other; more->own is the component's */
+	CHANGE_WINS = 8,           /* nothing of what others bring is in it */
+	CHANGE_LOST = 16,          /* the component's own file is not there: of CHANGE_KEEP it is another one, and is not kept */
+};
 
 /* What is, or shall be, at a path. Digests of which each byte is CHANGE_UNKNOWN are not known, and equal any other. */
 #define CHANGE_UNKNOWN 0xff
@@ -52,12 +60,24 @@ struct change_side {
 	uint8_t xattrs[16];        /* of all names and values, see changes_look.c; 0: none */
 };
 
+/* A text that stands in a file, line by line: its length and XXH3-128. */
+struct change_part {
+	uint64_t len;
+	uint8_t digest[16];
+};
+
+struct change_more {
+	struct change_side was;            /* CHANGE_SHARED: mode 0: nothing */
+	struct change_part own, first;     /* CHANGE_PART: first: what was there before the first text was put behind it */
+};
+
 struct change {
 	uint8_t kind, flags;
 	uint16_t comp;             /* index of `names`, or CHANGE_COMP_NONE */
 	uint32_t n;                /* its number in new/, old/ and gone/: all rows have 0 ... rows - 1, in any order */
 	char *path;                /* below the target, no slash in front */
 	struct change_side before, after;
+	struct change_more *more;  /* of CHANGE_SHARED and CHANGE_PART; else NULL */
 };
 
 /* A directory that is there before, with its modification time then. "": the target itself. */
@@ -65,6 +85,14 @@ struct change_dir {
 	char *path;
 	int64_t mtime_sec;
 	uint32_t mtime_nsec;
+};
+
+/* What has become of a user or group of the image; those that are not told have their numbers. */
+struct change_id {
+	uint8_t kind;              /* enum id_kind: 0 user, 1 group */
+	bool lost;                 /* it has no name in the image, and its number another in the target: root's, so `to` is 0 */
+	uint32_t from, to;
+	char *name;                /* NULL where it is lost */
 };
 
 struct changes {
@@ -76,6 +104,8 @@ struct changes {
 	size_t nnames, names_cap;
 	char **requires;           /* what they cannot do without: of each entry one of the names in it: "db", "db|cache" */
 	size_t nrequires, requires_cap;
+	struct change_id *ids;     /* ascending by kind and number */
+	size_t nids, ids_cap;
 	struct change *v;
 	size_t n, cap;
 	struct change_dir *dirs;
@@ -84,15 +114,20 @@ struct changes {
 };
 
 void changes_done(struct changes *c);
+void change_done(struct change *row);
+/* Those of SHARED and PART that are in @flags, from @more; sets these. -ENOMEM. */
+int change_set_more(struct change *row, unsigned flags, const struct change_more *more);
 
 /*
- * Add a row, component or directory. Paths are copied; row->n is not looked at: the number is the count of rows before
+ * Add a row, component or directory. Paths are copied, and `more`; row->n is not looked at: the number is the count of rows before
  * (c->v[c->n - 1].n is then that of the new one). Of CHANGE_KEEP `before` alone counts; of a directory that is added
  * twice the earlier time does. -ENOMEM.
  */
 int changes_add(struct changes *c, const struct change *row);
 int changes_add_name(struct changes *c, const char *name);
 int changes_add_require(struct changes *c, const char *names);
+/* The name is copied. */
+int changes_add_id(struct changes *c, const struct change_id *id);
 int changes_add_dir(struct changes *c, const char *path, int64_t mtime_sec, uint32_t mtime_nsec);
 
 /* Rows and directories in their order; double directories go. Numbers stay with their rows. */
@@ -130,5 +165,7 @@ int change_is(int dirfd, const char *name, const struct change_side *side);
 bool change_is_unknown(const uint8_t digest[16]);
 /* Are they the same? The time of directories does not count. */
 bool change_same(const struct change_side *a, const struct change_side *b);
+/* CHANGE_META that changes extended attributes too, which only directories have changed in place. */
+bool change_moves_attrs(const struct change *row);
 
 #endif

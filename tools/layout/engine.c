@@ -13,6 +13,8 @@
  * depend on who took what. A phase begins when the one before has ended: it is made durable by one syncfs, then a record
  * in the journal says so. What a phase did that has no such record is looked at again by a resume, name for name.
  *
+ * What components brought is recorded meanwhile, beside the streams (record.c).
+ *
  * The first error stops all streams at their next file; then what was made is taken out (run.c).
  *
  * Locking: `lock` guards the first error. All else that streams share is atomic, immutable, or
@@ -134,7 +136,7 @@ static int run_batch(struct phase *p, struct stream *s, uint32_t thread, const s
 	stream_count_for(s, q->sub);
 	s->bytes = s->names = 0;
 	r = p->run(s, &q->batches[i], q->sub);
-	timeline_batch(p->l->o->timeline, thread, q->sub, begin, s->bytes, s->names);
+	timeline_batch(p->l->o->timeline, thread, p->l->staged ? p->l->stream : q->sub, begin, s->bytes, s->names);
 	return r;
 }
 
@@ -345,7 +347,7 @@ static int run_metadata(struct layout *l)
 		ply_fail(&s.err, r, PLY_R_TARGET_WRITE, "%s/var: cannot set its mode: %s", l->target->path, strerror(-r));
 	}
 	if (r == 0 && !l->staged)
-		r = record_components(l, &s.err);
+		r = record_end(l, &s.err);
 	for (size_t d = l->plan->ndirs; r == 0 && d-- > 0 && !stream_stops(&s);)
 		r = finish_directory(&s, (uint32_t)d);
 	if (r < 0)
@@ -459,7 +461,8 @@ static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 		layout_fail(l, &err);
 	}
 	l->report->seconds[phase] = now() - start;
-	timeline_phase(l->o->timeline, layout_phase_names[phase], begin);
+	if (!l->staged)            /* all of it is one phase of a change */
+		timeline_phase(l->o->timeline, layout_phase_names[phase], begin);
 	if (engine_check_image(faults, &err) < 0)
 		layout_fail(l, &err);
 	if (l->o->cancel && atomic_load(l->o->cancel)) {
@@ -479,9 +482,13 @@ void engine_execute(struct layout *l, unsigned faults)
 		if (committed && i != PHASE_DIRECTORIES)
 			continue;
 		run_one(l, (enum layout_phase)i, faults);
+		if (i == PHASE_DIRECTORIES && !atomic_load(&l->stop) && !journal_has(l->state.j.committed, PHASE_METADATA))
+			record_begin(l);
 		if (!committed && !atomic_load(&l->stop) && commit(l, (enum layout_phase)i, &err) < 0)
 			layout_fail(l, &err);
 	}
+	if (l->recorder)           /* something else has failed */
+		record_end(l, &err);
 }
 
 void engine_stage(struct layout *l, unsigned faults)

@@ -29,6 +29,7 @@ struct layout {
 	uint32_t var, var_lib;     /* above the state, in plan.dirs; 0: the view has none */
 	struct limits limits;
 	bool staged;               /* what is made is not in its place yet: see engine_stage() */
+	uint32_t stream;           /* of the timeline: where it is staged, all of it is one */
 	const struct idmap *ids;   /* numbers of the image to those of the target; NULL: they are the same */
 	bool again;                /* an earlier run was here: what is there is looked at */
 	size_t dirs_made;          /* plan.dirs[1 .. dirs_made) exist by this run */
@@ -37,6 +38,7 @@ struct layout {
 	atomic_size_t nmade;
 	uint64_t made_seed;        /* random: nobody can make a name that is taken for ours */
 	bool finishing;            /* directories begin to get their own modes */
+	struct recorder *recorder; /* NULL: none is at work; see record.h */
 
 	atomic_bool stop;
 	pthread_mutex_t lock;      /* err, left */
@@ -210,6 +212,8 @@ enum {
 };
 /* @name in @dir, which is directory @d of the plan; or -errno. */
 int away_remove(struct layout *l, uint32_t d, int dir, const char *name, away_judge *is_ours, void *ctx);
+/* What an earlier call of that was killed with goes, if it is ours: of a name that away_recover() does not know. */
+int away_forget(struct layout *l, uint32_t d, const char *name, away_judge *is_ours, void *ctx);
 /* What one that was killed had moved away and not judged goes back to its place. */
 int away_recover(struct layout *l, struct ply_err *err);
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,52 +23,72 @@ void kept_done(struct kept *k)
 
 /* --- reading ------------------------------------------------------------------------------ */
 
-struct reading {
-	const char *path;
-	struct ply_err *err;
-};
-
-static int fail(const struct reading *rd, int code, const char *name, const char *file, const char *what)
+/* Names a file of the state, as all that is told of it begins. What is missing there, or is none, is damage; what the disk, or
+ * memory, refuses is not. */
+static int fail(int code, const char *path, const char *name, const char *what, struct ply_err *err)
 {
-	return ply_fail(rd->err, code, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/%s%s: %s", rd->path, name, file, what);
+	static const int damage[] = { -ENOENT, -ENOTDIR, -ELOOP, -EINVAL, -EFBIG };
+
+	for (size_t i = 0; i < ARRAY_SIZE(damage); i++)
+		if (code == damage[i])
+			code = -EUCLEAN;
+	return ply_fail(err, code, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/%s: %s", path, name, what);
 }
 
-/* -ENOENT, not told: the file is not there. */
-static int read_table(const struct reading *rd, int dir, const char *file, struct changes *ret)
+/* @file in @dir; @name is what it is called for people. -ENOENT, not told: it is not there. */
+static int read_table(int dir, const char *file, const char *path, const char *name, struct changes *ret, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
 	int r = inroot_read_at(dir, file, CHANGES_MAX, &bytes);
 
+	if (r == -ENOENT)
+		return r;
 	if (r < 0)
-		return r == -ENOENT ? r : fail(rd, r, file, "", strerror(-r));
-	return changes_decode(bytes.data, bytes.len, ret, rd->err);
+		return fail(r, path, name, r == -EINVAL ? "is no ordinary file" : strerror(-r), err);
+	r = changes_decode(bytes.data, bytes.len, ret, err);
+	if (r < 0)
+		ply_err_prefix(err, "%s/var/lib/plyfs/%s", path, name);
+	return r;
 }
 
-static int read_component(const struct reading *rd, struct kept *k, int merge, const char *name)
+/* Of component @name, in the open directory merge. -ENOENT, not told: there is none. *ret is set on success. */
+static int read_component(int merge, const char *path, const char *name, struct changes *ret, struct ply_err *err)
 {
 	_cleanup_close_ int dir = openat(merge, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct changes *c;
+	char shown[sizeof("merge//table") + PLY_NAME_MAX];
+	struct changes c = { 0 };
 	int r;
 
+	snprintf(shown, sizeof(shown), "merge/%s/table", name);
 	if (dir < 0)
-		return fail(rd, errno == ENOTDIR || errno == ELOOP ? -EUCLEAN : -errno, "merge/", name, strerror(errno));
-	if (array_grow(&k->v, &k->cap, k->n + 1, sizeof(*k->v)) < 0)
-		return ply_fail_nomem(rd->err);
-	c = &k->v[k->n];
-	*c = (struct changes){ 0 };
-	r = read_table(rd, dir, "table", c);
-	if (r == -ENOENT)
-		return fail(rd, -EUCLEAN, "merge/", name, "has no table");
-	if (r < 0) {
-		ply_err_prefix(rd->err, "%s/var/lib/plyfs/merge/%s/table", rd->path, name);
-		return r;
+		return errno == ENOENT ? -ENOENT : fail(-errno, path, shown, strerror(errno), err);
+	r = read_table(dir, "table", path, shown, &c, err);
+	if (r < 0)
+		return r == -ENOENT ? fail(r, path, shown, "is not there", err) : r;
+	if (c.nnames == 1 && !strcmp(c.names[0], name) && c.kind == CHANGES_ADD) {
+		*ret = c;
+		return 0;
 	}
-	k->n++;
-	return c->nnames == 1 && !strcmp(c->names[0], name) && c->kind == CHANGES_ADD ? 0 :
-		fail(rd, -EUCLEAN, "merge/", name, "its table is about something else");
+	changes_done(&c);
+	return fail(-EUCLEAN, path, shown, "is about something else", err);
 }
 
-static int read_components(const struct reading *rd, struct kept *k, int merge)
+/* -1: there is none. */
+static int open_merge(int state, const char *path, int *ret, struct ply_err *err)
+{
+	*ret = openat(state, "merge", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *ret >= 0 || errno == ENOENT ? 0 : fail(-errno, path, "merge", strerror(errno), err);
+}
+
+int kept_read_one(int state, const char *path, const char *name, struct changes *ret, struct ply_err *err)
+{
+	_cleanup_close_ int merge = -1;
+	int r = open_merge(state, path, &merge, err);
+
+	return r < 0 ? r : merge < 0 ? -ENOENT : read_component(merge, path, name, ret, err);
+}
+
+static int read_components(struct kept *k, int merge, const char *path, struct ply_err *err)
 {
 	DIR *d = fdopendir(merge);
 	const struct dirent *de;
@@ -76,35 +97,39 @@ static int read_components(const struct reading *rd, struct kept *k, int merge)
 	if (!d) {
 		r = -errno;
 		close(merge);
-		return fail(rd, r, "merge", "", strerror(-r));
+		return fail(r, path, "merge", strerror(-r), err);
 	}
-	while (r == 0 && (de = readdir(d)))
-		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
-			r = read_component(rd, k, merge, de->d_name);
+	while (r == 0 && (de = readdir(d))) {
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
+			continue;
+		if (array_grow(&k->v, &k->cap, k->n + 1, sizeof(*k->v)) < 0) {
+			r = ply_fail_nomem(err);
+			break;
+		}
+		r = read_component(merge, path, de->d_name, &k->v[k->n], err);
+		k->n += r == 0;
+		if (r == -ENOENT)          /* gone since it was listed */
+			r = 0;
+	}
 	closedir(d);
 	return r;
 }
 
 int kept_read(int state, const char *path, struct kept *ret, struct ply_err *err)
 {
-	const struct reading rd = { path, err };
-	int merge = openat(state, "merge", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	int merge, r = open_merge(state, path, &merge, err);
 
 	*ret = (struct kept){ 0 };
-	if (merge < 0 && errno != ENOENT)
-		return fail(&rd, -errno, "merge", "", strerror(errno));
-	if (merge >= 0)
-		r = read_components(&rd, ret, merge);
+	if (r == 0 && merge >= 0)
+		r = read_components(ret, merge, path, err);
 	if (r < 0)
 		return r;
-	r = read_table(&rd, state, "dirs", &ret->dirs);
+	r = read_table(state, "dirs", path, "dirs", &ret->dirs, err);
 	if (r == -ENOENT)
 		return 0;
 	for (size_t i = 0; r == 0 && i < ret->dirs.n; i++)
 		if (ret->dirs.v[i].kind != CHANGE_KEEP)
-			r = ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "has something else than what stays");
-	if (r < 0)
-		ply_err_prefix(err, "%s/var/lib/plyfs/dirs", path);
+			r = fail(-EUCLEAN, path, "dirs", "has something else than what stays", err);
 	return r;
 }
 
@@ -118,35 +143,25 @@ const struct changes *kept_find(const struct kept *k, const char *name)
 	return NULL;
 }
 
+const struct change *kept_next(const struct kept *k, const char *path, const char *but, size_t *at, const char **ret_name)
+{
+	while (*at < k->n) {
+		const struct changes *c = &k->v[(*at)++];
+		const struct change *row = strcmp(c->names[0], but) ? changes_find(c, path) : NULL;
+
+		*ret_name = c->names[0];
+		if (row)
+			return row;
+	}
+	return NULL;
+}
+
 bool kept_has(const struct kept *k, const char *path, const char *but)
 {
 	for (size_t i = 0; i < k->n; i++) {
 		const struct change *row = changes_find(&k->v[i], path);
 
 		if (row && row->after.mode && strcmp(k->v[i].names[0], but) != 0)
-			return true;
-	}
-	return false;
-}
-
-bool kept_needs(const struct kept *k, const char *path, const char *but)
-{
-	for (size_t i = 0; i < k->n; i++) {
-		const struct change *row = changes_find(&k->v[i], path);
-
-		if (row && row->kind == CHANGE_KEEP && strcmp(k->v[i].names[0], but) != 0)
-			return true;
-	}
-	return false;
-}
-
-bool kept_changes(const struct kept *k, const struct change *as, const char *but)
-{
-	for (size_t i = 0; i < k->n; i++) {
-		const struct change *row = changes_find(&k->v[i], as->path);
-
-		if (row && row->kind == as->kind && change_same(&row->after, &as->after) &&
-		    change_same(&row->before, &as->before) && strcmp(k->v[i].names[0], but) != 0)
 			return true;
 	}
 	return false;

@@ -16,16 +16,16 @@ struct kept {
 
 /* @state: the directory var/lib/plyfs of the target @path. *ret is the caller's, by kept_done(), whatever is returned. */
 int kept_read(int state, const char *path, struct kept *ret, struct ply_err *err);
+/* Of one component; *ret is set on success. -ENOENT, not told: nothing is kept of it. */
+int kept_read_one(int state, const char *path, const char *name, struct changes *ret, struct ply_err *err);
 void kept_done(struct kept *k);
 
 /* NULL: none of that name was added. */
 const struct changes *kept_find(const struct kept *k, const char *name);
+/* The next row at @path of another component than @but, and whose it is; @at: 0 for the first. NULL: there is no more. */
+const struct change *kept_next(const struct kept *k, const char *path, const char *but, size_t *at, const char **ret_name);
 /* Did another component than @but bring @path, or find it there; was it one that made it? */
 bool kept_has(const struct kept *k, const char *path, const char *but);
-/* It was there already when one but @but came. */
-bool kept_needs(const struct kept *k, const char *path, const char *but);
-/* Has another one changed the same to the same? */
-bool kept_changes(const struct kept *k, const struct change *as, const char *but);
 bool kept_makes(const struct kept *k, const char *path, const char *but);
 
 /* Can @names go together? -ENOTEMPTY, COMPONENT_NEEDED: others require one of them. */

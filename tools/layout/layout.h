@@ -97,6 +97,14 @@ struct layout_left {
 	char *why;
 };
 
+/* An owner without a name in the image, whose number is somebody's on the target: root's, without privileges. */
+struct layout_lost_id {
+	bool group;
+	uint32_t id;
+	char *holder;              /* escaped; NULL: of an earlier component */
+	uint64_t files;
+};
+
 struct layout_report {
 	uint64_t directories, files, names;   /* files: inodes that are no directories */
 	uint64_t bytes;                       /* written as content of files */
@@ -107,8 +115,12 @@ struct layout_report {
 	bool nothing;              /* there was nothing to resume or to abort */
 	struct layout_left *left;
 	size_t nleft;
+	struct layout_lost_id *ids;
+	size_t nids;
 };
 void layout_report_done(struct layout_report *r);
+/* Adds to what is told of that number already. @holder: borrowed. -ENOMEM. */
+int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, const char *holder, uint64_t files);
 
 /*
  * Lay @view out into the empty directory @path. On failure the directory is as it was

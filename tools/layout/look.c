@@ -7,32 +7,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/inroot.h"
 #include "base/util.h"
+#include "layout/kept.h"
 #include "layout/state.h"
 #include "layout/update.h"
 
 /* The image that the change which brought @name was of. */
 static int find_brought(const struct state *s, struct layout_done *d, struct ply_err *err)
 {
-	_cleanup_close_ int merge = openat(s->dir, "merge", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), dir = -1;
-	_cleanup_buf_ struct buf bytes = { 0 };
 	struct changes table = { 0 };
-	int r;
+	int r = kept_read_one(s->dir, s->target->path, d->name, &table, err);
 
-	if (merge >= 0)
-		dir = openat(merge, d->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0)
-		return 0;
-	r = inroot_read_at(dir, "table", CHANGES_MAX, &bytes);
 	if (r < 0)
-		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/merge/%s/table: cannot read: %s",
-				s->target->path, d->name, strerror(-r));
-	r = changes_decode(bytes.data, bytes.len, &table, err);
-	if (r < 0) {
-		ply_err_prefix(err, "%s/var/lib/plyfs/merge/%s/table", s->target->path, d->name);
-		return r;
-	}
+		return r == -ENOENT ? 0 : r;
 	d->own = true;
 	memcpy(d->uuid, table.uuid, sizeof(d->uuid));
 	memcpy(d->catalog, table.catalog, sizeof(d->catalog));

@@ -23,6 +23,7 @@
 
 #include "base/beneath.h"
 #include "base/util.h"
+#include "layout/attrs.h"
 
 #define CHANGED "was changed meanwhile"
 #define TAKEN   "another process has put something there"
@@ -40,6 +41,69 @@ static struct number number(const struct change *row)
 
 	snprintf(n.text, sizeof(n.text), "%u", row->n);
 	return n;
+}
+
+/* --- times of directories ------------------------------------------------------------------- */
+
+/* What a process that was killed has done last is known by its own directories. A rename sets the time of both it is about,
+ * but not in one step. */
+#define SLACK_S 2
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *than)
+{
+	return a->tv_sec != than->tv_sec ? a->tv_sec > than->tv_sec : a->tv_nsec > than->tv_nsec;
+}
+
+/* As short before and after as can be: what others do in between passes for ours. */
+void moves_before(struct moves *m)
+{
+	struct stat st;
+
+	if (m->now && fstat(m->now_fd, &st) == 0)
+		m->now->others |= !same_time(&st.st_mtim, &m->now->left);
+}
+
+void moves_after(struct moves *m)
+{
+	struct stat st;
+
+	if (m->now && fstat(m->now_fd, &st) == 0)
+		m->now->left = st.st_mtim;
+}
+
+int moves_rename(struct moves *m, int from, const char *from_name, int to, const char *to_name, unsigned how)
+{
+	int r;
+
+	moves_before(m);
+	r = renameat2(from, from_name, to, to_name, how) < 0 ? -errno : 0;
+	moves_after(m);
+	return r;
+}
+
+static int by_path(const void *key, const void *of)
+{
+	const struct change_dir *d = of;
+
+	return changes_compare(key, d->path);
+}
+
+static struct moves_dir *find_dir(const struct moves *m, const char *path, size_t len, const struct change_dir **ret)
+{
+	const struct changes *c = m->a->c;
+	char key[CHANGE_PATH_MAX + 1];
+
+	if (len > CHANGE_PATH_MAX)
+		return NULL;
+	memcpy(key, path, len);
+	key[len] = '\0';
+	*ret = c->ndirs ? bsearch(key, c->dirs, c->ndirs, sizeof(*c->dirs), by_path) : NULL;
+	return *ret ? &m->dirs[*ret - c->dirs] : NULL;
 }
 
 /* --- telling ----------------------------------------------------------------------------- */
@@ -171,9 +235,53 @@ const char *moves_name(const struct change *row)
 	return row->path + len + (len != 0);
 }
 
+/* Of the calls before this one: when was a name moved out of what is staged for @path, or to what was taken out? */
+static struct timespec last_move(struct moves *m, const char *path, size_t len)
+{
+	struct timespec last = m->own_last;
+	int dir = open_dirs_get(&m->tree, path, len);
+	struct stat st;
+
+	if (dir >= 0 && fstat(dir, &st) == 0 && is_later(&st.st_mtim, &last))
+		last = st.st_mtim;
+	last.tv_sec += SLACK_S;
+	return last;
+}
+
+/* Before anything is moved there. */
+static int look_at_dir(struct moves *m, struct moves_dir *to, const struct change_dir *d, int fd)
+{
+	const struct timespec planned = { d->mtime_sec, d->mtime_nsec };
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (to->looked) {
+		to->others |= !same_time(&st.st_mtim, &to->left);
+	} else if (!same_time(&st.st_mtim, &planned)) {
+		struct timespec last = last_move(m, d->path, strlen(d->path));
+
+		to->others = m->a->first || is_later(&st.st_mtim, &last);
+	}
+	to->looked = true;
+	to->left = st.st_mtim;
+	return 0;
+}
+
 int moves_dir(struct moves *m, const struct change *row)
 {
-	return open_dirs_get(&m->target, row->path, parent_len(row->path));
+	size_t len = parent_len(row->path);
+	const struct change_dir *d;
+	struct moves_dir *to;
+	int fd, r = 0;
+
+	fd = open_dirs_get(&m->target, row->path, len);
+	to = fd < 0 ? NULL : find_dir(m, row->path, len, &d);
+	if (to)
+		r = look_at_dir(m, to, d, fd);
+	m->now = to;
+	m->now_fd = fd;
+	return r < 0 ? r : fd;
 }
 
 int moves_staged_dir(struct moves *m, const struct change *row)
@@ -203,8 +311,13 @@ int moves_is_staged(struct moves *m, const struct change *row)
 
 static int open_own(struct moves *m, const char *name, int *ret)
 {
+	struct stat st;
 	char text[64];
-	int r = mkdirat(m->a->update, name, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	int r;
+
+	if (fstatat(m->a->update, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_later(&st.st_mtim, &m->own_last))
+		m->own_last = st.st_mtim;
+	r = mkdirat(m->a->update, name, 0700) < 0 && errno != EEXIST ? -errno : 0;
 
 	if (r == 0) {
 		r = beneath_open(m->a->update, name, strlen(name), O_PATH);
@@ -227,6 +340,9 @@ int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err
 	};
 	atomic_store(&a->at, 0);
 	a->nmade = a->nswapped = a->nout = a->nmeta = a->nleft = a->nstranded = 0;
+	m->dirs = calloc(a->c->ndirs + 1, sizeof(*m->dirs));
+	if (!m->dirs)
+		return ply_fail_nomem(err);
 	r = open_own(m, "tree", &m->tree_fd);
 	if (r == 0)
 		r = open_own(m, "new", &m->new_fd);
@@ -239,8 +355,8 @@ int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err
 	return r;
 }
 
-/* Where it has the time already nothing is written. */
-static int set_time(struct moves *m, const struct change_dir *d)
+/* Where it has the time already nothing is written; where others have changed it since, that is to be seen. */
+static int set_time(struct moves *m, const struct change_dir *d, struct moves_dir *is)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { d->mtime_sec, d->mtime_nsec } };
 	int fd = open_dirs_get(&m->target, d->path, strlen(d->path));
@@ -249,9 +365,9 @@ static int set_time(struct moves *m, const struct change_dir *d)
 
 	if (moves_is_gone(fd))
 		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0 || look_at_dir(m, is, d, fd) < 0 || fstat(fd, &st) < 0)
 		return fail(m, d->path, fd < 0 ? fd : -errno, "open");
-	if (st.st_mtim.tv_sec == times[1].tv_sec && st.st_mtim.tv_nsec == times[1].tv_nsec)
+	if (is->others || same_time(&st.st_mtim, &times[1]))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);      /* O_PATH: no futimens */
 	return utimensat(AT_FDCWD, path, times, 0) < 0 ? fail(m, d->path, -errno, "set the time of") : 0;
@@ -259,19 +375,16 @@ static int set_time(struct moves *m, const struct change_dir *d)
 
 int moves_finish(struct moves *m)
 {
-	_cleanup_close_ int fd = -1;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < m->a->c->ndirs; i++)
-		r = set_time(m, &m->a->c->dirs[i]);
-	if (r < 0 || !m->a->sync)
-		return r;
-	fd = openat(m->a->target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || syncfs(fd) < 0 ? fail(m, "", -errno, "write to the disk") : 0;
+		r = set_time(m, &m->a->c->dirs[i], &m->dirs[i]);
+	return r;
 }
 
 void moves_done(struct moves *m)
 {
+	free(m->dirs);
 	open_dirs_done(&m->target);
 	open_dirs_done(&m->tree);
 	cleanup_close(&m->tree_fd);
@@ -282,15 +395,10 @@ void moves_done(struct moves *m)
 
 /* --- moving ---------------------------------------------------------------------------------- */
 
-static int move(int from, const char *from_name, int to, const char *to_name, unsigned how)
-{
-	return renameat2(from, from_name, to, to_name, how) < 0 ? -errno : 0;
-}
-
 /* What lies in @from/N and is not what it was to be. */
 static int give_back(struct moves *m, const struct change *row, int dir, int from, const char *from_name)
 {
-	if (move(from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE) < 0)
+	if (moves_rename(m, from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE) < 0)
 		return moves_strand(m, row, from_name, TAKEN);
 	return moves_leave(m, row, CHANGED);
 }
@@ -324,7 +432,7 @@ int moves_take(struct moves *m, const struct change *row, const struct change_si
 	if (r == 0)
 		return take_none(m, row, side, dir, to, to_name);
 	if (r > 0)
-		r = move(dir, moves_name(row), to, number(row).text, RENAME_NOREPLACE);
+		r = moves_rename(m, dir, moves_name(row), to, number(row).text, RENAME_NOREPLACE);
 	if (r == -EEXIST)
 		return change_is(to, number(row).text, side) == 1 ? moves_leave(m, row, "was put there again") :
 								    moves_strand(m, row, to_name, TAKEN);
@@ -354,7 +462,7 @@ int moves_put_back(struct moves *m, const struct change *row, int from, const ch
 
 	if (r <= 0)
 		return r < 0 ? moves_fail(m, row, r, "look at what was taken out") : 0;
-	r = dir < 0 ? dir : move(from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE);
+	r = dir < 0 ? dir : moves_rename(m, from, number(row).text, dir, moves_name(row), RENAME_NOREPLACE);
 	if (moves_is_gone(r))
 		return keep(m, row, from, from_name, NO_DIR);
 	if (r == -EEXIST && change_is(dir, moves_name(row), &row->before) == 1)
@@ -396,7 +504,7 @@ static int which(const struct change *row, int dir, const char *name)
 /* What has come to new/N was not to be taken. Where its place is empty now it gets that. */
 static int exchange_back(struct moves *m, const struct change *row, int dir)
 {
-	int r = move(m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
+	int r = moves_rename(m, m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
 
 	if (r < 0)
 		return give_back(m, row, dir, m->new_fd, "new");
@@ -406,7 +514,7 @@ static int exchange_back(struct moves *m, const struct change *row, int dir)
 
 static int exchange(struct moves *m, const struct change *row, int dir, const struct change_side *from)
 {
-	int r = move(m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
+	int r = moves_rename(m, m->new_fd, number(row).text, dir, moves_name(row), RENAME_EXCHANGE);
 
 	if (r == -ENOENT && m->back)
 		return moves_put_back(m, row, m->new_fd, "new", &m->a->nswapped);
@@ -475,37 +583,58 @@ static bool mode_may_be(uint32_t mode, const struct change_side *s)
 	return mode == s->mode || mode == without_setid(s->mode);
 }
 
+/* Some of both. ACLs change modes when they come and go, so these do not tell. */
+static int attrs_are_between(const struct moves *m, const struct change *row, int fd)
+{
+	char is[64], before[64], after[64];
+
+	snprintf(is, sizeof(is), "/proc/self/fd/%d/.", fd);
+	snprintf(before, sizeof(before), "/proc/self/fd/%d/%u", m->old_fd, row->n);
+	snprintf(after, sizeof(after), "/proc/self/fd/%d/%u", m->new_fd, row->n);
+	return attrs_between(is, before, after);
+}
+
 /* What a process that was killed on its way, and perhaps on its way back, has left. */
-static bool is_between(const struct moves *m, const struct change *row, const struct change_side *is)
+static int is_between(const struct moves *m, const struct change *row, int fd, const struct change_side *is)
 {
 	const struct change_side *b = &row->before, *a = &row->after;
+	bool moves_attrs = change_moves_attrs(row);
 	struct change_side x = *is;
+	int r = 1;
 
+	if (moves_attrs && !S_ISDIR(is->mode))
+		return 0;
+	if (moves_attrs)
+		return (is->uid == a->uid && is->gid == a->gid) || (is->uid == b->uid && is->gid == b->gid) ?
+			attrs_are_between(m, row, fd) : 0;
 	if (b->uid == a->uid && b->gid == a->gid)
-		return false;
-	if (is->uid == a->uid && is->gid == a->gid) {
-		if (!mode_may_be(is->mode, b))
-			return false;
-	} else if (is->uid == b->uid && is->gid == b->gid) {
-		if (!m->back || !(mode_may_be(is->mode, a) || mode_may_be(is->mode, b)))
-			return false;
-	}
+		return 0;
+	if (is->uid == a->uid && is->gid == a->gid)
+		r = mode_may_be(is->mode, b);
+	else if (is->uid == b->uid && is->gid == b->gid)
+		r = m->back && (mode_may_be(is->mode, a) || mode_may_be(is->mode, b));
 	x.uid = b->uid;
 	x.gid = b->gid;
 	x.mode = b->mode;
-	return change_same(&x, b);
+	return r && change_same(&x, b);
 }
 
-static int set_meta(int fd, const struct change_side *is, const struct change_side *to)
+/* @attrs: a directory that has them; -1: they stay. */
+static int set_meta(int fd, const struct change_side *is, const struct change_side *to, int attrs, const char *name)
 {
-	char path[64];
+	char path[64], as[64];
+	int r = 0;
 
 	if ((is->uid != to->uid || is->gid != to->gid) && fchownat(fd, "", to->uid, to->gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (S_ISLNK(to->mode))
 		return 0;
+	snprintf(as, sizeof(as), "/proc/self/fd/%d/%s", attrs, name);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/.", fd);
+	if (attrs >= 0)
+		r = attrs_make(path, as);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);      /* O_PATH: no fchmod */
-	return chmod(path, to->mode & 07777) < 0 ? -errno : 0;
+	return r == 0 && chmod(path, to->mode & 07777) < 0 ? -errno : r;
 }
 
 int moves_meta(struct moves *m, const struct change *row)
@@ -526,9 +655,11 @@ int moves_meta(struct moves *m, const struct change *row)
 		return moves_refused(m, row, r, "look at it");
 	if (change_same(&is, to))
 		return 0;
-	if (!change_same(&is, from) && !is_between(m, row, &is))
+	r = change_same(&is, from) ? 1 : is_between(m, row, fd, &is);
+	if (r == 0)
 		return moves_leave(m, row, CHANGED);
-	r = set_meta(fd, &is, to);
+	if (r > 0)
+		r = set_meta(fd, &is, to, change_moves_attrs(row) ? (m->back ? m->old_fd : m->new_fd) : -1, number(row).text);
 	if (r < 0)
 		return moves_refused(m, row, r, "set owner and mode of it");
 	m->a->nmeta++;

@@ -7,6 +7,7 @@
 #define PLYFS_LAYOUT_MOVES_H
 
 #include <errno.h>
+#include <time.h>
 
 #include "layout/apply.h"
 
@@ -30,17 +31,28 @@ struct open_dirs {
 	int failed;                /* -errno; 0: the last was opened */
 };
 
+/* A directory of the table, whose time is put back if nobody else has changed it. */
+struct moves_dir {
+	struct timespec left;      /* its time after our last move there */
+	bool looked;               /* it was looked at before our first one */
+	bool others;               /* it had another time than we had left there */
+};
+
 struct moves {
 	struct apply *a;
 	struct ply_err *err;
 	bool back;                 /* changes_revert() */
 	struct open_dirs target, tree;
 	int tree_fd, new_fd, old_fd, gone_fd;
+	struct moves_dir *dirs;    /* as those of the table */
+	struct moves_dir *now;     /* that of the last moves_dir(), which is open as now_fd; NULL: its time is not put back */
+	int now_fd;
+	struct timespec own_last;  /* of the calls before this one */
 };
 
 /* Opens and makes directories of update. */
 int moves_begin(struct moves *m, struct apply *a, bool back, struct ply_err *err);
-/* Times of directories, then syncfs. */
+/* Times of directories. */
 int moves_finish(struct moves *m);
 void moves_done(struct moves *m);
 
@@ -61,6 +73,12 @@ int moves_staged_dir(struct moves *m, const struct change *row);
 /* 1: what CHANGE_MAKE is to put in place lies where it was staged. 0, or -errno. */
 int moves_is_staged(struct moves *m, const struct change *row);
 const char *moves_name(const struct change *row);
+
+/* renameat2(), out of moves_dir() of the row, or into it. -errno. */
+int moves_rename(struct moves *m, int from, const char *from_name, int to, const char *to_name, unsigned how);
+/* Around another call that changes names there. */
+void moves_before(struct moves *m);
+void moves_after(struct moves *m);
 
 /* Of moves_dir(): the path cannot be there. */
 static inline bool moves_is_gone(int code)

@@ -159,11 +159,10 @@ int needs_root_has(void *ctx, const char *dir, const char *name, const struct el
 /* --- for people ------------------------------------------------------------------- */
 
 /*
- * A line (escaped, without its end) for each thing that is not as it should be: other architecture, other versions,
- * missing dependencies, missing libraries. What @fn returns, if not 0, ends it and is returned; -ENOMEM.
+ * A line (escaped, without its end) for each thing that is not as it should be: other architecture, missing
+ * dependencies, missing libraries. What @fn returns, if not 0, ends it and is returned; -ENOMEM.
  *
  *   the image is of architecture amd64, the target of arm64
- *   mariadb-server 1:10.11.6: the target has 1:10.5.1
  *   mariadb-server 1:10.11.6: needs libc6 (>= 2.36); the target has libc6 2.31-13
  *   /opt/app/bin/x: needs the library libssl.so.3, which the target has not
  */

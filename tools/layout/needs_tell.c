@@ -39,18 +39,6 @@ static void tell_arch(struct tell *t, const struct target_needs *n)
 	end_line(t);
 }
 
-static void tell_version(struct tell *t, const struct need_package *p)
-{
-	bool same = !strcmp(p->version, p->have);
-
-	add(t, "", p->name);
-	add(t, " ", p->version);
-	if (same)
-		add(t, " of architecture ", p->arch);
-	add(t, ": the target has ", same ? p->have_arch : p->have);
-	end_line(t);
-}
-
 static void tell_missing(struct tell *t, const struct need_missing *m)
 {
 	static const char *const verbs[] = {
@@ -83,9 +71,6 @@ int needs_tell(const struct target_needs *n, needs_line_fn *fn, void *ctx)
 
 	if (n->other_arch)
 		tell_arch(&t, n);
-	for (size_t i = 0; i < n->npackages; i++)
-		if (n->packages[i].state == NEED_OTHER_VERSION)
-			tell_version(&t, &n->packages[i]);
 	for (size_t i = 0; i < n->nmissing; i++)
 		tell_missing(&t, &n->missing[i]);
 	for (size_t i = 0; i < n->nlibraries; i++)

@@ -84,17 +84,20 @@ static void handle_path(const struct file *f, char out[HANDLE_PATH])
 static int set_xattr(struct stream *s, const struct file *f, const char *name, const struct sub_xattr *x)
 {
 	char path[HANDLE_PATH];
+	size_t len = x->value_len;
 
 	if (!s->value)
 		s->value = malloc(PLY_XATTR_VALUE_MAX);
 	if (!s->value)
 		return -ENOMEM;
-	if (!s->l->ids || idmap_xattr(s->l->ids, name, x->value, x->value_len, s->value) <= 0)
+	if (!s->l->ids || idmap_xattr(s->l->ids, name, x->value, x->value_len, s->value, &len) <= 0)
 		memcpy(s->value, x->value, x->value_len);
+	if (!len && x->value_len)
+		return 0;
 	if (f->fd >= 0)
-		return fsetxattr(f->fd, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
+		return fsetxattr(f->fd, name, s->value, len, 0) < 0 ? -errno : 0;
 	handle_path(f, path);
-	return setxattr(path, name, s->value, x->value_len, 0) < 0 ? -errno : 0;
+	return setxattr(path, name, s->value, len, 0) < 0 ? -errno : 0;
 }
 
 struct xattr_job {
@@ -192,7 +195,9 @@ static int set_metadata(struct stream *s, const struct file *f)
 	int r;
 
 	/* nobody gets privileges that were another's */
-	if (S_ISREG(n->mode))
+	if (o->lost)
+		drop = S_ISUID | S_ISGID;
+	else if (S_ISREG(n->mode))
 		drop = (other_uid ? S_ISUID : 0) | (other_gid ? S_ISGID : 0);
 	if (other_uid || other_gid)
 		atomic_fetch_add_explicit(&s->l->owners, 1, memory_order_relaxed);
@@ -208,7 +213,7 @@ static int set_metadata(struct stream *s, const struct file *f)
 	if (r < 0)
 		return stream_fail(s, r, f->w, "set its time");
 	if (n->xattrs) {
-		r = set_xattrs(s, f, !other_uid && !other_gid, &dropped);
+		r = set_xattrs(s, f, !o->lost && !other_uid && !other_gid, &dropped);
 		if (r < 0)
 			return r;
 	}

@@ -65,6 +65,7 @@ struct scan {
 	struct plan *p;
 	const atomic_bool *cancel;
 	const struct plan_filter *filter;  /* NULL: everything is planned */
+	bool told;                 /* the error is the filter's */
 	uint64_t block;
 	uint32_t *by_number;       /* sub-image's number -> position in the selection */
 	uint32_t dir;              /* that is being listed, */
@@ -187,6 +188,12 @@ static int add_row(struct scan *s, uint32_t i, uint64_t at)
 	return 0;
 }
 
+static int of_filter(struct scan *s, int r)
+{
+	s->told |= r < 0;
+	return r;
+}
+
 static int list(void *ctx, const struct ply_dirent *de)
 {
 	struct scan *s = ctx;
@@ -196,11 +203,11 @@ static int list(void *ctx, const struct ply_dirent *de)
 	if (de->type == S_IFDIR >> 12) {
 		s->result = add_dir(s->p, de->ino, de->name, de->len, s->dir, s->err);
 		if (s->result == 0 && f)
-			s->result = f->subdirectory(f->ctx, de, (uint32_t)s->p->ndirs - 1, s->err);
+			s->result = of_filter(s, f->subdirectory(f->ctx, de, (uint32_t)s->p->ndirs - 1, s->err));
 		return s->result;
 	}
 	if (f)
-		wanted = f->name(f->ctx, de, s->err);
+		wanted = of_filter(s, f->name(f->ctx, de, s->err));
 	s->result = MIN(wanted, 0);
 	if (wanted > 0)
 		s->result = add_row(s, s->by_number[PLY_INO_NUMBER(de->cookie)],
@@ -208,7 +215,7 @@ static int list(void *ctx, const struct ply_dirent *de)
 	return s->result;
 }
 
-static int add_special(struct scan *s, uint32_t dir, const char *name, size_t len)
+static int add_special(struct scan *s, uint32_t dir, const char *name, size_t len, bool hidden)
 {
 	struct plan *p = s->p;
 	struct plan_special *sp;
@@ -216,7 +223,7 @@ static int add_special(struct scan *s, uint32_t dir, const char *name, size_t le
 	if (array_grow(&p->specials, &p->specials_cap, p->nspecials + 1, sizeof(*p->specials)) < 0)
 		return ply_fail_nomem(s->err);
 	sp = &p->specials[p->nspecials++];
-	*sp = (struct plan_special){ .dir = dir, .name_len = (uint8_t)len };
+	*sp = (struct plan_special){ .dir = dir, .name_len = (uint8_t)len, .hidden = hidden };
 	return keep_name(p, name, len, &sp->name, s->err);
 }
 
@@ -224,7 +231,9 @@ static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, 
 {
 	struct scan *s = ctx;
 
-	if (e->condition && e->type != S_IFDIR >> 12 && add_special(s, s->dir, e->name, e->name_len) < 0)
+	/* of what has hidden it, or it takes away, the plan's own rows do not tell */
+	if ((e->condition || state == VIEW_ROW_HIDDEN) && e->type != S_IFDIR >> 12 &&
+	    add_special(s, s->dir, e->name, e->name_len, !e->condition) < 0)
 		return s->err->code;
 	s->hides_files |= state == VIEW_ROW_HIDDEN && e->type != S_IFDIR >> 12;
 	return ++s->listed <= view_entries(s->p->view) ? tick(s) : view_too_many(err);
@@ -258,13 +267,15 @@ static void sort_specials(struct plan *p)
 	for (size_t i = 1; i < p->nspecials; i++)
 		if (by_dir_and_name(&p->specials[to], &p->specials[i]) != 0)
 			p->specials[++to] = p->specials[i];
+		else
+			p->specials[to].hidden &= p->specials[i].hidden;
 	p->nspecials = to + 1;
 }
 
 static int list_one(struct scan *s, uint32_t d)
 {
 	const struct plan_filter *f = s->filter;
-	int r = f ? f->directory(f->ctx, s->p, d, s->err) : 1;
+	int r = f ? of_filter(s, f->directory(f->ctx, s->p, d, s->err)) : 1;
 
 	if (r <= 0)
 		return r;
@@ -273,7 +284,7 @@ static int list_one(struct scan *s, uint32_t d)
 	r = view_own(view_readdir(s->p->view, s->p->dirs[d].ino, 0, list, count_row, s, s->err), s->err);
 	if (r == 0)
 		r = s->result;
-	return r == 0 && f ? f->listed(f->ctx, s->err) : r;
+	return r == 0 && f ? of_filter(s, f->listed(f->ctx, s->err)) : r;
 }
 
 /* Those that lead to what is wanted are, too. */
@@ -300,7 +311,7 @@ static int list_all(struct scan *s)
 		if (is_cancelled(s))
 			return cancelled(s->err);
 		r = list_one(s, (uint32_t)d);
-		if (r < 0 && r != -ECANCELED) {
+		if (r < 0 && r != -ECANCELED && !s->told) {
 			char path[512];
 
 			plan_path(p, &(struct where){ .at = WHERE_DIR, .dir = (uint32_t)d }, path,
@@ -867,7 +878,7 @@ static int add_name(struct cutter *c, uint32_t part, const struct ply_entry *e, 
 				(unsigned long long)w->at);
 	if (several && add_link(s->p, ino, w, !carries) < 0)
 		return ply_fail_nomem(s->err);
-	if ((f.rendered || f.merged) && add_special(s, w->dir, shown, name_len) < 0)
+	if ((f.rendered || f.merged) && add_special(s, w->dir, shown, name_len, false) < 0)
 		return s->err->code;
 	s->p->names++;
 	need_name(s, name_len, w);
@@ -1056,6 +1067,30 @@ int plan_entry_name(const struct plan *p, const struct where *w, const struct pl
 		    const char **ret, size_t *ret_len, struct ply_err *err)
 {
 	return view_entry_name(p->view, p->dirs[w->dir].ino, w->sub, w->at, e, buf, ret, ret_len, err);
+}
+
+int plan_name_path(const struct plan *p, uint32_t d, const char *name, size_t len, struct buf *out)
+{
+	size_t n = len;
+	char *at;
+
+	for (uint32_t i = d; i; i = p->dirs[i].parent)
+		n += p->dirs[i].name_len + (n ? 1u : 0u);
+	out->len = 0;
+	if (buf_reserve(out, n + 1) < 0)
+		return -ENOMEM;
+	out->len = n;
+	at = (char *)out->data + n;
+	*at = '\0';
+	at -= len;
+	memcpy(at, name, len);
+	for (uint32_t i = d; i; i = p->dirs[i].parent) {
+		if (*at)
+			*--at = '/';
+		at -= p->dirs[i].name_len;
+		memcpy(at, p->dirs[i].name, p->dirs[i].name_len);
+	}
+	return 0;
 }
 
 uint32_t plan_find_dir(const struct plan *p, uint32_t parent, const char *name)

@@ -56,6 +56,7 @@ struct plan_batch {
 struct plan_owner {
 	uint32_t uid, gid;         /* wanted, by the image */
 	uint32_t put_uid, put_gid; /* what is set: by the probe */
+	bool lost;                 /* root's, in the place of one without a name whose number is another's: without privileges */
 	uint64_t count;            /* inodes that have it; 0: not seen */
 	struct where first;
 };
@@ -95,6 +96,7 @@ struct plan_link {
 struct plan_special {
 	uint32_t dir;
 	uint8_t name_len;
+	bool hidden;               /* just because one hides another's file, or takes it away */
 	const char *name;          /* as that of a directory */
 };
 
@@ -138,7 +140,7 @@ struct plan {
 
 /*
  * Which of a view's names a plan is about. Directories are told parents first, each before its names. Of those that are
- * not wanted, and have nothing below them that is, nothing is made.
+ * not wanted, and have nothing below them that is, nothing is made. An error tells its path.
  */
 struct plan_filter {
 	/* Directory @d of @p, whose names come next: 1; 0: nothing below it is planned. May set its `wanted`. */
@@ -162,6 +164,9 @@ struct plan *plan_free(struct plan *plan);
  * digest, over one catalog with the same decisions, do the same. -ENOMEM. */
 int plan_digest(const struct plan *plan, uint8_t ret[32]);
 
+/* "usr/bin/env": of @name in directory @d, or with @len 0 of that itself, "" of the root. *out becomes that, with a NUL behind
+ * that is not counted. -ENOMEM. */
+int plan_name_path(const struct plan *plan, uint32_t d, const char *name, size_t len, struct buf *out);
 /* The index of the directory @name in @parent; 0: there is none. */
 uint32_t plan_find_dir(const struct plan *plan, uint32_t parent, const char *name);
 

@@ -6,6 +6,9 @@
  * Cost follows the components: their own rows are in the plan, and of all others only those can differ that the plan has as
  * special, shared files and names under a condition. What a regular file holds is not read for this; it is known by size
  * and time.
+ *
+ * It reads the plan and the image, and writes where no stream does. So it goes on beside them, by a thread of its own: what
+ * it waits for, and the processor that it takes while they wait for the image, would be added to a layout's time.
  */
 #include "layout/record.h"
 
@@ -23,6 +26,7 @@
 #include "codec/codec.h"
 #include "layout/attrs.h"
 #include "layout/changes.h"
+#include "layout/parts.h"
 #include "layout/statedir.h"
 #include "layout/subset.h"
 #include "layout/update_impl.h"
@@ -43,7 +47,7 @@ struct recording {
 	uint64_t *os_dirs;
 	bool *told;                /* by directory: it has a row */
 	struct changes c;
-	int at, fresh, old, with;  /* merge/NAME, and in it new/, old/, with/ */
+	int at, fresh, old, with, was;     /* merge/NAME, and in it new/, old/, with/, was/ */
 	struct buf path;
 	struct ply_err *err;
 };
@@ -52,6 +56,12 @@ static int fail(struct recording *rec, int code, const char *what)
 {
 	return ply_fail(rec->err, code, code == -ENOSPC || code == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 			"%s/var/lib/plyfs/merge/%s: cannot %s: %s", rec->l->target->path, rec->name, what, strerror(-code));
+}
+
+static int make_dir(struct recording *rec, int at, const char *name, int *ret)
+{
+	*ret = statedir_make(at, name, 0700);
+	return *ret < 0 ? fail(rec, *ret, "create") : 0;
 }
 
 /* --- sides -------------------------------------------------------------------------------- */
@@ -113,27 +123,7 @@ static int side_of(struct recording *rec, struct ply_view *view, uint64_t ino, s
 /* rec->path: that of directory @d, or of a name in it, with a NUL behind. */
 static int set_path(struct recording *rec, uint32_t d, const char *name, size_t len)
 {
-	const struct plan_dir *dirs = rec->l->plan->dirs;
-	size_t n = len;
-	char *at;
-
-	for (uint32_t i = d; i; i = dirs[i].parent)
-		n += dirs[i].name_len + (n ? 1u : 0u);
-	rec->path.len = 0;
-	if (buf_reserve(&rec->path, n + 1) < 0)
-		return ply_fail_nomem(rec->err);
-	rec->path.len = n;
-	at = (char *)rec->path.data + n;
-	*at = '\0';
-	at -= len;
-	memcpy(at, name, len);
-	for (uint32_t i = d; i; i = dirs[i].parent) {
-		if (*at)
-			*--at = '/';
-		at -= dirs[i].name_len;
-		memcpy(at, dirs[i].name, dirs[i].name_len);
-	}
-	return 0;
+	return plan_name_path(rec->l->plan, d, name, len, &rec->path) < 0 ? ply_fail_nomem(rec->err) : 0;
 }
 
 static int add_row(struct recording *rec, enum change_kind kind, bool inside, const struct change_side *before,
@@ -220,18 +210,10 @@ static int write_version(struct recording *rec, int dir, const char *name, const
 	return 0;
 }
 
-/* Both versions are kept; so a later change of the one in place does not cost what the component can be taken out by. */
-static int keep_both(struct recording *rec, struct version *with, struct version *without, const struct change_side *after,
-		     const struct change_side *before)
+/* What is too large to be merged is not kept. */
+static bool can_keep(const struct version *v)
 {
-	char name[16];
-	int r;
-
-	snprintf(name, sizeof(name), "%zu", rec->c.n);
-	r = write_version(rec, with->there ? rec->fresh : rec->old, name, without, before);
-	if (r == 0 && with->there && S_ISREG(after->mode))
-		r = write_text(rec, rec->with, name, with, after);
-	return r;
+	return !v->there || S_ISLNK(v->c.mode) || (S_ISREG(v->c.mode) && v->c.size <= MERGE_FILE_MAX);
 }
 
 /* By size and time alone two versions can be the same: each has lines of its own, as long as the other's. */
@@ -241,27 +223,191 @@ static void set_digest(const struct version *v, struct change_side *side)
 		xxh128_once(v->text.data, v->text.len, side->digest);
 }
 
-static bool can_keep(const struct version *v)
+/* Both versions, which can be, are kept; so a later change of the one in place does not cost what the component can be taken
+ * out by. */
+static int keep_both(struct recording *rec, struct version *with, struct version *without, const char *path,
+		     struct change_side *after, struct change_side *before)
 {
-	return !v->there || S_ISLNK(v->c.mode) || (S_ISREG(v->c.mode) && v->c.loaded);
-}
-
-/* 1: they are the same. */
-static int compare(struct recording *rec, struct version *with, struct version *without, const char *path)
-{
-	struct change_side before = { 0 }, after = { 0 };
-	bool same_mode = with->c.mode == without->c.mode && with->c.uid == without->c.uid && with->c.gid == without->c.gid;
+	char name[16];
 	int r = version_load(with, path, NULL, rec->err);
 
 	if (r == 0)
 		r = version_load(without, path, NULL, rec->err);
+	if (r < 0)
+		return r;
+	set_digest(with, after);
+	set_digest(without, before);
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = write_version(rec, with->there ? rec->fresh : rec->old, name, without, before);
+	if (r == 0 && with->there && S_ISREG(after->mode))
+		r = write_text(rec, rec->with, name, with, after);
+	return r;
+}
+
+/* What @view has at the path; nothing is an answer too. */
+static int find_of(struct recording *rec, struct ply_view *view, uint64_t *dirs, const struct plan_special *s,
+		   struct version *ret)
+{
+	uint64_t dir, ino = 0;
+	int r = subset_dir(rec->l, view, dirs, s->dir, &dir, rec->err);
+
+	if (r == 0)
+		r = version_find(view, dir, s->name, s->name_len, &ino, rec->err);
+	return r < 0 || !ino ? r : version_of_view(view, ino, NULL, ret, rec->err);
+}
+
+/* --- what several components have to do with ------------------------------------------------------ */
+
+/* Of one path, whose row has these flags, and goes back to @os with the last of the components. */
+struct sharing {
+	unsigned flags;
+	struct change_part own;
+	struct version *os;
+};
+
+/* 1, 0. */
+static int same_file(struct recording *rec, struct version *a, struct version *b, const char *path)
+{
+	return a->there && b->there ? version_compare(a, b, path, rec->err) : 0;
+}
+
+/* Is what the component brings but a part of what is there? 1, 0. */
+static int has_part(struct recording *rec, struct version *own, struct version *with, const char *path,
+		    struct change_part *ret)
+{
+	int r;
+
+	if (!own->there || !S_ISREG(own->c.mode) || !S_ISREG(with->c.mode) || !can_keep(own) || !can_keep(with) ||
+	    !own->c.size || own->c.size >= with->c.size)
+		return 0;
+	r = version_load(own, path, NULL, rec->err);
+	if (r == 0)
+		r = version_load(with, path, NULL, rec->err);
+	if (r < 0)
+		return r;
+	part_of((struct span){ own->c.text, own->c.len }, ret);
+	return part_find((struct span){ with->c.text, with->c.len }, ret) != SIZE_MAX;
+}
+
+/* What a driver merges is known by its records. @same: with the component and without it is the same file. */
+static int look_sharing(struct recording *rec, const char *path, struct version *with, struct version *without,
+			struct version *own, bool same, struct sharing *sh)
+{
+	struct version *os = sh->os;
+	int r;
+
+	if (merge_driver_for(path) || with->c.nlink > 1 || own->c.nlink > 1 || !can_keep(os))
+		return 0;
+	r = os->there ? 0 : has_part(rec, own, with, path, &sh->own);
+	if (r > 0)
+		sh->flags = CHANGE_SHARED | CHANGE_PART;
+	/* one alone, or all of them, have it */
+	if (r == 0)
+		r = same ? 1 : same_file(rec, os, without, path);
+	if (r != 0)
+		return MIN(r, 0);
+	r = same_file(rec, own, with, path);
+	if (r >= 0)
+		sh->flags = CHANGE_SHARED | (r ? CHANGE_WINS : 0u);
+	return MIN(r, 0);
+}
+
+/* Of the row that is added next. */
+static int begin_shared(struct recording *rec, const struct sharing *sh, const struct plan_special *s)
+{
+	bool up;
+	int r;
+
+	if (!(sh->flags & CHANGE_SHARED) || sh->os->there)
+		return 0;
+	r = tell_directory(rec, s->dir, &up);
+	return r == 0 ? set_path(rec, s->dir, s->name, s->name_len) : r;
+}
+
+static int keep_was(struct recording *rec, struct version *os, uint32_t n, const char *path, struct change_side *ret)
+{
+	char name[16];
+	int r = rec->was < 0 ? make_dir(rec, rec->at, "was", &rec->was) : 0;
+
+	if (r == 0)
+		r = version_load(os, path, NULL, rec->err);
+	if (r == 0)
+		r = side_of(rec, rec->os, os->ino, ret);
+	if (r < 0)
+		return r;
+	set_digest(os, ret);
+	snprintf(name, sizeof(name), "%u", n);
+	return write_version(rec, rec->was, name, os, ret);
+}
+
+/* Of the row that was added last. */
+static int end_shared(struct recording *rec, const struct sharing *sh, const char *path)
+{
+	struct change *row = &rec->c.v[rec->c.n - 1];
+	struct change_more more = { .own = sh->own };
+	int r = sh->flags & CHANGE_SHARED && sh->os->there ? keep_was(rec, sh->os, row->n, path, &more.was) : 0;
+
+	if (r == 0 && sh->flags && change_set_more(row, sh->flags, &more) < 0)
+		r = ply_fail_nomem(rec->err);
+	return r;
+}
+
+/* Else those that files have are not those of the image. */
+static bool holds_attrs(const struct layout *l)
+{
+	bool lacks = false;
+
+	for (int f = FIELD_XATTR_USER; f <= FIELD_CAPABILITY; f++)
+		lacks |= l->limits.lacks[f];
+	return !lacks;
+}
+
+/* Of files, whose attributes belong to what is kept. */
+static bool other_attrs(const struct recording *rec, const struct version *with, const struct version *without)
+{
+	return S_ISREG(with->c.mode) && S_ISREG(without->c.mode) && can_keep(with) && can_keep(without) &&
+	       holds_attrs(rec->l) && !version_same_xattrs(with, without);
+}
+
+/* By attributes alone two versions can differ. 1: as they are kept they do not: they are not kept then. */
+static int look_kept(struct recording *rec, struct change_side *after, struct change_side *before)
+{
+	struct change_side a, b;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = change_look(rec->with, name, &a);
+	if (r == 0)
+		r = change_look(rec->fresh, name, &b);
+	if (r < 0)
+		return fail(rec, r, "look at a file that was merged");
+	memcpy(after->xattrs, a.xattrs, sizeof(a.xattrs));
+	memcpy(before->xattrs, b.xattrs, sizeof(b.xattrs));
+	if (!change_same(before, after))
+		return 0;
+	return unlinkat(rec->with, name, 0) < 0 || unlinkat(rec->fresh, name, 0) < 0 ?
+	       fail(rec, -errno, "remove a file that was merged") : 1;
+}
+
+/* 1: they are the same. */
+static int compare(struct recording *rec, const struct plan_special *s, struct version *with, struct version *without,
+		   struct version *own, const char *path)
+{
+	_cleanup_version_ struct version os = { 0 };
+	struct change_side before = { 0 }, after = { 0 };
+	struct sharing sh = { .os = &os };
+	bool same_mode = with->c.mode == without->c.mode && with->c.uid == without->c.uid && with->c.gid == without->c.gid;
+	int same = same_file(rec, with, without, path);
+	int r = MIN(same, 0);
+
 	if (r == 0 && with->there)
 		r = side_of(rec, rec->l->plan->view, with->ino, &after);
 	if (r == 0)
 		r = side_of(rec, rec->without, without->ino, &before);
 	if (r < 0)
 		return r;
-	if (with->there && version_same_content(with, without)) {
+	if (same && !other_attrs(rec, with, without)) {
 		if (same_mode || S_ISLNK(after.mode))
 			return 1;
 		before.mtime_sec = after.mtime_sec;
@@ -270,90 +416,223 @@ static int compare(struct recording *rec, struct version *with, struct version *
 			return 1;
 		return add_row(rec, CHANGE_META, false, &before, &after);
 	}
-	if (!can_keep(with) || !can_keep(without))
-		return 0;
-	set_digest(with, &after);
-	set_digest(without, &before);
-	r = keep_both(rec, with, without, &after, &before);
-	return r == 0 ? add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after) : r;
+	r = find_of(rec, rec->os, rec->os_dirs, s, &os);
+	if (r == 0)
+		r = look_sharing(rec, path, with, without, own, same, &sh);
+	if (r < 0)
+		return r;
+	if (!can_keep(with) || !can_keep(without)) {
+		/* a directory has a row already */
+		if (os.there || S_ISDIR(with->c.mode) || !(sh.flags & CHANGE_WINS))
+			return 0;
+		r = made(rec, s->dir, s->name, s->name_len, with->ino);
+		return r == 0 ? end_shared(rec, &sh, path) : r;
+	}
+	r = begin_shared(rec, &sh, s);
+	if (r == 0)
+		r = keep_both(rec, with, without, path, &after, &before);
+	if (r == 0 && with->there && other_attrs(rec, with, without))
+		r = look_kept(rec, &after, &before);
+	if (r == 0)
+		r = add_row(rec, with->there ? CHANGE_SWAP : CHANGE_OUT, false, &before, &after);
+	return r == 0 ? end_shared(rec, &sh, path) : r;
 }
 
-/* The operating system has another version. */
-static int shared_change(struct recording *rec, const struct plan_special *s, struct version *with, uint64_t os)
+/* The operating system has another version than the component, be that in place or not. */
+static int shared_change(struct recording *rec, struct ply_view *view, struct version *own, const struct sharing *sh,
+			 const char *path)
 {
-	_cleanup_version_ struct version without = { 0 };
-	_cleanup_free_ char *path = NULL;
 	struct change_side before, after;
-	int r = version_of_view(rec->os, os, NULL, &without, rec->err);
+	int r = side_of(rec, view, own->ino, &after);
 
 	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
+		r = side_of(rec, rec->os, sh->os->ino, &before);
+	if (r < 0 || !can_keep(own) || !can_keep(sh->os))
 		return r;
-	path = strdup((char *)rec->path.data);
-	if (!path)
-		return ply_fail_nomem(rec->err);
-	r = version_load(&without, path, NULL, rec->err);
+	r = version_compare(own, sh->os, path, rec->err);
+	if (r > 0) {
+		before.mtime_sec = after.mtime_sec;
+		before.mtime_nsec = after.mtime_nsec;
+		memcpy(before.xattrs, after.xattrs, sizeof(before.xattrs));
+		return change_same(&before, &after) ? 0 : add_row(rec, CHANGE_META, false, &before, &after);
+	}
 	if (r == 0)
-		r = side_of(rec, rec->l->plan->view, with->ino, &after);
+		r = keep_both(rec, own, sh->os, path, &after, &before);
 	if (r == 0)
-		r = side_of(rec, rec->os, os, &before);
-	if (r < 0 || version_same_content(with, &without) || !can_keep(with) || !can_keep(&without))
-		return r;
-	set_digest(with, &after);
-	set_digest(&without, &before);
-	r = keep_both(rec, with, &without, &after, &before);
-	return r == 0 ? add_row(rec, CHANGE_SWAP, false, &before, &after) : r;
+		r = add_row(rec, CHANGE_SWAP, false, &before, &after);
+	return r == 0 ? end_shared(rec, sh, path) : r;
 }
 
-/* What is there with the component and what that requires alone. */
-static int load_alone(struct recording *rec, const struct plan_special *s, struct version *ret)
-{
-	_cleanup_free_ char *path = NULL;
-	uint64_t dir, ino = 0;
-	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
-
-	if (r == 0)
-		r = version_find(rec->alone, dir, s->name, s->name_len, &ino, rec->err);
-	if (r < 0 || !ino)
-		return r;
-	r = version_of_view(rec->alone, ino, NULL, ret, rec->err);
-	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
-		return r;
-	path = strdup((char *)rec->path.data);
-	return path ? version_load(ret, path, NULL, rec->err) : ply_fail_nomem(rec->err);
-}
-
-static bool same_version(const struct version *a, const struct version *b)
+/* 1, 0. */
+static int same_version(struct recording *rec, struct version *a, struct version *b, const char *path)
 {
 	if (!a->there || !b->there)
 		return a->there == b->there;
-	return a->c.mode == b->c.mode && a->c.uid == b->c.uid && a->c.gid == b->c.gid && version_same_content(a, b);
+	if (a->c.mode != b->c.mode || a->c.uid != b->c.uid || a->c.gid != b->c.gid)
+		return 0;
+	return version_compare(a, b, path, rec->err);
+}
+
+/* Is it what requires the component that changes the file? 1, 0. */
+static int is_of_another(struct recording *rec, struct version *with, struct version *without, struct version *own,
+			 const char *path)
+{
+	int r = rec->is_required ? same_version(rec, own, without, path) : 0;
+
+	if (r > 0)
+		r = same_version(rec, with, without, path);
+	else if (r == 0)
+		return 0;
+	return r < 0 ? r : !r;
+}
+
+/* It has a part in what is there with or without it, or none at all: its own file then is not there. */
+static int record_in_place(struct recording *rec, const struct plan_special *s, struct version *with,
+			   const struct sharing *sh, const char *path)
+{
+	struct change_side side;
+	int r = side_of(rec, rec->l->plan->view, with->ino, &side);
+
+	if (r == 0)
+		r = begin_shared(rec, sh, s);
+	if (r == 0 && can_keep(with))
+		r = version_load(with, path, NULL, rec->err);
+	if (r < 0)
+		return r;
+	if (can_keep(with))
+		set_digest(with, &side);
+	r = add_row(rec, CHANGE_KEEP, false, &side, &side);
+	return r == 0 ? end_shared(rec, sh, path) : r;
+}
+
+/* A decision has given the path to others. */
+static int record_lost(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
+		       struct sharing *sh, const char *path)
+{
+	const struct change_side nothing = { 0 };
+	struct change_side side;
+	bool inside;
+	int r;
+
+	sh->flags = CHANGE_SHARED | CHANGE_LOST;
+	if (!can_keep(sh->os))
+		return 0;
+	if (!can_keep(own) || !can_keep(with))
+		return record_in_place(rec, s, with, sh, path);
+	if (sh->os->there)
+		return shared_change(rec, rec->alone, own, sh, path);
+	r = tell_directory(rec, s->dir, &inside);
+	if (r == 0)
+		r = side_of(rec, rec->alone, own->ino, &side);
+	if (r == 0)
+		r = version_load(own, path, NULL, rec->err);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
+		return r;
+	set_digest(own, &side);
+	r = add_row(rec, CHANGE_MAKE, inside, &nothing, &side);
+	return r == 0 ? end_shared(rec, sh, path) : r;
 }
 
 /* What others bring just so is of each of them: the last to go takes it along. Of several names of a file only some may be
  * the component's. */
-static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, const struct version *own)
+static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
+			 const char *path)
 {
-	uint64_t dir, os = 0;
+	_cleanup_version_ struct version os = { 0 };
+	struct sharing sh = { .os = &os };
+	bool same;
 	int r;
 
-	if (with->c.nlink > 1 || !own->there || (own->c.mode & S_IFMT) != (with->c.mode & S_IFMT) ||
-	    !version_same_content(own, with))
+	if (with->c.nlink > 1 || own->c.nlink > 1 || !own->there)
 		return 0;
-	r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
-	if (r == 0)
-		r = version_find(rec->os, dir, s->name, s->name_len, &os, rec->err);
+	r = same_file(rec, own, with, path);
+	same = r > 0;
+	if (r == 0 && (merge_driver_for(path) || S_ISDIR(with->c.mode) || S_ISDIR(own->c.mode)))
+		return 0;
+	if (r >= 0)
+		r = find_of(rec, rec->os, rec->os_dirs, s, &os);
 	if (r < 0)
 		return r;
-	return os ? shared_change(rec, s, with, os) : made(rec, s->dir, s->name, s->name_len, with->ino);
+	if (same)
+		return os.there ? shared_change(rec, rec->l->plan->view, with, &sh, path) :
+				  made(rec, s->dir, s->name, s->name_len, with->ino);
+	r = same_file(rec, own, &os, path);
+	if (r != 0)
+		return MIN(r, 0);
+	r = os.there ? 0 : has_part(rec, own, with, path, &sh.own);
+	if (r > 0)
+		sh.flags = CHANGE_SHARED | CHANGE_PART;
+	if (r < 0)
+		return r;
+	return sh.flags ? record_in_place(rec, s, with, &sh, path) : record_lost(rec, s, with, own, &sh, path);
+}
+
+/* The operating system has it, and this one takes it away, as others do. */
+static int record_deleted(struct recording *rec, const struct plan_special *s, const char *path)
+{
+	_cleanup_version_ struct version os = { 0 };
+	struct version gone = { 0 };
+	struct change_side before, nothing = { 0 };
+	int r = find_of(rec, rec->os, rec->os_dirs, s, &os);
+
+	if (r < 0 || !os.there || S_ISDIR(os.c.mode) || !can_keep(&os))
+		return r;
+	r = side_of(rec, rec->os, os.ino, &before);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r == 0)
+		r = keep_both(rec, &gone, &os, path, &nothing, &before);
+	return r == 0 ? add_row(rec, CHANGE_OUT, false, &before, &nothing) : r;
+}
+
+static int record_both(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
+		       uint64_t other, const char *path)
+{
+	_cleanup_version_ struct version without = { 0 };
+	int r = version_of_view(rec->without, other, NULL, &without, rec->err);
+
+	if (r == 0)
+		r = is_of_another(rec, with, &without, own, path);
+	if (r != 0)
+		return MIN(r, 0);
+	r = compare(rec, s, with, &without, own, path);
+	return r > 0 ? record_shared(rec, s, with, own, path) : r;
+}
+
+/* Of what is hidden: has the component anything to do with it? @there: in just one of the selections with and without it. */
+static int is_involved(struct recording *rec, const struct plan_special *s, bool there)
+{
+	const uint32_t n = rec->l->plan->nsubs;
+	_cleanup_free_ uint32_t *of = NULL;
+	uint64_t dir, ino = 0;
+	bool in = false;
+	int r, k;
+
+	if (there)
+		return 1;
+	r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
+	if (r == 0)
+		r = version_find(rec->alone, dir, s->name, s->name_len, &ino, rec->err);
+	if (r < 0)
+		return r;
+	if (!ino) {                /* it may be what takes it away */
+		r = subset_dir(rec->l, rec->os, rec->os_dirs, s->dir, &dir, rec->err);
+		if (r == 0)
+			r = version_find(rec->os, dir, s->name, s->name_len, &ino, rec->err);
+		return r < 0 ? r : ino != 0;
+	}
+	of = calloc(n, sizeof(*of));
+	k = of ? ply_view_origin(rec->alone, ino, of, n, rec->err) : ply_fail_nomem(rec->err);
+	for (int i = 0; i < k; i++)
+		in |= of[i] == ply_view_sub(rec->l->plan->view, rec->sub);
+	return k < 0 ? k : in;
 }
 
 static int record_special(struct recording *rec, const struct plan_special *s)
 {
-	_cleanup_version_ struct version with = { 0 }, without = { 0 }, own = { 0 };
+	_cleanup_version_ struct version with = { 0 }, own = { 0 };
 	_cleanup_free_ char *path = NULL;
 	uint64_t dir, ino, other;
 	int r = subset_dir(rec->l, rec->without, rec->dirs, s->dir, &dir, rec->err);
@@ -362,10 +641,24 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 		r = version_find(rec->l->plan->view, rec->l->plan->dirs[s->dir].ino, s->name, s->name_len, &ino, rec->err);
 	if (r == 0)
 		r = version_find(rec->without, dir, s->name, s->name_len, &other, rec->err);
-	if (r == 0 && (ino || other))
-		r = load_alone(rec, s, &own);
-	if (r < 0 || (!ino && !other))
+	if (r == 0 && s->hidden) {
+		r = is_involved(rec, s, !ino != !other);
+		if (r == 0)
+			return 0;
+	}
+	if (r >= 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0)
 		return r;
+	if (asprintf(&path, "/%s", (char *)rec->path.data) < 0) {
+		path = NULL;
+		return ply_fail_nomem(rec->err);
+	}
+	r = find_of(rec, rec->alone, rec->alone_dirs, s, &own);
+	if (r < 0)
+		return r;
+	if (!ino && !other)
+		return own.there || rec->is_required ? 0 : record_deleted(rec, s, path);
 	/* what requires this one has made it */
 	if (!other && !own.there && rec->is_required)
 		return 0;
@@ -373,23 +666,7 @@ static int record_special(struct recording *rec, const struct plan_special *s)
 		return made(rec, s->dir, s->name, s->name_len, ino);
 	if (ino)
 		r = version_of_view(rec->l->plan->view, ino, NULL, &with, rec->err);
-	if (r == 0)
-		r = version_of_view(rec->without, other, NULL, &without, rec->err);
-	if (r == 0)
-		r = set_path(rec, s->dir, s->name, s->name_len);
-	if (r < 0)
-		return r;
-	path = malloc(rec->path.len + 2);
-	if (!path)
-		return ply_fail_nomem(rec->err);
-	sprintf(path, "/%s", (char *)rec->path.data);
-	r = version_load(&with, path, NULL, rec->err);
-	if (r == 0)
-		r = version_load(&without, path, NULL, rec->err);
-	if (r < 0 || (rec->is_required && same_version(&own, &without) && !same_version(&with, &without)))
-		return r;          /* it is another's change, which requires this one */
-	r = compare(rec, &with, &without, path);
-	return r > 0 ? record_shared(rec, s, &with, &own) : r;
+	return r == 0 ? record_both(rec, s, &with, &own, other, path) : r;
 }
 
 /* --- what it has itself -------------------------------------------------------------------------------- */
@@ -445,12 +722,6 @@ static int record_own(struct recording *rec, const struct where *w)
 
 /* --- one component ----------------------------------------------------------------------------------------- */
 
-static int make_dir(struct recording *rec, int at, const char *name, int *ret)
-{
-	*ret = statedir_make(at, name, 0700);
-	return *ret < 0 ? fail(rec, *ret, "create") : 0;
-}
-
 /* @path is cut where its directory ends; NULL: the row of that directory is not there. */
 static struct change *find_parent(const struct changes *c, char *path)
 {
@@ -471,15 +742,15 @@ static int give_up_directories(struct changes *c)
 
 		if (!path)
 			return -ENOMEM;
-		if (c->v[i].kind != CHANGE_MAKE)
+		if (c->v[i].kind != CHANGE_MAKE && !(c->v[i].flags & CHANGE_SHARED))
 			for (struct change *up; (up = find_parent(c, path));)
-				up->kind = 0;
+				up->kind = up->kind == CHANGE_MAKE ? 0 : up->kind;
 	}
 	for (size_t i = 0; i < c->n; i++) {
 		if (c->v[i].kind)
 			c->v[to++] = c->v[i];
 		else
-			free(c->v[i].path);
+			change_done(&c->v[i]);
 	}
 	c->n = to;
 	for (size_t i = 0; i < c->n; i++) {
@@ -487,8 +758,9 @@ static int give_up_directories(struct changes *c)
 
 		if (!path)
 			return -ENOMEM;
-		if (c->v[i].kind == CHANGE_MAKE)
-			c->v[i].flags = find_parent(c, path) ? CHANGE_INSIDE : 0;
+		c->v[i].flags &= (uint8_t)~CHANGE_INSIDE;
+		if (c->v[i].kind == CHANGE_MAKE && find_parent(c, path))
+			c->v[i].flags |= CHANGE_INSIDE;
 	}
 	return 0;
 }
@@ -496,7 +768,7 @@ static int give_up_directories(struct changes *c)
 /* Numbers of rows are without gaps; files are called by them. */
 static int renumber(struct recording *rec, struct changes *c)
 {
-	const int dirs[] = { rec->fresh, rec->old, rec->with };
+	const int dirs[] = { rec->fresh, rec->old, rec->with, rec->was };
 
 	for (size_t i = 0; i < c->n; i++) {
 		char from[24], to[24];
@@ -504,7 +776,7 @@ static int renumber(struct recording *rec, struct changes *c)
 		snprintf(from, sizeof(from), "%u", c->v[i].n);
 		snprintf(to, sizeof(to), "n%zu", i);
 		for (size_t k = 0; c->v[i].kind != CHANGE_MAKE && k < ARRAY_SIZE(dirs); k++)
-			if (renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
+			if (dirs[k] >= 0 && renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
 				return fail(rec, -errno, "rename a file that was kept");
 		c->v[i].n = (uint32_t)i;
 	}
@@ -514,7 +786,7 @@ static int renumber(struct recording *rec, struct changes *c)
 		snprintf(from, sizeof(from), "n%zu", i);
 		snprintf(to, sizeof(to), "%zu", i);
 		for (size_t k = 0; c->v[i].kind != CHANGE_MAKE && k < ARRAY_SIZE(dirs); k++)
-			if (renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
+			if (dirs[k] >= 0 && renameat(dirs[k], from, dirs[k], to) < 0 && errno != ENOENT)
 				return fail(rec, -errno, "rename a file that was kept");
 	}
 	return 0;
@@ -567,6 +839,90 @@ static int record_directories(struct recording *rec)
 	return r;
 }
 
+/* Those of a directory: what it is to get when the component goes, and how they are known. */
+static int keep_attrs(struct recording *rec, const struct version *v, int dir, struct change_side *side)
+{
+	struct change_side is;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%zu", rec->c.n);
+	r = attrs_carrier(dir, name, NULL, side->mode, v->view, v->ino, NULL, rec->l->o->lossy, rec->err);
+	if (r == 0)
+		r = change_look(dir, name, &is);
+	if (r == 0)
+		memcpy(side->xattrs, is.xattrs, sizeof(side->xattrs));
+	return r < 0 && !rec->err->code ? fail(rec, r, "keep the extended attributes of a directory") : r;
+}
+
+/* --- directories that go with what is in them ------------------------------------------------------ */
+
+struct going {
+	struct recording *rec;
+	const char *path;          /* of the directory, without a slash in front */
+	int result;
+};
+
+static int record_going(struct recording *rec, const char *path, uint64_t ino);
+
+static int look_going(void *ctx, const struct ply_dirent *de)
+{
+	struct going *g = ctx;
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/%.*s", g->path, (int)de->len, de->name) < 0) {
+		path = NULL;
+		g->result = ply_fail_nomem(g->rec->err);
+	} else {
+		g->result = record_going(g->rec, path, de->ino);
+	}
+	return g->result;
+}
+
+/* What is at @path in the selection without the component, and not with it. What is too large to be kept cannot come back. */
+static int record_going(struct recording *rec, const char *path, uint64_t ino)
+{
+	struct version gone = { 0 };
+	struct change_side nothing = { 0 }, side;
+	_cleanup_version_ struct version v = { 0 };
+	struct going g = { .rec = rec, .path = path };
+	int r = version_of_view(rec->without, ino, NULL, &v, rec->err);
+
+	if (r == 0)
+		r = side_of(rec, rec->without, ino, &side);
+	if (r == 0 && S_ISDIR(side.mode)) {
+		r = ply_view_readdir(rec->without, ino, 0, look_going, &g, rec->err);
+		r = r < 0 ? r : g.result;
+		if (r == 0)
+			r = keep_attrs(rec, &v, rec->old, &side);
+	} else if (r == 0 && !can_keep(&v)) {
+		return 0;
+	} else if (r == 0) {
+		r = keep_both(rec, &gone, &v, path, &nothing, &side);
+	}
+	rec->path.len = 0;
+	if (r == 0 && buf_add(&rec->path, path, strlen(path) + 1) < 0)
+		r = ply_fail_nomem(rec->err);
+	return r == 0 ? add_row(rec, CHANGE_OUT, false, &side, &nothing) : r;
+}
+
+/* The component, and not one that requires it, takes it away. */
+static int record_gone_directory(struct recording *rec, const struct plan_special *s, uint64_t ino)
+{
+	_cleanup_free_ char *path = NULL;
+	uint64_t dir, own = 0;
+	int r = subset_dir(rec->l, rec->alone, rec->alone_dirs, s->dir, &dir, rec->err);
+
+	if (r == 0)
+		r = version_find(rec->alone, dir, s->name, s->name_len, &own, rec->err);
+	if (r == 0)
+		r = set_path(rec, s->dir, s->name, s->name_len);
+	if (r < 0 || own)
+		return r;
+	path = strdup((char *)rec->path.data);
+	return path ? record_going(rec, path, ino) : ply_fail_nomem(rec->err);
+}
+
 struct deleted {
 	struct recording *rec;
 	uint32_t dir;              /* of the plan */
@@ -582,11 +938,11 @@ static int look_deleted(void *ctx, const struct ply_dirent *de)
 	const struct plan_special s = { .dir = x->dir, .name = de->name, .name_len = (uint8_t)de->len };
 	uint64_t ino;
 
-	if (de->type == S_IFDIR >> 12 || is_special(p, x->dir, de->name, de->len))
+	if (de->type != S_IFDIR >> 12 && is_special(p, x->dir, de->name, de->len))
 		return 0;
 	x->result = version_find(p->view, p->dirs[x->dir].ino, s.name, s.name_len, &ino, rec->err);
 	if (x->result == 0 && !ino)
-		x->result = record_special(rec, &s);
+		x->result = de->type == S_IFDIR >> 12 ? record_gone_directory(rec, &s, de->ino) : record_special(rec, &s);
 	return x->result;
 }
 
@@ -594,26 +950,35 @@ static int look_deleted(void *ctx, const struct ply_dirent *de)
 static int record_directory(struct recording *rec, uint32_t d, uint64_t other)
 {
 	struct ply_view *view = rec->l->plan->view;
+	_cleanup_version_ struct version a = { 0 }, b = { 0 };
 	struct change_side before, after;
-	struct ply_attr a, b;
+	bool attrs;
 	int r = side_of(rec, rec->without, other, &before);
 
 	if (r == 0)
 		r = side_of(rec, view, rec->l->plan->dirs[d].ino, &after);
 	if (r == 0)
-		r = ply_view_attr(rec->without, other, &b, rec->err);
+		r = version_of_view(rec->without, other, NULL, &b, rec->err);
 	if (r == 0)
-		r = ply_view_attr(view, rec->l->plan->dirs[d].ino, &a, rec->err);
-	/* the same, but perhaps one that the target could not be given */
-	if (r == 0 && a.uid == b.uid)
-		before.uid = after.uid;
-	if (r == 0 && a.gid == b.gid)
-		before.gid = after.gid;
-	if (r < 0 || rec->told[d] || (before.mode == after.mode && before.uid == after.uid && before.gid == after.gid))
+		r = version_of_view(view, rec->l->plan->dirs[d].ino, NULL, &a, rec->err);
+	if (r < 0 || rec->told[d])
 		return r;
+	/* the same, but perhaps one that the target could not be given */
+	if (a.c.uid == b.c.uid)
+		before.uid = after.uid;
+	if (a.c.gid == b.c.gid)
+		before.gid = after.gid;
+	attrs = !version_same_xattrs(&a, &b) && holds_attrs(rec->l);
 	memcpy(before.xattrs, after.xattrs, sizeof(before.xattrs));
-	r = set_path(rec, d, "", 0);
-	return r == 0 ? add_row(rec, CHANGE_META, false, &before, &after) : r;
+	if (!attrs && change_same(&before, &after))
+		return 0;
+	if (attrs)
+		r = keep_attrs(rec, &b, rec->old, &before);
+	if (r == 0 && attrs)
+		r = keep_attrs(rec, &a, rec->fresh, &after);
+	if (r == 0)
+		r = set_path(rec, d, "", 0);
+	return r < 0 || change_same(&before, &after) ? r : add_row(rec, CHANGE_META, false, &before, &after);
 }
 
 /* Only what stands on others can delete what they have, and change their directories. */
@@ -706,7 +1071,7 @@ static int record_one(struct recording *rec, int merge)
 
 static void record_done(struct recording *rec)
 {
-	const int fds[] = { rec->at, rec->fresh, rec->old, rec->with };
+	const int fds[] = { rec->at, rec->fresh, rec->old, rec->with, rec->was };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
@@ -730,7 +1095,7 @@ static bool can_tell(const struct layout *l)
 	return l->plan->nsubs > 1 && l->plan->nsubs <= RECORD_SUBS;
 }
 
-int record_components(struct layout *l, struct ply_err *err)
+static int record_components(struct layout *l, struct ply_err *err)
 {
 	_cleanup_free_ uint64_t *os_dirs = subset_dirs(l);
 	_cleanup_free_ bool *os_only = calloc(l->plan->nsubs, sizeof(*os_only));
@@ -749,9 +1114,9 @@ int record_components(struct layout *l, struct ply_err *err)
 	r = make_dir(&first, l->state.dir, "merge", &merge);
 	if (r == 0)
 		r = subset_open(l, os_only, &os, err);
-	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs; i++) {
+	for (uint32_t i = 1; r == 0 && i < l->plan->nsubs && !atomic_load(&l->stop); i++) {
 		struct recording rec = { .l = l, .sub = i, .name = subset_info(l, i)->name, .os = os, .os_dirs = os_dirs,
-				      .at = -1, .fresh = -1, .old = -1, .with = -1, .err = err };
+				      .at = -1, .fresh = -1, .old = -1, .with = -1, .was = -1, .err = err };
 
 		r = record_one(&rec, merge);
 		record_done(&rec);
@@ -759,4 +1124,46 @@ int record_components(struct layout *l, struct ply_err *err)
 	ply_view_close(os);
 	cleanup_close(&merge);
 	return r;
+}
+
+/* --- beside the streams ------------------------------------------------------------------------------------ */
+
+struct recorder {
+	struct layout *l;
+	pthread_t thread;
+	struct ply_err err;        /* of this thread, until it has ended; as is what comes next */
+	int result;
+};
+
+static void *record_main(void *arg)
+{
+	struct recorder *rec = arg;
+
+	handover("record");
+	rec->result = record_components(rec->l, &rec->err);
+	return NULL;
+}
+
+void record_begin(struct layout *l)
+{
+	struct recorder *rec = l->o->streams > 1 ? calloc(1, sizeof(*rec)) : NULL;
+
+	if (!rec)
+		return;
+	rec->l = l;
+	if (pthread_create(&rec->thread, NULL, record_main, rec) == 0)
+		l->recorder = rec;
+	else
+		free(rec);
+}
+
+int record_end(struct layout *l, struct ply_err *err)
+{
+	_cleanup_free_ struct recorder *rec = TAKE_PTR(l->recorder);
+
+	if (!rec)
+		return record_components(l, err);
+	pthread_join(rec->thread, NULL);
+	*err = rec->err;
+	return rec->result;
 }

@@ -6,9 +6,12 @@
 #include "layout/engine.h"
 
 /*
- * When all content is in its place. What an earlier, interrupted call has written is written again. Does nothing where the
- * target does not keep what files are told apart by. The first error is told in @err.
+ * Of the plan and its view alone: when it is known which directories are left out, and beside the streams, where there
+ * are several. What an earlier, interrupted call has written is written again. Does nothing where the target does not keep
+ * what files are told apart by.
  */
-int record_components(struct layout *l, struct ply_err *err);
+void record_begin(struct layout *l);
+/* When it is done; what was not begun is done now. Its first error. */
+int record_end(struct layout *l, struct ply_err *err);
 
 #endif

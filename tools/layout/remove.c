@@ -22,8 +22,9 @@
 #include "base/inroot.h"
 #include "base/util.h"
 #include "format/format.h"
-#include "layout/remove_ids.h"
 #include "layout/attrs.h"
+#include "layout/others.h"
+#include "layout/remove_ids.h"
 #include "layout/statedir.h"
 #include "merge/compose.h"
 
@@ -39,7 +40,7 @@ struct removal {
 	const struct kept *kept;
 	const char *component;
 	const struct changes *brought;     /* its table */
-	int old, fresh, with;      /* merge/NAME/old, ... */
+	int old, fresh, with, was; /* merge/NAME/old, ...; was: -1: no row needs it */
 	int put;                   /* update.new/new */
 	int tree;                  /* update.new/tree */
 	struct changes *ret;
@@ -52,6 +53,10 @@ struct removal {
 	uint8_t *stays;            /* enum stays by row of brought: of a directory, something in it does */
 	int dir;                   /* of the row, in the target; -1: it is not there */
 	const char *name;
+	struct others others;      /* at the row's path */
+	const struct change_side *back;    /* what is to be there without the component, */
+	int back_dir;              /* which lies here, */
+	const char *back_name;     /* in merge/NAME */
 	struct ply_err *err;
 };
 
@@ -62,6 +67,18 @@ static int fail(struct removal *m, int code, const char *path, const char *what)
 	escape_name_to(path, strlen(path), shown, sizeof(shown));
 	return ply_fail(m->err, code, code == -ENOSPC || code == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 			"%s/%s: cannot %s: %s", m->u->target.path, shown, what, strerror(-code));
+}
+
+/* Of what is kept of the component. */
+static int fail_kept(struct removal *m, int code, const struct change *row, const char *dir)
+{
+	char shown[512];
+
+	if (code != -ENOENT && code != -ENOTDIR && code != -EBADF && code != -EINVAL)
+		return fail(m, code, row->path, "find what was there before");
+	escape_name_to(row->path, strlen(row->path), shown, sizeof(shown));
+	return ply_fail(m->err, -EUCLEAN, PLY_R_STATE_DAMAGED, "%s/var/lib/plyfs/merge/%s/%s/%u: is not there, and /%s needs it",
+			m->u->target.path, m->component, dir, row->n, shown);
 }
 
 /* --- rows ---------------------------------------------------------------------------------- */
@@ -84,11 +101,28 @@ static int note_dir(struct removal *m, const char *path)
 static int add(struct removal *m, enum change_kind kind, const struct change *of, const struct change_side *before,
 	       const struct change_side *after)
 {
-	struct change row = { .kind = (uint8_t)kind, .path = of->path, .before = *before, .after = *after };
+	struct change row = { .kind = (uint8_t)kind, .flags = m->dir < 0 ? CHANGE_INSIDE : 0, .path = of->path,
+			      .before = *before, .after = *after };
 
 	if (changes_add(m->ret, &row) < 0)
 		return ply_fail_nomem(m->err);
-	return kind == CHANGE_META ? 0 : note_dir(m, of->path);
+	return kind == CHANGE_META || m->dir < 0 ? 0 : note_dir(m, of->path);
+}
+
+/* Directories above stay where something in them does. */
+static void keep_above(struct removal *m, const char *path, enum stays why)
+{
+	char above[CHANGE_PATH_MAX + 1], *end;
+
+	strcpy(above, path);
+	while ((end = strrchr(above, '/'))) {
+		const struct change *row;
+
+		*end = '\0';
+		row = changes_find(m->brought, above);
+		if (row && m->stays[row - m->brought->v] < why)
+			m->stays[row - m->brought->v] = (uint8_t)why;
+	}
 }
 
 /* What is at @row is told, and stays. */
@@ -98,6 +132,7 @@ static int leave(struct removal *m, const struct change *row, const char *why)
 
 	m->left(m->ctx, row->path, why);
 	m->nleft++;
+	keep_above(m, row->path, m->others.n ? FOR_OTHERS : FOR_GOOD);
 	return r < 0 ? fail(m, r, row->path, "look at what stays") : 0;
 }
 
@@ -141,16 +176,18 @@ static int put_text(struct removal *m, const struct change *row, const struct ch
 	return r < 0 ? fail(m, r, row->path, "write what becomes of it") : add(m, CHANGE_SWAP, row, live, &after);
 }
 
-/* The very file that was there before. */
+/* The very file that was there before, or nothing again. */
 static int put_earlier(struct removal *m, const struct change *row, const struct change_side *live)
 {
 	char from[16], name[16];
 
+	if (!m->back->mode)
+		return add(m, CHANGE_OUT, row, live, m->back);
 	snprintf(from, sizeof(from), "%u", row->n);
 	next_number(m, name);
-	if (linkat(m->fresh, from, m->put, name, 0) < 0)
-		return fail(m, -errno, row->path, "find what was there before");
-	return add(m, CHANGE_SWAP, row, live, &row->before);
+	if (linkat(m->back_dir, from, m->put, name, 0) < 0)
+		return fail_kept(m, -errno, row, m->back_name);
+	return add(m, CHANGE_SWAP, row, live, m->back);
 }
 
 /* A file of users or groups. */
@@ -183,6 +220,13 @@ static int keep_ids(struct removal *m, const struct change *row, const struct bu
 	return r;
 }
 
+/* Is @text, with everything else as what is there has it, what was there before, which is @back? */
+static bool is_back(const struct removal *m, const struct change_side *live, const struct buf *text, const struct buf *back)
+{
+	return text->len == back->len && (!text->len || !memcmp(text->data, back->data, text->len)) &&
+	       (!m->back->mode || (live->mode == m->back->mode && live->uid == m->back->uid && live->gid == m->back->gid));
+}
+
 /* Changed since, or of users: without the component's part. */
 static int unmerge(struct removal *m, const struct change *row, const struct change_side *live)
 {
@@ -196,14 +240,22 @@ static int unmerge(struct removal *m, const struct change *row, const struct cha
 		return ply_fail_nomem(m->err);
 	sprintf(path, "/%s", row->path);
 	snprintf(name, sizeof(name), "%u", row->n);
-	if (!S_ISREG(live->mode) || !S_ISREG(row->after.mode) || !S_ISREG(row->before.mode) ||
+	if (!S_ISREG(live->mode) || !S_ISREG(row->after.mode) || (m->back->mode && !S_ISREG(m->back->mode)) ||
 	    (!change_is_unknown(row->after.xattrs) && memcmp(live->xattrs, row->after.xattrs, sizeof(live->xattrs)) != 0))
 		return leave(m, row, "was changed since, and stays as it is");
+	/* what is that large is not merged, and no copy of it was kept */
+	if (row->after.size > MERGE_FILE_MAX || m->back->size > MERGE_FILE_MAX || live->size > MERGE_FILE_MAX)
+		return leave(m, row, "was changed since, and stays as it is");
 	r = read_text(m->with, name, &base);
-	if (r == 0)
-		r = read_text(m->fresh, name, &theirs);
-	if (r == 0)
-		r = read_text(m->dir, m->name, &ours);
+	if (r < 0)
+		return fail_kept(m, r, row, "with");
+	if (m->back->mode)
+		r = read_text(m->back_dir, name, &theirs);
+	else
+		r = buf_reserve(&theirs, 1);       /* a file of no bytes, not none */
+	if (r < 0)
+		return fail_kept(m, r, row, m->back_name);
+	r = read_text(m->dir, m->name, &ours);
 	if (r == 0 && is_of_ids(row))
 		some = r = keep_ids(m, row, &base, &theirs);
 	if (r < 0)
@@ -214,12 +266,96 @@ static int unmerge(struct removal *m, const struct change *row, const struct cha
 		return leave(m, row, "was changed where the component's part is, and stays as it is");
 	if (r < 0)
 		return r;
-	if (!some && text.len == theirs.len && !memcmp(text.data, theirs.data, text.len) && live->mode == row->before.mode &&
-	    live->uid == row->before.uid && live->gid == row->before.gid)
+	if (!some && is_back(m, live, &text, &theirs))
 		return put_earlier(m, row, live);
 	if (text.len == ours.len && !memcmp(text.data, ours.data, text.len))
 		return 0;
 	return put_text(m, row, live, &text);
+}
+
+/* --- texts one behind the other --------------------------------------------------------------------- */
+
+/* Does a line of the text that was put there as @part stand in @text? Where that text was not kept: yes. */
+static int has_some(struct removal *m, const struct change *row, const struct change_part *part, struct span text, bool *ret)
+{
+	_cleanup_buf_ struct buf with = { 0 };
+	struct span own;
+	char name[16];
+	size_t at;
+	int r;
+
+	*ret = true;
+	snprintf(name, sizeof(name), "%u", row->n);
+	if (row->kind != CHANGE_SWAP || row->after.size > MERGE_FILE_MAX)
+		return 0;
+	r = read_text(m->with, name, &with);
+	if (r < 0)
+		return fail_kept(m, r, row, "with");
+	own = (struct span){ with.data, with.len };
+	at = part_find(own, part);
+	if (at == SIZE_MAX)
+		return 0;
+	own = (struct span){ own.s + at, part->len };
+	*ret = false;
+	for (size_t len; own.len && !*ret; own = span_from(own, len)) {
+		const uint8_t *end = memchr(own.s, '\n', own.len);
+		struct change_part line;
+
+		len = end ? (size_t)(end - own.s) + 1 : own.len;
+		part_of((struct span){ own.s, end ? len - 1 : len }, &line);
+		*ret = line.len && part_find(text, &line) != SIZE_MAX;
+	}
+	return 0;
+}
+
+static int put_cut(struct removal *m, const struct change *row, const struct change_side *live, const struct buf *text)
+{
+	_cleanup_buf_ struct buf back = { 0 };
+	char name[16];
+	int r = 0;
+
+	snprintf(name, sizeof(name), "%u", row->n);
+	if (m->back_dir >= 0 && S_ISREG(m->back->mode) && m->back->size == text->len)
+		r = read_text(m->back_dir, name, &back);
+	if (r < 0)
+		return fail_kept(m, r, row, m->back_name);
+	if ((m->back->mode ? back.len && back.len == m->back->size : !m->others.n) &&
+	    is_back(m, live, text, &back))
+		return put_earlier(m, row, live);
+	return put_text(m, row, live, text);
+}
+
+/* The component's text goes, and all else stays. */
+static int cut(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	_cleanup_buf_ struct buf ours = { 0 }, text = { 0 };
+	struct change_part own, before = { .len = m->back->size };
+	struct span all;
+	bool within, some;
+	size_t at;
+	int r;
+
+	if (!others_own_part(&m->others, row, &own))
+		return leave(m, row, "was changed where the component's part is, and stays as it is");
+	if (others_have_part(&m->others, &own))
+		return 0;
+	r = read_text(m->dir, m->name, &ours);
+	if (r == -EFBIG)
+		return leave(m, row, "is too large by now to be looked at, and stays as it is");
+	if (r < 0)
+		return fail(m, r, row->path, "read it");
+	all = (struct span){ ours.data, ours.len };
+	at = part_find_own(all, &own, m->others.parts, m->others.nparts, &within);
+	if (at == SIZE_MAX && within)
+		return 0;                  /* another's text has it */
+	if (at == SIZE_MAX) {
+		r = has_some(m, row, &own, all, &some);
+		return r < 0 || !some ? r : leave(m, row, "was changed where the component's part is, and stays as it is");
+	}
+	memcpy(before.digest, m->back->digest, sizeof(before.digest));
+	if (part_cut(all, at, &own, m->others.parts, m->others.nparts, &before, &text) < 0 || buf_reserve(&text, 1) < 0)
+		return ply_fail_nomem(m->err);
+	return text.len == ours.len && !memcmp(text.data, ours.data, text.len) ? 0 : put_cut(m, row, live, &text);
 }
 
 /* --- files that were taken away ------------------------------------------------------------------- */
@@ -249,37 +385,77 @@ static int make_way(struct removal *m, const char *path, int *ret)
 	return at < 0 ? at : 0;
 }
 
-static int put_back(struct removal *m, const struct change *row)
-{
-	const char *base = strrchr(row->path, '/');
-	char from[16];
-	int dir = -1, r = make_way(m, row->path, &dir);
-
-	snprintf(from, sizeof(from), "%u", row->n);
-	if (r == 0 && linkat(m->old, from, dir, base ? base + 1 : row->path, 0) < 0)
-		r = -errno;
-	cleanup_close(&dir);
-	return r < 0 ? fail(m, r, row->path, "find what was there before") : add(m, CHANGE_MAKE, row, &(struct change_side){ 0 },
-										&row->before);
-}
-
-/* --- one row ------------------------------------------------------------------------------------------ */
-
-/* Directories above stay where something in them does. */
-static void keep_above(struct removal *m, const char *path, enum stays why)
+/* Is its directory there, or does that come back too? */
+static bool has_place(struct removal *m, const char *path)
 {
 	char above[CHANGE_PATH_MAX + 1], *end;
+	int dir;
 
+	if (m->dir >= 0)
+		return true;
 	strcpy(above, path);
 	while ((end = strrchr(above, '/'))) {
 		const struct change *row;
 
 		*end = '\0';
 		row = changes_find(m->brought, above);
-		if (row && m->stays[row - m->brought->v] < why)
-			m->stays[row - m->brought->v] = (uint8_t)why;
+		if (!row || row->kind != CHANGE_OUT)
+			break;
 	}
+	dir = end ? beneath_open(m->u->target.fd, above, strlen(above), O_PATH) : -1;
+	if (dir >= 0)
+		close(dir);
+	return !end || dir >= 0;
 }
+
+/* After all that comes back in it. */
+static int make_again(struct removal *m, const struct change *row)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { m->back->mtime_sec, m->back->mtime_nsec } };
+	char from[64], to[64], within[CHANGE_PATH_MAX + 3];
+	int dir = -1, r;
+
+	snprintf(within, sizeof(within), "%s/.", row->path);
+	r = make_way(m, within, &dir);
+	if (r < 0)
+		return fail(m, r, row->path, "make it again");
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%u", m->back_dir, row->n);
+	snprintf(to, sizeof(to), "/proc/self/fd/%d/.", dir);    /* calls with l do not follow it */
+	r = fchown(dir, m->back->uid, m->back->gid) < 0 ? -errno : attrs_copy(from, to);
+	if (r == 0 && (fchmod(dir, m->back->mode & 07777) < 0 || futimens(dir, times) < 0))
+		r = -errno;
+	close(dir);
+	if (r == -ENOENT)
+		return fail_kept(m, r, row, m->back_name);
+	return r < 0 ? fail(m, r, row->path, "make it again") : 0;
+}
+
+static int link_again(struct removal *m, const struct change *row)
+{
+	const char *base = strrchr(row->path, '/');
+	char from[16];
+	int dir = -1, r = make_way(m, row->path, &dir);
+
+	snprintf(from, sizeof(from), "%u", row->n);
+	if (r < 0)
+		return fail(m, r, row->path, "make its directories");
+	if (linkat(m->back_dir, from, dir, base ? base + 1 : row->path, 0) < 0)
+		r = fail_kept(m, -errno, row, m->back_name);
+	close(dir);
+	return r;
+}
+
+static int put_back(struct removal *m, const struct change *row)
+{
+	int r;
+
+	if (!m->back->mode || !has_place(m, row->path))
+		return 0;
+	r = S_ISDIR(m->back->mode) ? make_again(m, row) : link_again(m, row);
+	return r < 0 ? r : add(m, CHANGE_MAKE, row, &(struct change_side){ 0 }, m->back);
+}
+
+/* --- one row ------------------------------------------------------------------------------------------ */
 
 static int keep_dir(struct removal *m, struct changes *to, const char *path, const struct change_side *side)
 {
@@ -295,7 +471,7 @@ static int turn_made(struct removal *m, const struct change *row, const struct c
 	/* others have found it there: it goes with the last of them */
 	if (change_same(live, &row->after) && kept_has(m->kept, row->path, m->component)) {
 		keep_above(m, row->path, FOR_OTHERS);
-		return kept_makes(m->kept, row->path, m->component) ? 0 : keep_dir(m, &m->staying, row->path, live);
+		return m->others.shared || kept_makes(m->kept, row->path, m->component) ? 0 : keep_dir(m, &m->staying, row->path, live);
 	}
 	if (change_same(live, &row->after))
 		return add(m, CHANGE_OUT, row, live, &(struct change_side){ 0 });
@@ -303,45 +479,152 @@ static int turn_made(struct removal *m, const struct change *row, const struct c
 	return leave(m, row, "was changed since, and stays");
 }
 
-static int turn_file(struct removal *m, const struct change *row)
+/* What comes back: with the last of several components what was there before the first. */
+static void choose_back(struct removal *m, const struct change *row)
+{
+	bool last = row->flags & CHANGE_SHARED && !m->others.n;
+
+	m->back = last ? &row->more->was : &row->before;
+	m->back_dir = last ? m->was : row->kind == CHANGE_OUT ? m->old : row->kind == CHANGE_SWAP ? m->fresh : -1;
+	m->back_name = last ? "was" : row->kind == CHANGE_OUT ? "old" : "new";
+}
+
+/* In nothing but owner and mode; changing these costs extended attributes. */
+static bool differs_in_meta(const struct change_side *live, const struct change_side *back)
+{
+	static const uint8_t none[sizeof(live->xattrs)];
+	struct change_side as = *back;
+
+	as.mode = (back->mode & S_IFMT) | (live->mode & 07777);
+	as.uid = live->uid;
+	as.gid = live->gid;
+	return back->mode && !memcmp(live->xattrs, none, sizeof(none)) && !change_same(live, back) &&
+	       change_same(live, &as);
+}
+
+static int turn_swapped(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	const struct change_side *is = row->kind == CHANGE_KEEP ? &row->before : &row->after;
+
+	if (change_same(live, m->back))
+		return 0;
+	if (change_same(live, is) && differs_in_meta(live, m->back))
+		return add(m, CHANGE_META, row, live, m->back);
+	if (change_same(live, is) && !is_of_ids(row))
+		return put_earlier(m, row, live);
+	if (!live->mode)
+		return leave(m, row, "was removed since");
+	return row->kind == CHANGE_SWAP ? unmerge(m, row, live) : leave(m, row, "was changed since, and stays as it is");
+}
+
+/* Attributes of a directory as they are, and as they were. */
+static int make_carriers(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	_cleanup_close_ int old = statedir_make(m->u->up, "old", 0700);
+	char from[64 + PLY_NAME_MAX], number[16], name[16];
+	int r;
+
+	if (old == -EEXIST)
+		old = statedir_open(m->u->up, "old");
+	next_number(m, name);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->dir, m->name);
+	r = old < 0 ? old : attrs_carrier(old, name, from, live->mode, NULL, 0, NULL, false, m->err);
+	snprintf(number, sizeof(number), "%u", row->n);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->old, number);
+	if (r < 0)
+		return fail(m, r, row->path, "keep its extended attributes");
+	r = attrs_carrier(m->put, name, from, m->back->mode, NULL, 0, NULL, false, m->err);
+	if (r == -ENOENT)
+		return fail_kept(m, r, row, "old");
+	return r < 0 ? fail(m, r, row->path, "keep its extended attributes") : 0;
+}
+
+static int turn_meta(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	int r;
+
+	if (!change_same(live, &row->after))
+		return live->mode && !change_same(live, m->back) ? leave(m, row, "was changed since, and stays as it is") : 0;
+	r = change_moves_attrs(row) ? make_carriers(m, row, live) : 0;
+	return r == 0 ? add(m, CHANGE_META, row, live, m->back) : r;
+}
+
+static int turn_kind(struct removal *m, const struct change *row, const struct change_side *live)
 {
 	static const struct change_side nothing;
+
+	switch (row->kind) {
+	case CHANGE_MAKE:
+		return turn_made(m, row, live);
+	case CHANGE_KEEP:
+		return row->flags & CHANGE_SHARED && !m->others.n ? turn_swapped(m, row, live) : 0;
+	case CHANGE_SWAP:
+		return turn_swapped(m, row, live);
+	case CHANGE_OUT:
+		if (!live->mode)
+			return put_back(m, row);
+		if (S_ISDIR(live->mode) && S_ISDIR(m->back->mode))
+			return 0;
+		if (!change_same(live, &nothing) && !change_same(live, m->back))
+			return leave(m, row, "is there again, and stays");
+		return 0;
+	case CHANGE_META:
+		return turn_meta(m, row, live);
+	}
+	return 0;
+}
+
+/* By what others have there, too. */
+static int turn_among(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	const struct others *o = &m->others;
+	char why[PLY_SUB_NAME_MAX + 128];
+
+	if (is_of_ids(row))
+		return o->same ? 0 : turn_kind(m, row, live);
+	/* what is there is another's, edited or not */
+	if ((o->wins || (row->flags & CHANGE_LOST && o->n)) && row->kind != CHANGE_KEEP && !change_same(live, &row->after))
+		return 0;
+	if (S_ISREG(live->mode) && (row->flags & CHANGE_PART || (o->appended && row->kind == CHANGE_MAKE)))
+		return cut(m, row, live);
+	if (o->lost && live->mode && row->kind != CHANGE_KEEP) {
+		snprintf(why, sizeof(why), "stays for component %s, whose own file is not at hand: lay that out anew to have it",
+			 o->lost);
+		return leave(m, row, why);
+	}
+	if (row->kind != CHANGE_MAKE && row->kind != CHANGE_KEEP && live->mode && o->needs)
+		return leave(m, row, "is as another component has it too, and stays");
+	if (row->flags & CHANGE_WINS && o->n && !o->before && change_same(live, &row->after))
+		return leave(m, row, "stays for other components, whose own file is not at hand: lay these out anew to have it");
+	return row->kind != CHANGE_MAKE && o->same ? 0 : turn_kind(m, row, live);
+}
+
+/* Is what is at the row's path to go, or not there? */
+static bool goes(const struct removal *m, const struct change_side *live, size_t before)
+{
+	const struct change *last = m->ret->n > before ? &m->ret->v[m->ret->n - 1] : NULL;
+
+	return last ? last->kind == CHANGE_OUT : !live->mode;
+}
+
+static int turn_file(struct removal *m, const struct change *row)
+{
 	struct change_side live = { 0 };
+	size_t before = m->ret->n;
 	int r = m->dir < 0 ? 0 : change_look(m->dir, m->name, &live);
 
 	if (r < 0)
 		return fail(m, r, row->path, "look at it");
-	if (row->kind != CHANGE_MAKE && row->kind != CHANGE_KEEP && !is_of_ids(row) && live.mode &&
-	    kept_needs(m->kept, row->path, m->component))
-		return leave(m, row, "is as another component has it too, and stays");
-	if (row->kind == CHANGE_SWAP && kept_changes(m->kept, row, m->component))
-		return 0;
-	switch (row->kind) {
-	case CHANGE_MAKE:
-		return turn_made(m, row, &live);
-	case CHANGE_SWAP:
-		if (change_same(&live, &row->before))
-			return 0;
-		if (change_same(&live, &row->after) && !is_of_ids(row))
-			return put_earlier(m, row, &live);
-		if (live.mode)
-			return unmerge(m, row, &live);
-		return leave(m, row, "was removed since");
-	case CHANGE_OUT:
-		if (change_same(&live, &row->before))
-			return 0;          /* another one that had taken it away has gone already */
-		if (!live.mode && m->dir >= 0)
-			return put_back(m, row);
-		if (!change_same(&live, &nothing))
-			return leave(m, row, "is there again, and stays");
-		return 0;
-	case CHANGE_META:
-		if (change_same(&live, &row->after))
-			return add(m, CHANGE_META, row, &live, &row->before);
-		if (live.mode && !change_same(&live, &row->before))
-			return leave(m, row, "was changed since, and stays as it is");
-	}
-	return 0;
+	if (others_look(m->kept, m->component, row, &live, &m->others) < 0)
+		r = ply_fail_nomem(m->err);
+	choose_back(m, row);
+	if (r == 0)
+		r = turn_among(m, row, &live);
+	if (r == 0 && !goes(m, &live, before))
+		keep_above(m, row->path, m->others.n ? FOR_OTHERS : FOR_GOOD);
+	others_done(&m->others);
+	m->others = (struct others){ 0 };
+	return r;
 }
 
 static int look_at_name(struct removal *m, const char *dir, int fd, const char *name, enum stays *ret)
@@ -522,10 +805,11 @@ static int open_merge(struct removal *m)
 	_cleanup_close_ int of = merge < 0 ? merge : statedir_open(merge, m->component);
 
 	if (of < 0)
-		return of;
+		return update_fail(m->u, of, "merge", "open", m->err);
 	m->old = statedir_open(of, "old");
 	m->fresh = statedir_open(of, "new");
 	m->with = statedir_open(of, "with");
+	m->was = statedir_open(of, "was");
 	return m->fresh >= 0 && m->with >= 0 ? 0 :
 		ply_fail(m->err, -EUCLEAN, PLY_R_STATE_DAMAGED,
 			 "%s/var/lib/plyfs/merge/%s: lacks new, or with, which have what was there before", m->u->target.path,
@@ -534,7 +818,7 @@ static int open_merge(struct removal *m)
 
 static void removal_done(struct removal *m)
 {
-	int *const fds[] = { &m->old, &m->fresh, &m->with, &m->put, &m->tree };
+	int *const fds[] = { &m->old, &m->fresh, &m->with, &m->was, &m->put, &m->tree };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		cleanup_close(fds[i]);
@@ -597,12 +881,10 @@ int remove_stage(struct update *u, const struct kept *kept, const char *name, st
 		 remove_left_fn *left, void *ctx, struct ply_err *err)
 {
 	struct removal m = { .u = u, .kept = kept, .component = name, .brought = kept_find(kept, name), .old = -1, .fresh = -1,
-			     .with = -1, .put = -1, .tree = -1, .ret = ret, .dirs = dirs, .left = left, .ctx = ctx, .dir = -1,
+			     .with = -1, .was = -1, .put = -1, .tree = -1, .ret = ret, .dirs = dirs, .left = left, .ctx = ctx, .dir = -1,
 			     .err = err };
 	int r = open_merge(&m);
 
-	if (r < 0)
-		update_fail(u, r, "merge", "open", err);
 	if (r == 0) {
 		r = make_dirs(&m);
 		if (r < 0)

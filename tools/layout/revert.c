@@ -19,21 +19,23 @@ static int unmake_directory(struct moves *m, const struct change *row)
 
 	if (dir < 0)
 		return moves_is_gone(dir) ? 0 : moves_fail(m, row, dir, "open its directory");
-	if (unlinkat(dir, moves_name(row), AT_REMOVEDIR) == 0) {
+	moves_before(m);
+	r = unlinkat(dir, moves_name(row), AT_REMOVEDIR) < 0 ? -errno : 0;
+	moves_after(m);
+	switch (r) {
+	case 0:
 		m->a->nmade++;
 		return 0;
-	}
-	switch (errno) {
-	case ENOENT:
+	case -ENOENT:
 		return 0;
-	case ENOTDIR:
+	case -ENOTDIR:
 		return moves_leave(m, row, "is no directory any more");
-	case ENOTEMPTY:
-	case EEXIST:
+	case -ENOTEMPTY:
+	case -EEXIST:
 		r = moves_rest(m, row, dir, moves_name(row), true, &n);
 		return r < 0 ? moves_refused(m, row, r, "list it") : 0;
 	}
-	return moves_refused(m, row, -errno, "remove it");
+	return moves_refused(m, row, r, "remove it");
 }
 
 /* What lies where it was staged was never put in place, or was another's before it could be. */

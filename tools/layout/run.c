@@ -127,6 +127,33 @@ void layout_report_done(struct layout_report *r)
 	free(r->left);
 	r->left = NULL;
 	r->nleft = 0;
+	for (size_t i = 0; i < r->nids; i++)
+		free(r->ids[i].holder);
+	free(r->ids);
+	r->ids = NULL;
+	r->nids = 0;
+}
+
+int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, const char *holder, uint64_t files)
+{
+	struct layout_lost_id *v;
+	size_t i = 0;
+
+	while (i < r->nids && (r->ids[i].group != group || r->ids[i].id != id))
+		i++;
+	if (i < r->nids) {
+		r->ids[i].files += files;
+		return 0;
+	}
+	v = realloc(r->ids, (r->nids + 1) * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	r->ids = v;
+	v[i] = (struct layout_lost_id){ .group = group, .id = id, .files = files };
+	if (holder && !(v[i].holder = escape_name(holder, strlen(holder))))
+		return -ENOMEM;
+	r->nids++;
+	return 0;
 }
 
 /* --- the plan ------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@
 #include "base/util.h"
 #include "layout/attrs.h"
 #include "layout/statedir.h"
+#include "layout/timeline.h"
 
 #define PIECE ((size_t)1 << 20)
 
@@ -27,6 +28,7 @@ struct staging {
 	struct survey *s;
 	const struct target *target;
 	const struct layout_options *o;
+	uint32_t stream;           /* of the timeline */
 	int update, tree, fresh, with;     /* directories */
 	struct ply_err *err;
 };
@@ -51,6 +53,7 @@ static void map_owners(const struct survey *s)
 		for (uint64_t k = 0; ps->owners && k < sub_limits(ps->sub)->owner_pairs; k++) {
 			struct plan_owner *po = &ps->owners[k];
 
+			po->lost = idmap_is_lost(s->ids, ID_USER, po->uid) || idmap_is_lost(s->ids, ID_GROUP, po->gid);
 			po->uid = po->put_uid = idmap_id(s->ids, ID_USER, po->uid);
 			po->gid = po->put_gid = idmap_id(s->ids, ID_GROUP, po->gid);
 		}
@@ -59,13 +62,11 @@ static void map_owners(const struct survey *s)
 
 static int stage_tree(struct staging *st, const struct layout_options *o, struct layout_report *report)
 {
-	struct layout_options own = *o;
 	struct target t = *st->target;
-	struct layout l = { .plan = st->s->plan, .target = &t, .o = &own, .ids = st->s->ids, .report = report };
+	struct layout l = { .plan = st->s->plan, .target = &t, .o = o, .ids = st->s->ids, .report = report, .stream = st->stream };
 	unsigned faults = sigbus_faults();
 	int r;
 
-	own.timeline = NULL;       /* its streams are those of one plan */
 	if (o->progress) {
 		atomic_fetch_add(&o->progress->total_bytes, l.plan->bytes);
 		atomic_fetch_add(&o->progress->total_files, l.plan->files);
@@ -259,21 +260,82 @@ static int put_into_tree(struct staging *st, const struct survey_put *p)
 	return r == 0 && futimens(dir, times) < 0 ? fail(st, -errno, p->path, "set the time of its directory") : r;
 }
 
+static uint64_t put_bytes(const struct survey_put *p)
+{
+	return S_ISREG(p->mode) && !p->link ? p->text.len : 0;
+}
+
+/* Its attributes, before and after. */
+static int make_carriers(struct staging *st, const struct survey_put *p)
+{
+	struct change *row = NULL;
+	const char *base = strrchr(p->path, '/');
+	_cleanup_close_ int dir = beneath_open(st->s->target, p->path, base ? (size_t)(base - p->path) : 0, O_PATH);
+	_cleanup_close_ int old = statedir_make(st->update, "old", 0700);
+	char from[64 + PLY_NAME_MAX], name[16];
+	struct change_side side;
+	int r = MIN(dir, 0);
+
+	for (size_t i = 0; i < st->s->changes.n && !row; i++)
+		if (st->s->changes.v[i].n == p->n)
+			row = &st->s->changes.v[i];
+	if (old == -EEXIST)
+		old = statedir_open(st->update, "old");
+	if (r == 0)
+		r = MIN(old, 0);
+	snprintf(name, sizeof(name), "%u", p->n);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", dir, base ? base + 1 : p->path);
+	if (r == 0)
+		r = attrs_carrier(old, name, from, row->before.mode, NULL, 0, NULL, false, st->err);
+	if (r == 0)
+		r = attrs_carrier(st->fresh, name, from, row->after.mode, p->target_xattrs ? NULL : st->s->view, p->ino, st->s->ids,
+				  st->o->lossy, st->err);
+	if (r == 0)
+		r = change_look(st->fresh, name, &side);
+	if (r == 0)
+		memcpy(row->after.xattrs, side.xattrs, sizeof(side.xattrs));
+	if (r == 0 && change_same(&row->before, &row->after))
+		row->kind = CHANGE_KEEP;   /* what it should get the target cannot hold */
+	return r < 0 && !st->err->code ? fail(st, r, p->path, "keep its extended attributes") : r;
+}
+
 static int stage_puts(struct staging *st)
 {
+	int64_t begin = timeline_now(st->o->timeline);
+	uint64_t bytes = 0;
+
 	for (size_t i = 0; i < st->s->nputs; i++) {
 		const struct survey_put *p = &st->s->puts[i];
 		char name[16];
 		int r;
 
 		snprintf(name, sizeof(name), "%u", p->n);
+		if (p->meta) {
+			r = make_carriers(st, p);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		r = p->swap ? make_put(st, p, st->fresh, name) : put_into_tree(st, p);
 		if (r == 0 && p->swap)
 			r = keep_text(st, p, name);
 		if (r < 0)
 			return r;
+		bytes += put_bytes(p);
 	}
+	if (st->s->nputs)
+		timeline_batch(st->o->timeline, 0, st->stream, begin, bytes, st->s->nputs);
 	return 0;
+}
+
+static void plan_stream(const struct staging *st)
+{
+	const struct plan *plan = st->s->plan;
+	uint64_t bytes = plan->bytes;
+
+	for (size_t i = 0; i < st->s->nputs; i++)
+		bytes += put_bytes(&st->s->puts[i]);
+	timeline_plan(st->o->timeline, st->stream, bytes, plan->names + st->s->nputs);
 }
 
 /* --- what it will be ----------------------------------------------------------------------------- */
@@ -309,16 +371,17 @@ static int make_dir(struct staging *st, const char *name, int *ret)
 	return *ret < 0 ? fail(st, *ret, name, "create") : 0;
 }
 
-int stage_run(struct survey *s, const struct target *target, int update, const struct layout_options *o,
+int stage_run(struct survey *s, const struct target *target, int update, const struct layout_options *o, uint32_t stream,
 	      struct layout_report *report, struct ply_err *err)
 {
-	struct staging st = { .s = s, .target = target, .o = o, .update = update, .tree = -1, .fresh = -1, .with = -1, .err = err };
+	struct staging st = { .s = s, .target = target, .o = o, .stream = stream, .update = update, .tree = -1, .fresh = -1, .with = -1, .err = err };
 	int r = make_dir(&st, "tree", &st.tree);
 
 	if (r == 0)
 		r = make_dir(&st, "new", &st.fresh);
 	if (r == 0)
 		r = make_dir(&st, "with", &st.with);
+	plan_stream(&st);
 	if (r == 0)
 		r = stage_tree(&st, o, report);
 	if (r == 0)

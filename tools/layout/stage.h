@@ -8,9 +8,10 @@
 
 /*
  * Makes tree/, new/, with/ in the open, empty directory @update, and sets what rows are to be after. @target: for room and
- * messages. Counts go to @report.
+ * messages. Counts go to @report, and
+ * what was done when to stream @stream of the timeline.
  */
-int stage_run(struct survey *s, const struct target *target, int update, const struct layout_options *o,
+int stage_run(struct survey *s, const struct target *target, int update, const struct layout_options *o, uint32_t stream,
 	      struct layout_report *report, struct ply_err *err);
 
 #endif

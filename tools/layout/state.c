@@ -123,7 +123,12 @@ static int open_dirs(struct state *s)
 		s->done = beneath_open(s->dir, "done", 4, O_RDONLY);
 		s->out = beneath_open(s->dir, "out", 3, O_RDONLY);
 	}
-	return r == -ENOTDIR || r == -ELOOP ? -ENOENT : r;
+	return r;
+}
+
+static bool is_not_there(int code)
+{
+	return code == -ENOENT || code == -ENOTDIR || code == -ELOOP;
 }
 
 static int read_file(const struct state *s, int fd, const char *name, size_t max, struct buf *ret, struct ply_err *err)
@@ -206,7 +211,9 @@ int state_find(struct state *s, bool lock, struct ply_err *err)
 
 	strcpy(s->place, "var");
 	r = open_dirs(s);
-	if (r == -ENOENT) {
+	if (r < 0 && statedir_no_way(s->target->fd, s->target->path, r, err) < 0)
+		return r;
+	if (is_not_there(r)) {
 		r = find_left(s->target, s->place);
 		if (r < 0)
 			return ply_fail_sys(err, r, "%s: cannot list", s->target->path);
@@ -552,7 +559,7 @@ int state_remove(struct state *s)
 		return 0;
 	if (s->top < 0) {
 		r = open_dirs(s);
-		if (r < 0 && r != -ENOENT)
+		if (r < 0 && !is_not_there(r))
 			return r;
 	}
 	/* what is in there could not go back, and is somebody's: plan and journal are needed to try again */

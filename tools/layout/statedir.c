@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/beneath.h"
+#include "base/util.h"
 #include "layout/target.h"
 
 int statedir_open(int at, const char *name)
@@ -39,6 +40,19 @@ int statedir_make(int at, const char *name, mode_t mode)
 	if (r < 0 && fd >= 0)
 		close(fd);
 	return r < 0 ? r : fd;
+}
+
+int statedir_no_way(int fd, const char *target, int code, struct ply_err *err)
+{
+	static const char *const way[] = { "var", "var/lib", "var/lib/plyfs" };
+	struct stat st;
+
+	for (size_t i = 0; (code == -ELOOP || code == -ENOTDIR) && i < ARRAY_SIZE(way); i++)
+		if (fstatat(fd, way[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+			return ply_fail(err, code, PLY_R_STATE_DAMAGED,
+					"%s/%s: is %s; what a layout keeps lies in a directory there, and is not looked for elsewhere",
+					target, way[i], S_ISLNK(st.st_mode) ? "a symbolic link" : "no directory");
+	return 0;
 }
 
 /* Who else can write there could tell us to take out what is not ours. */

@@ -14,4 +14,8 @@ int statedir_make(int at, const char *name, mode_t mode);
 /* Is the state @dir of @target believed? STATE_DAMAGED where another user could have written it. */
 int statedir_check(int dir, const char *target, struct ply_err *err);
 
+/* Where @code is that of a symlink, or another thing than a directory, in var/lib/plyfs of the target @fd: tells which, and
+ * returns @code. 0: it is another. */
+int statedir_no_way(int fd, const char *target, int code, struct ply_err *err);
+
 #endif

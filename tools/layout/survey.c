@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -33,24 +34,7 @@ static char *path_of(const struct walk *w, const char *name, size_t len)
 
 static int set_dir_path(struct walk *w, const struct plan *p, uint32_t d)
 {
-	size_t len = 0;
-	char *at;
-
-	for (uint32_t i = d; i; i = p->dirs[i].parent)
-		len += p->dirs[i].name_len + 1u;
-	w->path.len = 0;
-	if (buf_reserve(&w->path, len + 1) < 0)
-		return ply_fail_nomem(w->err);
-	w->path.len = len ? len - 1 : 0;
-	at = (char *)w->path.data + w->path.len;
-	*at = '\0';
-	for (uint32_t i = d; i; i = p->dirs[i].parent) {
-		at -= p->dirs[i].name_len;
-		memcpy(at, p->dirs[i].name, p->dirs[i].name_len);
-		if (at > (char *)w->path.data)
-			*--at = '/';
-	}
-	return 0;
+	return plan_name_path(p, d, "", 0, &w->path) < 0 ? ply_fail_nomem(w->err) : 0;
 }
 
 int survey_told(struct walk *w, int r, const char *path)
@@ -90,7 +74,8 @@ static int note_dir(struct walk *w)
 		return ply_fail_sys(w->err, -errno, "/%s: stat", (char *)w->path.data);
 	if (version_mount(w->fd, "") != w->s->mount)
 		return ply_fail(w->err, -EXDEV, PLY_R_TARGET_CANNOT_HOLD,
-				"is in another mount than /var/lib/plyfs, from where names are moved to their places");
+				"/%s: is in another mount than /var/lib/plyfs, from where names are moved to their places",
+				(char *)w->path.data);
 	return changes_add_dir(&w->s->changes, (char *)w->path.data, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec) < 0 ?
 		ply_fail_nomem(w->err) : 0;
 }
@@ -156,6 +141,13 @@ static int add_linked(struct walk *w, struct links *to, const char *path, const 
 		return ply_fail_nomem(w->err);
 	to->v[to->n++] = (struct linked){ v->ino, copy, n, v->c.mode };
 	return 0;
+}
+
+static void links_done(struct links *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i].path);
+	free(l->v);
 }
 
 /* --- names --------------------------------------------------------------------------------------- */
@@ -272,10 +264,15 @@ static int make_new(struct walk *w, const char *path, const char *name, struct t
 {
 	int r;
 
-	if (idmap_has_ids(path)) {
+	if (idmap_has_ids(path) || packages_has_records(&w->s->packages, path)) {
 		r = three_load(w, t, path);
 		if (r == 0 && t->with.c.loaded)
 			return survey_put_file(w, path, name, t, &t->with.text);
+	} else if (packages_has_conffile(&w->s->packages, path)) {
+		/* who deletes one has edited it */
+		r = three_load(w, t, path);
+		if (r == 0 && packages_edited(&w->s->packages, path, &t->live, &t->with) == EDIT_TARGET)
+			return 0;
 	} else {
 		r = make_link(w, path, name, t, ino);
 	}
@@ -301,11 +298,20 @@ static int keep_shared(struct walk *w, const char *path, const char *name, uint6
 	return MIN(n, 0);
 }
 
+/* Of a package that clashes: nothing happens there. */
+static void pass_by(struct package_clash *clash, const struct three *t)
+{
+	bool changes = !three_same(&t->base, &t->with);
+
+	clash->npaths += changes && !three_same(&t->live, &t->with);
+}
+
 /* @ino, @base_ino: 0 where it is not there. 1: the plan makes it. */
 static int compare(struct walk *w, const char *name, size_t len, uint64_t ino, uint64_t base_ino)
 {
 	_cleanup_free_ char *path = path_of(w, name, len);
 	char own[PLY_NAME_MAX + 1];
+	struct package_clash *clash;
 	struct three t = { 0 };
 	struct ply_attr attr;
 	int r = path ? 0 : ply_fail_nomem(w->err);
@@ -331,10 +337,13 @@ static int compare(struct walk *w, const char *name, size_t len, uint64_t ino, u
 		r = of_view(w, w->s->base, base_ino, &t.base);
 	if (r == 0 && (t.live.there || base_ino))
 		r = three_load(w, &t, path);
-	if (r == 0 && t.live.there && t.with.there && three_same(&t.live, &t.with))
+	clash = packages_find(&w->s->packages, path);
+	if (r == 0 && !clash && t.live.there && t.with.there && three_same(&t.live, &t.with))
 		r = add_linked(w, &w->there, path, &t.with, 0);
 	if (r < 0)
 		r = survey_told(w, r, path);
+	else if (clash)
+		pass_by(clash, &t);
 	else if (!t.live.there && !base_ino)
 		r = make_new(w, path, own, &t, ino);
 	else if (base_ino && three_same(&t.base, &t.with))
@@ -387,6 +396,8 @@ static int name(void *ctx, const struct ply_dirent *de, struct ply_err *err)
 	r = version_find(w->s->base, w->places[w->dir].base, de->name, de->len, &base_ino, err);
 	if (r == 0 && base_ino)
 		r = is_unchanged(w, de->ino, base_ino);
+	if (r < 0)
+		return survey_told(w, r, (char *)w->path.data);
 	return r ? MIN(r, 0) : compare(w, de->name, de->len, de->ino, base_ino);
 }
 
@@ -397,6 +408,7 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 	struct walk *w = ctx;
 	struct three t = { 0 };
 	struct place place;
+	bool clashes;
 	int r;
 
 	w->err = err;
@@ -411,6 +423,10 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 		if (r < 0)
 			return survey_told(w, r, path);
 	}
+	/* of a package that stays out a directory is not needed, where the target's has a symlink, as many have */
+	clashes = packages_find(&w->s->packages, path);
+	if (clashes && !S_ISDIR(t.live.c.mode))
+		t.live.there = false;
 	place.there = t.live.there;
 	w->places[d] = place;
 	w->s->plan->dirs[d].way = place.there;
@@ -420,9 +436,11 @@ static int subdirectory(void *ctx, const struct ply_dirent *de, uint32_t d, stru
 		return survey_refuse_type(w, path, "the image has a directory there, and the target has something else");
 	if (!t.live.there) {
 		/* of one of the base only what is new below it is made, and then it is needed: see add_made_directory() */
-		w->s->plan->dirs[d].wanted = !place.base;
+		w->s->plan->dirs[d].wanted = !place.base && !clashes;
 		return 0;
 	}
+	if (clashes)
+		return 0;
 	r = of_view(w, w->s->view, de->ino, &t.with);
 	if (r == 0 && place.base)
 		r = of_view(w, w->s->base, place.base, &t.base);
@@ -439,6 +457,102 @@ struct gone {
 	int result;
 };
 
+static int look_gone_within(void *ctx, const struct ply_dirent *de);
+
+/* Do all names in the directory @fd, at @path, go by the rows from @first on? */
+static int is_emptied(struct walk *w, int fd, const char *path, size_t first, bool *ret)
+{
+	struct changes rows = { .v = w->s->changes.v + first, .n = w->s->changes.n - first };
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *d = own < 0 ? NULL : fdopendir(own);
+	const struct dirent *de;
+
+	if (!d) {
+		r = -errno;
+		cleanup_close(&own);
+		return survey_told(w, r, path);
+	}
+	changes_sort(&rows);
+	for (*ret = true; r == 0 && *ret && (de = readdir(d));) {
+		_cleanup_free_ char *at = NULL;
+		const struct change *row;
+
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
+			continue;
+		if (asprintf(&at, "%s/%s", path, de->d_name) < 0) {
+			at = NULL;
+			r = ply_fail_nomem(w->err);
+			break;
+		}
+		row = changes_find(&rows, at);
+		*ret = row && row->kind == CHANGE_OUT;
+	}
+	closedir(d);
+	return r;
+}
+
+/* What is in the directory @fd, which is @base in the base, goes; it does itself where that is all. */
+static int empty_gone(struct walk *w, const char *path, int fd, uint64_t base, bool *ret)
+{
+	struct walk within = { .s = w->s, .decided = w->decided, .ndecided = w->ndecided, .places = w->places, .dir = w->dir,
+			       .fd = fd, .err = w->err };
+	struct gone g = { .w = &within };
+	size_t first = w->s->changes.n;
+	int r;
+
+	if (buf_add(&within.path, path, strlen(path)) < 0 || buf_reserve(&within.path, 1) < 0) {
+		r = ply_fail_nomem(w->err);
+	} else {
+		within.path.data[within.path.len] = '\0';
+		r = ply_view_readdir(w->s->base, base, 0, look_gone_within, &g, w->err);
+		r = r < 0 ? r : g.result;
+	}
+	if (r == 0)
+		r = is_emptied(w, fd, path, first, ret);
+	buf_done(&within.path);
+	links_done(&within.there);
+	links_done(&within.fresh);
+	return r;
+}
+
+/* A directory of the base that the selection has no more. One that was changed in the target stays. */
+static int compare_gone(struct walk *w, const char *name, size_t len, uint64_t base)
+{
+	_cleanup_free_ char *path = path_of(w, name, len);
+	_cleanup_close_ int fd = -1;
+	char own[PLY_NAME_MAX + 1];
+	struct three t = { 0 };
+	bool empty = false;
+	int r = path ? 0 : ply_fail_nomem(w->err);
+
+	if (r < 0)
+		return r;
+	memcpy(own, name, len);
+	own[len] = '\0';
+	w->err->code = 0;
+	r = version_of_target(w->fd, own, &t.live);
+	if (r == 0)
+		r = of_view(w, w->s->base, base, &t.base);
+	if (r < 0)
+		return survey_told(w, r, path);
+	if (!t.live.there || !S_ISDIR(t.live.c.mode))
+		return 0;
+	fd = openat(w->fd, own, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return survey_told(w, -errno, path);
+	r = empty_gone(w, path, fd, base, &empty);
+	return r == 0 && empty && three_same(&t.live, &t.base) ? survey_add_row(w, CHANGE_OUT, path, own) : r;
+}
+
+static int look_gone_within(void *ctx, const struct ply_dirent *de)
+{
+	struct gone *g = ctx;
+
+	g->result = de->type == S_IFDIR >> 12 ? compare_gone(g->w, de->name, de->len, de->ino) :
+						MIN(compare(g->w, de->name, de->len, 0, de->ino), 0);
+	return g->result;
+}
+
 /* Names of the base that the selection has no more. */
 static int look_gone(void *ctx, const struct ply_dirent *de)
 {
@@ -447,9 +561,8 @@ static int look_gone(void *ctx, const struct ply_dirent *de)
 	uint64_t ino;
 	int r = version_find(w->s->view, w->dir_ino, de->name, de->len, &ino, w->err);
 
-	/* a directory goes only when it is empty, and that is not for us to say */
-	if (r == 0 && !ino && de->type != S_IFDIR >> 12)
-		r = MIN(compare(w, de->name, de->len, 0, de->ino), 0);
+	if (r == 0 && !ino)
+		return look_gone_within(ctx, de);
 	g->result = r;
 	return r;
 }
@@ -464,17 +577,10 @@ static int listed(void *ctx, struct ply_err *err)
 	if (!w->places[w->dir].base || w->fd < 0)
 		return 0;
 	r = ply_view_readdir(w->s->base, w->places[w->dir].base, 0, look_gone, &g, err);
-	return r < 0 ? r : g.result;
+	return r < 0 && !g.result ? survey_told(w, r, (char *)w->path.data) : MIN(r, g.result);
 }
 
 /* --- names of one file --------------------------------------------------------------------------------- */
-
-static void links_done(struct links *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		free(l->v[i].path);
-	free(l->v);
-}
 
 static int by_ino(const void *a, const void *b)
 {
@@ -536,13 +642,15 @@ static void conflicts_done(struct survey_conflict *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		free(v[i].path);
+		free(v[i].component);
 		free(v[i].content);
 		free(v[i].target_content);
 	}
 	free(v);
 }
 
-void survey_done(struct survey *s)
+/* What a run has found. */
+static void forget(struct survey *s)
 {
 	changes_done(&s->changes);
 	s->changes = (struct changes){ 0 };
@@ -555,9 +663,20 @@ void survey_done(struct survey *s)
 	free(s->puts);
 	s->puts = NULL;
 	s->nputs = s->puts_cap = 0;
+	free(s->lost);
+	s->lost = NULL;
+	s->nlost = s->lost_cap = 0;
 	conflicts_done(s->conflicts, s->nconflicts);
 	s->conflicts = NULL;
 	s->nconflicts = s->conflicts_cap = 0;
+	for (size_t i = 0; i < s->packages.nclashes; i++)
+		s->packages.clashes[i].npaths = 0;
+}
+
+void survey_done(struct survey *s)
+{
+	forget(s);
+	packages_done(&s->packages);
 }
 
 int survey_run(struct survey *s, struct ply_err *err)
@@ -571,7 +690,7 @@ int survey_run(struct survey *s, struct ply_err *err)
 
 	s->conflicts = NULL;
 	s->nconflicts = s->conflicts_cap = 0;
-	survey_done(s);
+	forget(s);
 	r = plan_filtered(s->view, s->block, &filter, s->cancel, &plan, err);
 	s->plan = r < 0 ? NULL : plan;     /* on errors it is gone */
 	for (size_t d = 1; r == 0 && d < plan->ndirs; d++)

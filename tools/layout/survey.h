@@ -13,6 +13,8 @@
  *   taken away         as in the base      taken away
  *   taken away         another one         a conflict
  *
+ * Of a package that the target has in another version (packages.h) nothing is new, changed or taken away.
+ *
  * Nothing is written. The target's files are read, without following symlinks, below directories that were opened beneath
  * it.
  */
@@ -20,6 +22,7 @@
 #define PLYFS_LAYOUT_SURVEY_H
 
 #include "layout/changes.h"
+#include "layout/packages.h"
 #include "layout/plan.h"
 #include "layout/version.h"
 
@@ -37,16 +40,25 @@ struct survey_put {
 	int64_t mtime_sec;
 	uint32_t mtime_nsec;
 	bool target_xattrs;        /* those of what is there; else the view's */
+	bool meta;                 /* CHANGE_META of a directory: nothing but owner, mode and xattrs */
 };
 
 /* What is decided otherwise than by merging. */
 struct survey_conflict {
 	char *path;                /* absolute */
+	char *component;           /* that brings what clashes there */
 	struct pair_class k;
 	uint32_t target_mode, mode;        /* with types; 0: deleted */
 	char *target_content, *content;    /* as policies call them */
 	uint8_t rule;              /* enum ply_rule; 0: undecided */
 	uint16_t driver;
+};
+
+/* An owner without a name in the image, whose number is somebody's in the target: root's. */
+struct survey_lost {
+	enum id_kind kind;
+	uint32_t id;
+	uint64_t files;
 };
 
 struct survey {
@@ -60,6 +72,7 @@ struct survey {
 	const char *component;     /* that is added: for names of PLY_RULE_KEEP_BOTH */
 	const atomic_bool *cancel;
 	uint64_t block;
+	struct packages packages;  /* by packages_read(), or zero */
 
 	struct plan *plan;         /* of what is made */
 	struct changes changes;    /* rows with kinds and paths, and what is there before; dirs */
@@ -67,10 +80,12 @@ struct survey {
 	size_t nputs, puts_cap;
 	struct survey_conflict *conflicts;
 	size_t nconflicts, conflicts_cap;
+	struct survey_lost *lost;          /* by ids_count_lost() */
+	size_t nlost, lost_cap;
 };
 
 /*
- * The members up to `block` are set. Where there are conflicts, decide them (rule, driver) and call again: they are found by
+ * The members up to `packages` are set. Where there are conflicts, decide them (rule, driver) and call again: they are found by
  * path. -errno; a name that is a directory on one side only is a conflict that nothing decides (TARGET_EXISTS).
  */
 int survey_run(struct survey *s, struct ply_err *err);

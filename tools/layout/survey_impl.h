@@ -41,6 +41,7 @@ struct walk {
 /* What is at one path: in the target, in the base, in the image. */
 struct three {
 	struct version live, base, with;
+	bool restored;             /* with's text is not the view's: packages_restore() */
 };
 
 /* --- survey.c ------------------------------------------------------------------------- */

@@ -67,9 +67,11 @@ static int note_conflict(struct walk *w, const char *path, const struct version 
 	c = &s->conflicts[s->nconflicts];
 	*c = (struct survey_conflict){ .path = malloc(len + 2), .k = *k, .target_mode = live->there ? live->c.mode : 0,
 				       .mode = with->there ? with->c.mode : 0, .target_content = content_name(live),
-				       .content = content_name(with) };
+				       .content = content_name(with),
+				       .component = packages_component(s->base, s->view, with->there ? with->ino : 0,
+								       s->component) };
 	s->nconflicts++;
-	if (!c->path || !c->content || !c->target_content)
+	if (!c->path || !c->component || !c->content || !c->target_content)
 		return ply_fail_nomem(w->err);
 	c->path[0] = '/';
 	memcpy(c->path + 1, path, len + 1);
@@ -104,7 +106,10 @@ int three_load(struct walk *w, struct three *t, const char *path)
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(all); i++)
 		r = version_load(all[i], absolute, w->s->ids, w->err);
-	return r;
+	if (r == 0)
+		r = packages_restore(&w->s->packages, path, &t->live, &t->base, &t->with, w->err);
+	t->restored |= r > 0;
+	return MIN(r, 0);
 }
 
 static bool same_owner(const struct version *a, const struct version *b)
@@ -197,18 +202,38 @@ static int put_again(struct walk *w, const char *path, const char *name, const s
 	return r;
 }
 
+/* Of the row that comes next. */
+static int put_directory(struct walk *w, const char *path, const struct three *t)
+{
+	struct survey_put *p = survey_add_put(w, path, &t->with);
+
+	if (!p)
+		return ply_fail_nomem(w->err);
+	p->meta = true;
+	p->target_xattrs = version_same_xattrs(&t->base, &t->with);
+	p->n = (uint32_t)w->s->changes.n;
+	return 0;
+}
+
 /* The same file, of another owner or mode. */
 int survey_put_meta(struct walk *w, const char *path, const char *name, const struct three *t)
 {
 	const struct version *with = &t->with, *base = &t->base;
 	struct change *row;
+	bool attrs = false;
 	int r;
 
-	/* chown and chmod take capabilities, and change ACLs: another file has them right; a directory keeps what it has */
-	if (t->live.c.xattrs_digest && S_ISDIR(t->live.c.mode))
-		return base->there ? 0 : survey_add_row(w, CHANGE_KEEP, path, name);
-	if (t->live.c.xattrs_digest)
+	/* chown and chmod take capabilities, and change ACLs: another file has them right, and of a directory they are set again */
+	if (t->live.c.xattrs_digest && !S_ISDIR(t->live.c.mode))
 		return put_again(w, path, name, t);
+	if (t->live.c.xattrs_digest && !base->there)
+		return survey_add_row(w, CHANGE_KEEP, path, name);
+	if (S_ISDIR(t->live.c.mode) && (t->live.c.xattrs_digest || with->c.xattrs_digest)) {
+		r = put_directory(w, path, t);
+		if (r < 0)
+			return r;
+		attrs = !version_same_xattrs(base, with);
+	}
 	r = survey_add_row(w, CHANGE_META, path, name);
 	if (r < 0)
 		return r;
@@ -219,8 +244,11 @@ int survey_put_meta(struct walk *w, const char *path, const char *name, const st
 		row->after.uid = with->c.uid;
 		row->after.gid = with->c.gid;
 	}
-	if (change_same(&row->before, &row->after))
+	if (!attrs && change_same(&row->before, &row->after)) {
 		row->kind = CHANGE_KEEP;
+		if (w->s->nputs && w->s->puts[w->s->nputs - 1].meta && w->s->puts[w->s->nputs - 1].n == row->n)
+			free(w->s->puts[--w->s->nputs].path);
+	}
 	return 0;
 }
 
@@ -380,6 +408,7 @@ int survey_judge(struct walk *w, const char *path, const char *name, struct thre
 	struct version *live = &t->live, *base = &t->base, *with = &t->with;
 	struct pair_class k = { 0 };
 	enum merge_why why = MERGE_WHY_NONE;
+	enum packages_edit edited;
 	int r;
 
 	if (three_same(live, with))
@@ -390,7 +419,7 @@ int survey_judge(struct walk *w, const char *path, const char *name, struct thre
 		if (version_same_content(live, with) && version_same_xattrs(live, with) &&
 		    (live->c.mode & S_IFMT) == (with->c.mode & S_IFMT))
 			return survey_put_meta(w, path, name, t);
-		return survey_put_file(w, path, name, t, NULL);
+		return survey_put_file(w, path, name, t, t->restored ? &t->with.text : NULL);
 	}
 	if (!with->there && !live->there)
 		return 0;
@@ -401,6 +430,11 @@ int survey_judge(struct walk *w, const char *path, const char *name, struct thre
 		k = (struct pair_class){ .cls = MERGE_CONFLICT, .why = (uint8_t)why };
 		return conflict(w, path, name, t, &k);
 	}
+	edited = packages_edited(&w->s->packages, path, live, with);
+	if (edited == EDIT_TARGET)
+		return live->there ? survey_keep(w, path, name) : 0;
+	if (edited == EDIT_IMAGE && with->there)
+		return survey_put_file(w, path, name, t, NULL);
 	r = classify(w, path, t, &k);
 	if (r < 0)
 		return survey_told(w, r, path);

@@ -49,6 +49,8 @@ struct timeline *timeline_free(struct timeline *t)
 	if (!t)
 		return NULL;
 	free_streams(t);
+	for (size_t i = 0; i < t->nphases; i++)
+		free(t->phases[i].of);
 	for (unsigned i = 0; i < TIMELINE_THREADS; i++)
 		free(t->threads[i].spans);
 	pthread_mutex_destroy(&t->lock);
@@ -94,10 +96,23 @@ int timeline_name(struct timeline *t, size_t stream, const char *name, const cha
 	return s->name ? 0 : -ENOMEM;
 }
 
-void timeline_phase(struct timeline *t, const char *name, int64_t begin_ns)
+void timeline_plan(struct timeline *t, size_t stream, uint64_t bytes, uint64_t files)
+{
+	if (!t || stream >= t->nstreams)
+		return;
+	t->streams[stream].total_bytes = bytes;
+	t->streams[stream].total_files = files;
+}
+
+void timeline_phase_of(struct timeline *t, const char *name, const char *of, int64_t begin_ns)
 {
 	if (t && t->nphases < TIMELINE_PHASES)
-		t->phases[t->nphases++] = (struct timeline_phase){ name, begin_ns, timeline_now(t) };
+		t->phases[t->nphases++] = (struct timeline_phase){ name, of ? strdup(of) : NULL, begin_ns, timeline_now(t) };
+}
+
+void timeline_phase(struct timeline *t, const char *name, int64_t begin_ns)
+{
+	timeline_phase_of(t, name, NULL, begin_ns);
 }
 
 /* --- spans ---------------------------------------------------------------------------- */

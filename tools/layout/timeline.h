@@ -19,7 +19,7 @@
 
 #define TIMELINE_SPANS   512       /* of a thread */
 #define TIMELINE_THREADS 256
-#define TIMELINE_PHASES  64
+#define TIMELINE_PHASES  512
 #define TIMELINE_SEVERAL UINT32_MAX    /* stream of a span that had to take in those of others */
 
 /* Times are nanoseconds since the timeline began. */
@@ -31,6 +31,7 @@ struct timeline_span {
 
 struct timeline_phase {
 	const char *name;          /* a literal */
+	char *of;                  /* the component that it is about, or NULL */
 	int64_t begin_ns, end_ns;
 };
 
@@ -78,8 +79,13 @@ int timeline_streams(struct timeline *t, size_t n);
 int timeline_name(struct timeline *t, size_t stream, const char *name, const char *phase, uint64_t bytes,
 		  uint64_t files);
 
+/* What is planned, where that is known only later. */
+void timeline_plan(struct timeline *t, size_t stream, uint64_t bytes, uint64_t files);
+
 /* @name has lasted from @begin_ns until now. Where there are too many, those that are left out are the latest. */
 void timeline_phase(struct timeline *t, const char *name, int64_t begin_ns);
+/* The same, of component @of, which is copied. Without memory it is of none. */
+void timeline_phase_of(struct timeline *t, const char *name, const char *of, int64_t begin_ns);
 /* @thread has done a batch of @stream, from @begin_ns until now. Any thread. */
 void timeline_batch(struct timeline *t, unsigned thread, uint32_t stream, int64_t begin_ns, uint64_t bytes,
 		    uint64_t names);

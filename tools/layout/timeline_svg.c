@@ -219,6 +219,7 @@ static const struct phase_look *phase_look(const char *name)
 		{ "plan", "#dbe2ea", INK }, { "directories", "#c9d3de", INK }, { "os", "#b3c1d1", INK },
 		{ "others", "#9db0c5", INK }, { "links", "#c9d3de", INK }, { "metadata", "#b3c1d1", INK },
 		{ "sync", "#52606d", "#ffffff" }, { "undo", "#f3b7b1", INK }, { "abort", "#f3d9a4", INK },
+		{ "survey", "#dbe2ea", INK }, { "stage", "#b3c1d1", INK }, { "apply", "#9db0c5", INK },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(looks); i++)
@@ -237,15 +238,20 @@ static void put_phases(struct pic *p)
 		const struct timeline_phase *ph = &p->t->phases[i];
 		const struct phase_look *look = phase_look(ph->name);
 		double from = x_of(p, ph->begin_ns), to = x_of(p, ph->end_ns);
-		char style[32];
+		char style[32], label[128];
 
+		snprintf(label, sizeof(label), "%s%s%s", ph->name, ph->of ? " " : "", ph->of ? ph->of : "");
 		open_bar(p, ph->begin_ns, ph->end_ns, p->y, height, look->colour);
-		put(p, "<title>%s: %s", ph->name, timeline_time(ph->end_ns - ph->begin_ns, text));
+		put(p, "<title>");
+		put_escaped(p, label);
+		put(p, ": %s", timeline_time(ph->end_ns - ph->begin_ns, text));
 		put(p, ", from %s", timeline_time(ph->begin_ns, text));
 		put(p, " to %s</title></rect>\n", timeline_time(ph->end_ns, text));
 		snprintf(style, sizeof(style), "fill=\"%s\"", look->ink);
-		if (to - from > timeline_width(ph->name, 12) + 8)
-			put_text(p, (from + to) / 2, p->y + 17, 12, to - from, "middle", style, ph->name);
+		if (to - from <= timeline_width(label, 12) + 8)
+			snprintf(label, sizeof(label), "%s", ph->name);
+		if (to - from > timeline_width(label, 12) + 8)
+			put_text(p, (from + to) / 2, p->y + 17, 12, to - from, "middle", style, label);
 	}
 	p->plot_top = p->y;
 	p->y += height + 10;

@@ -12,58 +12,16 @@
 #include "base/beneath.h"
 #include "base/inroot.h"
 #include "base/util.h"
+#include "layout/ids.h"
+#include "layout/placed.h"
 #include "layout/remove.h"
+#include "layout/share.h"
 #include "layout/stage.h"
+#include "layout/timeline.h"
 #include "layout/together.h"
 #include "layout/update_impl.h"
 
 /* --- adding -------------------------------------------------------------------------------------------------- */
-
-static int read_ids(int root, const char *file, enum id_kind kind, struct idmap *ids)
-{
-	_cleanup_buf_ struct buf text = { 0 };
-	int r = inroot_read(root, file, MERGE_FILE_MAX, &text);
-
-	return r < 0 ? (r == -ENOENT ? 0 : r) : idmap_known_text(ids, kind, (const char *)text.data, text.len);
-}
-
-static int names_of_view(struct ply_view *view, const char *path, struct idnames *ret, struct ply_err *err)
-{
-	_cleanup_version_ struct version v = { 0 };
-	uint64_t ino;
-	int r = ply_view_resolve(view, path, false, &ino, err);
-
-	if (r == -ENOENT || r == -ENOTDIR)
-		return 0;
-	if (r == 0)
-		r = version_of_view(view, ino, NULL, &v, err);
-	if (r == 0)
-		r = version_load(&v, path, NULL, err);
-	if (r < 0)
-		return r;
-	return v.c.loaded && idnames_parse(ret, (const char *)v.text.data, v.text.len) < 0 ? ply_fail_nomem(err) : 0;
-}
-
-/* Numbers of the image to those of the target, by name. */
-static int make_ids(int root, struct ply_view *view, struct idmap *ret, struct ply_err *err)
-{
-	static const char *const files[ID_KINDS] = { [ID_USER] = "/etc/passwd", [ID_GROUP] = "/etc/group" };
-	int r = 0;
-
-	for (int k = 0; r == 0 && k < ID_KINDS; k++) {
-		struct idnames names = { 0 };
-
-		r = read_ids(root, files[k] + 1, (enum id_kind)k, ret);
-		if (r < 0)
-			r = ply_fail_sys(err, r, "%s of the target: cannot read", files[k]);
-		if (r == 0)
-			r = names_of_view(view, files[k], &names, err);
-		if (r == 0)
-			r = idmap_make(ret, (enum id_kind)k, &names, err);
-		idnames_done(&names);
-	}
-	return r;
-}
 
 static void begin_phase(const struct layout_options *o, const char *phase)
 {
@@ -99,12 +57,21 @@ static struct survey surveying(const struct update *u, const struct update_compo
 static int look(struct survey *s, update_decide_fn *decide, void *ctx, struct ply_err *err)
 {
 	int r = survey_run(s, err);
-
 	bool again = s->nconflicts;
 
 	if (r == 0)
 		r = decide(ctx, s, err);
-	return r == 0 && again ? survey_run(s, err) : r;
+	if (r == 0 && again)
+		r = survey_run(s, err);
+	return r == 0 ? ids_count_lost(s, err) : r;
+}
+
+/* The same of what is added. Without a base there is no other machine: all of it is the image's. */
+static int look_added(struct survey *s, update_decide_fn *decide, void *ctx, struct ply_err *err)
+{
+	int r = s->base ? packages_read(s->target, s->base, s->view, s->component, &s->packages, err) : 0;
+
+	return r == 0 ? look(s, decide, ctx, err) : r;
 }
 
 /* "a|b" for each group: one of them is enough. */
@@ -162,22 +129,35 @@ static int refuse_there(const struct update *u, const char *name, struct ply_err
 }
 
 static int change_one(struct update *u, enum changes_kind kind, const struct update_component *v, const struct idmap *ids,
-		      update_decide_fn *decide, void *ctx, struct layout_report *ret, struct ply_err *err)
+		      uint32_t stream, update_decide_fn *decide, void *ctx, struct layout_report *ret, struct ply_err *err)
 {
+	int64_t begin = timeline_now(u->o->timeline);
 	struct survey s = surveying(u, v, v, ids);
 	int r;
 
 	begin_phase(u->o, "plan");
-	r = look(&s, decide, ctx, err);
+	r = kind == CHANGES_ADD ? look_added(&s, decide, ctx, err) : look(&s, decide, ctx, err);
 	if (r == 0)
 		r = update_describe(&s.changes, ply_view_image(s.view), s.component, err);
+	if (r == 0)
+		r = ids_record(&s, err);
+	if (r == 0)
+		r = ids_report(&s, ret, err);
 	s.changes.kind = kind;
+	timeline_phase_of(u->o->timeline, "survey", v->name, begin);
+	begin = timeline_now(u->o->timeline);
 	if (r == 0)
 		r = update_begin(u, err);
 	if (r == 0) {
 		begin_phase(u->o, v->name);
-		r = stage_run(&s, &u->target, u->up, u->o, ret, err);
+		r = stage_run(&s, &u->target, u->up, u->o, stream, ret, err);
+		timeline_phase_of(u->o->timeline, "stage", v->name, begin);
 	}
+	if (r == 0 && kind == CHANGES_ADD)
+		r = share_rows(u, &s, err);
+	changes_sort(&s.changes);
+	if (r == 0)
+		r = placed_stage(u, &s.changes, err);
 	if (r == 0)
 		r = update_publish(u, &s.changes, err);
 	survey_done(&s);
@@ -229,10 +209,10 @@ int update_look(const char *path, const struct update_component *v, size_t n, co
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = refuse_there(&u, v[i].name, err);
 	if (r == 0)
-		r = make_ids(u.target.fd, v[n - 1].with, ids, err);
+		r = ids_make(u.target.fd, u.dir, u.target.path, v[n - 1].with, ids, err);
 	*ret = surveying(&u, &v[0], &v[n - 1], ids);
 	if (r == 0)
-		r = look(ret, decide, ctx, err);
+		r = look_added(ret, decide, ctx, err);
 	update_close(&u);
 	return r;
 }
@@ -241,10 +221,12 @@ int update_look(const char *path, const struct update_component *v, size_t n, co
 static int look_at_all(struct update *u, const struct update_component *v, size_t n, const struct idmap *ids,
 		       update_decide_fn *decide, void *ctx, struct ply_err *err)
 {
+	int64_t begin = timeline_now(u->o->timeline);
 	struct survey s = surveying(u, &v[0], &v[n - 1], ids);
-	int r = n > 1 ? look(&s, decide, ctx, err) : 0;
+	int r = n > 1 ? look_added(&s, decide, ctx, err) : 0;
 
 	survey_done(&s);
+	timeline_phase(u->o->timeline, "survey", begin);
 	return r;
 }
 
@@ -264,6 +246,7 @@ static int put_dirs(struct update *u, struct changes *dirs, struct ply_err *err)
 static int remove_one(struct update *u, const struct kept *kept, const char *name, struct layout_report *ret,
 		      struct ply_err *err)
 {
+	int64_t begin = timeline_now(u->o->timeline);
 	struct changes c = { 0 }, dirs = { 0 };
 	int r = update_begin(u, err);
 
@@ -271,6 +254,9 @@ static int remove_one(struct update *u, const struct kept *kept, const char *nam
 		r = remove_stage(u, kept, name, &c, &dirs, update_left, ret, err);
 	if (r == 0)
 		r = put_dirs(u, &dirs, err);
+	timeline_phase_of(u->o->timeline, "survey", name, begin);
+	if (r == 0)
+		r = placed_stage(u, &c, err);
 	if (r == 0)
 		r = update_publish(u, &c, err);
 	changes_done(&c);
@@ -386,6 +372,15 @@ static int tell_together(struct update *u, struct ply_err *err)
 			 u->target.path, (int)missing.len, (const char *)missing.data);
 }
 
+static int name_streams(struct timeline *t, const struct update_component *v, size_t n, struct ply_err *err)
+{
+	int r = timeline_streams(t, n);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = timeline_name(t, i, v[i].name, "stage", 0, 0);
+	return r < 0 ? ply_fail_nomem(err) : 0;
+}
+
 int update_add(const char *path, const struct update_component *v, size_t n, const struct layout_options *o,
 	       update_decide_fn *decide, void *ctx, struct layout_report *ret, struct ply_err *err)
 {
@@ -408,7 +403,9 @@ int update_add(const char *path, const struct update_component *v, size_t n, con
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = refuse_there(&u, v[i].name, err);
 	if (r == 0)
-		r = make_ids(u.target.fd, v[n - 1].with, &ids, err);
+		r = ids_make(u.target.fd, u.dir, u.target.path, v[n - 1].with, &ids, err);
+	if (r == 0)
+		r = name_streams(o->timeline, v, n, err);
 	/* several: all that can collide is known before the first is begun */
 	if (r == 0 && n > 1)
 		r = look_at_all(&u, v, n, &ids, decide, ctx, err);
@@ -416,7 +413,7 @@ int update_add(const char *path, const struct update_component *v, size_t n, con
 		r = write_together(&u, v, n, err);
 	begun = r == 0 && n > 1;
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = change_one(&u, CHANGES_ADD, &v[i], &ids, decide, ctx, ret, err);
+		r = change_one(&u, CHANGES_ADD, &v[i], &ids, (uint32_t)i, decide, ctx, ret, err);
 		changes_done(&u.table);
 		u.table = (struct changes){ 0 };
 		update_close_change(&u);
@@ -463,11 +460,13 @@ int update_between(const struct target *t, struct ply_view *from, struct ply_vie
 		   const struct layout_options *o, struct layout_report *ret, struct ply_err *err)
 {
 	const struct update_component v = { .name = name, .base = from, .with = to };
-	struct update u = { .target = *t, .locks = { -1, -1, -1 }, .dir = -1, .up = -1, .journal = -1, .o = o };
+	struct layout_options own = *o;
+	struct update u = { .target = *t, .locks = { -1, -1, -1 }, .dir = -1, .up = -1, .journal = -1, .o = &own };
 	const struct idmap ids = { 0 };
 	enum update_found found;
 	int r = update_open_state(&u, false, err);
 
+	own.timeline = NULL;       /* it is a part of one phase */
 	if (r == 0)
 		r = update_settle_change(&u, &found, err);
 	/* what the target had then may be another thing now: it is looked at again */
@@ -480,7 +479,7 @@ int update_between(const struct target *t, struct ply_view *from, struct ply_vie
 		update_close_change(&u);
 	}
 	if (r == 0)
-		r = change_one(&u, CHANGES_REMOVE, &v, &ids, decide_first, NULL, ret, err);
+		r = change_one(&u, CHANGES_REMOVE, &v, &ids, UINT32_MAX, decide_first, NULL, ret, err);
 	u.target = (struct target){ .fd = -1 };    /* the caller's */
 	u.mask = 0;                /* as is this: it has set it */
 	update_close(&u);

@@ -18,6 +18,7 @@ struct update {
 	int dir;                   /* of the state; -1: there is none */
 	unsigned nmade;            /* directories on the way to it, by this call */
 	int up;                    /* update.new, then update */
+	bool first;                /* update was published by this call */
 	int journal;
 	struct journal j;
 	struct changes table;      /* of update */

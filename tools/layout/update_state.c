@@ -20,6 +20,7 @@
 #include "layout/apply.h"
 #include "layout/engine.h"
 #include "layout/statedir.h"
+#include "layout/timeline.h"
 #include "layout/update_impl.h"
 
 #define STATE_DIR "var/lib/plyfs"
@@ -99,6 +100,8 @@ int update_open_state(struct update *u, bool make, struct ply_err *err)
 		r = MIN(next, 0);
 	}
 	if (r == -ENOENT && !make)
+		return r;
+	if (r < 0 && statedir_no_way(u->target.fd, u->target.path, r, err) < 0)
 		return r;
 	if (r < 0)
 		return update_fail(u, r, "", make ? "create" : "open", err);
@@ -189,13 +192,21 @@ int update_open(struct update *u, const char *path, const struct layout_options 
 
 /* --- an open change ----------------------------------------------------------------------------- */
 
+/* Without it, or with something else in its place, update/ is none that we have left. */
+static int fail_own(int code, const char *what, struct ply_err *err)
+{
+	bool damage = code == -ENOENT || code == -ELOOP || code == -EINVAL || code == -EFBIG;
+
+	return ply_fail(err, damage ? -EUCLEAN : code, PLY_R_STATE_DAMAGED, "cannot read its %s: %s", what, strerror(-code));
+}
+
 static int read_journal(int up, struct journal *ret, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
 	int r = inroot_read_at(up, "journal", JOURNAL_MAX, &bytes);
 
 	if (r < 0)
-		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "cannot read its journal: %s", strerror(-r));
+		return fail_own(r, "journal", err);
 	r = journal_parse(bytes.data, bytes.len, ret, err);
 	return r == 0 && !ret->started ? ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "its journal does not begin") : r;
 }
@@ -231,7 +242,7 @@ static int read_table(struct update *u, struct ply_err *err)
 	int r = inroot_read_at(u->up, "table", CHANGES_MAX, &bytes);
 
 	if (r < 0)
-		return ply_fail(err, r, PLY_R_STATE_DAMAGED, "cannot read its table: %s", strerror(-r));
+		return fail_own(r, "table", err);
 	r = changes_decode(bytes.data, bytes.len, &u->table, err);
 	if (r == 0 && memcmp(u->table.digest, u->j.digest, sizeof(u->j.digest)) != 0)
 		r = ply_fail(err, -EUCLEAN, PLY_R_STATE_DAMAGED, "its table is not that of its journal");
@@ -315,6 +326,7 @@ int update_publish(struct update *u, struct changes *table, struct ply_err *err)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
 	uint8_t record[JOURNAL_RECORD];
+	int64_t begin;
 	int r = changes_encode(table, &bytes, err);
 
 	if (r == 0)
@@ -323,14 +335,18 @@ int update_publish(struct update *u, struct changes *table, struct ply_err *err)
 		return r;
 	journal_encode(JOURNAL_BEGIN, 0, 0, table->digest, record);
 	r = update_put_file(u, "journal", record, sizeof(record), err);
+	begin = timeline_now(u->o->timeline);
 	if (r == 0 && u->o->sync && syncfs(u->dir) < 0)
 		r = update_fail(u, -errno, "update.new", "make it durable", err);
+	if (u->o->sync)
+		timeline_phase_of(u->o->timeline, "sync", table->nnames ? table->names[0] : NULL, begin);
 	if (r == 0 && renameat2(u->dir, "update.new", u->dir, "update", RENAME_NOREPLACE) < 0)
 		r = update_fail(u, -errno, "update", "rename", err);
 	if (r == 0 && u->o->sync && fsync(u->dir) < 0)
 		r = update_fail(u, -errno, "update", "make it durable", err);
 	cleanup_close(&u->up);
 	u->up = -1;
+	u->first = r == 0;
 	return r;
 }
 
@@ -351,17 +367,19 @@ static int mark_done(const struct update *u, const char *name, bool there)
 	return fd < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/* What is to be known of directories that stay: the file that the removal has brought. One of no bytes is none. */
-static int replace_dirs(const struct update *u)
+/* What the state is to know of directories that stay (dirs), or of files (placed): the file that the change has brought. One
+ * of no bytes is none. */
+static int replace_file(const struct update *u, const char *name)
 {
 	struct stat st;
-	int r = fstatat(u->up, "dirs", &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	int r = fstatat(u->up, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 
 	if (r < 0)
-		return r == -ENOENT ? 0 : r;       /* it was put in place before */
+		return r == -ENOENT ? 0 : r;       /* it was put in place before, or there is none */
 	if (st.st_size)
-		return renameat(u->up, "dirs", u->dir, "dirs") < 0 ? -errno : 0;
-	return unlinkat(u->dir, "dirs", 0) < 0 && errno != ENOENT ? -errno : 0;
+		return renameat(u->up, name, u->dir, name) < 0 ? -errno : 0;
+	r = unlinkat(u->dir, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+	return r == 0 && unlinkat(u->up, name, 0) < 0 ? -errno : r;
 }
 
 /* In one step: what a kill leaves of it then has no worth. */
@@ -391,8 +409,10 @@ static int finish(struct update *u, struct ply_err *err)
 	merge = r < 0 ? r : statedir_open(u->dir, "merge");
 	if (r == 0)
 		r = MIN(merge, 0);
-	if (r == 0 && !added)
-		r = replace_dirs(u);
+	if (r == 0)
+		r = replace_file(u, "placed");
+	if (r == 0)
+		r = replace_file(u, "dirs");
 	/* not removed where it is: there a half of it would be damage */
 	if (r == 0 && !added && renameat2(merge, name, u->up, "merge", RENAME_NOREPLACE) < 0 && errno != ENOENT)
 		r = -errno;
@@ -438,20 +458,36 @@ int update_tell_left(const struct update *u, const struct layout_report *r, cons
 
 static struct apply applying(struct update *u, struct layout_report *ret)
 {
-	return (struct apply){ .target = u->target.fd, .update = u->up, .c = &u->table, .sync = u->o->sync,
+	return (struct apply){ .target = u->target.fd, .update = u->up, .c = &u->table, .first = u->first,
 			       .cancel = u->o->cancel, .left = update_left, .ctx = ret };
+}
+
+static int sync_all(struct update *u, struct ply_err *err)
+{
+	int64_t begin = timeline_now(u->o->timeline);
+	int r;
+
+	if (!u->o->sync)
+		return 0;
+	r = syncfs(u->dir) < 0 ? -errno : 0;
+	timeline_phase_of(u->o->timeline, "sync", u->table.nnames ? u->table.names[0] : NULL, begin);
+	return r < 0 ? update_fail(u, r, "", "make durable what goes with", err) : 0;
 }
 
 /* What others have changed since it was looked at is not done, and so it is not complete: done/ would say of a component that
  * it is there. What goes is not said to be there from the first name on that goes. */
 int update_apply(struct update *u, struct layout_report *ret, struct ply_err *err)
 {
+	int64_t begin = timeline_now(u->o->timeline);
 	struct apply a = applying(u, ret);
 	int r = u->table.kind == CHANGES_REMOVE ? mark_done(u, u->table.names[0], false) : 0;
 
 	if (r < 0)
 		return update_fail(u, r, "done", "remove a file in", err);
 	r = changes_apply(&a, err);
+	timeline_phase_of(u->o->timeline, "apply", u->table.names[0], begin);
+	if (r == 0)
+		r = sync_all(u, err);
 	ret->names += a.nmade + a.nswapped + a.nout + a.nmeta;
 	if (r == 0 && a.nleft)
 		return update_tell_left(u, ret, "--resume tries again, when they are out of the way; --abort takes back what was done", err);
@@ -462,11 +498,18 @@ int update_apply(struct update *u, struct layout_report *ret, struct ply_err *er
 
 int update_take_back(struct update *u, struct layout_report *ret, struct ply_err *err)
 {
+	int64_t begin = timeline_now(u->o->timeline);
 	struct apply a = applying(u, ret);
-	int r = u->j.aborting ? 0 : write_record(u, JOURNAL_ABORTING, err);
+	int r;
+
+	a.first = false;
+	r = u->j.aborting ? 0 : write_record(u, JOURNAL_ABORTING, err);
 
 	if (r == 0)
 		r = changes_revert(&a, err);
+	timeline_phase_of(u->o->timeline, "abort", u->table.names[0], begin);
+	if (r == 0)
+		r = sync_all(u, err);
 	if (r == 0 && a.nstranded)
 		return ply_fail(err, -EEXIST, PLY_R_TARGET_EXISTS,
 				"%s: %llu files that were there before cannot get their names back, since others have taken these; "

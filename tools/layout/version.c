@@ -37,6 +37,7 @@ static bool counts(const char *name, size_t len)
 struct hashing {
 	struct sha256 *sha;
 	const struct idmap *ids;
+	bool lost;                 /* the owner: no capability */
 	uint8_t *value;
 	uint32_t n;
 };
@@ -55,22 +56,26 @@ static int hash_of_view(void *ctx, const struct sub_xattr *x, struct ply_err *er
 {
 	char name[PLY_XATTR_NAME_MAX + 1];
 	struct hashing *h = ctx;
+	size_t len = x->value_len;
+	bool other;
 
 	(void)err;
 	if (!counts(x->name, x->name_len))
 		return 0;
 	memcpy(name, x->name, x->name_len);
 	name[x->name_len] = '\0';
-	if (h->ids && idmap_xattr(h->ids, name, x->value, x->value_len, h->value) > 0)
-		hash_one(h, x->name, x->name_len, h->value, x->value_len);
-	else
-		hash_one(h, x->name, x->name_len, x->value, x->value_len);
+	if (h->lost && !strcmp(name, "security.capability"))
+		return 0;
+	other = h->ids && idmap_xattr(h->ids, name, x->value, x->value_len, h->value, &len) > 0;
+	if (len || !x->value_len)
+		hash_one(h, x->name, x->name_len, other ? h->value : x->value, len);
 	return 0;
 }
 
-static int xattrs_of_view(struct version *v, const struct view_file *f, const struct idmap *ids, struct ply_err *err)
+static int xattrs_of_view(struct version *v, const struct view_file *f, const struct idmap *ids, bool lost,
+			  struct ply_err *err)
 {
-	struct hashing h = { .sha = sha256_new(), .ids = ids, .value = malloc(PLY_XATTR_VALUE_MAX) };
+	struct hashing h = { .sha = sha256_new(), .ids = ids, .lost = lost, .value = malloc(PLY_XATTR_VALUE_MAX) };
 	int r = h.sha && h.value ? 0 : ply_fail_nomem(err);
 
 	if (r == 0)
@@ -143,6 +148,7 @@ int version_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids
 {
 	struct view_file f;
 	struct ply_attr a;
+	bool lost = false;
 	int r = view_file(view, ino, &f, err);
 
 	*ret = (struct version){ .there = true, .view = view, .ino = ino, .dir = -1 };
@@ -156,8 +162,11 @@ int version_of_view(struct ply_view *view, uint64_t ino, const struct idmap *ids
 	if (ids) {
 		ret->c.uid = idmap_id(ids, ID_USER, a.uid);
 		ret->c.gid = idmap_id(ids, ID_GROUP, a.gid);
+		lost = idmap_is_lost(ids, ID_USER, a.uid) || idmap_is_lost(ids, ID_GROUP, a.gid);
 	}
-	return f.node.xattrs ? xattrs_of_view(ret, &f, ids, err) : 0;
+	if (lost)
+		ret->c.mode &= ~(uint32_t)(S_ISUID | S_ISGID);
+	return f.node.xattrs ? xattrs_of_view(ret, &f, ids, lost, err) : 0;
 }
 
 int version_of_target(int dir, const char *name, struct version *ret)
@@ -302,6 +311,15 @@ static int map_ids(struct version *v, const char *path, const struct idmap *ids,
 	return 0;
 }
 
+/* 1: of records. The view would keep what is read of it, and it is read but once. */
+static int is_shared(const struct version *v, struct ply_err *err)
+{
+	struct view_file f;
+	int r = v->view ? view_file(v->view, v->ino, &f, err) : 0;
+
+	return r < 0 || !v->view ? r : f.rendered && !f.merged;
+}
+
 static int load_regular(struct version *v, const char *path, const struct idmap *ids, struct ply_err *err)
 {
 	struct reading rd = { .v = v, .fd = -1 };
@@ -316,10 +334,24 @@ static int load_regular(struct version *v, const char *path, const struct idmap 
 	}
 	if (v->c.size > MERGE_FILE_MAX)
 		return hash_large(v, &rd, err);
-	r = load_text(v, &rd, err);
+	r = is_shared(v, err);
+	if (r >= 0)
+		r = r > 0 ? view_render(v->view, v->ino, &v->text, err) : load_text(v, &rd, err);
 	if (r == 0)
 		r = map_ids(v, path, ids, err);
 	return r;
+}
+
+/* The text is there: what else is known by it. */
+static int know_text(struct version *v)
+{
+	if (buf_reserve(&v->text, 1) < 0 || sha256_once(v->text.data, v->text.len, v->c.digest) < 0)
+		return -ENOMEM;
+	v->text.data[v->text.len] = 0;
+	v->c.loaded = true;
+	v->c.text = v->text.data;
+	v->c.len = v->text.len;
+	return 0;
 }
 
 int version_load(struct version *v, const char *path, const struct idmap *ids, struct ply_err *err)
@@ -331,13 +363,39 @@ int version_load(struct version *v, const char *path, const struct idmap *ids, s
 	r = S_ISLNK(v->c.mode) ? load_link(v, err) : load_regular(v, path, ids, err);
 	if (r < 0 || (S_ISREG(v->c.mode) && v->c.size > MERGE_FILE_MAX))
 		return r;
-	if (buf_reserve(&v->text, 1) < 0 || sha256_once(v->text.data, v->text.len, v->c.digest) < 0)
+	return know_text(v) < 0 ? ply_fail_nomem(err) : 0;
+}
+
+int version_set_text(struct version *v, struct buf *text)
+{
+	buf_done(&v->text);
+	v->text = *text;
+	*text = (struct buf){ 0 };
+	v->c.size = v->text.len;
+	return know_text(v);
+}
+
+int version_read(struct ply_view *view, const char *path, struct buf *out, struct ply_err *err)
+{
+	struct ply_attr a;
+	uint64_t ino;
+	ssize_t n;
+	int r = ply_view_resolve(view, path, true, &ino, err);
+
+	if (r == -ENOENT || r == -ENOTDIR)
+		return 0;
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, err);
+	if (r < 0 || !S_ISREG(a.mode))
+		return r;
+	if (a.size > MERGE_FILE_MAX)
+		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "%s: is too large to be read as a whole", path);
+	if (buf_reserve(out, a.size + 1) < 0)
 		return ply_fail_nomem(err);
-	v->text.data[v->text.len] = 0;
-	v->c.loaded = true;
-	v->c.text = v->text.data;
-	v->c.len = v->text.len;
-	return 0;
+	n = ply_view_read(view, ino, 0, a.size, out->data + out->len, err);
+	out->len += (size_t)MAX(n, 0);
+	out->data[out->len] = '\0';
+	return (int)MIN(n, 0);
 }
 
 bool version_same_content(const struct version *a, const struct version *b)
@@ -353,6 +411,36 @@ bool version_same_content(const struct version *a, const struct version *b)
 		return a->c.rdev == b->c.rdev;
 	}
 	return true;
+}
+
+/* 0: it may be the same bytes for all that. */
+static int same_source(const struct version *a, const struct version *b, struct ply_err *err)
+{
+	struct view_file x, y;
+	int r = view_file(a->view, a->ino, &x, err);
+
+	if (r == 0)
+		r = view_file(b->view, b->ino, &y, err);
+	if (r < 0 || x.merged || y.merged || x.rendered != y.rendered)
+		return r;
+	if (x.rendered)
+		return view_same_records(a->view, a->ino, b->view, b->ino, err);
+	return x.sub == y.sub && x.node.kind == y.node.kind && x.node.data == y.node.data && x.node.ndata == y.node.ndata;
+}
+
+int version_compare(struct version *a, struct version *b, const char *path, struct ply_err *err)
+{
+	int r;
+
+	if ((a->c.mode & S_IFMT) != (b->c.mode & S_IFMT) || (S_ISREG(a->c.mode) && a->c.size != b->c.size))
+		return 0;
+	r = S_ISREG(a->c.mode) ? same_source(a, b, err) : 0;
+	if (r != 0)
+		return r;
+	r = version_load(a, path, NULL, err);
+	if (r == 0)
+		r = version_load(b, path, NULL, err);
+	return r == 0 ? version_same_content(a, b) : r;
 }
 
 bool version_same_xattrs(const struct version *a, const struct version *b)

@@ -35,6 +35,10 @@ int version_find(struct ply_view *view, uint64_t dir, const char *name, size_t l
 /* Its content: text and digest of what is small enough to be merged, the digest alone of what is not. @path: absolute.
  * -errno of a target's file is told without a path. */
 int version_load(struct version *v, const char *path, const struct idmap *ids, struct ply_err *err);
+/* Another text in the place of the one that was loaded; @text is consumed. -ENOMEM. */
+int version_set_text(struct version *v, struct buf *text);
+/* Append the whole file @path of @view, symlinks followed, and put a NUL byte behind it; nothing where there is none. */
+int version_read(struct ply_view *view, const char *path, struct buf *out, struct ply_err *err);
 /* Is what lies there still what version_of_target() saw? Of a directory: is it the same one? */
 bool version_is_still(const struct version *v);
 /* What the file system of @name in @dir is mounted as; "": of @dir itself. */
@@ -44,6 +48,9 @@ void version_done(struct version *v);
 
 /* Both loaded: is the content the same (of files of one type)? */
 bool version_same_content(const struct version *a, const struct version *b);
+/* The same question, of versions of views of one image that need not be loaded: they are (@path as there) where sizes and
+ * what they are made of do not tell. 1, 0. */
+int version_compare(struct version *a, struct version *b, const char *path, struct ply_err *err);
 bool version_same_xattrs(const struct version *a, const struct version *b);
 
 #endif
