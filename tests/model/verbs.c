@@ -635,7 +635,7 @@ static int64_t run_mmap(const struct step *s, unsigned side)
 	if (map == MAP_FAILED)
 		return -errno;
 	fill(map + (s->off - from), n, s->seed);
-	int64_t r = s->seed & 1 ? told(msync(map, n + (size_t)(s->off - from), MS_SYNC)) : 0;
+	int64_t r = s->seed % 8 == 0 ? told(msync(map, n + (size_t)(s->off - from), MS_SYNC)) : 0;
 	munmap(map, n + (size_t)(s->off - from));
 	return r;
 }
