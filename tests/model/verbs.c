@@ -65,7 +65,7 @@ static mode_t draw_mode(void)
 /* A name that is new, or one of few, so that some are there already. */
 static void draw_name(char name[NAME_MAX + 2])
 {
-	static const char *const odd[] = { "a name", "Gr\xc3\xb6\xc3\x9f" "e", "\xff\x01", "a\nb", "-rf", "...", ".hidden" };
+	static const char *const odd[] = { "a name", "Gr\xc3\xb6sse", "\xff\x01", "a\nb", "-rf", "...", ".hidden" };
 	if (chance(3)) {
 		size_t n = NAME_MAX - 1 + below(3);
 		memset(name, 'a' + (int)below(3), n);
@@ -635,7 +635,7 @@ static int64_t run_mmap(const struct step *s, unsigned side)
 	if (map == MAP_FAILED)
 		return -errno;
 	fill(map + (s->off - from), n, s->seed);
-	int64_t r = s->seed & 1 ? told(msync(map, n + (size_t)(s->off - from), MS_SYNC)) : 0;
+	int64_t r = s->seed % 8 == 0 ? told(msync(map, n + (size_t)(s->off - from), MS_SYNC)) : 0;
 	munmap(map, n + (size_t)(s->off - from));
 	return r;
 }

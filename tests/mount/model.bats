@@ -51,6 +51,15 @@ model() { timeout 600 "$PLYFS_BUILD/tests/model/fsmodel" "$@"; }
 	model m "$TMPDIR/trusted/b" --ops="$ops" --seed="$seed" >out || { tail -n 60 out; false; }
 }
 
+@test "so is one whose changes are gone with it" {
+	cp -a "$BATS_FILE_TMPDIR/gold" "$TMPDIR/trusted/b"
+	mounted m "$BATS_FILE_TMPDIR/gold.plyfs" --volatile
+	model m "$TMPDIR/trusted/b" --ops=5000 --compare=2500 --seed="${PLYFS_SEED:-$RANDOM}" >out || { tail -n 60 out; false; }
+	unmounted m
+	mounted m "$BATS_FILE_TMPDIR/gold.plyfs" --volatile
+	same "$BATS_FILE_TMPDIR/gold" m
+}
+
 @test "wrong usage" {
 	mkdir a b
 	run -2 model a
