@@ -25,6 +25,5 @@ const atomic_bool *cancel_on_signals(void)
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
 			sigaction(signals[i], &stop, NULL);
-	signal(SIGXFSZ, SIG_IGN);
 	return &cancelled;
 }

@@ -7,7 +7,7 @@
 
 /*
  * From now on SIGINT, SIGTERM and SIGHUP (unless ignored, as by nohup) set the flag that is
- * returned, and a file size limit is an error of write(2), not the end.
+ * returned.
  */
 const atomic_bool *cancel_on_signals(void);
 

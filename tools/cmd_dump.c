@@ -18,10 +18,10 @@
 #include "format/text.h"
 #include "image/catalog.h"
 #include "image/join.h"
-#include "logs.h"
 #include "merge/merge.h"
 #include "open.h"
 #include "plyfs/image.h"
+#include "redo/redo.h"
 #include "show.h"
 #include "tree/view_internal.h"
 #include "verbs.h"
@@ -845,7 +845,7 @@ int cmd_dump(int argc, char **argv)
 		return cli_usage("--select is for --records");
 	if (records && (node_text || sections.n || args.n > 1))
 		return cli_usage("--records lists the records of one file: without SUB, --node and --section");
-	if (log_is(args.v[0])) {
+	if (redo_is_log(args.v[0])) {
 		if (records || node_text || sections.n || args.n > 1)
 			return cli_usage("%s is a log: SUB, --section, --node and --records are for images", args.v[0]);
 		return dump_redo(args.v[0]);

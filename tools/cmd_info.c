@@ -14,8 +14,8 @@
 #include "format/format.h"
 #include "info_redo.h"
 #include "info_target.h"
-#include "logs.h"
 #include "open.h"
+#include "redo/redo.h"
 #include "show.h"
 #include "sub/sub.h"
 #include "verbs.h"
@@ -323,7 +323,7 @@ int cmd_info(int argc, char **argv)
 		return code;
 	if (stat(args.v[0], &st) == 0 && S_ISDIR(st.st_mode))
 		return why || identity ? cli_usage("--why and --identity are about an image") : info_target(args.v[0]);
-	if (log_is(args.v[0]))
+	if (redo_is_log(args.v[0]))
 		return why || identity ? cli_usage("--why and --identity are about an image") : info_redo(args.v[0]);
 	if (open_image(args.v[0], &image, &err) < 0)
 		return cli_fail(&err);

@@ -342,7 +342,7 @@ int cmd_mount(int argc, char **argv)
 
 	if (code < 0) {
 		q.dir = args.v[1];
-		q.is_log = log_is(args.v[0]);
+		q.is_log = redo_is_log(args.v[0]);
 		code = check(&q);
 	}
 	if (code < 0) {

@@ -161,7 +161,7 @@ static int open_mount(struct origin *o, const char *path, const struct mnt_place
 		snprintf(err->msg + strlen(err->msg), sizeof(err->msg) - strlen(err->msg),
 			 "; for a path inside an image use --image");
 	if (r == 0)
-		r = log_is(m->at.source) ? open_on_log(o, err) : open_on_image(o, err);
+		r = redo_is_log(m->at.source) ? open_on_log(o, err) : open_on_image(o, err);
 	if (r == 0)
 		r = open_view_of(o, err);
 	if (r < 0)

@@ -36,6 +36,8 @@ static int fetch(const struct mounted *m, char **ret, struct ply_err *err)
 		*ret = read_xattr(m);
 	if (*ret)
 		return 0;
+	if (mounted_is_dead(m))
+		return mounted_died(m, err);
 	return ply_fail(err, -EACCES, PLY_R_NOT_MOUNTED,
 			"%s: its daemon does not answer: it tells root and user %u, who mounted it", m->mountpoint,
 			(unsigned)m->owner);

@@ -1,43 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * plyfs sync: all that was written to a mount is on the disk. The kernel asks a FUSE daemon for no sync in sync(2) and
- * syncfs(2): it hands over what it holds, waits for nothing, and the log is synced by fsync(2) alone.
- *
- * So, in this order: syncfs makes the kernel hand over all pages that were written; an fsync of each file that somebody
- * still has open to write waits until those of that file have arrived (close(2) has waited for all others); an fsync of
- * the directory then syncs the log.
- */
+/* plyfs sync: all that was written to a mount is on the disk (mounted.h says how). */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "cli.h"
-#include "holders.h"
 #include "mounted.h"
 #include "verbs.h"
 
-static int sync_file(void *ctx, int fd)
-{
-	(void)ctx;
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
 static int sync_mount(const struct mounted *m, int path_fd, const char *dir, struct ply_err *err)
 {
-	_cleanup_close_ int fd = -1;
-	int r = 0;
+	int r = m->read_only ? 0 : mounted_sync(m, path_fd);
 
-	if (m->read_only)
-		return 0;
-	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || syncfs(fd) < 0)
-		r = -errno;
-	if (r == 0)
-		r = holders_writers(m->place.major, m->place.minor, sync_file, NULL);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
+	if (r == -ENOTCONN)
+		return mounted_died(m, err);
 	return r < 0 ? ply_fail_sys(err, r, "%s: cannot be synced; what was written last may not be on the disk", dir) :
 		       0;
 }

@@ -8,6 +8,9 @@
  * socket: anybody could listen there, so its owner must be the one who mounted; the
  * process is then waited for by a pidfd.
  *
+ * Of a mount that takes changes, all is synced before, while what fails can still be mended; and when the daemon has ended,
+ * the log says whether it was closed.
+ *
  * A mount that is in use is left alone, and who uses it is told. Only where the daemon is
  * dead is it detached all the same: those who use it get errors anyway.
  */
@@ -19,7 +22,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +31,8 @@
 #include "base/util.h"
 #include "cli.h"
 #include "holders.h"
+#include "logs.h"
+#include "mounted.h"
 #include "verbs.h"
 
 #define ANSWER_MS 2000             /* for the control socket */
@@ -38,18 +42,15 @@
 #define BUSY_MS   20
 
 struct target {
-	struct mnt_place place;
-	char *mountpoint;          /* as in mountinfo */
-	char *type;
-	uid_t owner;               /* who mounted it */
+	struct mounted at;
+	bool keeps;                /* what was written to it is to be there afterwards: it is not volatile */
 	char *elsewhere;           /* another mount of the same file system, here */
 	char *above;               /* a mount that lies on it */
 };
 
 static void target_done(struct target *t)
 {
-	free(t->mountpoint);
-	free(t->type);
+	mounted_done(&t->at);
 	free(t->elsewhere);
 	free(t->above);
 }
@@ -65,48 +66,64 @@ static void remember(char **to, const char *text)
 static int see_line(void *ctx, const struct mnt_line *line)
 {
 	struct target *t = ctx;
+	const struct mnt_place *at = &t->at.place;
 
-	if (line->id == t->place.id) {
-		const char *user = strstr(line->super_options, "user_id=");
-
-		remember(&t->mountpoint, line->mountpoint);
-		remember(&t->type, line->type);
-		t->owner = user ? (uid_t)strtoul(user + 8, NULL, 10) : 0;
-	} else if (line->major == t->place.major && line->minor == t->place.minor) {
+	if (line->id != at->id && line->major == at->major && line->minor == at->minor)
 		remember(&t->elsewhere, line->mountpoint);
-	}
-	if (line->parent == t->place.id)
+	if (line->parent == at->id)
 		remember(&t->above, line->mountpoint);
 	return 0;
 }
 
-static int find_target(const char *dir, struct target *t, struct ply_err *err)
+static int find_mount(const char *dir, const struct mnt_place *place, struct target *t, struct ply_err *err)
+{
+	int r = mounted_at(place, dir, &t->at, err);
+
+	if (r == 0 || err->reason != PLY_R_NOT_MOUNTED)
+		return r;
+	if (!t->at.type)
+		return ply_fail(err, r, PLY_R_NOT_MOUNTED, "%s: its mount does not show in /proc/self/mountinfo", dir);
+	return ply_fail(err, r, PLY_R_NOT_MOUNTED, "%s: the mount here is no plyfs image (type %s); use umount(8)", dir,
+			t->at.type);
+}
+
+/* A volatile mount has its image as its source. A log or an image that was moved meanwhile is not known: a log, then. */
+static bool is_volatile(const char *source)
+{
+	_cleanup_free_ char *path = strdup(source);
+	char *generation = path ? strrchr(path, '@') : NULL;
+
+	if (generation && access(path, F_OK) < 0)
+		*generation = '\0';
+	return path && access(path, F_OK) == 0 && !redo_is_log(path);
+}
+
+static int find_target(const char *dir, struct target *t, int *ret_fd, struct ply_err *err)
 {
 	_cleanup_close_ int fd = open(dir, O_PATH | O_CLOEXEC);
+	struct mnt_place place;
 	int r;
 
 	if (fd < 0)
 		return ply_fail(err, -errno, PLY_R_NOT_MOUNTED, "%s: %s", dir, strerror(errno));
-	r = mnt_place_fd(fd, &t->place);
+	r = mnt_place_fd(fd, &place);
 	if (r < 0)
 		return ply_fail_sys(err, r, "%s", dir);
-	if (!t->place.is_root)
+	if (!place.is_root)
 		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED, "%s: nothing is mounted here",
 				dir);
+	r = find_mount(dir, &place, t, err);
+	if (r < 0)
+		return r;
+	if (geteuid() != 0 && geteuid() != t->at.owner)
+		return ply_fail(err, -EPERM, PLY_R_NOT_MOUNTED,
+				"%s: was mounted by user %u, who alone may unmount it, or root",
+				dir, (unsigned)t->at.owner);
 	r = mnt_list(NULL, see_line, t);
 	if (r < 0)
 		return ply_fail_sys(err, r, "/proc/self/mountinfo");
-	if (!t->mountpoint || !t->type)
-		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
-				"%s: its mount does not show in /proc/self/mountinfo", dir);
-	if (strcmp(t->type, MNT_TYPE) != 0)
-		return ply_fail(err, -EINVAL, PLY_R_NOT_MOUNTED,
-				"%s: the mount here is no plyfs image (type %s); use umount(8)",
-				dir, t->type);
-	if (geteuid() != 0 && geteuid() != t->owner)
-		return ply_fail(err, -EPERM, PLY_R_NOT_MOUNTED,
-				"%s: was mounted by user %u, who alone may unmount it, or root",
-				dir, (unsigned)t->owner);
+	t->keeps = !t->at.read_only && !is_volatile(t->at.source);
+	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -118,14 +135,14 @@ static int find_daemon(const struct target *t, pid_t *ret_pid)
 	_cleanup_close_ int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), pidfd = -1;
 	struct timeval wait = { .tv_sec = ANSWER_MS / 1000 };
 	struct sockaddr_un addr;
-	socklen_t len = mnt_control_address(t->place.major, t->place.minor, &addr);
+	socklen_t len = mnt_control_address(t->at.place.major, t->at.place.minor, &addr);
 	struct ucred cred;
 	char text[64];
 
 	if (s < 0 || connect(s, (struct sockaddr *)&addr, len) < 0)
 		return -1;
 	len = sizeof(cred);
-	if (getsockopt(s, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != t->owner ||
+	if (getsockopt(s, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != t->at.owner ||
 	    cred.pid <= 0)
 		return -1;
 	pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
@@ -137,24 +154,26 @@ static int find_daemon(const struct target *t, pid_t *ret_pid)
 	return TAKE_FD(pidfd);
 }
 
-static bool is_dead(const struct target *t)
+/* Who has the log open; 0: nobody is seen. */
+static pid_t log_holder(const struct target *t)
 {
-	struct statfs s;   /* never answered from a cache */
+	struct holder h;
+	char command[64];
 
-	return statfs(t->mountpoint, &s) < 0 && errno == ENOTCONN;
+	return t->keeps && holders_lock(t->at.source, &h, command, sizeof(command)) ? h.pid : 0;
 }
 
 /* --- unmount ---------------------------------------------------------- */
 
 static int unmount(const struct target *t, bool lazily, struct ply_err *err)
 {
-	const char *user[] = { "fusermount3", "-u", "--", t->mountpoint, NULL };
-	const char *user_lazily[] = { "fusermount3", "-u", "-z", "--", t->mountpoint, NULL };
+	const char *user[] = { "fusermount3", "-u", "--", t->at.mountpoint, NULL };
+	const char *user_lazily[] = { "fusermount3", "-u", "-z", "--", t->at.mountpoint, NULL };
 
 	if (geteuid() != 0)
 		return mnt_fusermount(lazily ? user_lazily : user, NULL, err);
-	if (umount2(t->mountpoint, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0)
-		return ply_fail_sys(err, -errno, "%s: cannot be unmounted", t->mountpoint);
+	if (umount2(t->at.mountpoint, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) < 0)
+		return ply_fail_sys(err, -errno, "%s: cannot be unmounted", t->at.mountpoint);
 	return 0;
 }
 
@@ -178,7 +197,7 @@ static void find_users(const struct target *t, struct listing *l)
 {
 	if (t->above)
 		buf_printf(&l->text, "a mount on %s", t->above);
-	holders_find(t->place.major, t->place.minor, add_holder, l);
+	holders_find(t->at.place.major, t->at.place.minor, add_holder, l);
 }
 
 /* @l is what find_users() says; released here. */
@@ -189,7 +208,7 @@ static int busy(const struct target *t, struct listing l, struct ply_err *err)
 	if (l.n > HOLDERS_SHOWN)
 		buf_printf(&l.text, " and %u more", l.n - HOLDERS_SHOWN);
 	r = ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY, "%s: in use by %.*s; it stays mounted",
-		     t->mountpoint, l.text.len ? (int)l.text.len : 40,
+		     t->at.mountpoint, l.text.len ? (int)l.text.len : 40,
 		     l.text.len ? (const char *)l.text.data :
 				  "a process that is not visible to this user");
 	buf_done(&l.text);
@@ -224,21 +243,21 @@ static int wait_gone(const struct target *t, int pidfd, pid_t pid, struct ply_er
 	if (t->elsewhere)
 		return ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY,
 				"%s: unmounted, but the same mount is also on %s: unmount that too",
-				t->mountpoint, t->elsewhere);
+				t->at.mountpoint, t->elsewhere);
 	if (has_ended(pidfd, LOOK_MS))
 		return 0;
-	other = holders_namespace(t->place.major, t->place.minor);
+	other = holders_namespace(t->at.place.major, t->at.place.minor);
 	if (other)
 		return ply_fail(err, -EBUSY, PLY_R_MOUNTPOINT_BUSY,
 				"%s: unmounted here, but process %ld has it in a mount namespace "
 				"of its own; daemon %ld goes on until that ends",
-				t->mountpoint, (long)other, (long)pid);
+				t->at.mountpoint, (long)other, (long)pid);
 	if (has_ended(pidfd, GONE_MS))
 		return 0;
 	return ply_fail(err, -ETIMEDOUT, PLY_R_MOUNTPOINT_BUSY,
 			"%s: unmounted, but its daemon %ld has not ended after %d seconds; "
 			"something that is not visible here still uses it",
-			t->mountpoint, (long)pid, GONE_MS / 1000);
+			t->at.mountpoint, (long)pid, GONE_MS / 1000);
 }
 
 /* A mount that is in use, and by whom; those who leave it meanwhile are waited for. */
@@ -258,21 +277,69 @@ static int unmount_unused(const struct target *t, struct ply_err *err)
 	}
 }
 
+/* --- what was written -------------------------------------------------- */
+
+/* While the mount is still there to be mended. Nothing is asked of one whose daemon does not answer. */
+static int sync_first(const struct target *t, int path_fd, struct ply_err *err)
+{
+	int r = t->keeps ? mounted_sync(&t->at, path_fd) : 0;
+
+	if (r == 0 || r == -ENOTCONN)
+		return 0;
+	return ply_fail(err, r, PLY_R_REDO_FAILED,
+			"%s: cannot be synced (%s), so what was written last may not be on the disk; it stays mounted; "
+			"umount(8), or fusermount3 -u, ends it all the same", t->at.mountpoint, strerror(-r));
+}
+
+/* Behind the end of daemon @pid: has it closed the log? */
+static int check_closed(const struct target *t, pid_t pid, struct ply_err *err)
+{
+	const int64_t until = now_ms() + GONE_MS;
+	struct redo_info info;
+	struct redo *log;
+	int r;
+
+	if (!t->keeps || !redo_is_log(t->at.source))
+		return 0;
+	/* where it was seen by its lock alone it could not be waited for */
+	while (pid && log_holder(t) == pid && now_ms() < until)
+		poll(NULL, 0, BUSY_MS);
+	r = log_look(t->at.source, &log, err);
+	if (r < 0)
+		return r;
+	redo_info(log, &info);
+	redo_abandon(log);
+	/* mounted again meanwhile, it had been closed, or was recovered */
+	if (info.state != PLY_REDO_OPEN || (log_holder(t) && log_holder(t) != pid))
+		return 0;
+	return ply_fail(err, -EIO, PLY_R_REDO_FAILED,
+			"%s: unmounted, but its log was not closed: its daemon was killed, or could not write the end of %s, so "
+			"what was not synced may be lost; the system log has the daemon's reason, and mounting the log again "
+			"shows what is there", t->at.mountpoint, t->at.source);
+}
+
 static int end_mount(const char *dir, struct target *t, struct ply_err *err)
 {
-	_cleanup_close_ int pidfd = -1;
+	_cleanup_close_ int pidfd = -1, path_fd = -1;
 	pid_t pid = 0;
-	int r = find_target(dir, t, err);
+	int r = find_target(dir, t, &path_fd, err);
 
 	if (r < 0)
 		return r;
 	pidfd = find_daemon(t, &pid);
+	if (pidfd < 0)
+		pid = log_holder(t);
+	else
+		r = sync_first(t, path_fd, err);
+	cleanup_close(&path_fd);
+	if (r < 0)
+		return r;
 	r = unmount_unused(t, err);
-	if (r == -EBUSY && pidfd < 0 && is_dead(t))
+	if (r == -EBUSY && pidfd < 0 && mounted_is_dead(&t->at))
 		r = unmount(t, true, err);
 	if (r == 0 && pidfd >= 0)
 		r = wait_gone(t, pidfd, pid, err);
-	return r;
+	return r == 0 ? check_closed(t, pid, err) : r;
 }
 
 int cmd_umount(int argc, char **argv)
@@ -294,7 +361,7 @@ int cmd_umount(int argc, char **argv)
 	else if (cli_json)
 		code = cli_print_json(
 			json_pack("{s:o}", "unmounted",
-				  cli_json_name(target.mountpoint, strlen(target.mountpoint))));
+				  cli_json_name(target.at.mountpoint, strlen(target.at.mountpoint))));
 	else
 		code = EXIT_DONE;
 	target_done(&target);

@@ -361,7 +361,7 @@ int cmd_verify(int argc, char **argv)
 		return cli_usage("--select is for --against: a whole image is checked");
 	if ((choice.policy || choice.on_collision) && !against)
 		return cli_usage("--policy and --on-collision are for --against: a whole image is checked");
-	if (log_is(args.v[0])) {
+	if (redo_is_log(args.v[0])) {
 		if (against || digest_text || o.deep)
 			return cli_usage("%s is a log, of which all is checked: --against, --digest and --deep are for "
 					 "images",

@@ -2,7 +2,6 @@
 /* Logs that verbs are given: see logs.h. */
 #include "logs.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,23 +10,9 @@
 #include "base/util.h"
 #include "cli.h"
 #include "holders.h"
-#include "plyfs/disk_redo.h"
 
 #define LOOK_TRIES    5u
 #define LOOK_AGAIN_MS 50
-
-bool log_is(const char *path)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	uint8_t magic[sizeof(PLY_REDO_MAGIC) - 1];
-
-	/* one of the two may be damaged */
-	for (uint64_t slot = 0; fd >= 0 && slot < PLY_SUPER_SLOTS; slot++)
-		if (pread_full(fd, magic, sizeof(magic), slot * PLY_SUPER_SIZE) == 0 &&
-		    memcmp(magic, PLY_REDO_MAGIC, sizeof(magic)) == 0)
-			return true;
-	return false;
-}
 
 static int look(const char *path, struct redo **ret, bool *ret_sound, struct ply_err *err)
 {

@@ -7,8 +7,6 @@
 
 #include "redo/redo.h"
 
-/* Does the file begin as a log does? False also where it cannot be read. */
-bool log_is(const char *path);
 /* To look at it: nothing is locked. While somebody writes to it, one that looks damaged is looked at again. */
 int log_look(const char *path, struct redo **ret, struct ply_err *err);
 /* On stderr: who has the log locked, and where it is mounted, as far as that is to be seen. */

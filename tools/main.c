@@ -4,6 +4,7 @@
  * returns, its output must have reached stdout: a full disk there is a failure.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,10 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	int code = run(argc, argv);
+	int code;
+
+	signal(SIGXFSZ, SIG_IGN);          /* a file that may not grow (ulimit -f) is told as a full disk is */
+	code = run(argc, argv);
 
 	if (sigbus_faults() && code == EXIT_DONE) {
 		fprintf(stderr, "plyfs: the image could not be read to its end, or was cut off meanwhile: the "

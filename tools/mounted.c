@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "holders.h"
 
 #define ANSWER_MS  2000            /* for the control socket */
 #define ANSWER_MAX (256u << 10)
@@ -61,6 +63,9 @@ int mounted_open(const char *dir, struct mounted *ret, int *ret_fd, struct ply_e
 	int r;
 
 	*ret = (struct mounted){ 0 };
+	if (fd < 0 && errno == ENOTCONN)
+		return ply_fail(err, -errno, PLY_R_NOT_MOUNTED,
+				"%s: the daemon of its mount has died; plyfs umount ends the mount", dir);
 	if (fd < 0)
 		return ply_fail_sys(err, -errno, "%s", dir);
 	r = mnt_place_fd(fd, &place);
@@ -70,6 +75,36 @@ int mounted_open(const char *dir, struct mounted *ret, int *ret_fd, struct ply_e
 	if (r == 0)
 		*ret_fd = TAKE_FD(fd);
 	return r;
+}
+
+static int sync_file(void *ctx, int fd)
+{
+	(void)ctx;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int mounted_sync(const struct mounted *m, int path_fd)
+{
+	_cleanup_close_ int fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0 || syncfs(fd) < 0)
+		return -errno;
+	r = holders_writers(m->place.major, m->place.minor, sync_file, NULL);
+	return r == 0 && fsync(fd) < 0 ? -errno : r;
+}
+
+bool mounted_is_dead(const struct mounted *m)
+{
+	struct statfs s;   /* never answered from a cache */
+
+	return statfs(m->mountpoint, &s) < 0 && errno == ENOTCONN;
+}
+
+int mounted_died(const struct mounted *m, struct ply_err *err)
+{
+	return ply_fail(err, -ENOTCONN, PLY_R_NOT_MOUNTED, "%s: its daemon has died; end the mount by: plyfs umount %s",
+			m->mountpoint, m->mountpoint);
 }
 
 char *mounted_ask(const struct mounted *m)

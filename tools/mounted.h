@@ -24,6 +24,20 @@ int mounted_open(const char *dir, struct mounted *ret, int *ret_fd, struct ply_e
 void mounted_done(struct mounted *m);
 #define _cleanup_mounted_ __attribute__((cleanup(mounted_done)))
 
+/*
+ * All that was written to it is on the disk; 0 or -errno. @path_fd is of a directory on it. The kernel asks a FUSE daemon
+ * for no sync in sync(2) and syncfs(2): it hands over what it holds, waits for nothing, and the log is synced by fsync(2)
+ * alone. So, in this order: syncfs makes the kernel hand over all pages that were written; an fsync of each file that
+ * somebody still has open to write waits until those of that file have arrived (close(2) has waited for all others); an
+ * fsync of the directory then syncs the log.
+ */
+int mounted_sync(const struct mounted *m, int path_fd);
+
+/* Its daemon was killed. A daemon that hangs is waited for. */
+bool mounted_is_dead(const struct mounted *m);
+/* The error for that. */
+int mounted_died(const struct mounted *m, struct ply_err *err);
+
 /* What the daemon answers on its control socket (fs/fuse/control.h), malloc-ed; NULL: nothing, or not to us. */
 char *mounted_ask(const struct mounted *m);
 

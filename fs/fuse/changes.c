@@ -14,16 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mnt.h"
 #include "base/util.h"
 #include "ops/parent.h"
 
-bool changes_is_log(const char *path)
-{
-	char magic[sizeof(PLY_REDO_MAGIC) - 1];
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
-	return fd >= 0 && pread_full(fd, magic, sizeof(magic), 0) == 0 && !memcmp(magic, PLY_REDO_MAGIC, sizeof(magic));
-}
+#define BUSY_TRIES 100             /* two seconds for another daemon to end */
+#define BUSY_MS    20
 
 /* Why it is not written to. */
 static const char *read_only_because(const struct redo_info *info, bool store_is_read_only)
@@ -35,13 +31,34 @@ static const char *read_only_because(const struct redo_info *info, bool store_is
 	return store_is_read_only ? "lies where it cannot be written" : "has features that this version does not know";
 }
 
+static int see_source(void *ctx, const struct mnt_line *line)
+{
+	return strcmp(line->type, MNT_TYPE) == 0 && strcmp(line->source, ctx) == 0;
+}
+
+/* umount(8) comes back while the daemon still writes the end of the log: who mounts it again at once waits for that. A
+ * log that is mounted is not waited for. */
+static int open_store(const char *path, unsigned flags, struct redo_store **ret, struct ply_err *err)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+	int r = redo_store_open(path, flags, ret, err);
+
+	for (unsigned i = 0; r < 0 && err->reason == PLY_R_REDO_BUSY && i < BUSY_TRIES; i++) {
+		if (!real || mnt_list(NULL, see_source, real) != 0)
+			break;
+		usleep(BUSY_MS * 1000);
+		r = redo_store_open(path, flags, ret, err);
+	}
+	return r;
+}
+
 int changes_open(struct changes *c, const char *path, bool ro, struct ply_err *err)
 {
 	const unsigned flags = ro ? 0 : REDO_WRITE;
 	struct redo_store *store;
 	struct redo_info info;
 	bool store_is_read_only;
-	int r = redo_store_open(path, flags, &store, err);
+	int r = open_store(path, flags, &store, err);
 
 	c->space_fd = -1;
 	if (r < 0)
@@ -69,7 +86,7 @@ int changes_parent(struct changes *c, const char *path, size_t cache_bytes, stru
 	return r < 0 ? r : parent_view_open(*ret_image, c->log, cache_bytes, ret, err);
 }
 
-/* On the file system that redo_open_volatile() takes; -1: it is in memory. */
+/* On the file system that redo_open_volatile() takes; -1: it would be in memory, of which nothing says how much there is. */
 static int beside_volatile(void)
 {
 	const char *const folders[] = { getenv("TMPDIR"), "/var/tmp" };
@@ -86,12 +103,15 @@ int changes_volatile(struct changes *c, struct ply_view *view, const struct ply_
 {
 	_cleanup_buf_ struct buf memory = { 0 };
 	struct redo_binding binding;
-	int r = parent_bind(view, decisions, n, &memory, &binding, err);
+	int r;
 
-	if (r == 0)
-		r = redo_open_volatile(&binding, &c->log, err);
 	c->space_fd = beside_volatile();
-	return r;
+	if (c->space_fd < 0)
+		return ply_fail(err, -EOPNOTSUPP, PLY_R_MOUNT_FAILED,
+				"--volatile needs a place for a file without a name (O_TMPFILE), which neither TMPDIR nor /var/tmp is; "
+				"set TMPDIR to a folder on ext4, xfs, btrfs or tmpfs, such as /dev/shm");
+	r = parent_bind(view, decisions, n, &memory, &binding, err);
+	return r < 0 ? r : redo_open_volatile(&binding, &c->log, err);
 }
 
 /* --- in use -------------------------------------------------------------------------------------- */

@@ -18,10 +18,7 @@ struct changes {                   /* zeros: there is none */
 	char warning[2][256];      /* "": nothing to say */
 };
 
-/* By what it begins with. What is none, or cannot be read, is not a log. */
-bool changes_is_log(const char *path);
-
-/* A log; read-only where it cannot be written, which is warned of, or with @ro. */
+/* A log, also one that another daemon is just done with; read-only where it cannot be written, which is warned of, or with @ro. */
 int changes_open(struct changes *c, const char *path, bool ro, struct ply_err *err);
 /* Image and view that it stands on; the caller's. */
 int changes_parent(struct changes *c, const char *path, size_t cache_bytes, struct ply_image **ret_image,

@@ -49,6 +49,8 @@
 #include "ops.h"
 #include "options.h"
 #include "plyfs/version.h"
+#include "redo/redo.h"
+#include "rw_internal.h"
 #include "serve.h"
 #include "stats.h"
 #include "unmounter.h"
@@ -255,7 +257,7 @@ static int open_view(struct daemon *d, struct ply_err *err)
 	const struct rw_options o = { .default_permissions = d->options.default_permissions, .sync = d->options.sync,
 				      .stats = tell_stats, .stats_ctx = d };
 	struct ply_attr root;
-	int r = changes_is_log(d->image_arg) ? open_log_view(d, err) : open_image_view(d, err);
+	int r = redo_is_log(d->image_arg) ? open_log_view(d, err) : open_image_view(d, err);
 
 	decisions_done(&d->decisions);
 	if (r == 0)
@@ -287,6 +289,7 @@ static int block_signals(struct daemon *d, struct ply_err *err)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);          /* a log that may not grow (ulimit -f) is a full disk */
 	if (!d->foreground)
 		signal(SIGHUP, SIG_IGN);
 	sigemptyset(&set);
@@ -326,7 +329,7 @@ static int start(struct daemon *d, struct ply_err *err)
 	/* the name may be taken, by anybody: no reason to refuse the mount */
 	if (control_open(d->place.major, d->place.minor, &d->control_fd, err) < 0)
 		tell(d, MNT_STATUS_WARNING, err->msg);
-	mount_readahead(&d->place, READAHEAD_KIB);
+	mount_tune(&d->place, READAHEAD_KIB, d->options.ro ? 0 : RW_RESERVE / 2);
 	return 0;
 }
 

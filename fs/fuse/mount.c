@@ -255,16 +255,31 @@ void mount_end(const struct mnt_place *place)
 	}
 }
 
-void mount_readahead(const struct mnt_place *place, unsigned kib)
+static FILE *open_bdi(const struct mnt_place *place, const char *what)
 {
 	char path[80];
-	FILE *f;
 
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", place->major,
-		 place->minor);
-	f = fopen(path, "we");
-	if (f) {
-		fprintf(f, "%u\n", kib);
-		fclose(f);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", place->major, place->minor, what);
+	return fopen(path, "r+e");
+}
+
+static void set_bdi(const struct mnt_place *place, const char *what, uint64_t value, bool only_less)
+{
+	unsigned long long now;
+	FILE *f = open_bdi(place, what);
+
+	if (!f)
+		return;
+	if (fscanf(f, "%llu", &now) == 1 && (!only_less || now > value)) {
+		rewind(f);
+		fprintf(f, "%llu\n", (unsigned long long)value);
 	}
+	fclose(f);
+}
+
+void mount_tune(const struct mnt_place *place, unsigned kib, uint64_t dirty)
+{
+	set_bdi(place, "read_ahead_kb", kib, false);
+	if (dirty)
+		set_bdi(place, "max_bytes", dirty, true);
 }

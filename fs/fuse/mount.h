@@ -22,7 +22,8 @@ void mount_flush(const struct mnt_place *place);
  * is still used. */
 void mount_end(const struct mnt_place *place);
 
-/* Let the kernel read ahead farther than its 128 KiB; only root can. */
-void mount_readahead(const struct mnt_place *place, unsigned kib);
+/* Have the kernel read ahead @kib instead of 128 KiB, and hold no more than @dirty bytes that are not written yet; 0: as
+ * many as it likes. Only root can, and only kernels from 6.2 on take the second. */
+void mount_tune(const struct mnt_place *place, unsigned kib, uint64_t dirty);
 
 #endif

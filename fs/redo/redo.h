@@ -77,6 +77,8 @@ enum {
 /* A regular file. With REDO_WRITE on a read-only file system, or a file that may not be written: opened to be read, and
  * read_only is set. REDO_NOT_FOUND, REDO_NOT_REDO, REDO_BUSY. */
 int redo_store_open(const char *path, unsigned flags, struct redo_store **ret, struct ply_err *err);
+/* By the first bytes of its superblocks, one of which may be damaged. What cannot be read is none. */
+bool redo_is_log(const char *path);
 struct redo_store *redo_store_close(struct redo_store *s);     /* NULL in, NULL out */
 
 /* --- what a log stands on ------------------------------------------------------------------- */

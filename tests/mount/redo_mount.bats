@@ -303,3 +303,149 @@ END
 	run -0 plyfs origin m2/etc/new m2/etc/passwd
 	[[ ${lines[0]} == "m2/etc/new: made on this mount"* && ${lines[1]} == "m2/etc/passwd: os"* ]]
 }
+
+@test "ulimit -f of who mounts is a full disk: no signal ends the daemon" {
+	(ulimit -f 4096; plyfs mount a.redo m)
+	echo kept >m/kept
+	plyfs sync m
+	run -1 dd if=/dev/urandom of=m/big bs=1M count=16 conv=fsync
+	[[ $output == *"No space left"* || $output == *"File too large"* ]]
+	[ "$(cat m/kept)" = kept ]
+	rm m/big
+	umount m
+	plyfs mount a.redo m
+	[ "$(cat m/kept)" = kept ]
+	(ulimit -f 1; run -1 plyfs redo create gold.plyfs b.redo)
+	[ ! -e b.redo ]
+}
+
+@test "a log with one superblock damaged, also where its name stands: mounted, and that is told" {
+	plyfs mount a.redo m
+	echo new >m/new
+	plyfs umount m
+	for off in 0 5 4096 4101 900; do
+		cp a.redo b.redo
+		printf '\377' | dd of=b.redo bs=1 seek=$off conv=notrunc status=none
+		run -0 --separate-stderr plyfs mount b.redo m
+		[[ $stderr == *"warning: "*"superblock"* ]]
+		[ "$(cat m/new)" = new ]
+		plyfs umount m
+		plyfs verify b.redo
+	done
+}
+
+@test "umount(8), and a mount right behind it: that waits for the daemon" {
+	plyfs mount a.redo m
+	for ((i = 0; i < 10; i++)); do
+		dd if=/dev/urandom of="m/$i" bs=1M count=8 status=none
+		umount m
+		plyfs mount a.redo m
+	done
+	# one that is mounted is not waited for
+	started=${EPOCHREALTIME/./}
+	run -1 plyfs mount a.redo m2
+	[ $((${EPOCHREALTIME/./} - started)) -lt 1500000 ]
+	umount m
+	# nor one that is in use by others for ever
+	sleep 0.5
+	exec 9<a.redo
+	flock 9
+	run -1 timeout 30 plyfs mount a.redo m
+	exec 9<&-
+	[[ $output == *"another process has this log open"* ]]
+}
+
+@test "volatile, without a place for a file that has no name: refused, and what to do" {
+	unshare -m --propagation private true || skip "no mount namespaces here"
+	run -1 --separate-stderr unshare -m --propagation private sh -c '
+		mount -t tmpfs -o ro none /var/tmp && TMPDIR=/proc exec plyfs mount gold.plyfs m --volatile --json'
+	[ "$(reason)" = MOUNT_FAILED ]
+	[[ $stderr == *"set TMPDIR"* ]]
+}
+
+@test "the kernel holds less than is kept free for it" {
+	bdi() { cat "/sys/class/bdi/$(findmnt -no MAJ:MIN m | tr -d ' ')/max_bytes"; }
+	plyfs mount a.redo m
+	[ -e "/sys/class/bdi/$(findmnt -no MAJ:MIN m | tr -d ' ')/max_bytes" ] || skip "this kernel cannot be told"
+	# it is kept as a share of what is free now, which goes up and down
+	[ "$(bdi)" -le 42000000 ]
+}
+
+@test "umount knows whether the log was closed: not by a daemon that was killed" {
+	pid=$(plyfs mount --json a.redo m | pid_of)
+	echo new >m/new
+	kill -KILL "$pid"
+	for ((i = 0; i < 200; i++)); do is_gone "$pid" && break; sleep 0.05; done
+	for verb in stats sync; do
+		run -1 --separate-stderr plyfs $verb m --json
+		[ "$(reason)" = NOT_MOUNTED ]
+		[[ $stderr == *"its daemon has died"*"plyfs umount $D/m"* ]]
+		run -1 --separate-stderr plyfs $verb m/etc
+		[[ $stderr == *"daemon"*"has died"*"plyfs umount"* ]]
+	done
+	run -1 --separate-stderr plyfs umount m --json
+	[ "$(reason)" = REDO_FAILED ]
+	[[ $stderr == *"was not closed"*"$D/a.redo"*"system log"* ]]
+	refute mountpoint -q m
+	plyfs mount a.redo m
+	[ "$(cat m/new)" = new ]
+	plyfs umount m
+	# read-only and volatile mounts have nothing to lose
+	for options in "a.redo m -o ro" "gold.plyfs m --volatile" "gold.plyfs m"; do
+		# shellcheck disable=SC2086
+		pid=$(plyfs mount --json $options | pid_of)
+		kill -KILL "$pid"
+		for ((i = 0; i < 200; i++)); do is_gone "$pid" && break; sleep 0.05; done
+		plyfs umount m
+	done
+}
+
+@test "umount: what cannot be written is told, and the mount stays" {
+	mkdir t
+	mount -t tmpfs -o size=200m none t
+	plyfs redo create gold.plyfs t/b.redo
+	plyfs mount t/b.redo m
+	python3 - m <<'END' 3>&- &
+import mmap, os, sys, time
+with open(sys.argv[1] + "/mapped", "w+b") as f:
+    f.truncate(8 << 20)
+    shared = mmap.mmap(f.fileno(), 8 << 20)
+open("ready", "w")
+while os.path.exists("ready"):
+    time.sleep(0.05)
+for at in range(0, 8 << 20, 4096):
+    shared[at:at + 4096] = os.urandom(4096)
+open("written", "w")
+time.sleep(120)
+END
+	writer=$!
+	for ((i = 0; i < 400; i++)); do [ -e ready ] && break; sleep 0.05; done
+	dd if=/dev/zero of=t/filler bs=1M status=none || true
+	[ "$(stat -fc %a t)" = 0 ]
+	rm ready
+	for ((i = 0; i < 400; i++)); do [ -e written ] && break; sleep 0.05; done
+	rm written
+	run -1 --separate-stderr plyfs umount m --json
+	[ "$(reason)" = REDO_FAILED ]
+	[[ $stderr == *"No space left"*"stays mounted"*"umount(8)"* ]]
+	mountpoint -q m
+	kill "$writer"
+	wait "$writer" || true
+	rm t/filler
+	plyfs umount m
+	[ "$(plyfs info --json t/b.redo | json 'd["state"]')" = clean ]
+	umount t
+}
+
+@test "umount of a log that was renamed meanwhile; of one that is mounted again at once" {
+	plyfs mount a.redo m
+	echo new >m/new
+	mv a.redo b.redo
+	plyfs umount m
+	[ "$(plyfs info --json b.redo | json 'd["state"]')" = clean ]
+	plyfs mount b.redo m
+	(until plyfs mount b.redo m2 2>/dev/null; do :; done) 3>&- &
+	plyfs umount m
+	wait
+	[ "$(cat m2/new)" = new ]
+}
