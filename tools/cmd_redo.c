@@ -56,7 +56,7 @@ int cmd_redo(int argc, char **argv)
 	const struct cli_spec spec = {
 		"redo", "create IMAGE REDO",
 		"Make a log, REDO, on an image: mount it, and what is changed goes there; the image stays as it is.",
-		opts, 3, 3
+		opts, 1, 3
 	};
 	struct cli_args args;
 	struct ply_err err;
@@ -64,6 +64,8 @@ int cmd_redo(int argc, char **argv)
 
 	if (code < 0 && strcmp(args.v[0], "create") != 0)
 		code = cli_usage("redo can create, not '%s'", args.v[0]);
+	if (code < 0 && args.n < 3)
+		code = cli_usage("an operand is missing: plyfs redo %s", spec.operands);
 	if (code < 0)
 		code = choice_check(&choice);
 	if (code >= 0)

@@ -117,17 +117,11 @@ static int record(void *ctx, const struct redo_record *r, uint64_t off)
 	return 0;
 }
 
-static void dump_log(struct dump *d, struct redo_store *s)
+static void contents(struct dump *d, struct redo *log)
 {
 	struct redo_info info;
 	struct ply_err err;
-	struct redo *log;
 
-	supers(d, s);
-	if (redo_open(s, REDO_LOOK, &log, &err) < 0) {
-		damaged(d, "log", NULL, err.reason, err.msg);
-		return;
-	}
 	redo_info(log, &info);
 	binding(d, redo_binding(log));
 	index_of(d, &info);
@@ -135,22 +129,42 @@ static void dump_log(struct dump *d, struct redo_store *s)
 		damaged(d, "redo-record", NULL, err.reason, err.msg);
 	if (info.damaged)
 		damaged(d, "redo-record", &info.damaged_lsn, PLY_R_REDO_DAMAGED, info.warning);
-	redo_abandon(log);
+}
+
+static int open_log(const char *path, struct redo **ret, struct ply_err *err)
+{
+	struct redo_store *s;
+	int r = redo_store_open(path, REDO_LOOK, &s, err);
+
+	return r < 0 ? r : redo_open(s, REDO_LOOK, ret, err);
 }
 
 int dump_redo(const char *path)
 {
 	struct dump d = { .any = false };
+	struct redo *log = NULL;
 	struct redo_store *s;
-	struct ply_err err;
-	int code = EXIT_DONE;
+	struct ply_err why, err;
+	int code = EXIT_DONE, r;
 
 	d.text = (struct text){ .out = &d.buf, .json = cli_json };
-	if (redo_store_open(path, REDO_LOOK, &s, &err) < 0)
+	/* one of a newer format is not damaged; what it means is not known */
+	r = open_log(path, &log, &why);
+	if (r < 0 && why.reason == PLY_R_REDO_FEATURE)
+		return cli_fail(&why);
+	if (redo_store_open(path, REDO_LOOK, &s, &err) < 0) {
+		redo_abandon(log);
 		return cli_fail(&err);
+	}
 	if (cli_json)
 		printf("{\"schema\": 1, \"structures\": [");
-	dump_log(&d, s);
+	supers(&d, s);
+	redo_store_close(s);
+	if (r == 0)
+		contents(&d, log);
+	else
+		damaged(&d, "log", NULL, why.reason, why.msg);
+	redo_abandon(log);
 	if (cli_json)
 		printf("%s], \"damaged\": %s}\n", d.any ? "\n" : "", d.damaged ? "true" : "false");
 	if (d.text.failed) {

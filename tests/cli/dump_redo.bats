@@ -92,8 +92,10 @@ flip() { # FILE BYTE
 
 @test "a newer feature is refused" {
 	made 'l = example(incompat=4)' >new.redo
-	run --separate-stderr plyfs dump new.redo
-	[[ $output == *'damaged=REDO_FEATURE'* ]]
+	run -1 --separate-stderr plyfs dump new.redo
+	[[ -z $output && $stderr == *"newer"* && $stderr != *damaged* ]]
+	run -1 --separate-stderr plyfs dump --json new.redo
+	[ "$(json 'd["error"]["reason"]' <<<"$output")" = REDO_FEATURE ]
 }
 
 @test "options for images are refused" {

@@ -91,6 +91,11 @@ one()
 	mkdir m
 	run -2 plyfs redo make i.plyfs b.redo
 	[[ ${lines[0]} == *"'make'"* ]]
+	run -2 plyfs redo make
+	[[ ${lines[0]} == *"redo can create, not 'make'" ]]
+	run -2 plyfs redo create i.plyfs
+	[[ ${lines[0]} == *"an operand is missing: plyfs redo create IMAGE REDO" ]]
+	run -2 plyfs redo create i.plyfs b.redo c.redo
 	run -2 plyfs redo create i.plyfs b.redo --on-collision=first
 	for option in -s=os --policy=p --on-collision=append --volatile; do
 		run -2 plyfs mount a.redo m ${option/-s=/-s }

@@ -449,3 +449,24 @@ END
 	wait
 	[ "$(cat m2/new)" = new ]
 }
+
+@test "fallocate: more than there is room for is ENOSPC, and nothing happened" {
+	mkdir t
+	mount -t tmpfs -o size=200m none t
+	plyfs redo create gold.plyfs t/b.redo
+	plyfs mount t/b.redo m
+	for options in "-l 1G" "-n -l 1G" "-l 1T" "-o 1G -l 512M"; do
+		# shellcheck disable=SC2086
+		run -1 fallocate $options m/file
+		[[ $output == *"No space left"* ]]
+		[ "$(stat -c %s m/file)" = 0 ]
+	done
+	fallocate -l 50M m/file
+	[ "$(stat -c %s m/file)" = 52428800 ]
+	# holes take nothing
+	truncate -s 1T m/file
+	fallocate -p -o 1G -l 1T m/file
+	echo x >m/other
+	plyfs umount m
+	umount t
+}
