@@ -39,7 +39,7 @@ int live_open(struct ply_view *view, struct redo *log, struct live **ret, struct
 	ply_image_uuid(ply_view_image(view), uuid);
 	redo_info(log, &info);
 	l->generation = generation_of(uuid);
-	l->log_generation = generation_of(info.uuid);
+	l->log_generation = redo_generation(log);
 	pthread_mutex_init(&l->names, NULL);
 	for (unsigned i = 0; i < LIVE_STRIPES; i++)
 		pthread_mutex_init(&l->stripes[i], NULL);

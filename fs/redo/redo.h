@@ -192,8 +192,11 @@ void redo_op_init(struct redo_op *op, uint64_t request);
 void redo_op_done(struct redo_op *op);
 #define _cleanup_redo_op_ __attribute__((cleanup(redo_op_done)))
 
-/* A number that no inode of this log ever had. -ENOSPC (LIMIT) when they are all used. */
+/* A number that no inode has which the log knows. -ENOSPC (LIMIT) when they are all used. What a crash took may have had
+ * it, and others, as NFS clients, may have heard of that: so inodes that are made here have redo_generation(). */
 int redo_new_ino(struct redo *log, uint64_t *ret, struct ply_err *err);
+/* Of this log, and of this time that it is open to be written: no other time has the same. */
+uint32_t redo_generation(const struct redo *log);
 
 /* All attributes count; the size is @target_len of a symlink, else 0. */
 void redo_op_new(struct redo_op *op, uint64_t ino, const struct redo_attr *a, const char *target, size_t target_len);

@@ -366,6 +366,12 @@ const struct redo_binding *redo_binding(const struct redo *log)
 	return &log->binding;
 }
 
+uint32_t redo_generation(const struct redo *log)
+{
+	/* epochs follow each other: until all 2^32 were, none has that of another */
+	return (uint32_t)redo_seed(log->uuid, 0) + log->epoch;
+}
+
 void redo_info(struct redo *log, struct redo_info *ret)
 {
 	uint64_t size;

@@ -181,6 +181,38 @@ START_TEST(many)
 }
 END_TEST
 
+/* A file that a power cut took, and that a client of NFS may know by number and generation, is no other file. */
+START_TEST(lost_numbers_have_another_generation)
+{
+	uint32_t seen[8];
+	struct redo_disk d, before;
+	struct redo *log;
+	uint64_t ino;
+
+	format(&d);
+	redo_disk_init(&before);
+	for (int k = 0; k < 8; k++) {
+		log = open_log(&d, REDO_WRITE);
+		redo_disk_copy(&before, &d);
+		ck_assert_int_eq(redo_new_ino(log, &ino, &err), 0);
+		ck_assert_uint_eq(ino, PLY_INO(MODEL_NUMBER, 1));
+		seen[k] = redo_generation(log);
+		for (int q = 0; q < k; q++)
+			ck_assert_uint_ne(seen[q], seen[k]);
+		if (k % 2) {
+			close_log(log);
+		} else {
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+			ck_assert_uint_eq(redo_generation(log), seen[k]);
+			redo_abandon(log);
+			redo_disk_copy(&d, &before);
+		}
+	}
+	redo_disk_done(&d);
+	redo_disk_done(&before);
+}
+END_TEST
+
 static int count_entry(void *ctx, const struct redo_dirent *de)
 {
 	(void)de;
@@ -1269,6 +1301,7 @@ static Suite *suite(void)
 
 	tap_loop(s, says_what_was_written, 0, 4);
 	tap_test(s, many);
+	tap_test(s, lost_numbers_have_another_generation);
 	tap_test(s, space_comes_back);
 	tap_test(s, when_a_checkpoint_is_due);
 	tap_test(s, segments_are_cleaned);
