@@ -809,15 +809,11 @@ static void give_back_locked(struct redo *log, struct work *w)
 {
 	for (size_t i = 0; i < w->nholes; i++) {
 		struct hole *h = &w->holes[i];
-		struct rseg *s = &log->space.segs[h->seg];
 
-		if (!h->n) {
+		if (h->n)
+			space_punched(&log->space, h->seg, h->first, h->n);
+		else
 			space_free(&log->space, h->seg);
-			continue;
-		}
-		for (uint32_t k = h->first; k < h->first + h->n; k++)
-			s->seen[k] = BLOCK_PUNCHED;
-		log->space.dead -= MIN(log->space.dead, h->n);
 	}
 	log->ckpt_first = w->first;
 	log->ckpt_n = w->nsegs;

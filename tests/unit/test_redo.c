@@ -323,6 +323,46 @@ static int read_block(struct redo *log, uint64_t ino, uint64_t block, int fill)
 	return r;
 }
 
+/* Only what was referred to is dead when it is not any more: not what an operation wrote that was never appended. */
+START_TEST(what_is_dead)
+{
+	struct redo_op open, refused _cleanup_redo_op_;
+	uint8_t data[4096] = { 1 };
+	struct redo_info info;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	/* these stay, since something is in their segment that is not appended yet: 16 blocks have a segment */
+	for (unsigned b = 0; b < 15; b++)
+		write_block(log, 3, b % 5, (int)b);
+	redo_op_init(&open, 0);
+	ck_assert_int_eq(redo_op_write(log, &open, 4, 0, data, sizeof(data), sizeof(data), &err), 0);
+	for (unsigned b = 0; b < 7; b++) {
+		redo_op_init(&refused, 0);
+		ck_assert_int_eq(redo_op_write(log, &refused, 4, 0, data, sizeof(data), sizeof(data), &err), 0);
+		redo_op_done(&refused);
+	}
+	write_block(log, 3, 20, 1);
+	write_block(log, 3, 20, 2);
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.data_dead, 11 * 4096);
+	for (int k = 0; k < 2; k++) {
+		ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+		redo_info(log, &info);
+		ck_assert_uint_eq(info.data_dead, 10 * 4096);
+	}
+	redo_op_done(&open);
+	ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.data_dead, 0);
+	ck_assert_uint_eq(info.data_live, 6 * 4096);
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
 /* In each segment of 16 blocks one that is never written again, which is not what keeps the segment. */
 START_TEST(segments_are_cleaned)
 {
@@ -1304,6 +1344,7 @@ static Suite *suite(void)
 	tap_test(s, lost_numbers_have_another_generation);
 	tap_test(s, space_comes_back);
 	tap_test(s, when_a_checkpoint_is_due);
+	tap_test(s, what_is_dead);
 	tap_test(s, segments_are_cleaned);
 	tap_test(s, copies_do_not_depend_on_cleaning);
 	tap_loop(s, damage_hurts_one_block, 0, 2);
