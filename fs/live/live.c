@@ -210,13 +210,11 @@ int live_sync(struct live *l, struct ply_err *err)
 
 int live_tick(struct live *l, struct ply_err *err)
 {
-	struct redo_info info;
 	int r = 0;
 
 	if (atomic_load_explicit(&l->uncommitted, memory_order_acquire))
 		r = live_sync(l, err);
-	redo_info(l->log, &info);
-	if (!info.writable)
+	if (!redo_is_writable(l->log))
 		return 0;
 	if (r == 0)
 		r = redo_prepare(l->log, err);

@@ -160,7 +160,9 @@ int redo_close(struct redo *log, struct ply_err *err);
 struct redo *redo_abandon(struct redo *log);
 
 const struct redo_binding *redo_binding(const struct redo *log);   /* borrowed */
+/* Never waits for a checkpoint. */
 void redo_info(struct redo *log, struct redo_info *ret);
+bool redo_is_writable(const struct redo *log);         /* that of redo_info(), at no cost */
 
 /* --- changing ----------------------------------------------------------------------------------- */
 

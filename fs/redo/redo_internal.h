@@ -60,6 +60,7 @@ struct redo {
 	atomic_int failed;         /* -errno of what failed; 0: nothing */
 	atomic_bool may_clean;
 	atomic_uint_fast64_t next_index;
+	atomic_uint_fast64_t generation;   /* of the superblock, for who must not wait for super_lock */
 	struct redo_info info;     /* what was found at opening; immutable then */
 };
 

@@ -302,6 +302,40 @@ START_TEST(when_a_checkpoint_is_due)
 }
 END_TEST
 
+/* While a checkpoint or a superblock is written, which may take as long as the disk likes, who asks is answered. */
+START_TEST(who_asks_does_not_wait)
+{
+	struct redo_info info, after;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	ck_assert(redo_is_writable(log));
+	redo_info(log, &info);
+	ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	pthread_mutex_lock(&log->super_lock);          /* it would wait for ever */
+	redo_info(log, &after);
+	ck_assert(!redo_checkpoint_is_due(log));
+	ck_assert_uint_gt(redo_checkpoint_room(log, false), 0);
+	ck_assert_uint_lt(redo_since_checkpoint(log), 100);
+	pthread_mutex_unlock(&log->super_lock);
+	ck_assert_uint_eq(after.generation, info.generation + 1);
+	ck_assert_uint_eq(after.epoch, log->epoch);
+	ck_assert_int_eq(after.created_sec, info.created_sec);
+	ck_assert_mem_eq(after.uuid, log->uuid, sizeof(after.uuid));
+	ck_assert_uint_eq(after.size, d.size);
+	close_log(log);
+	log = open_log(&d, 0);
+	ck_assert(!redo_is_writable(log));
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.generation, after.generation + 1);
+	ck_assert_uint_eq(info.epoch, after.epoch);
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
 static void write_block(struct redo *log, uint64_t ino, uint64_t block, int fill)
 {
 	struct redo_op op _cleanup_redo_op_;
@@ -1344,6 +1378,7 @@ static Suite *suite(void)
 	tap_test(s, lost_numbers_have_another_generation);
 	tap_test(s, space_comes_back);
 	tap_test(s, when_a_checkpoint_is_due);
+	tap_test(s, who_asks_does_not_wait);
 	tap_test(s, what_is_dead);
 	tap_test(s, segments_are_cleaned);
 	tap_test(s, copies_do_not_depend_on_cleaning);
