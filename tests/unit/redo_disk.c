@@ -196,6 +196,8 @@ static int disk_sync(struct redo_store *s)
 	struct redo_disk *d = ((struct disk_store *)s)->d;
 	int r;
 
+	if (d->at_sync)
+		d->at_sync(d->at_sync_ctx);
 	if (d->sync_us)
 		usleep(d->sync_us);
 	pthread_mutex_lock(&d->lock);

@@ -32,6 +32,8 @@ struct redo_disk {
 	bool fail_once;            /* only that one */
 	bool read_only;
 	unsigned sync_us;          /* how long a sync takes */
+	void (*at_sync)(void *ctx);        /* called when one begins */
+	void *at_sync_ctx;
 	uint64_t syncs, writes, reads;
 };
 
