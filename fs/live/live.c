@@ -51,7 +51,7 @@ int live_open(struct ply_view *view, struct redo *log, struct live **ret, struct
 	ply_image_uuid(ply_view_image(view), uuid);
 	redo_info(log, &info);
 	l->generation = generation_of(uuid);
-	l->log_generation = generation_of(info.uuid);
+	l->log_generation = redo_generation(log);
 	pthread_mutex_init(&l->names, NULL);
 	for (unsigned i = 0; i < LIVE_STRIPES; i++)
 		pthread_mutex_init(&l->stripes[i], NULL);
@@ -227,13 +227,11 @@ int live_sync(struct live *l, struct ply_err *err)
 
 int live_tick(struct live *l, struct ply_err *err)
 {
-	struct redo_info info;
 	int r = 0;
 
 	if (atomic_load_explicit(&l->uncommitted, memory_order_acquire))
 		r = live_sync(l, err);
-	redo_info(l->log, &info);
-	if (!info.writable)
+	if (!redo_is_writable(l->log))
 		return 0;
 	if (r == 0)
 		r = redo_prepare(l->log, err);

@@ -261,14 +261,12 @@ ssize_t live_write(struct live *l, const struct live_who *who, uint64_t ino, uin
 int live_open_file(struct live *l, const struct live_who *who, uint64_t ino, int flags, bool kill, struct ply_err *err)
 {
 	struct live_set s = { .mask = LIVE_SIZE | (kill ? LIVE_KILL : 0) };
-	struct redo_info info;
 	struct live_attr a;
 	int r = live_attr(l, ino, &a, err);
 
 	if (r < 0 || (flags & O_ACCMODE) == O_RDONLY)
 		return r;
-	redo_info(l->log, &info);
-	if (!info.writable)
+	if (!redo_is_writable(l->log))
 		return ply_fail(err, -EROFS, PLY_R_REDO_READ_ONLY, "the log takes no changes");
 	r = live_check_flags(&a, FS_IMMUTABLE_FL, err);
 	if (r == 0 && (!(flags & O_APPEND) || flags & O_TRUNC))

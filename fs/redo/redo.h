@@ -61,6 +61,8 @@ struct redo_store {
 	int (*pwrite)(struct redo_store *s, const void *buf, size_t len, uint64_t off);
 	int (*sync)(struct redo_store *s);             /* what was written before is on the disk */
 	int (*punch)(struct redo_store *s, uint64_t off, uint64_t len);    /* reads as zeros; best effort */
+	/* Writes there will find room. -ENOSPC, and some of it may be taken; other errors: nobody can say. */
+	int (*reserve)(struct redo_store *s, uint64_t off, uint64_t len);
 	int (*size)(struct redo_store *s, uint64_t *ret);
 	void (*close)(struct redo_store *s);
 	bool read_only;            /* nothing can be written there */
@@ -160,7 +162,9 @@ int redo_close(struct redo *log, struct ply_err *err);
 struct redo *redo_abandon(struct redo *log);
 
 const struct redo_binding *redo_binding(const struct redo *log);   /* borrowed */
+/* Never waits for a checkpoint. */
 void redo_info(struct redo *log, struct redo_info *ret);
+bool redo_is_writable(const struct redo *log);         /* that of redo_info(), at no cost */
 
 /* --- changing ----------------------------------------------------------------------------------- */
 
@@ -192,8 +196,11 @@ void redo_op_init(struct redo_op *op, uint64_t request);
 void redo_op_done(struct redo_op *op);
 #define _cleanup_redo_op_ __attribute__((cleanup(redo_op_done)))
 
-/* A number that no inode of this log ever had. -ENOSPC (LIMIT) when they are all used. */
+/* A number that no inode has which the log knows. -ENOSPC (LIMIT) when they are all used. What a crash took may have had
+ * it, and others, as NFS clients, may have heard of that: so inodes that are made here have redo_generation(). */
 int redo_new_ino(struct redo *log, uint64_t *ret, struct ply_err *err);
+/* Of this log, and of this time that it is open to be written: no other time has the same. */
+uint32_t redo_generation(const struct redo *log);
 
 /* All attributes count; the size is @target_len of a symlink, else 0. */
 void redo_op_new(struct redo_op *op, uint64_t ino, const struct redo_attr *a, const char *target, size_t target_len);
@@ -242,16 +249,21 @@ int redo_prepare(struct redo *log, struct ply_err *err);
 /*
  * Write the index, so that replay begins here from now on, and give back what nothing refers to any more; what is left
  * in segments that are mostly dead is copied to others, 64 MiB of it at most. Others go on appending meanwhile.
- * -ENOSPC: the log is as good as before.
+ * -ENOSPC, and -EFBIG (LIMIT) where the index is too large for one: the log is as good as before, and has taken nothing
+ * of the disk.
  */
 int redo_checkpoint(struct redo *log, struct ply_err *err);
-/* Whether checkpoints clean, which takes up to 64 MiB more until they are through: not where the disk is nearly full. */
+/* Whether checkpoints clean: they may by default. Where the disk is nearly full they should not: whoever keeps R bytes of
+ * it for other things compares what is free there with R + redo_checkpoint_room(log, true). */
 void redo_may_clean(struct redo *log, bool may);
+/* So many bytes of the disk one takes, at most, until it is through and gives back more: of the index, of a segment for
+ * the records that follow, and of the copies of cleaning. */
+uint64_t redo_checkpoint_room(struct redo *log, bool cleaning);
 /* Bytes of records since the last one. */
 uint64_t redo_since_checkpoint(struct redo *log);
 /* Call redo_checkpoint()? When there are 64 MiB of records since the last one, and no less than that one has bytes; or
  * 256 MiB of dead data, and no less than is alive, since files that are overwritten again and again fill the disk
- * before records do. */
+ * before records do. Where the last one failed, not before 16 MiB more are. */
 bool redo_checkpoint_is_due(struct redo *log);
 
 /* --- looking -------------------------------------------------------------------------------------- */

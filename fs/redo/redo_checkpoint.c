@@ -3,11 +3,12 @@
  * Checkpoints (FORMAT.md, "REDO log"): the index as sorted tables, so that replay begins behind it; and what can be
  * given back then.
  *
- * In three steps, behind cleaning (redo_clean.c). While nobody can change anything, but all can read: records go on in
- * a new segment, the index becomes bytes, and what nothing refers to is listed. Then, while others append: the bytes
- * are written and synced, and the superblock says where they are. At last what was listed is free. Nothing is given
- * back before both superblocks are on the disk, and what was listed cannot be referred to again, since extents come
- * from new blocks or from what is referred to.
+ * First of all room on the disk is set aside for it: a checkpoint is what gives room back, so it must not be what a
+ * full disk prevents, nor may one that fails take any. Then, behind cleaning (redo_clean.c), in three steps. While nobody
+ * can change anything, but all can read: the index becomes bytes, what nothing refers to is listed, and records go on
+ * in a new segment. Then, while others append: the bytes are written and synced, and the superblock says where they are.
+ * At last what was listed is free. Nothing is given back before both superblocks are on the disk, and what was listed
+ * cannot be referred to again, since extents come from new blocks or from what is referred to.
  *
  * Wherever the machine stops, the superblock leads to a whole checkpoint, and to the records behind it.
  */
@@ -23,6 +24,7 @@
 
 #define DUE_RECORDS    (64ULL << 20)
 #define DUE_DEAD       (256ULL << 20)
+#define DUE_AGAIN      (16ULL << 20)
 #define CHECKPOINT_MAX (4ULL << 30)    /* bytes: it is loaded into memory */
 
 static const size_t row_size[PLY_REDO_TABLES] = {
@@ -230,7 +232,8 @@ static uint64_t place_tables(struct encoder *e, const struct redo *log)
 static uint64_t close_up(struct encoder *e, const struct redo *log)
 {
 	struct ply_disk_redo_ckpt head = {
-		.lsn = le64_put(log->tail), .next_index = le64_put(log->index.next_index),
+		/* of the segment that follows: a link comes between */
+		.lsn = le64_put(log->tail + REDO_NEXT_LEN), .next_index = le64_put(log->index.next_index),
 		.next_cookie = le64_put(log->index.next_cookie),
 	};
 	uint64_t at = sizeof(head), end;
@@ -250,6 +253,12 @@ static uint64_t close_up(struct encoder *e, const struct redo *log)
 	return at;
 }
 
+static int too_large(struct ply_err *err)
+{
+	return ply_fail(err, -EFBIG, PLY_R_LIMIT,
+			"a checkpoint would be longer than one can be; the log goes on without");
+}
+
 /* The whole checkpoint, as of the tail. */
 static int encode_locked(const struct redo *log, struct buf *out, struct ply_err *err)
 {
@@ -257,8 +266,7 @@ static int encode_locked(const struct redo *log, struct buf *out, struct ply_err
 	uint64_t room = place_tables(&e, log);
 
 	if (room > CHECKPOINT_MAX)
-		return ply_fail(err, -EFBIG, PLY_R_LIMIT,
-				"a checkpoint would be longer than one can be; the log goes on without");
+		return too_large(err);
 	if (buf_reserve(out, room) < 0)
 		return ply_fail_nomem(err);
 	e.bytes = out->data;
@@ -561,6 +569,7 @@ struct work {
 	struct buf bytes;
 	struct redo_super super;
 	uint32_t first, nsegs;     /* where they go; nsegs 0: nowhere yet */
+	bool unsure;               /* whether the disk has room for them */
 	struct hole *holes;
 	size_t nholes, cap;
 };
@@ -611,7 +620,7 @@ static int list_dead_locked(struct redo *log, struct work *w)
 		/* what an operation writes that is not appended yet has no reference either */
 		if (s->inflight)
 			continue;
-		if ((s->kind == SEG_META && i != log->meta_seg) ||
+		if (s->kind == SEG_META ||
 		    (s->kind == SEG_CKPT && i - log->ckpt_first < log->ckpt_n) ||
 		    (s->kind == SEG_DATA && i != log->data.seg && i != log->cold.seg && !has_refs(s)))
 			r = list(w, &log->space, i, 0, 0);
@@ -634,20 +643,90 @@ static void list_requests(const struct index *ix, struct redo_op *op)
 		redo_op_requests(op, v, ix->nrequests);
 }
 
-/* With change_lock held: records go on in a new segment, which begins at what is written. */
-static int turn(struct redo *log, struct clean *c, struct redo_op *requests, struct ply_err *err)
+static uint64_t index_room(const struct redo *log)
 {
-	int r = -ENOMEM;
+	struct encoder e = { .ino = 0 };
 
+	return align_up(place_tables(&e, log), PLY_REDO_BLOCK);
+}
+
+/* More than for the index as it is now: it may grow until it is written. And what of this is left then, the disk has for
+ * the link to a further segment of records, its head, and requests, though cleaning took all the rest. */
+static uint64_t slack(const struct redo *log)
+{
+	return align_up(log->index.nrequests * sizeof(le64), PLY_REDO_BLOCK) + 3ull * PLY_REDO_BLOCK;
+}
+
+static int take_run_locked(struct redo *log, struct work *w, uint64_t len, struct ply_err *err)
+{
+	int r = space_take_run(&log->space, SEG_CKPT, len, &w->first, &w->nsegs);
+
+	return r < 0 ? redo_store_fail(log, r, "cannot take segments for a checkpoint", err) : 0;
+}
+
+/* Bytes that segments which were taken can have. */
+static uint64_t run_len(const struct work *w)
+{
+	return redo_segment_off(w->first + w->nsegs) - redo_segment_off(w->first);
+}
+
+static int set_aside(struct redo *log, struct work *w, struct ply_err *err)
+{
+	uint64_t len, off = 0;
+	int r;
+
+	redo_lock(log);
+	len = index_room(log);
+	r = len > CHECKPOINT_MAX ? too_large(err) : 0;
+	len += slack(log);
+	if (r == 0)
+		r = take_run_locked(log, w, len, err);
+	if (r == 0)
+		off = space_off(&log->space, w->first);
+	redo_unlock(log);
+	if (r < 0)
+		return r;
+	r = log->store->reserve(log->store, off, len);
+	if (r == -ENOSPC || r == -EDQUOT || r == -EFBIG)
+		return redo_store_fail(log, r, "cannot set room aside for a checkpoint", err);
+	w->unsure = r < 0;
+	return 0;
+}
+
+/* With change_lock held: but for the first @keep bytes, what was taken is free again, on the disk, too. */
+static void shorten(struct redo *log, struct work *w, uint64_t keep)
+{
+	uint64_t off = space_off(&log->space, w->first);
+
+	if (!w->nsegs)
+		return;
+	keep = align_up(keep, PLY_REDO_BLOCK);
+	if (keep < run_len(w))
+		(void)log->store->punch(log->store, off + keep, run_len(w) - keep);
 	pthread_rwlock_wrlock(&log->lock);
-	redo_clean_apply_locked(log, c);
-	list_requests(&log->index, requests);
-	if (!requests->failed)
-		r = redo_next_segment_locked(log, (uint32_t)requests->bytes.len + REDO_NEXT_LEN, err);
-	else
-		ply_fail_nomem(err);
+	while (w->nsegs && space_off(&log->space, w->first + w->nsegs - 1) >= off + keep)
+		space_free(&log->space, w->first + --w->nsegs);
 	pthread_rwlock_unlock(&log->lock);
-	return r;
+}
+
+/* With change_lock held: so much as the bytes need, which may be more than was set aside. */
+static int fit(struct redo *log, struct work *w, struct ply_err *err)
+{
+	int r = 0;
+
+	if (w->bytes.len > run_len(w)) {
+		shorten(log, w, 0);
+		pthread_rwlock_wrlock(&log->lock);
+		r = take_run_locked(log, w, w->bytes.len, err);
+		pthread_rwlock_unlock(&log->lock);
+		w->unsure = true;
+	}
+	if (r < 0)
+		return r;
+	w->super.ckpt_off = space_off(&log->space, w->first);
+	w->super.ckpt_len = w->bytes.len;
+	shorten(log, w, w->bytes.len);
+	return 0;
 }
 
 /* With change_lock held, so nothing changes, and others read meanwhile: it takes a second for two million rows. */
@@ -665,38 +744,58 @@ static int encode(struct redo *log, struct work *w, struct ply_err *err)
 	return r;
 }
 
-/* With change_lock held: a place for it, and the first record behind. */
-static int place(struct redo *log, struct work *w, struct redo_op *requests, struct ply_err *err)
+static int write_bytes(struct redo *log, const struct work *w, size_t from, size_t to, struct ply_err *err)
 {
+	int r = log->store->pwrite(log->store, w->bytes.data + from, to - from, w->super.ckpt_off + from);
+
+	return r < 0 ? redo_store_fail(log, r, "cannot write a checkpoint", err) : 0;
+}
+
+/* How much of the bytes can wait until others append again. The end cannot: that is where the length of the file may be
+ * limited. Of those for which nothing was set aside, none can. */
+static size_t can_wait(const struct work *w)
+{
+	return w->unsure ? 0 : (w->bytes.len - 1) / PLY_REDO_BLOCK * PLY_REDO_BLOCK;
+}
+
+/* With change_lock held: records go on in a new segment, where replay will begin. */
+static int turn(struct redo *log, struct work *w, struct ply_err *err)
+{
+	struct redo_op requests _cleanup_redo_op_ = { 0 };
 	int r;
 
 	pthread_rwlock_wrlock(&log->lock);
-	w->super.replay_segment = log->meta_seg;
-	w->super.replay_seq = log->meta_seq;
-	w->super.replay_lsn = log->tail;
-	w->super.epoch_lsn = MAX(log->super.epoch_lsn, log->tail);
-	w->super.durable_lsn = MAX(log->super.durable_lsn, log->tail);
-	r = space_take_run(&log->space, SEG_CKPT, w->bytes.len, &w->first, &w->nsegs);
-	if (r < 0) {
-		redo_store_fail(log, r, "cannot take segments for a checkpoint", err);
-	} else {
-		w->super.ckpt_off = space_off(&log->space, w->first);
-		w->super.ckpt_len = w->bytes.len;
-		if (requests->nchanges)
-			r = redo_write_record_locked(log, requests, err);
+	list_requests(&log->index, &requests);
+	r = requests.failed ?
+		ply_fail_nomem(err) :
+		redo_next_segment_locked(log, (uint32_t)requests.bytes.len + REDO_NEXT_LEN, err);
+	if (r == 0) {
+		w->super.replay_segment = log->meta_seg;
+		w->super.replay_seq = log->meta_seq;
+		w->super.replay_lsn = log->tail;
+		w->super.epoch_lsn = MAX(log->super.epoch_lsn, log->tail);
+		w->super.durable_lsn = MAX(log->super.durable_lsn, log->tail);
+		if (requests.nchanges)
+			r = redo_write_record_locked(log, &requests, err);
 	}
 	pthread_rwlock_unlock(&log->lock);
 	return r;
 }
 
-static int write_out(struct redo *log, struct work *w, struct ply_err *err)
+/* With change_lock held. What needs room comes before the turn: each one takes a segment. */
+static int freeze(struct redo *log, struct work *w, struct clean *c, struct ply_err *err)
 {
-	int r = log->store->pwrite(log->store, w->bytes.data, w->bytes.len, w->super.ckpt_off);
+	int r;
 
-	if (r < 0)
-		return redo_store_fail(log, r, "cannot write a checkpoint", err);
-	r = redo_flush(log, err);
-	return r < 0 ? r : redo_write_super(log, &w->super, err);
+	pthread_rwlock_wrlock(&log->lock);
+	redo_clean_apply_locked(log, c);
+	pthread_rwlock_unlock(&log->lock);
+	r = encode(log, w, err);
+	if (r == 0)
+		r = fit(log, w, err);
+	if (r == 0)
+		r = write_bytes(log, w, can_wait(w), w->bytes.len, err);
+	return r < 0 ? r : turn(log, w, err);
 }
 
 /* What was listed is read by nobody any more: no lock. Space is lost where it fails, nothing else. */
@@ -710,15 +809,11 @@ static void give_back_locked(struct redo *log, struct work *w)
 {
 	for (size_t i = 0; i < w->nholes; i++) {
 		struct hole *h = &w->holes[i];
-		struct rseg *s = &log->space.segs[h->seg];
 
-		if (!h->n) {
+		if (h->n)
+			space_punched(&log->space, h->seg, h->first, h->n);
+		else
 			space_free(&log->space, h->seg);
-			continue;
-		}
-		for (uint32_t k = h->first; k < h->first + h->n; k++)
-			s->seen[k] = BLOCK_PUNCHED;
-		log->space.dead -= MIN(log->space.dead, h->n);
 	}
 	log->ckpt_first = w->first;
 	log->ckpt_n = w->nsegs;
@@ -728,18 +823,55 @@ static void give_back_locked(struct redo *log, struct work *w)
 
 static int checkpoint(struct redo *log, struct work *w, struct clean *c, struct ply_err *err)
 {
-	struct redo_op requests _cleanup_redo_op_ = { 0 };
-	int r;
+	int r = set_aside(log, w, err);
 
+	if (r < 0)
+		return r;
 	redo_clean_begin(log, c);
 	pthread_mutex_lock(&log->change_lock);
-	r = turn(log, c, &requests, err);
-	if (r == 0)
-		r = encode(log, w, err);
-	if (r == 0)
-		r = place(log, w, &requests, err);
+	r = freeze(log, w, c, err);
 	pthread_mutex_unlock(&log->change_lock);
-	return r < 0 ? r : write_out(log, w, err);
+	if (r == 0)
+		r = write_bytes(log, w, 0, can_wait(w), err);
+	if (r == 0)
+		r = redo_flush(log, err);
+	return r < 0 ? r : redo_write_super(log, &w->super, err);
+}
+
+/* Segments that were taken for copies, or for data, and that nothing ever came to refer to. With change_lock held. */
+static void free_unused(struct redo *log)
+{
+	struct space *sp = &log->space;
+
+	for (uint32_t i = 0; i < sp->nsegs; i++) {
+		if (sp->segs[i].kind != SEG_DATA || sp->segs[i].inflight || sp->segs[i].refs || i == log->data.seg)
+			continue;
+		(void)log->store->punch(log->store, space_off(sp, i), redo_segment_size(i));
+		pthread_rwlock_wrlock(&log->lock);
+		if (i == log->cold.seg)
+			log->cold.seg = NO_SEGMENT;
+		space_free(sp, i);
+		pthread_rwlock_unlock(&log->lock);
+	}
+}
+
+/* The disk has all back that was taken for it, and others have the addresses. */
+static void give_up(struct redo *log, struct work *w, struct clean *c)
+{
+	/* a superblock that failed may lead to it all the same: then the log has failed, and nothing is written any more */
+	if (!atomic_load(&log->failed)) {
+		redo_clean_drop(log, c);
+		redo_unpin(&c->pins);
+		pthread_mutex_lock(&log->change_lock);
+		shorten(log, w, 0);
+		free_unused(log);
+		pthread_mutex_unlock(&log->change_lock);
+	}
+	redo_lock(log);
+	log->gave_up = true;
+	log->gave_up_tail = log->tail;
+	log->gave_up_dead = log->space.dead;
+	redo_unlock(log);
 }
 
 int redo_checkpoint(struct redo *log, struct ply_err *err)
@@ -753,23 +885,31 @@ int redo_checkpoint(struct redo *log, struct ply_err *err)
 	pthread_mutex_lock(&log->super_lock);
 	w.super = log->super;
 	r = checkpoint(log, &w, &c, err);
-	if (r == 0)
-		punch(log, &w);
-	redo_lock(log);
 	if (r == 0) {
-		log->index.moved = false;
+		redo_clean_drop(log, &c);
+		punch(log, &w);
+		redo_lock(log);
+		log->index.moved = log->gave_up = false;
 		give_back_locked(log, &w);
+		redo_unlock(log);
+	} else {
+		give_up(log, &w, &c);
 	}
-	/* a superblock that failed may lead to them all the same: then the log has failed, and nothing is written
-	 * any more */
-	for (uint32_t i = 0; r < 0 && i < w.nsegs; i++)
-		space_free(&log->space, w.first + i);
-	redo_unlock(log);
 	pthread_mutex_unlock(&log->super_lock);
 	redo_clean_done(&c);
 	buf_done(&w.bytes);
 	free(w.holes);
 	return r;
+}
+
+uint64_t redo_checkpoint_room(struct redo *log, bool cleaning)
+{
+	uint64_t len;
+
+	pthread_rwlock_rdlock(&log->lock);
+	len = index_room(log) + slack(log);
+	pthread_rwlock_unlock(&log->lock);
+	return len + PLY_REDO_SEGMENT_MAX + (cleaning ? (uint64_t)REDO_CLEAN_MAX * PLY_REDO_BLOCK : 0);
 }
 
 void redo_may_clean(struct redo *log, bool may)
@@ -783,8 +923,10 @@ bool redo_checkpoint_is_due(struct redo *log)
 
 	pthread_rwlock_rdlock(&log->lock);
 	/* a checkpoint of a large index is as much work as many records */
-	is = log->tail - log->replay_lsn >= MAX(DUE_RECORDS, log->ckpt_len) ||
-		log->space.dead >= MAX(DUE_DEAD / PLY_REDO_BLOCK, log->space.live);
+	is = (log->tail - log->replay_lsn >= MAX(DUE_RECORDS, log->ckpt_len) ||
+	      log->space.dead >= MAX(DUE_DEAD / PLY_REDO_BLOCK, log->space.live)) &&
+	     (!log->gave_up || log->tail - log->gave_up_tail >= DUE_AGAIN ||
+	      log->space.dead >= log->gave_up_dead + DUE_AGAIN / PLY_REDO_BLOCK);
 	pthread_rwlock_unlock(&log->lock);
 	return is;
 }

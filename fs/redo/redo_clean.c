@@ -25,8 +25,6 @@
 #include "codec/codec.h"
 #include "redo/redo_internal.h"
 
-#define CLEAN_MAX 16384u   /* blocks that one checkpoint copies: 64 MiB */
-
 /* --- what is worth it ------------------------------------------------------------------------------ */
 
 static uint32_t count_live(const struct rseg *s)
@@ -120,13 +118,21 @@ static bool copy(struct redo *log, struct cleaned *v, uint8_t *buf)
 	return ok;
 }
 
-/* Copies that nobody will refer to. */
 static void drop_copies(struct redo *log, struct cleaned *v)
 {
-	v->failed = true;
-	for (uint32_t i = 0; v->to && i < v->used; i++)
+	for (uint32_t i = 0, n; v->to && i < v->used; i += n) {
+		for (n = 1; v->to[i] && i + n < v->used && v->to[i + n] == v->to[i] + (uint64_t)n * PLY_REDO_BLOCK; n++)
+			;
 		if (v->to[i])
-			(void)log->store->punch(log->store, v->to[i], PLY_REDO_BLOCK);
+			(void)log->store->punch(log->store, v->to[i], (uint64_t)n * PLY_REDO_BLOCK);
+		memset(v->to + i, 0, n * sizeof(*v->to));
+	}
+}
+
+void redo_clean_drop(struct redo *log, struct clean *c)
+{
+	for (size_t k = 0; k < c->n; k++)
+		drop_copies(log, &c->v[k]);
 }
 
 /* On a disk that is full no copy is kept: the checkpoint, which gives back what is dead, needs room, too. */
@@ -138,9 +144,11 @@ static void copy_all(struct redo *log, struct clean *c, uint8_t *buf)
 		c->v[k].failed = c->v[k].failed || !copy(log, &c->v[k], buf);
 		full = c->v[k].full;
 	}
-	for (size_t k = 0; k < c->n; k++)
-		if (full || c->v[k].failed)
+	for (size_t k = 0; k < c->n; k++) {
+		c->v[k].failed |= full;
+		if (c->v[k].failed)
 			drop_copies(log, &c->v[k]);
+	}
 }
 
 void redo_clean_begin(struct redo *log, struct clean *c)
@@ -154,7 +162,7 @@ void redo_clean_begin(struct redo *log, struct clean *c)
 	for (uint32_t i = 0, nsegs = (uint32_t)log->space.nsegs; i < nsegs; i++) {
 		uint32_t live = worth(log, i);
 
-		if (!live || nblocks + live > CLEAN_MAX)
+		if (!live || nblocks + live > REDO_CLEAN_MAX)
 			continue;
 		nblocks += live;
 		if (!add_locked(log, c, i, NULL))
@@ -245,6 +253,17 @@ static int fill(struct redo *log, const struct clean *c, const struct move *m)
 	return r;
 }
 
+/* What is left are copies that nobody refers to: what they were of was overwritten meanwhile, or could not be moved. */
+static void keep_copies(const struct space *sp, struct cleaned *v)
+{
+	for (uint32_t i = 0; v->to && i < v->used; i++) {
+		const struct rseg *s = v->to[i] ? &sp->segs[space_segment(sp, v->to[i], PLY_REDO_BLOCK)] : NULL;
+
+		if (s && s->refs && s->refs[(v->to[i] - space_off(sp, (uint32_t)(s - sp->segs))) / PLY_REDO_BLOCK])
+			v->to[i] = 0;
+	}
+}
+
 void redo_clean_apply_locked(struct redo *log, struct clean *c)
 {
 	struct moves m = { .c = c, .space = &log->space };
@@ -265,8 +284,10 @@ void redo_clean_apply_locked(struct redo *log, struct clean *c)
 		if (r == 0)
 			log->moved += m.v[k].len;
 	}
-	for (size_t k = 0; k < c->n; k++)
+	for (size_t k = 0; k < c->n; k++) {
 		log->space.segs[c->v[k].seg].stays |= c->v[k].damaged;
+		keep_copies(&log->space, &c->v[k]);
+	}
 	free(m.v);
 	redo_unpin_locked(&c->pins);
 }

@@ -41,6 +41,8 @@ struct redo {
 	struct data_tail cold;     /* what cleaning copies: apart, since it will stay for longer */
 	uint64_t said_durable;     /* in a commit record */
 	uint64_t replay_lsn, ckpt_len;     /* of the last checkpoint */
+	bool gave_up;              /* one failed behind it: when there were */
+	uint64_t gave_up_tail, gave_up_dead;
 
 	pthread_mutex_t flush_lock;
 	pthread_cond_t flushed;
@@ -58,6 +60,7 @@ struct redo {
 	atomic_int failed;         /* -errno of what failed; 0: nothing */
 	atomic_bool may_clean;
 	atomic_uint_fast64_t next_index;
+	atomic_uint_fast64_t generation;   /* of the superblock, for who must not wait for super_lock */
 	struct redo_info info;     /* what was found at opening; immutable then */
 };
 
@@ -115,8 +118,9 @@ struct cleaned {                   /* a segment */
 	bool failed;               /* it stays: this time; */
 	bool damaged;              /* for good; */
 	bool full;                 /* as all others, since there is no room */
-	uint64_t *to, *sums;       /* of each block; 0: it is dead */
+	uint64_t *to, *sums;       /* of each block; to 0: it is dead, or its copy is in use */
 };
+#define REDO_CLEAN_MAX 16384u      /* blocks that one checkpoint copies: 64 MiB */
 struct clean {
 	struct redo_op pins;
 	struct cleaned *v;         /* ascending */
@@ -124,6 +128,8 @@ struct clean {
 };
 void redo_clean_begin(struct redo *log, struct clean *c);      /* @c: zeros */
 void redo_clean_apply_locked(struct redo *log, struct clean *c);
+/* Copies that nobody refers to. Before anything else is given back. */
+void redo_clean_drop(struct redo *log, struct clean *c);
 void redo_clean_done(struct clean *c);
 
 /* Is what lies at @addr as its checksums say? -EBADMSG (REDO_DATA). */

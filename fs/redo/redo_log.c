@@ -94,6 +94,7 @@ int redo_write_super(struct redo *log, struct redo_super *s, struct ply_err *err
 		return redo_fail(log, r, "cannot write the superblock", err);
 	log->super_slot = first;
 	log->super = *s;
+	atomic_store(&log->generation, s->generation);
 	return 0;
 }
 
@@ -132,6 +133,7 @@ static int read_supers(struct redo *log, uint64_t size, struct ply_err *err)
 			 "superblock %u is damaged; the other one is used", !best);
 	log->super = s[best];
 	log->super_slot = best;
+	atomic_store(&log->generation, s[best].generation);
 	return 0;
 }
 
@@ -311,11 +313,15 @@ int redo_open(struct redo_store *s, unsigned flags, struct redo **ret, struct pl
 	pthread_cond_init(&log->flushed, NULL);
 	log->data.seg = log->cold.seg = NO_SEGMENT;
 	r = open_parts(log, flags, err);
-	if (r < 0)
+	if (r < 0) {
 		redo_abandon(log);
-	else
-		*ret = log;
-	return r;
+		return r;
+	}
+	memcpy(log->info.uuid, log->uuid, sizeof(log->info.uuid));
+	log->info.epoch = log->super.epoch;
+	log->info.created_sec = log->super.created_sec;
+	*ret = log;
+	return 0;
 }
 
 /* --- closed ------------------------------------------------------------------------------------------------ */
@@ -366,20 +372,26 @@ const struct redo_binding *redo_binding(const struct redo *log)
 	return &log->binding;
 }
 
+uint32_t redo_generation(const struct redo *log)
+{
+	/* epochs follow each other: until all 2^32 were, none has that of another */
+	return (uint32_t)redo_seed(log->uuid, 0) + log->epoch;
+}
+
+bool redo_is_writable(const struct redo *log)
+{
+	return log->writable && !atomic_load(&log->failed);
+}
+
 void redo_info(struct redo *log, struct redo_info *ret)
 {
 	uint64_t size;
 
-	pthread_mutex_lock(&log->super_lock);
 	*ret = log->info;
-	memcpy(ret->uuid, log->super.uuid, sizeof(ret->uuid));
-	ret->generation = log->super.generation;
-	ret->epoch = log->super.epoch;
-	ret->created_sec = log->super.created_sec;
+	ret->generation = atomic_load(&log->generation);
 	if (log->store->size(log->store, &size) == 0)
 		ret->size = size;
-	pthread_mutex_unlock(&log->super_lock);
-	ret->writable = log->writable && !atomic_load(&log->failed);
+	ret->writable = redo_is_writable(log);
 	pthread_rwlock_rdlock(&log->lock);
 	ret->tail_lsn = log->tail;
 	ret->data_live = log->space.live * PLY_REDO_BLOCK;

@@ -52,6 +52,11 @@ static int file_punch(struct redo_store *s, uint64_t off, uint64_t len)
 	return fallocate(fd_of(s), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0 ? -errno : 0;
 }
 
+static int file_reserve(struct redo_store *s, uint64_t off, uint64_t len)
+{
+	return fallocate(fd_of(s), FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0 ? -errno : 0;
+}
+
 static int file_size(struct redo_store *s, uint64_t *ret)
 {
 	struct stat st;
@@ -79,7 +84,7 @@ static int make_store(int fd, const char *path, bool read_only, struct redo_stor
 		free(copy);
 		return ply_fail_nomem(err);
 	}
-	f->s = (struct redo_store){ file_pread, file_pwrite, file_sync, file_punch,
+	f->s = (struct redo_store){ file_pread, file_pwrite, file_sync, file_punch, file_reserve,
 				    file_size,  file_close,  read_only, copy };
 	f->fd = fd;
 	*ret = &f->s;

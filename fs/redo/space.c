@@ -135,6 +135,18 @@ void space_unref(struct space *sp, uint64_t addr, uint64_t len)
 		}
 }
 
+void space_punched(struct space *sp, uint32_t seg, uint32_t first, uint32_t n)
+{
+	struct rseg *s = &sp->segs[seg];
+
+	for (uint32_t i = first; i < first + n; i++) {
+		/* a checkpoint that was forged has sums of what no extent ever refers to */
+		if ((s->seen[i] == BLOCK_UNREAD || s->seen[i] == BLOCK_GOOD) && sp->dead)
+			sp->dead--;
+		s->seen[i] = BLOCK_PUNCHED;
+	}
+}
+
 int space_take(struct space *sp, enum segment_kind kind, uint32_t min, uint32_t *ret)
 {
 	uint32_t seg = PLY_REDO_SEGMENTS_MAX;
@@ -191,9 +203,8 @@ void space_free(struct space *sp, uint32_t seg)
 {
 	struct rseg *s = &sp->segs[seg];
 
-	for (uint32_t i = 0; s->refs && i < s->used; i++)
-		if (s->seen[i] != BLOCK_PUNCHED && sp->dead)
-			sp->dead--;
+	if (s->refs)
+		space_punched(sp, seg, 0, s->used);
 	drop_blocks(s);
 	s->kind = SEG_FREE;
 	s->zeroed = s->stays = false;

@@ -10,8 +10,8 @@
 
 enum segment_kind { SEG_FREE, SEG_META, SEG_DATA, SEG_CKPT, SEG_BUSY /* zeros are being written */ };
 
-/* seen[] of a block */
-enum { BLOCK_UNREAD, BLOCK_GOOD, BLOCK_PUNCHED };
+/* seen[] of a block. NEVER: nothing ever referred to it, so it is not counted among the dead. */
+enum { BLOCK_NEVER, BLOCK_UNREAD, BLOCK_GOOD, BLOCK_PUNCHED };
 
 struct rseg {
 	enum segment_kind kind;
@@ -46,6 +46,8 @@ bool space_may_hold(const struct space *sp, uint64_t addr, uint64_t len);
 int space_fill(struct space *sp, uint64_t addr, uint64_t len, const le64 *sums, bool good);
 void space_ref(struct space *sp, uint64_t addr, uint64_t len);
 void space_unref(struct space *sp, uint64_t addr, uint64_t len);
+/* Blocks that nothing refers to any more are punched. */
+void space_punched(struct space *sp, uint32_t seg, uint32_t first, uint32_t n);
 
 /*
  * A free segment of at least @min bytes becomes one of @kind; behind the end of the file where there is none, what is

@@ -40,6 +40,7 @@ void redo_disk_done(struct redo_disk *d)
 {
 	redo_disk_forget(d);
 	free(d->bytes);
+	free(d->held);
 	pthread_mutex_destroy(&d->lock);
 	*d = (struct redo_disk){ .size = 0 };
 }
@@ -102,6 +103,50 @@ static int fails(struct redo_disk *d)
 	return -EIO;
 }
 
+/* --- room ----------------------------------------------------------------------------------------- */
+
+enum { BLOCK = 4096 };
+
+/* How many bytes of [off, off + len) there is room for; as many blocks more are held then. */
+static uint64_t hold(struct redo_disk *d, uint64_t off, uint64_t len)
+{
+	uint64_t end = off + len, k = off / BLOCK, n = (end + BLOCK - 1) / BLOCK;
+
+	if (n > d->held_cap) {
+		d->held = need(realloc(d->held, n + 4096));
+		memset(d->held + d->held_cap, 0, n + 4096 - d->held_cap);
+		d->held_cap = n + 4096;
+	}
+	for (; k < n && (d->held[k] || !d->room || d->nheld < d->room); k++) {
+		d->nheld += !d->held[k];
+		d->held[k] = 1;
+	}
+	return k < n ? MAX(k * BLOCK, off) - off : len;
+}
+
+static void let_go(struct redo_disk *d, uint64_t off, uint64_t len)
+{
+	for (uint64_t k = (off + BLOCK - 1) / BLOCK; k < MIN((off + len) / BLOCK, d->held_cap); k++) {
+		d->nheld -= d->held[k];
+		d->held[k] = 0;
+	}
+}
+
+static int disk_reserve(struct redo_store *s, uint64_t off, uint64_t len)
+{
+	struct redo_disk *d = ((struct disk_store *)s)->d;
+	int r;
+
+	pthread_mutex_lock(&d->lock);
+	r = d->cannot_reserve ? -EOPNOTSUPP : fails(d);
+	if (r == 0 && ((d->full_at && off + len > d->full_at) || hold(d, off, len) < len))
+		r = -ENOSPC;
+	pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+/* --- calls ------------------------------------------------------------------------------------------ */
+
 static int disk_pread(struct redo_store *s, void *buf, size_t len, uint64_t off)
 {
 	struct redo_disk *d = ((struct disk_store *)s)->d;
@@ -132,6 +177,12 @@ static int disk_pwrite(struct redo_store *s, const void *buf, size_t len, uint64
 	} else if (r == -EIO) {
 		op.len /= 2;       /* some of it is there all the same */
 	}
+	if (r != -EROFS) {
+		uint64_t fits = hold(d, off, op.len);
+
+		r = fits < op.len ? -ENOSPC : r;
+		op.len = fits;
+	}
 	if (r != -EROFS && op.len) {
 		note(d, DISK_WRITE, off, op.len, buf);
 		redo_disk_play(d, &op, 0, op.len);
@@ -145,6 +196,8 @@ static int disk_sync(struct redo_store *s)
 	struct redo_disk *d = ((struct disk_store *)s)->d;
 	int r;
 
+	if (d->at_sync)
+		d->at_sync(d->at_sync_ctx);
 	if (d->sync_us)
 		usleep(d->sync_us);
 	pthread_mutex_lock(&d->lock);
@@ -166,6 +219,7 @@ static int disk_punch(struct redo_store *s, uint64_t off, uint64_t len)
 	r = fails(d);
 	if (r == 0) {
 		note(d, DISK_PUNCH, off, len, NULL);
+		let_go(d, off, len);
 		redo_disk_play(d, &op, 0, len);
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -191,7 +245,7 @@ struct redo_store *redo_disk_store(struct redo_disk *d)
 {
 	struct disk_store *s = need(calloc(1, sizeof(*s)));
 
-	s->s = (struct redo_store){ disk_pread, disk_pwrite, disk_sync,    disk_punch,
+	s->s = (struct redo_store){ disk_pread, disk_pwrite, disk_sync,    disk_punch, disk_reserve,
 				    disk_size,  disk_close,  d->read_only, NULL };
 	s->d = d;
 	return &s->s;

@@ -24,10 +24,16 @@ struct redo_disk {
 	struct redo_disk_op *ops;
 	size_t nops, ops_cap;
 	uint64_t full_at;          /* bytes from here on cannot be written; 0: it is never full */
+	uint64_t room;             /* blocks that it has for what is written or set aside, and not punched; 0: any number */
+	uint8_t *held;             /* which ones; */
+	uint64_t nheld, held_cap;  /* how many of them */
+	bool cannot_reserve;
 	long fail_at;              /* the n-th call from now fails with -EIO, as do all behind it; 0: none */
 	bool fail_once;            /* only that one */
 	bool read_only;
 	unsigned sync_us;          /* how long a sync takes */
+	void (*at_sync)(void *ctx);        /* called when one begins */
+	void *at_sync_ctx;
 	uint64_t syncs, writes, reads;
 };
 

@@ -181,6 +181,38 @@ START_TEST(many)
 }
 END_TEST
 
+/* A file that a power cut took, and that a client of NFS may know by number and generation, is no other file. */
+START_TEST(lost_numbers_have_another_generation)
+{
+	uint32_t seen[8];
+	struct redo_disk d, before;
+	struct redo *log;
+	uint64_t ino;
+
+	format(&d);
+	redo_disk_init(&before);
+	for (int k = 0; k < 8; k++) {
+		log = open_log(&d, REDO_WRITE);
+		redo_disk_copy(&before, &d);
+		ck_assert_int_eq(redo_new_ino(log, &ino, &err), 0);
+		ck_assert_uint_eq(ino, PLY_INO(MODEL_NUMBER, 1));
+		seen[k] = redo_generation(log);
+		for (int q = 0; q < k; q++)
+			ck_assert_uint_ne(seen[q], seen[k]);
+		if (k % 2) {
+			close_log(log);
+		} else {
+			ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+			ck_assert_uint_eq(redo_generation(log), seen[k]);
+			redo_abandon(log);
+			redo_disk_copy(&d, &before);
+		}
+	}
+	redo_disk_done(&d);
+	redo_disk_done(&before);
+}
+END_TEST
+
 static int count_entry(void *ctx, const struct redo_dirent *de)
 {
 	(void)de;
@@ -246,7 +278,60 @@ START_TEST(when_a_checkpoint_is_due)
 	log->ckpt_len = 0;
 	log->replay_lsn += 2;
 	ck_assert(!redo_checkpoint_is_due(log));
+	/* one that failed is tried again when there is more to gain */
+	log->replay_lsn -= 64u << 20;
+	d.room = 1;
+	ck_assert(redo_checkpoint_is_due(log));
+	ck_assert_int_eq(redo_checkpoint(log, &err), -ENOSPC);
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->space.dead = (16u << 20) / 4096;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->space.dead--;
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->gave_up_tail -= 16u << 20;
+	ck_assert(redo_checkpoint_is_due(log));
+	log->gave_up_tail++;
+	ck_assert(!redo_checkpoint_is_due(log));
+	log->space.dead = 0;
+	d.room = 0;
+	ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	log->replay_lsn -= 64u << 20;
+	ck_assert(redo_checkpoint_is_due(log));
 	redo_abandon(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+/* While a checkpoint or a superblock is written, which may take as long as the disk likes, who asks is answered. */
+START_TEST(who_asks_does_not_wait)
+{
+	struct redo_info info, after;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	ck_assert(redo_is_writable(log));
+	redo_info(log, &info);
+	ck_assert_int_eq(redo_checkpoint(log, &err), 0);
+	pthread_mutex_lock(&log->super_lock);          /* it would wait for ever */
+	redo_info(log, &after);
+	ck_assert(!redo_checkpoint_is_due(log));
+	ck_assert_uint_gt(redo_checkpoint_room(log, false), 0);
+	ck_assert_uint_lt(redo_since_checkpoint(log), 100);
+	pthread_mutex_unlock(&log->super_lock);
+	ck_assert_uint_eq(after.generation, info.generation + 1);
+	ck_assert_uint_eq(after.epoch, log->epoch);
+	ck_assert_int_eq(after.created_sec, info.created_sec);
+	ck_assert_mem_eq(after.uuid, log->uuid, sizeof(after.uuid));
+	ck_assert_uint_eq(after.size, d.size);
+	close_log(log);
+	log = open_log(&d, 0);
+	ck_assert(!redo_is_writable(log));
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.generation, after.generation + 1);
+	ck_assert_uint_eq(info.epoch, after.epoch);
+	close_log(log);
 	redo_disk_done(&d);
 }
 END_TEST
@@ -272,6 +357,46 @@ static int read_block(struct redo *log, uint64_t ino, uint64_t block, int fill)
 	return r;
 }
 
+/* Only what was referred to is dead when it is not any more: not what an operation wrote that was never appended. */
+START_TEST(what_is_dead)
+{
+	struct redo_op open, refused _cleanup_redo_op_;
+	uint8_t data[4096] = { 1 };
+	struct redo_info info;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	/* these stay, since something is in their segment that is not appended yet: 16 blocks have a segment */
+	for (unsigned b = 0; b < 15; b++)
+		write_block(log, 3, b % 5, (int)b);
+	redo_op_init(&open, 0);
+	ck_assert_int_eq(redo_op_write(log, &open, 4, 0, data, sizeof(data), sizeof(data), &err), 0);
+	for (unsigned b = 0; b < 7; b++) {
+		redo_op_init(&refused, 0);
+		ck_assert_int_eq(redo_op_write(log, &refused, 4, 0, data, sizeof(data), sizeof(data), &err), 0);
+		redo_op_done(&refused);
+	}
+	write_block(log, 3, 20, 1);
+	write_block(log, 3, 20, 2);
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.data_dead, 11 * 4096);
+	for (int k = 0; k < 2; k++) {
+		ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+		redo_info(log, &info);
+		ck_assert_uint_eq(info.data_dead, 10 * 4096);
+	}
+	redo_op_done(&open);
+	ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	redo_info(log, &info);
+	ck_assert_uint_eq(info.data_dead, 0);
+	ck_assert_uint_eq(info.data_live, 6 * 4096);
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
 /* In each segment of 16 blocks one that is never written again, which is not what keeps the segment. */
 START_TEST(segments_are_cleaned)
 {
@@ -294,7 +419,7 @@ START_TEST(segments_are_cleaned)
 	ck_assert_uint_gt(info.data_moved, 0);
 	/* what was moved lies together, and is not moved again */
 	ck_assert_uint_le(info.data_moved, ROUNDS * 4096);
-	ck_assert_uint_lt(d.size, 5u << 20);   /* of 13 MiB that were written */
+	ck_assert_uint_lt(d.size, 6u << 20);   /* of 13 MiB that were written */
 	for (int round = 0; round < 3; round++) {
 		for (unsigned b = 0; b < 15; b++)
 			ck_assert_int_eq(read_block(log, 3, b, ROUNDS - 1), 0);
@@ -950,6 +1075,150 @@ START_TEST(full)
 }
 END_TEST
 
+static int try_write(struct redo *log, uint64_t ino, uint64_t block)
+{
+	struct redo_op op _cleanup_redo_op_;
+	static uint8_t data[16 * 4096];
+	int r;
+
+	memset(data, (int)block, sizeof(data));
+	redo_op_init(&op, 0);
+	r = redo_op_write(log, &op, ino, block * sizeof(data), data, sizeof(data), (block + 1) * sizeof(data), &err);
+	if (r == 0)
+		r = redo_append(log, &op, NULL, &err);
+	ck_assert_msg(r == 0 || (r == -ENOSPC && err.reason == PLY_R_REDO_FULL), "%s", err.msg);
+	return r;
+}
+
+static int try_size(struct redo *log, uint64_t ino, uint64_t size)
+{
+	struct redo_op op _cleanup_redo_op_;
+
+	redo_op_init(&op, 0);
+	redo_op_size(&op, ino, size);
+	return redo_append(log, &op, NULL, &err);
+}
+
+static int failing_checkpoint(struct redo *log)
+{
+	int r = redo_checkpoint(log, &err);
+
+	ck_assert_msg(r == 0 || (r == -ENOSPC && err.reason == PLY_R_REDO_FULL), "%s", err.msg);
+	return r;
+}
+
+/* A disk with room for so many blocks, nearly all of which a file gets. Then it is truncated: a checkpoint gives all of
+ * it back, with and without cleaning, as often as that is done; those that failed before, for want of any room, have
+ * taken none, neither of the disk nor of addresses. */
+START_TEST(a_full_disk_gets_room_again)
+{
+	enum { ROOM = 2000, ROUNDS = 12, FAILING = 50, SPARE = 40 };
+	const bool cleans = _i & 1, cannot_reserve = _i & 2;
+	uint64_t size = 0, nfailed = 0;
+	struct redo_disk d;
+	struct redo *log;
+
+	format(&d);
+	d.cannot_reserve = cannot_reserve;
+	log = open_log(&d, REDO_WRITE);
+	redo_may_clean(log, cleans);
+	for (int k = 0; k < ROUNDS; k++) {
+		uint64_t held, at, b = 0;
+
+		d.room = ROOM - SPARE;
+		while (try_write(log, 3, b) == 0)
+			/* a block here and there stays, so that segments are worth to be cleaned */
+			if (++b == 30 && cleans)
+				write_block(log, 4, (unsigned)k, k);
+		ck_assert_uint_gt(b, 60);
+		d.room = d.nheld;
+		held = d.nheld;
+		at = d.size;
+		for (int q = 0; q < FAILING; q++)
+			nfailed += failing_checkpoint(log) < 0;
+		ck_assert_uint_le(d.nheld, held);
+		ck_assert_uint_le(d.size, at + (cannot_reserve ? 4u << 20 : 0));
+		/* records, and a checkpoint, go into what the disk keeps for them */
+		d.room = ROOM;
+		ck_assert_msg(try_size(log, 3, 0) == 0, "round %d: %s", k, err.msg);
+		ck_assert_msg(redo_checkpoint(log, &err) == 0, "round %d: %s", k, err.msg);
+		ck_assert_uint_lt(d.nheld, ROOM / 2);
+		if (k == ROUNDS / 2)
+			size = d.size;
+		if (k % 3 == 2) {
+			log = again(&d, log, k % 2);
+			redo_may_clean(log, cleans);
+		}
+	}
+	ck_assert_uint_gt(nfailed, ROUNDS * FAILING / 2);
+	ck_assert_uint_le(d.size, size + (8u << 20));
+	for (int k = 0; cleans && k < ROUNDS; k++)
+		ck_assert_int_eq(read_block(log, 4, (unsigned)k, k), 0);
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
+/* Cleaning may take all that the disk has, and be refused at any block; the checkpoint is through all the same. */
+START_TEST(cleaning_leaves_room_for_the_checkpoint)
+{
+	uint64_t through = 0, moved = 0;
+
+	for (uint64_t spare = 0; spare < 150; spare++) {
+		struct redo_info info;
+		struct redo_disk d;
+		struct redo *log;
+		uint64_t held;
+		int r;
+
+		format(&d);
+		log = open_log(&d, REDO_WRITE);
+		for (unsigned k = 0; k < 60; k++)
+			for (unsigned b = 0; b < 16; b++)
+				write_block(log, b ? 3 : 4, b ? b : k, (int)k);
+		held = d.nheld;
+		d.room = held + spare;
+		r = failing_checkpoint(log);
+		redo_info(log, &info);
+		ck_assert_msg(r == 0 || !info.data_moved, "%d", (int)spare);
+		/* once there is room for it, there is for it whatever is copied */
+		ck_assert_msg(r == 0 || !through, "%d", (int)spare);
+		ck_assert_uint_le(d.nheld, held);
+		through += r == 0;
+		moved += info.data_moved;
+		for (unsigned k = 0; k < 60; k++)
+			ck_assert_int_eq(read_block(log, 4, k, (int)k), 0);
+		log = again(&d, log, true);
+		for (unsigned k = 0; k < 60; k++)
+			ck_assert_int_eq(read_block(log, 4, k, (int)k), 0);
+		redo_abandon(log);
+		redo_disk_done(&d);
+	}
+	ck_assert_uint_gt(through, 100);
+	ck_assert_uint_gt(moved, 0);
+}
+END_TEST
+
+START_TEST(room_for_a_checkpoint)
+{
+	struct redo_disk d;
+	struct redo *log;
+	uint64_t room;
+
+	format(&d);
+	log = open_log(&d, REDO_WRITE);
+	for (unsigned b = 0; b < 120; b++)
+		write_block(log, 3, b * 2, (int)b);
+	room = redo_checkpoint_room(log, false);
+	ck_assert_uint_eq(redo_checkpoint_room(log, true), room + (64u << 20));
+	d.room = d.nheld + room / 4096;
+	ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	ck_assert_uint_le(log->ckpt_len, room);
+	close_log(log);
+	redo_disk_done(&d);
+}
+END_TEST
+
 /* Each call of the disk fails in its turn, and all behind it: nothing that was acknowledged is lost, what is there
  * is a prefix. */
 START_TEST(failing)
@@ -1106,8 +1375,11 @@ static Suite *suite(void)
 
 	tap_loop(s, says_what_was_written, 0, 4);
 	tap_test(s, many);
+	tap_test(s, lost_numbers_have_another_generation);
 	tap_test(s, space_comes_back);
 	tap_test(s, when_a_checkpoint_is_due);
+	tap_test(s, who_asks_does_not_wait);
+	tap_test(s, what_is_dead);
 	tap_test(s, segments_are_cleaned);
 	tap_test(s, copies_do_not_depend_on_cleaning);
 	tap_loop(s, damage_hurts_one_block, 0, 2);
@@ -1122,6 +1394,9 @@ static Suite *suite(void)
 	tap_test(s, features_and_states);
 	tap_test(s, files);
 	tap_test(s, full);
+	tap_loop(s, a_full_disk_gets_room_again, 0, 4);
+	tap_test(s, cleaning_leaves_room_for_the_checkpoint);
+	tap_test(s, room_for_a_checkpoint);
 	tap_loop(s, failing, 0, 2);
 	tap_test(s, a_failed_sync_is_the_end);
 	tap_test(s, read_only_disk);

@@ -21,7 +21,7 @@
 #include "redo_model.h"
 #include "tap.h"
 
-enum { STEPS_MAX = 48, MARKS_MAX = 4 * STEPS_MAX };
+enum { STEPS_MAX = 96, MARKS_MAX = 4 * STEPS_MAX };
 
 /* What one session appended, and when what of it was acknowledged. */
 struct run {
@@ -38,7 +38,7 @@ struct run {
 
 static struct ply_err err;
 static struct map seen;            /* digests of disks */
-static uint64_t states, distinct, longest_cut, went_on, again, checkpoints, cleanings;
+static uint64_t states, distinct, longest_cut, went_on, again, checkpoints, cleanings, between;
 
 static uint64_t roll(struct run *r, uint64_t below)
 {
@@ -101,12 +101,34 @@ static void step(struct run *r, struct redo *log, uint64_t *lsn)
 	r->digest[r->n] = model_digest(next);
 }
 
-static void checkpoint(struct redo *log)
+struct meanwhile {
+	struct run *r;
+	struct redo_disk *d;
+	struct redo *log;
+	uint64_t *lsn;
+};
+
+/* Others append behind the turn of a checkpoint, when cleaning has moved extents, and no superblock says so. */
+static void append_meanwhile(void *ctx)
 {
+	struct meanwhile *m = ctx;
+
+	m->d->at_sync = NULL;
+	for (int k = 0; k < 2; k++)
+		step(m->r, m->log, m->lsn);
+	between++;
+}
+
+static void checkpoint(struct run *r, struct redo_disk *d, struct redo *log, uint64_t *lsn)
+{
+	struct meanwhile m = { r, d, log, lsn };
 	struct redo_info before, after;
 
 	redo_info(log, &before);
+	d->at_sync = append_meanwhile;
+	d->at_sync_ctx = &m;
 	ck_assert_msg(redo_checkpoint(log, &err) == 0, "%s", err.msg);
+	d->at_sync = NULL;
 	redo_info(log, &after);
 	checkpoints++;
 	cleanings += after.data_moved > before.data_moved;
@@ -128,7 +150,7 @@ static void session(struct run *r, struct redo_disk *d, int steps, bool closes)
 			ck_assert_int_eq(redo_commit(log, lsn, &err), 0);
 			mark(r, d, r->n);
 		} else if (what < 32) {
-			checkpoint(log);
+			checkpoint(r, d, log, &lsn);
 		}
 	}
 	if (closes) {
@@ -399,6 +421,7 @@ START_TEST(whatever_a_crash_leaves)
 	       (unsigned long long)seed);
 	fflush(stdout);
 	ck_assert_uint_gt(cleanings, checkpoints / 16);
+	ck_assert_uint_eq(between, checkpoints);
 	ck_assert_uint_gt(longest_cut, 0);     /* of records whose data was torn */
 	ck_assert_uint_gt(went_on, target / 200);
 	map_done(&seen);
