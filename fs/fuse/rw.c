@@ -201,6 +201,15 @@ static void look_for_room(struct rw *rw)
 	atomic_store_explicit(&rw->room, room, memory_order_relaxed);
 }
 
+/* Cleaning takes room before it gives any. Before a checkpoint. */
+static void judge_cleaning(struct rw *rw)
+{
+	struct redo *log = live_log(rw->live);
+	struct rw_space space;
+
+	redo_may_clean(log, !rw_space(rw, &space) || space.avail >= RW_RESERVE + redo_checkpoint_room(log, true));
+}
+
 /* Where little is free what was removed, and records of what is over, go back to the host at once. */
 static void give_back_locked(struct rw *rw)
 {
@@ -216,6 +225,7 @@ static void give_back_locked(struct rw *rw)
 	over -= MIN(over, rw->kept);
 	if (over < OVER_SOME || !rw_space(rw, &space) || space.avail >= RW_RESERVE)
 		return;
+	judge_cleaning(rw);
 	redo_checkpoint(log, NULL);        /* without room for it the log is as good as before */
 	redo_info(log, &info);
 	rw->kept = info.data_dead + redo_since_checkpoint(log);
@@ -292,6 +302,7 @@ static void tick(struct rw *rw)
 {
 	struct ply_err err;
 
+	judge_cleaning(rw);
 	if (live_tick(rw->live, &err) < 0 && err.code != -EROFS)
 		log_damage(0, &err);
 	give_back(rw);

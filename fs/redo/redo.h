@@ -302,7 +302,7 @@ struct redo_dirent {
 };
 typedef int (*redo_dirent_fn)(void *ctx, const struct redo_dirent *de);
 /* Added entries of @dir with cookies above @cookie (0: all), ascending, those that come last being the newest. A
- * cookie is an entry's for its life, and is never used again. Non-zero from @fn ends it, and is returned. */
+ * cookie is an entry's for its life, and is not used again but where a crash took the entry. Non-zero from @fn ends it, and is returned. */
 int redo_readdir(struct redo *log, uint64_t dir, uint64_t cookie, redo_dirent_fn fn, void *ctx);
 
 /* Bytes of the target of a symlink made here, at most @cap; -ENOENT. */
