@@ -291,7 +291,7 @@ struct package_clash *packages_find(struct packages *p, const char *path)
 
 	if (!p->nclashes || strlen(path) + 1 >= sizeof(absolute))
 		return NULL;
-	if (!strncmp(path, INFO "/" + 1, info) && !strchr(path + info, '/'))
+	if (!strncmp(path, &(INFO "/")[1], info) && !strchr(path + info, '/'))
 		return find_info(p, path + info);
 	snprintf(absolute, sizeof(absolute), "/%s", path);
 	of = find_path(p, absolute);
@@ -364,7 +364,7 @@ static int add_stanza(struct buf *out, const struct version *v, const struct nee
 
 bool packages_has_records(const struct packages *p, const char *path)
 {
-	return p->nthere && (!strcmp(path, STATUS + 1) || !strcmp(path, AUTOMATIC + 1));
+	return p->nthere && (!strcmp(path, &STATUS[1]) || !strcmp(path, &AUTOMATIC[1]));
 }
 
 int packages_restore(const struct packages *p, const char *path, const struct version *live, const struct version *base,
