@@ -60,6 +60,9 @@ texts()
 	printf '# of a\na\n' >a/etc/modules-load.d/x.conf
 	printf '# of b\nb' >b/etc/modules-load.d/x.conf
 	printf '# of c\nc\n' >c/etc/modules-load.d/x.conf
+	# each has a time of its own, as what is put together and taken apart again has not
+	touch -d '2003-03-03 01:02:03.4' a/etc/modules-load.d/x.conf
+	touch -d '2004-04-04' b/etc/modules-load.d/x.conf
 	made a b c
 }
 
@@ -85,7 +88,7 @@ together()
 			together a b c | cmp - target/etc/modules-load.d/x.conf
 			rest="a b c"
 			for name in $order; do
-				run -0 plyfs layout target --remove "$name" --no-sync
+				plyfs layout target --remove "$name" --no-sync >out 2>&1 || { echo "$way: $order: $name"; cat out; false; }
 				rest=$(tr ' ' '\n' <<<"$rest" | grep -v "^$name$" | paste -sd ' ') || true
 				[ -n "$rest" ] || break
 				# shellcheck disable=SC2086  # words

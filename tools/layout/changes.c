@@ -326,6 +326,15 @@ bool change_same(const struct change_side *a, const struct change_side *b)
 	return same_owner_and_mode(a, b) && same_thing(a, b);
 }
 
+bool change_same_but_time(const struct change_side *a, const struct change_side *b)
+{
+	struct change_side t = *a;
+
+	t.mtime_sec = b->mtime_sec;
+	t.mtime_nsec = b->mtime_nsec;
+	return S_ISREG(b->mode) && !change_is_unknown(a->digest) && !change_is_unknown(b->digest) && change_same(&t, b);
+}
+
 bool change_moves_attrs(const struct change *row)
 {
 	return row->kind == CHANGE_META && S_ISDIR(row->before.mode) && S_ISDIR(row->after.mode) &&

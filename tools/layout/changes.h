@@ -165,6 +165,8 @@ int change_is(int dirfd, const char *name, const struct change_side *side);
 bool change_is_unknown(const uint8_t digest[16]);
 /* Are they the same? The time of directories does not count. */
 bool change_same(const struct change_side *a, const struct change_side *b);
+/* Of files whose content is known: all but the time is. What was put together and taken apart again has another one. */
+bool change_same_but_time(const struct change_side *a, const struct change_side *b);
 /* CHANGE_META that changes extended attributes too, which only directories have changed in place. */
 bool change_moves_attrs(const struct change *row);
 

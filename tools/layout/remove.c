@@ -473,7 +473,7 @@ static int turn_made(struct removal *m, const struct change *row, const struct c
 		keep_above(m, row->path, FOR_OTHERS);
 		return m->others.shared || kept_makes(m->kept, row->path, m->component) ? 0 : keep_dir(m, &m->staying, row->path, live);
 	}
-	if (change_same(live, &row->after))
+	if (change_same(live, &row->after) || change_same_but_time(live, &row->after))
 		return add(m, CHANGE_OUT, row, live, &(struct change_side){ 0 });
 	keep_above(m, row->path, FOR_GOOD);
 	return leave(m, row, "was changed since, and stays");
