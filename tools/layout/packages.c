@@ -348,7 +348,7 @@ static const struct need_package *package_of(const struct packages *p, const str
 /* What @v tells of @pkg. */
 static int add_stanza(struct buf *out, const struct version *v, const struct need_package *pkg)
 {
-	const char *at = (const char *)v->text.data, *end = at + v->text.len;
+	const char *at = (const char *)v->text.data, *end = at ? at + v->text.len : NULL;
 	struct stanza s;
 	int r = 0;
 
@@ -430,7 +430,7 @@ static int add_conffiles(struct packages *p, const char *value, size_t len)
 
 static int find_conffiles(struct packages *p)
 {
-	const char *at = (const char *)p->status.data, *end = at + p->status.len, *value;
+	const char *at = (const char *)p->status.data, *end = at ? at + p->status.len : NULL, *value;
 	struct stanza s;
 	int r = 0;
 

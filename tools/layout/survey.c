@@ -462,7 +462,7 @@ static int look_gone_within(void *ctx, const struct ply_dirent *de);
 /* Do all names in the directory @fd, at @path, go by the rows from @first on? */
 static int is_emptied(struct walk *w, int fd, const char *path, size_t first, bool *ret)
 {
-	struct changes rows = { .v = w->s->changes.v + first, .n = w->s->changes.n - first };
+	struct changes rows = { .v = w->s->changes.v ? w->s->changes.v + first : NULL, .n = w->s->changes.n - first };
 	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	DIR *d = own < 0 ? NULL : fdopendir(own);
 	const struct dirent *de;
