@@ -81,7 +81,8 @@ static struct listing listed(int fd)
 	if (errno)
 		die("readdir");
 	closedir(dir);
-	qsort(l.entries, l.n, sizeof(*l.entries), by_name);
+	if (l.n)
+		qsort(l.entries, l.n, sizeof(*l.entries), by_name);
 	return l;
 }
 
@@ -229,7 +230,8 @@ static void compare_links(struct walk *w)
 {
 	w->len = 0;
 	for (unsigned s = 0; s < SIDES; s++) {
-		qsort(w->pairs, w->npairs, sizeof(*w->pairs), s ? by_second : by_first);
+		if (w->npairs)
+			qsort(w->pairs, w->npairs, sizeof(*w->pairs), s ? by_second : by_first);
 		for (size_t i = 1; i < w->npairs; i++)
 			if (w->pairs[i].ino[s] == w->pairs[i - 1].ino[s] && w->pairs[i].ino[!s] != w->pairs[i - 1].ino[!s])
 				differs(w, LINKED, (int64_t)w->pairs[i].ino[0], (int64_t)w->pairs[i].ino[1]);
