@@ -228,7 +228,7 @@ packages() { sed -n 's/^Package: //p' target/var/lib/dpkg/status | sort | paste 
 	run -3 plyfs layout "$image" target --resume -s db --no-sync
 	rm target/usr/bin/dbc
 	# a change that is open is ended first
-	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=5" \
+	run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=5" \
 		plyfs layout "$image" target -s db --no-sync
 	[ -e "$state/update" ]
 	run -0 --separate-stderr plyfs layout "$image" target --resume -s db,lang --no-sync --json
@@ -370,7 +370,7 @@ modes() { (cd target/opt && stat -c '%n %a %u:%g' suid of-user of-group capable 
 	but_state target >was
 	cp -a target other
 	plyfs layout app.plyfs other -s app --no-sync
-	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=3" \
+	run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=3" \
 		plyfs layout app.plyfs target -s app --no-sync
 	[ -e "$state/update" ]
 	cp -a target third
@@ -859,7 +859,7 @@ once()
 	printf x >"$state/adding"
 	once 4 plyfs layout "$image" target --abort
 	rm "$state/adding"
-	run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=2" \
+	run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=2" \
 		plyfs layout "$image" target -s db --no-sync
 	mv "$state/update/table" keep
 	once 4 plyfs layout "$image" target --resume

@@ -353,13 +353,13 @@ without_old()
 	# killed on the way, there and back
 	local n
 	for n in 2 3 5 8 13; do
-		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$n" \
+		run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$n" \
 			plyfs layout made.plyfs target -s a --no-sync
 		if [ -e "$state/update" ]; then run -0 plyfs layout made.plyfs target --abort --no-sync; fi
 		[ -e "$state/done/a" ] || but_state target | diff was -
 		plyfs layout made.plyfs target -s a --no-sync
 		but_state target | diff is -
-		run strace -qq -f -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$n" \
+		run straced -qq -o /dev/null -e trace=renameat2 -e inject="renameat2:signal=KILL:when=$n" \
 			plyfs layout target --remove a --no-sync
 		if [ -e "$state/update" ]; then run -0 plyfs layout made.plyfs target --abort --no-sync; fi
 		[ ! -e "$state/done/a" ] || but_state target | diff is -
@@ -479,7 +479,7 @@ attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |";
 		for ((n = 1; n < 60; n++)); do
 			rm -rf target
 			cp -a without target
-			if strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" \
+			if straced -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" \
 				plyfs layout made.plyfs target -s a --no-sync >/dev/null 2>&1; then break; fi
 			[ -e "$state/update" ] || continue
 			if ((n % 2)); then
@@ -539,7 +539,7 @@ attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |";
 		for ((n = 1; n < 100; n++)); do
 			rm -rf target
 			cp -a laid target
-			if strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" \
+			if straced -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$n" \
 				plyfs layout made.plyfs target --abort --all --no-sync >/dev/null 2>&1; then break; fi
 			run -0 plyfs layout made.plyfs target --abort --all --no-sync
 			[ -z "$(ls -A target)" ] || { echo "$call $n"; find target; false; }
