@@ -86,8 +86,8 @@ int changes_parent(struct changes *c, const char *path, size_t cache_bytes, stru
 	return r < 0 ? r : parent_view_open(*ret_image, c->log, cache_bytes, ret, err);
 }
 
-/* On the file system that redo_open_volatile() takes; -1: it would be in memory, of which nothing says how much there is. */
-static int beside_volatile(void)
+/* -1: neither folder can do that. Rejected: memory then, of which nothing says how much there is. */
+static int make_nameless(void)
 {
 	const char *const folders[] = { getenv("TMPDIR"), "/var/tmp" };
 	int fd = -1;
@@ -102,16 +102,19 @@ int changes_volatile(struct changes *c, struct ply_view *view, const struct ply_
 		     struct ply_err *err)
 {
 	_cleanup_buf_ struct buf memory = { 0 };
+	_cleanup_close_ int fd = make_nameless();
 	struct redo_binding binding;
 	int r;
 
-	c->space_fd = beside_volatile();
-	if (c->space_fd < 0)
+	if (fd < 0)
 		return ply_fail(err, -EOPNOTSUPP, PLY_R_MOUNT_FAILED,
 				"--volatile needs a place for a file without a name (O_TMPFILE), which neither TMPDIR nor /var/tmp is; "
 				"set TMPDIR to a folder on ext4, xfs, btrfs or tmpfs, such as /dev/shm");
+	c->space_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (c->space_fd < 0)
+		return ply_fail_sys(err, -errno, "a second descriptor of the log");
 	r = parent_bind(view, decisions, n, &memory, &binding, err);
-	return r < 0 ? r : redo_open_volatile(&binding, &c->log, err);
+	return r < 0 ? r : redo_open_volatile(TAKE_FD(fd), &binding, &c->log, err);
 }
 
 /* --- in use -------------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ int changes_open(struct changes *c, const char *path, bool ro, struct ply_err *e
 int changes_parent(struct changes *c, const char *path, size_t cache_bytes, struct ply_image **ret_image,
 		   struct ply_view **ret, struct ply_err *err);
 
-/* One without a name, on @view: see redo_open_volatile(). */
+/* One without a name, in $TMPDIR, else in /var/tmp, on @view. MOUNT_FAILED where neither takes such a file. */
 int changes_volatile(struct changes *c, struct ply_view *view, const struct ply_decision *decisions, size_t n,
 		     struct ply_err *err);
 

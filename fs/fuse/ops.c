@@ -36,6 +36,7 @@
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "log.h"
+#include "tree/view_internal.h"
 
 #define TRIES 16                   /* answers to one request while pages keep failing */
 
@@ -73,13 +74,8 @@ bool ops_disturbed(uint64_t ino)
 
 void tree_init(struct tree *t, struct ply_view *view, bool default_permissions)
 {
-	uint8_t uuid[16];
-
-	*t = (struct tree){ .view = view };
+	*t = (struct tree){ .view = view, .generation = view_generation(view) };
 	ply_view_stat(view, &t->stat);
-	ply_image_uuid(ply_view_image(view), uuid);
-	t->generation = (uint32_t)uuid[0] << 24 | (uint32_t)uuid[1] << 16 | (uint32_t)uuid[2] << 8 |
-			uuid[3];
 	t->enforce_acls = default_permissions && t->stat.has_acls;
 }
 

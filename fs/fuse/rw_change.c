@@ -208,30 +208,30 @@ void rw_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
 
 /* --- names that go ------------------------------------------------------------------------------- */
 
-void rw_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
+typedef int (*remove_fn)(struct live *l, const struct live_who *who, uint64_t dir, const char *name, size_t len,
+			 uint64_t *ret_ino, struct ply_err *err);
+
+static void remove_name(fuse_req_t req, uint64_t dir, const char *name, remove_fn remove)
 {
 	struct rw *rw = rw_of(req);
 	const struct live_who who = rw_who(fuse_req_ctx(req));
 	uint64_t gone = 0;
 	struct ply_err err;
-	int r = live_unlink(rw->live, &who, dir, name, strlen(name), &gone, &err);
+	int r = remove(rw->live, &who, dir, name, strlen(name), &gone, &err);
 
 	if (r == 0)
 		rw_nameless(rw, gone);
 	rw_reply(req, rw, dir, r, &err);
 }
 
+void rw_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	remove_name(req, dir, name, live_unlink);
+}
+
 void rw_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
-	struct rw *rw = rw_of(req);
-	const struct live_who who = rw_who(fuse_req_ctx(req));
-	uint64_t gone = 0;
-	struct ply_err err;
-	int r = live_rmdir(rw->live, &who, dir, name, strlen(name), &gone, &err);
-
-	if (r == 0)
-		rw_nameless(rw, gone);
-	rw_reply(req, rw, dir, r, &err);
+	remove_name(req, dir, name, live_rmdir);
 }
 
 void rw_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t to_dir, const char *to_name,

@@ -10,7 +10,7 @@
 
 #include "base/util.h"
 #include "live/live_impl.h"
-#include "plyfs/image.h"
+#include "tree/view_internal.h"
 
 /* --- life ---------------------------------------------------------------------------------- */
 
@@ -32,25 +32,18 @@ static int give_back(void *ctx, uint64_t ino)
 	return 0;
 }
 
-static uint32_t generation_of(const uint8_t uuid[16])
-{
-	return (uint32_t)uuid[0] << 24 | (uint32_t)uuid[1] << 16 | (uint32_t)uuid[2] << 8 | uuid[3];
-}
-
 int live_open(struct ply_view *view, struct redo *log, struct live **ret, struct ply_err *err)
 {
 	struct live *l = calloc(1, sizeof(*l));
 	struct redo_info info;
-	uint8_t uuid[16];
-	int r = 0;
+	int r;
 
 	if (!l)
 		return ply_fail_nomem(err);
 	l->view = view;
 	l->log = log;
-	ply_image_uuid(ply_view_image(view), uuid);
 	redo_info(log, &info);
-	l->generation = generation_of(uuid);
+	l->generation = view_generation(view);
 	l->log_generation = redo_generation(log);
 	pthread_mutex_init(&l->names, NULL);
 	for (unsigned i = 0; i < LIVE_STRIPES; i++)

@@ -389,8 +389,9 @@ static int put_new(struct live *l, const struct live_who *who, const struct live
 	return 0;
 }
 
-int live_make(struct live *l, const struct live_who *who, uint64_t dir, const char *name, size_t len,
-	      const struct live_new *new, struct live_attr *ret, struct ply_err *err)
+/* @name NULL: it gets none. */
+static int make(struct live *l, const struct live_who *who, uint64_t dir, const char *name, size_t len,
+		const struct live_new *new, struct live_attr *ret, struct ply_err *err)
 {
 	struct live_attr d;
 	struct redo_op op;
@@ -398,19 +399,15 @@ int live_make(struct live *l, const struct live_who *who, uint64_t dir, const ch
 	uint64_t ino;
 	int r;
 
-	if (!is_type(new->mode))
-		return ply_fail(err, -EINVAL, PLY_R_USAGE, "mode %#o is that of no file", new->mode);
-	if (S_ISLNK(new->mode) && new->target_len > PLY_SYMLINK_MAX)
-		return ply_fail(err, -ENAMETOOLONG, PLY_R_NAME_TOO_LONG, "a symlink has %d bytes at most", PLY_SYMLINK_MAX);
 	redo_op_init(&op, who->request);
 	pthread_mutex_lock(&l->names);
 	r = get_dir(l, dir, false, &d, err);
-	if (r == 0)
+	if (r == 0 && name)
 		r = get_free_name(l, dir, name, len, &n, err);
 	if (r == 0 && S_ISDIR(new->mode))
 		r = check_links(&d, err);
 	if (r == 0)
-		r = put_new(l, who, &d, new, &n, &op, &ino, err);
+		r = put_new(l, who, &d, new, name ? &n : NULL, &op, &ino, err);
 	if (r == 0)
 		r = live_append(l, &op, err);
 	if (r == 0)
@@ -420,27 +417,20 @@ int live_make(struct live *l, const struct live_who *who, uint64_t dir, const ch
 	return r;
 }
 
+int live_make(struct live *l, const struct live_who *who, uint64_t dir, const char *name, size_t len,
+	      const struct live_new *new, struct live_attr *ret, struct ply_err *err)
+{
+	if (!is_type(new->mode))
+		return ply_fail(err, -EINVAL, PLY_R_USAGE, "mode %#o is that of no file", new->mode);
+	if (S_ISLNK(new->mode) && new->target_len > PLY_SYMLINK_MAX)
+		return ply_fail(err, -ENAMETOOLONG, PLY_R_NAME_TOO_LONG, "a symlink has %d bytes at most", PLY_SYMLINK_MAX);
+	return make(l, who, dir, name, len, new, ret, err);
+}
+
 int live_tmpfile(struct live *l, const struct live_who *who, uint64_t dir, uint32_t mode, struct live_attr *ret,
 		 struct ply_err *err)
 {
-	const struct live_new new = { .mode = S_IFREG | (mode & 07777) };
-	struct live_attr d;
-	struct redo_op op;
-	uint64_t ino;
-	int r;
-
-	redo_op_init(&op, who->request);
-	pthread_mutex_lock(&l->names);
-	r = get_dir(l, dir, false, &d, err);
-	if (r == 0)
-		r = put_new(l, who, &d, &new, NULL, &op, &ino, err);
-	if (r == 0)
-		r = live_append(l, &op, err);
-	if (r == 0)
-		r = live_attr(l, ino, ret, err);
-	pthread_mutex_unlock(&l->names);
-	redo_op_done(&op);
-	return r;
+	return make(l, who, dir, NULL, 0, &(struct live_new){ .mode = S_IFREG | (mode & 07777) }, ret, err);
 }
 
 static int put_link(struct live *l, uint64_t ino, uint64_t dir, const char *name, size_t len, struct redo_op *op,

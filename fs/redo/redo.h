@@ -111,11 +111,8 @@ int redo_format(struct redo_store *s, const struct redo_binding *b, const uint8_
 /* The same as a new file, which has its name only when all of it is on the disk. REDO_EXISTS. */
 int redo_create(const char *path, const struct redo_binding *b, struct ply_err *err);
 
-/*
- * A log that has no name, and is gone with the last who has it open: in $TMPDIR, else in /var/tmp, or in memory where
- * neither can do that.
- */
-int redo_open_volatile(const struct redo_binding *b, struct redo **ret, struct ply_err *err);
+/* A log in the file @fd, which is empty, has no name, and is gone with the last who has it open; consumed. */
+int redo_open_volatile(int fd, const struct redo_binding *b, struct redo **ret, struct ply_err *err);
 
 /*
  * The parent is at @path from now on. @log was opened from a store that can be written, with or without REDO_WRITE;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -223,28 +222,12 @@ static int no_sync(struct redo_store *s)
 	return 0;
 }
 
-static int make_nameless(void)
+int redo_open_volatile(int fd, const struct redo_binding *b, struct redo **ret, struct ply_err *err)
 {
-	const char *const folders[] = { getenv("TMPDIR"), "/var/tmp" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		int fd = folders[i] && *folders[i] ? open(folders[i], O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600) : -1;
-
-		if (fd >= 0)
-			return fd;
-	}
-	return memfd_create("plyfs-log", MFD_CLOEXEC);
-}
-
-int redo_open_volatile(const struct redo_binding *b, struct redo **ret, struct ply_err *err)
-{
-	int fd = make_nameless(), r;
 	struct redo_store *s;
 	uint8_t uuid[16];
+	int r = make_store(fd, "volatile log", false, &s, err);
 
-	if (fd < 0)
-		return ply_fail_sys(err, -errno, "cannot make a log");
-	r = make_store(fd, "volatile log", false, &s, err);
 	if (r < 0) {
 		close(fd);
 		return r;

@@ -214,6 +214,14 @@ uint64_t view_entries(const struct ply_view *v)
 	return v->entries;
 }
 
+uint32_t view_generation(const struct ply_view *v)
+{
+	uint8_t uuid[16];
+
+	ply_image_uuid(v->image, uuid);
+	return (uint32_t)uuid[0] << 24 | (uint32_t)uuid[1] << 16 | (uint32_t)uuid[2] << 8 | uuid[3];
+}
+
 struct cache *view_cache(struct ply_view *v)
 {
 	return v->cache;

@@ -18,6 +18,9 @@ int view_node_ino(struct ply_view *view, uint32_t i, uint64_t index, uint64_t *r
 
 struct cache *view_cache(struct ply_view *view);
 
+/* What tells inodes of this image from those of others with the same number: st_gen, in file handles. The root's is 0. */
+uint32_t view_generation(const struct ply_view *view);
+
 /* Rows of ENTRIES in the selection. A tree has no more names than that; who meets more of them has a
  * hostile image, whose directories share entries (TREE_SHAPE). */
 uint64_t view_entries(const struct ply_view *view);
