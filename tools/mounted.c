@@ -77,21 +77,36 @@ int mounted_open(const char *dir, struct mounted *ret, int *ret_fd, struct ply_e
 	return r;
 }
 
-static int sync_file(void *ctx, int fd)
+/* Of several errors the first. */
+static void keep_error(int *error, int r)
 {
-	(void)ctx;
-	return fsync(fd) < 0 ? -errno : 0;
+	if (r < 0 && *error == 0)
+		*error = -errno;
 }
 
+static int sync_file(void *ctx, int fd)
+{
+	keep_error(ctx, fsync(fd));
+	return 0;
+}
+
+/*
+ * An error ends nothing: what else there is gets to the disk, and errors of what was on its way are told to this caller,
+ * not to the next one, who may have made room. The kernel keeps them for the file system, too, until somebody asks: hence
+ * the second syncfs, which has nothing to write.
+ */
 int mounted_sync(const struct mounted *m, int path_fd)
 {
 	_cleanup_close_ int fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r;
+	int error = 0, r;
 
-	if (fd < 0 || syncfs(fd) < 0)
+	if (fd < 0)
 		return -errno;
-	r = holders_writers(m->place.major, m->place.minor, sync_file, NULL);
-	return r == 0 && fsync(fd) < 0 ? -errno : r;
+	keep_error(&error, syncfs(fd));
+	r = holders_writers(m->place.major, m->place.minor, sync_file, &error);
+	keep_error(&error, syncfs(fd));
+	keep_error(&error, fsync(fd));
+	return error ? error : r;
 }
 
 bool mounted_is_dead(const struct mounted *m)
