@@ -148,6 +148,7 @@ static const struct row table[] = {
 	YES(0, futex),
 	YES(0, membarrier),
 	YES(0, sched_yield),
+	YES(0, sched_setaffinity),
 	YES(0, sched_getaffinity),
 	YES(0, exit),
 	YES(0, exit_group),

@@ -36,7 +36,7 @@
 #include "log.h"
 
 #define TICK_MS      1000u
-#define STEP_MS      50u           /* while somebody writes */
+#define STEP_MS      50u           /* while somebody waits for syncs */
 #define RECORD_ABOUT 512           /* bytes; more than most */
 #define OVER_SOME    ((uint64_t)1 << 20)       /* bytes of what was removed, and records: a checkpoint is worth it */
 
@@ -330,16 +330,24 @@ static bool wait_ms(struct rw *rw, unsigned ms)
 	return !stopping;
 }
 
-/* While somebody writes, space is made ready as fast as it is used: a sync that finds it so has nothing to change in
- * the host's file system. */
+static uint64_t waits(const struct rw *rw)
+{
+	struct redo_info info;
+
+	redo_info(live_log(rw->live), &info);
+	return info.commits;
+}
+
+/* While somebody waits for syncs, space is made ready as fast as it is used: a sync that finds it so has nothing to
+ * change in the host's file system. Who only writes has nothing of it, and would pay for zeros with each byte. */
 static void *ticker(void *arg)
 {
 	struct rw *rw = arg;
 	unsigned step = TICK_MS, elapsed = 0;
-	int64_t before = 0;
+	uint64_t before = 0;
 
 	while (wait_ms(rw, step)) {
-		bool busy = atomic_load_explicit(&rw->room, memory_order_relaxed) != before;
+		bool busy = waits(rw) != before;
 
 		elapsed += step;
 		if (elapsed >= TICK_MS) {
@@ -349,7 +357,7 @@ static void *ticker(void *arg)
 			redo_prepare(live_log(rw->live), NULL);    /* a failure is the next sync's */
 		}
 		step = busy ? STEP_MS : TICK_MS;
-		before = atomic_load_explicit(&rw->room, memory_order_relaxed);
+		before = waits(rw);
 	}
 	return NULL;
 }

@@ -251,24 +251,38 @@ int redo_reserve_locked(struct redo *log, struct data_tail *tail, struct redo_op
 	return 0;
 }
 
-/* Whole blocks: zeros around what is not. */
+/* Of one block, with zeros around it. */
+static int write_part(struct redo *log, uint64_t addr, const void *data, size_t len, le64 *sum)
+{
+	uint8_t block[PLY_REDO_BLOCK] = { 0 };
+	size_t in = addr % PLY_REDO_BLOCK;
+
+	memcpy(block + in, data, len);
+	*sum = le64_put(xxh3(block, sizeof(block), 0));
+	return log->store->pwrite(log->store, block, sizeof(block), addr - in);
+}
+
+/* Whole blocks: as they are, since most of what comes is large; what is left of the first and the last by itself. */
 static int write_blocks(struct redo *log, uint64_t addr, const void *data, size_t len, le64 *sums, struct ply_err *err)
 {
-	size_t in = addr % PLY_REDO_BLOCK, n = redo_blocks(addr, len);
-	_cleanup_free_ uint8_t *copy = NULL;
 	const uint8_t *from = data;
-	int r;
+	int r = 0;
 
-	if (in || len % PLY_REDO_BLOCK) {
-		copy = calloc(n, PLY_REDO_BLOCK);
-		if (!copy)
-			return ply_fail_nomem(err);
-		memcpy(copy + in, data, len);
-		from = copy;
+	while (r == 0 && len) {
+		size_t in = addr % PLY_REDO_BLOCK, n = len - len % PLY_REDO_BLOCK;
+
+		if (in || !n) {
+			n = MIN(len, PLY_REDO_BLOCK - in);
+			r = write_part(log, addr, from, n, sums++);
+		} else {
+			for (size_t i = 0; i < n; i += PLY_REDO_BLOCK)
+				*sums++ = le64_put(xxh3(from + i, PLY_REDO_BLOCK, 0));
+			r = log->store->pwrite(log->store, from, n, addr);
+		}
+		addr += n;
+		from += n;
+		len -= n;
 	}
-	for (size_t i = 0; i < n; i++)
-		sums[i] = le64_put(xxh3(from + i * PLY_REDO_BLOCK, PLY_REDO_BLOCK, 0));
-	r = log->store->pwrite(log->store, from, n * PLY_REDO_BLOCK, addr - in);
 	return r < 0 ? redo_store_fail(log, r, "cannot write data", err) : 0;
 }
 
