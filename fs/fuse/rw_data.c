@@ -151,17 +151,49 @@ void rw_copy(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_i
 		fuse_reply_write(req, (size_t)n);
 }
 
-/* One log for all: what is answered before is on the disk. */
+static void answer_syncs(struct rw *rw, struct waiting *list)
+{
+	struct ply_err err;
+	int r = live_sync(rw->live, &err);
+
+	for (struct waiting *next; list; list = next) {
+		next = list->next;
+		if (r < 0)
+			rw_fail(list->req, list->ino, &err);
+		else
+			fuse_reply_err(list->req, 0);
+		free(list);
+	}
+}
+
+/*
+ * One log for all: what is answered before is on the disk. Whoever finds a sync under way leaves its request to the
+ * thread that makes it, and takes the next one: so all that come meanwhile share the sync behind it, however few threads
+ * there are.
+ */
 void rw_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct rw *rw = rw_of(req);
-	struct ply_err err;
+	struct waiting *w = malloc(sizeof(*w));
 
 	(void)datasync, (void)fi;
-	if (live_sync(rw->live, &err) < 0)
-		rw_fail(req, ino, &err);
-	else
-		fuse_reply_err(req, 0);
+	if (!w) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	pthread_mutex_lock(&rw->lock);
+	*w = (struct waiting){ .next = rw->syncs, .req = req, .ino = ino };
+	rw->syncs = w;
+	while (!rw->syncing && rw->syncs) {
+		struct waiting *list = TAKE_PTR(rw->syncs);
+
+		rw->syncing = true;
+		pthread_mutex_unlock(&rw->lock);
+		answer_syncs(rw, list);
+		pthread_mutex_lock(&rw->lock);
+		rw->syncing = false;
+	}
+	pthread_mutex_unlock(&rw->lock);
 }
 
 /* --- where data is ------------------------------------------------------------------------------- */

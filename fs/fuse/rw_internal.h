@@ -33,7 +33,9 @@ struct rw {
 	pthread_mutex_t lock;      /* of all below */
 	pthread_cond_t ticks, seeks;       /* by the monotonic clock */
 	bool stopping;
-	struct waiting *first, **last;
+	struct waiting *first, **last;     /* to be sought */
+	struct waiting *syncs;             /* for the next sync; with `syncing` somebody is making one */
+	bool syncing;
 };
 
 static inline struct rw *rw_of(fuse_req_t req)

@@ -265,6 +265,32 @@ END
 	plyfs umount m
 }
 
+@test "many who sync at once share one, however few threads there are" {
+	local fsyncs flushes
+	# a sync takes its time; strace ends with the daemon
+	ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 strace -f -o strace.out -e trace=fdatasync -e inject=fdatasync:delay_enter=10000 plyfs mount a.redo m -o threads=2 3>&- &
+	for _ in $(seq 100); do mountpoint -q m && break; sleep 0.1; done
+	python3 - m <<-'END'
+		import os, sys, threading
+		def work(k):
+		    fd = os.open(f"{sys.argv[1]}/f{k}", os.O_CREAT | os.O_WRONLY)
+		    for i in range(20):
+		        os.pwrite(fd, b"x", i)
+		        os.fsync(fd)
+		threads = [threading.Thread(target=work, args=(k,)) for k in range(16)]
+		for t in threads: t.start()
+		for t in threads: t.join()
+	END
+	run -0 --separate-stderr plyfs stats m --json
+	fsyncs=$(json 'd["requests_by_kind"]["FSYNC"]' <<<"$output") flushes=$(json 'd["log"]["syncs"]' <<<"$output")
+	echo "# $fsyncs requests, $flushes syncs" >&3
+	[ "$fsyncs" -ge 320 ] && [ $((flushes * 4)) -le "$fsyncs" ]
+	plyfs umount m
+	wait
+	run -0 plyfs mount a.redo m
+	[ "$(cat m/f7)" = xxxxxxxxxxxxxxxxxxxx ]
+}
+
 @test "stats: by the command, and in the xattr, which is not listed" {
 	plyfs mount a.redo m
 	dd if=/dev/zero of=m/file bs=1M count=4 conv=fsync status=none
