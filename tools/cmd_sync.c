@@ -10,7 +10,7 @@
 
 static int sync_mount(const struct mounted *m, int path_fd, const char *dir, struct ply_err *err)
 {
-	int r = m->read_only ? 0 : mounted_sync(m, path_fd);
+	int r = mounted_sync(m, path_fd);      /* a read-only one, too: it may have been written to before it became so */
 
 	if (r == -ENOTCONN)
 		return mounted_died(m, err);

@@ -98,6 +98,14 @@ static bool is_volatile(const char *source)
 	return path && access(path, F_OK) == 0 && !redo_is_log(path);
 }
 
+/* Also before it became read-only: the daemon knows. */
+static bool is_written(const struct mounted *m)
+{
+	_cleanup_free_ char *told = m->read_only ? mounted_ask(m) : NULL;
+
+	return !m->read_only || (told && strstr(told, "\nlog_writable 1\n"));
+}
+
 static int find_target(const char *dir, struct target *t, int *ret_fd, struct ply_err *err)
 {
 	_cleanup_close_ int fd = open(dir, O_PATH | O_CLOEXEC);
@@ -122,7 +130,7 @@ static int find_target(const char *dir, struct target *t, int *ret_fd, struct pl
 	r = mnt_list(NULL, see_line, t);
 	if (r < 0)
 		return ply_fail_sys(err, r, "/proc/self/mountinfo");
-	t->keeps = !t->at.read_only && !is_volatile(t->at.source);
+	t->keeps = is_written(&t->at) && !is_volatile(t->at.source);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

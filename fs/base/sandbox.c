@@ -187,6 +187,7 @@ static const struct row table[] = {
 	YES(LOG, pwrite64),
 	YES(LOG, fdatasync),
 	IF(LOG, fallocate, 1, ~0u, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
+	IF(LOG, fallocate, 1, ~0u, FALLOC_FL_KEEP_SIZE),       /* room for a checkpoint */
 
 	IF(TREES, openat, 2, O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY), O_RDONLY),
 	YES(TREES, newfstatat),

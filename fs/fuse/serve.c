@@ -204,6 +204,10 @@ static int first_request(struct serve *s, struct ply_err *err)
 			r = 1;
 	}
 	free(buf.mem);
+	/* this thread reads no further one, which is where the end of the last would be seen */
+	if (has_request)
+		atomic_fetch_sub(&busy, 1);
+	has_request = false;
 	if (s->tree->is_initialised && r > 0)
 		return 0;
 	return ply_fail(err, r ? r : -ENODEV, PLY_R_MOUNT_FAILED,

@@ -203,8 +203,7 @@ static int may_set(const struct live_attr *a, const struct live_set *s, struct p
 	return live_check_flags(a, FS_IMMUTABLE_FL | FS_APPEND_FL, err);
 }
 
-static int set_size(struct live *l, const struct live_who *who, struct redo_op *op, const struct live_attr *a,
-		    uint64_t size, struct ply_err *err)
+static int set_size(struct live *l, struct redo_op *op, const struct live_attr *a, uint64_t size, struct ply_err *err)
 {
 	int r;
 
@@ -214,7 +213,7 @@ static int set_size(struct live *l, const struct live_who *who, struct redo_op *
 		return ply_fail(err, -EINVAL, PLY_R_NOT_A_FILE, "only a regular file has a size to set");
 	if (size > PLY_SIZE_MAX)
 		return ply_fail(err, -EFBIG, PLY_R_LIMIT, "a file has %llu bytes at most", (unsigned long long)PLY_SIZE_MAX);
-	r = size ? live_own_content(l, who, a, err) : 0;
+	r = size ? live_own_content(l, a, err) : 0;
 	if (r == 0)
 		redo_op_size(op, a->ino, size);
 	return r;
@@ -242,7 +241,7 @@ static int put_together(struct live *l, const struct live_who *who, struct redo_
 	if (r == 0 && s->mask & LIVE_FLAGS && s->flags & ~(uint32_t)FLAGS_KNOWN)
 		r = ply_fail(err, -EOPNOTSUPP, PLY_R_USAGE, "inode flags %#x are not known", s->flags & ~(uint32_t)FLAGS_KNOWN);
 	if (r == 0 && s->mask & LIVE_SIZE)
-		r = set_size(l, who, op, a, s->size, err);
+		r = set_size(l, op, a, s->size, err);
 	if (r < 0)
 		return r;
 	if (s->mask & LIVE_UID) {

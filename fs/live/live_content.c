@@ -163,14 +163,13 @@ int live_seek(struct live *l, uint64_t ino, uint64_t off, int whence, uint64_t *
 /* --- what is rendered -------------------------------------------------------------------------------- */
 
 /* One piece of what the view has, as the log's own. */
-static int copy_piece(struct live *l, const struct live_who *who, const struct live_attr *a, uint64_t off, void *buf,
-		      struct ply_err *err)
+static int copy_piece(struct live *l, const struct live_attr *a, uint64_t off, void *buf, struct ply_err *err)
 {
 	size_t len = (size_t)MIN((uint64_t)PIECE, a->size - off);
 	struct redo_op op;
 	int r = read_below(l, a->ino, off, buf, len, err);
 
-	redo_op_init(&op, who->request);
+	redo_op_init(&op, 0);      /* not the request yet: that is done with the change that this makes ready for */
 	if (r == 0)
 		r = redo_op_write(l->log, &op, a->ino, off, buf, len, a->size, err);
 	if (r == 0)
@@ -179,7 +178,7 @@ static int copy_piece(struct live *l, const struct live_who *who, const struct l
 	return r;
 }
 
-int live_own_content(struct live *l, const struct live_who *who, const struct live_attr *a, struct ply_err *err)
+int live_own_content(struct live *l, const struct live_attr *a, struct ply_err *err)
 {
 	_cleanup_free_ void *buf = NULL;
 	struct view_file f;
@@ -197,7 +196,7 @@ int live_own_content(struct live *l, const struct live_who *who, const struct li
 		return ply_fail_nomem(err);
 	/* the first piece last: as long as it is the view's, this is not done */
 	for (uint64_t off = (a->size - 1) / PIECE * PIECE; r == 0; off -= PIECE) {
-		r = copy_piece(l, who, a, off, buf, err);
+		r = copy_piece(l, a, off, buf, err);
 		if (!off)
 			break;
 	}
@@ -244,7 +243,7 @@ ssize_t live_write(struct live *l, const struct live_who *who, uint64_t ino, uin
 	live_lock(l, ino);
 	r = get_file(l, ino, &a, err);
 	if (r == 0)
-		r = live_own_content(l, who, &a, err);
+		r = live_own_content(l, &a, err);
 	while (r == 0 && done < len) {
 		size_t n = MIN(len - done, (size_t)PIECE);
 
@@ -284,7 +283,7 @@ static int put_fallocate(struct live *l, const struct live_who *who, const struc
 	bool zeroes = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE), grows = !(mode & FALLOC_FL_KEEP_SIZE) && off + len > a->size;
 	uint64_t end = MIN(off + len, grows ? off + len : a->size);
 	struct live_change c = { 0 };
-	int r = live_own_content(l, who, a, err);
+	int r = live_own_content(l, a, err);
 
 	if (r < 0)
 		return r;
@@ -358,9 +357,9 @@ static ssize_t copy_locked(struct live *l, const struct live_who *who, uint64_t 
 	len = MIN(len, from.size - src_off);
 	if (src == dst && src_off < dst_off + len && dst_off < src_off + len)
 		return ply_fail(err, -EINVAL, PLY_R_USAGE, "a range cannot be copied onto itself");
-	r = live_own_content(l, who, &from, err);
+	r = live_own_content(l, &from, err);
 	if (r == 0)
-		r = live_own_content(l, who, &to, err);
+		r = live_own_content(l, &to, err);
 	if (r < 0)
 		return r;
 	len = redo_copy_len(l->log, src, src_off, len);

@@ -57,7 +57,7 @@ int live_kill(struct live *l, const struct live_who *who, struct redo_op *op, co
 
 /* The content is the log's own from here on where it is rendered, so that no log depends on how that is done. Under
  * the inode's stripe. */
-int live_own_content(struct live *l, const struct live_who *who, const struct live_attr *a, struct ply_err *err);
+int live_own_content(struct live *l, const struct live_attr *a, struct ply_err *err);
 
 /* An inode with a flag of @flags: -EPERM. */
 int live_check_flags(const struct live_attr *a, uint32_t flags, struct ply_err *err);

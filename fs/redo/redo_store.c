@@ -206,9 +206,10 @@ int redo_create(const char *path, const struct redo_binding *b, struct ply_err *
 		r = sync_dir(path);
 		if (r < 0)
 			ply_fail_sys(err, r, "%s: cannot sync the folder of the log", path);
-	} else if (named) {
-		unlink(path);
+		named = true;
 	}
+	if (r < 0 && named)
+		unlink(path);
 	redo_store_close(s);
 	return r;
 }

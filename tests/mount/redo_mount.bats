@@ -265,6 +265,46 @@ END
 	plyfs umount m
 }
 
+@test "a mount that became read-only meanwhile is synced all the same" {
+	local before
+	plyfs mount a.redo m
+	plyfs sync m
+	before=$(plyfs stats --json m | json 'd["log"]["syncs"]')
+	echo new >m/new
+	mount -i -o remount,ro m
+	run -0 plyfs sync m --json
+	[ "$(json 'd["read_only"]' <<<"$output")" = True ]
+	[ "$(plyfs stats --json m | json 'd["log"]["syncs"]')" -gt "$before" ]
+	plyfs umount m
+	[ "$(plyfs info --json a.redo | json 'd["state"]')" = clean ]
+	plyfs mount a.redo m
+	[ "$(cat m/new)" = new ]
+}
+
+@test "a daemon that is told to end while a file is open: the log is free at once" {
+	local from
+	plyfs mount a.redo m
+	pid=$(plyfs stats --json m | json 'd["pid"]')
+	exec 8>m/open
+	kill "$pid"
+	from=$(date +%s%N)
+	for ((i = 0; i < 400; i++)); do plyfs mount a.redo m2 2>/dev/null && break; sleep 0.02; done
+	echo "# after $((($(date +%s%N) - from) / 1000000)) ms" >&3
+	[ $(($(date +%s%N) - from)) -lt 4000000000 ]
+	exec 8>&-
+	[ -e m2/open ]
+}
+
+@test "a log that cannot be made to last in its folder is not left there" {
+	mkdir t
+	cp gold.plyfs t
+	chmod 644 t/gold.plyfs
+	chmod 0333 t
+	run -1 --separate-stderr setpriv --reuid=12345 --regid=12345 --clear-groups plyfs redo create t/gold.plyfs t/b.redo
+	[ ! -e t/b.redo ]
+	chmod 755 t
+}
+
 @test "many who sync at once share one, however few threads there are" {
 	local fsyncs flushes
 	# a sync takes its time; strace ends with the daemon
