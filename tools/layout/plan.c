@@ -20,12 +20,6 @@
 
 #define PIECES_MAX   65536u        /* of all big files; what is beyond is not split */
 
-const char *const layout_phase_names[PHASE_COUNT] = {
-	[PHASE_PLAN] = "plan", [PHASE_DIRECTORIES] = "directories", [PHASE_OS] = "os",
-	[PHASE_OTHERS] = "others", [PHASE_LINKS] = "links", [PHASE_METADATA] = "metadata",
-	[PHASE_SYNC] = "sync",
-};
-
 /* --- making it ------------------------------------------------------------------------ */
 
 int plan_filtered(struct ply_view *view, uint64_t block, const struct plan_filter *filter, const atomic_bool *cancel,
