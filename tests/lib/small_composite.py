@@ -19,7 +19,7 @@ from composite_oracle import Node  # noqa: E402
 
 SEED = 8
 FILES, BYTES = 2000, 20 << 20
-BIG, HOLE = 33 << 19, 1 << 19      # above BIG_BYTES of tools/layout/plan.c
+BIG, HOLE = 33 << 19, 1 << 19      # above BIG_BYTES of tools/layout/plan_batches.c
 LINKED = 280                        # pairs of names: more rows than LINK_ROWS there
 OF_OS, OF_WEB, OF_OTHERS = 1020, 130, 170
 

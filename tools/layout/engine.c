@@ -41,6 +41,12 @@
 #define READ_AHEAD 8               /* batches whose data is asked for before they are taken */
 #define FDS_SPARE  64u             /* descriptors that are not the streams' */
 
+const char *const layout_phase_names[PHASE_COUNT] = {
+	[PHASE_PLAN] = "plan", [PHASE_DIRECTORIES] = "directories", [PHASE_OS] = "os",
+	[PHASE_OTHERS] = "others", [PHASE_LINKS] = "links", [PHASE_METADATA] = "metadata",
+	[PHASE_SYNC] = "sync",
+};
+
 /* Batches of one sub-image, or the link batches. */
 struct queue {
 	const struct plan_batch *batches;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What place.c, again.c and abort.c know of one name of the plan. */
+/* What place.c, place_metadata.c, again.c and abort.c know of one name of the plan. */
 #ifndef PLYFS_LAYOUT_PLACE_H
 #define PLYFS_LAYOUT_PLACE_H
 
@@ -37,6 +37,11 @@ int place_symlink_target(struct stream *s, const struct file *f, char out[PLY_SY
 dev_t place_device(const struct ply_node *n);
 /* The name of row @w->at. */
 int place_entry_name(struct stream *s, const struct where *w, struct name *ret);
+
+/* --- metadata (place_metadata.c) ----------------------------------------------------- */
+
+/* Owner, time, xattrs and mode of @f, whose content is there, in the order that keeps them. */
+int place_set_metadata(struct stream *s, const struct file *f);
 
 /* --- what lies at a planned name already (again.c) ---------------------------------- */
 

@@ -94,7 +94,7 @@ static int hidden_file(struct probe *p, mode_t mode)
 
 static int set_example(int fd, const struct sub_xattr *x)
 {
-	_cleanup_free_ void *value = malloc(x->value_len + 1);   /* a copy: see set_xattr() in place.c */
+	_cleanup_free_ void *value = malloc(x->value_len + 1);   /* a copy: see set_xattr() in place_metadata.c */
 	char name[PLY_XATTR_NAME_MAX + 1];
 
 	if (!value)
