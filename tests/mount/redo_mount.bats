@@ -180,6 +180,30 @@ open("on.redo", "wb").write(example(generation=0, names=(), decisions=()).bytes(
 	umount t
 }
 
+@test "a log with a feature of a newer plyfs that only who writes must know: read-only, and that is told" {
+	plyfs mount a.redo m
+	echo new >m/new
+	plyfs umount m
+	PYTHONPATH=$TESTS/lib python3 -c '
+import struct
+from plyimg import xxh3
+with open("a.redo", "r+b") as f:
+    for slot in range(2):
+        f.seek(slot * 4096)
+        s = bytearray(f.read(4088))
+        s[0x18:0x20] = struct.pack("<Q", 1 << 40)
+        f.seek(slot * 4096)
+        f.write(s + struct.pack("<Q", xxh3(bytes(s))))'
+	sum=$(sha256sum <a.redo)
+	run -0 --separate-stderr plyfs mount a.redo m --json
+	[ "$(json 'd["read_only"]' <<<"$output")" = True ]
+	[[ $stderr == *warning:*read-only* ]]
+	[ "$(cat m/new)" = new ]
+	run -1 touch m/other
+	plyfs umount m
+	[ "$(sha256sum <a.redo)" = "$sum" ]
+}
+
 @test "-o ro: nothing is written to the log" {
 	sum=$(sha256sum <a.redo)
 	plyfs mount a.redo m -o ro

@@ -825,9 +825,10 @@ static size_t acl(uint8_t *out, const struct acl_entry *v, size_t n)
 
 #define NOBODY UINT32_MAX
 
+static const struct acl_entry named[] = { { 1, 7, NOBODY }, { 2, 6, 12 }, { 4, 5, NOBODY }, { 16, 7, NOBODY }, { 32, 0, NOBODY } };
+
 START_TEST(acls)
 {
-	const struct acl_entry named[] = { { 1, 7, NOBODY }, { 2, 6, 12 }, { 4, 5, NOBODY }, { 16, 7, NOBODY }, { 32, 0, NOBODY } };
 	const struct acl_entry plain[] = { { 1, 6, NOBODY }, { 4, 4, NOBODY }, { 32, 4, NOBODY } };
 	const struct acl_entry bad[] = { { 1, 6, NOBODY }, { 2, 4, 5 }, { 4, 4, NOBODY }, { 32, 4, NOBODY } };
 	uint8_t value[64], is[64];
@@ -866,9 +867,15 @@ END_TEST
 
 /* --- a full disk ----------------------------------------------------------------------------------------------------------- */
 
+#define CHANGES 24
+
 /* The @k-th of some changes. */
 static int change(int k, uint64_t d, uint64_t f)
 {
+	const struct live_new link = { .mode = S_IFLNK | 0777, .target = "to", .target_len = 2 };
+	const struct live_new device = { .mode = S_IFCHR | 0600, .rdev_major = 1, .rdev_minor = 3 };
+	struct live_attr a;
+	uint8_t value[256];
 	char data[9000];
 
 	memset(data, 'x', sizeof(data));
@@ -897,6 +904,30 @@ static int change(int k, uint64_t d, uint64_t f)
 		return (int)MIN(live_copy(live, &who, find(R, "big"), 0, f, 0, 1000, &err), 0);
 	case 11:
 		return rmdir_name(find(R, "usr"), "lib");
+	case 12:
+		return live_make(live, &who, d, "symlink", 7, &link, &a, &err);
+	case 13:
+		return live_make(live, &who, d, "device", 6, &device, &a, &err);
+	case 14:
+		return live_tmpfile(live, &who, d, 0600, &a, &err);
+	case 15:
+		return rename_to(d, "old", R, "big", RENAME_EXCHANGE);
+	case 16:
+		return rename_to(d, "old", d, "moved", RENAME_WHITEOUT);
+	case 17:
+		return live_removexattr(live, &who, f, "user.old", &err);
+	case 18:
+		return live_setxattr(live, &who, f, "system.posix_acl_access", value, acl(value, named, 5), 0, false, &err);
+	case 19:
+		return set(f, (struct live_set){ .mask = LIVE_UID | LIVE_GID, .uid = 7, .gid = 8 });
+	case 20:
+		return set(f, (struct live_set){ .mask = LIVE_FLAGS, .flags = FS_NODUMP_FL });
+	case 21:
+		return set(f, (struct live_set){ .mask = LIVE_ATIME | LIVE_MTIME, .atime = { 5, 6 }, .mtime = { 7, 8 } });
+	case 22:
+		return live_open_file(live, &who, f, O_WRONLY | O_TRUNC, false, &err);
+	case 23:
+		return live_fallocate(live, &who, f, 0, 0, 100000, &err);
 	}
 	return 1;
 }
@@ -906,13 +937,14 @@ START_TEST(full_disk)
 	char *before, *after;
 	int refused = 0;
 
-	for (int k = 0; k < 12; k++) {
+	for (int k = 0; k < CHANGES; k++) {
 		uint64_t d, f;
 
 		start();
 		d = make_one(R, "d", S_IFDIR | 0755);
 		f = make_one(d, "old", S_IFREG | 0644);
 		put(f, 0, "old content");
+		OK(set_xattr(f, "user.old", "value", 0));
 		OK(live_sync(live, &err));
 		before = tree();
 		disk.full_at = disk.size;
@@ -941,7 +973,7 @@ START_TEST(full_disk)
 		free(before);
 		finish();
 	}
-	ck_assert_int_eq(refused, 12);
+	ck_assert_int_eq(refused, CHANGES);
 }
 END_TEST
 
