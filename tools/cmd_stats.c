@@ -1,39 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * plyfs stats: what the daemon of a mount says about itself (fs/fuse/stats.h), by its control socket; whom it does not
- * answer reads the same in the xattr of the mount's root, where the mount has xattrs at all.
- */
+/* plyfs stats: what the daemon of a mount says about itself (fs/fuse/stats.h). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/xattr.h>
 
 #include "base/util.h"
 #include "cli.h"
 #include "mounted.h"
 #include "verbs.h"
 
-#define STATS_MAX (64u << 10)      /* of an xattr */
-
-static char *read_xattr(const struct mounted *m)
-{
-	char *text = malloc(STATS_MAX + 1);
-	ssize_t n = text ? lgetxattr(m->mountpoint, MNT_STATS_XATTR, text, STATS_MAX) : -1;
-
-	if (n < 0) {
-		free(text);
-		return NULL;
-	}
-	text[n] = '\0';
-	return text;
-}
-
 static int fetch(const struct mounted *m, char **ret, struct ply_err *err)
 {
-	*ret = mounted_ask(m);
-	if (!*ret)
-		*ret = read_xattr(m);
+	*ret = mounted_stats(m);
 	if (*ret)
 		return 0;
 	if (mounted_is_dead(m))
@@ -129,6 +108,8 @@ static void print_log(const json_t *log)
 	printf("%-9s%s, %s of data, %s to be given back, %s of records%s\n", "log", size(log, "size_bytes", a),
 	       size(log, "live_bytes", b), size(log, "dead_bytes", c), size(log, "record_bytes", d),
 	       number(log, "writable") ? "" : "; read-only");
+	if (number(log, "removed"))
+		printf("%-9sremoved meanwhile: all of it is lost when the mount ends\n", "");
 	printf("%-9s%llu inodes, %llu entries, %llu extents\n", "", number(log, "inodes"), number(log, "entries"),
 	       number(log, "extents"));
 	printf("%-9s%llu for %llu who waited", "syncs", syncs, number(log, "commits"));

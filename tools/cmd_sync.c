@@ -18,6 +18,14 @@ static int sync_mount(const struct mounted *m, int path_fd, const char *dir, str
 		       0;
 }
 
+/* Of a daemon that does not tell us it is not known. */
+static bool log_is_removed(const struct mounted *m)
+{
+	_cleanup_free_ char *text = mounted_stats(m);
+
+	return text && strstr(text, "\nlog_removed 1\n");
+}
+
 int cmd_sync(int argc, char **argv)
 {
 	const struct cli_opt opts[] = { CLI_JSON, CLI_END };
@@ -29,6 +37,7 @@ int cmd_sync(int argc, char **argv)
 	struct cli_args args;
 	struct ply_err err;
 	int code = cli_parse(&spec, argc, argv, &args), r;
+	bool removed;
 
 	if (code >= 0)
 		return code;
@@ -37,8 +46,12 @@ int cmd_sync(int argc, char **argv)
 		r = sync_mount(&m, fd, args.v[0], &err);
 	if (r < 0)
 		return cli_fail(&err);
+	removed = log_is_removed(&m);
+	if (removed)
+		cli_note("warning: %s: the log %s was removed: all of it is lost when the mount ends, or by a power cut; copy "
+			 "what is to be kept from the mount", m.mountpoint, m.source);
 	if (!cli_json)
 		return EXIT_DONE;
-	return cli_print_json(json_pack("{s:o,s:b}", "mountpoint", cli_json_name(m.mountpoint, strlen(m.mountpoint)),
-					"read_only", m.read_only));
+	return cli_print_json(json_pack("{s:o,s:b,s:b}", "mountpoint", cli_json_name(m.mountpoint, strlen(m.mountpoint)),
+					"read_only", m.read_only, "log_removed", removed));
 }

@@ -40,5 +40,8 @@ int mounted_died(const struct mounted *m, struct ply_err *err);
 
 /* What the daemon answers on its control socket (fs/fuse/control.h), malloc-ed; NULL: nothing, or not to us. */
 char *mounted_ask(const struct mounted *m);
+/* What it says of itself (fs/fuse/stats.h), malloc-ed: whom it does not answer there finds the same in the xattr of the
+ * mount's root, where the mount has xattrs at all. NULL: nothing. */
+char *mounted_stats(const struct mounted *m);
 
 #endif

@@ -285,9 +285,21 @@ static void sync_all(struct rw *rw)
 		log_damage(0, &err);
 }
 
+/* Nothing fails until the mount ends, so nobody would hear of it. */
+static void tell_removed(struct rw *rw)
+{
+	struct ply_err err;
+
+	if (redo_check_name(live_log(rw->live), &err) < 0)
+		log_damage(0, &err);
+}
+
 void rw_destroy(void *userdata)
 {
-	sync_all(((struct tree *)userdata)->rw);
+	struct rw *rw = ((struct tree *)userdata)->rw;
+
+	sync_all(rw);
+	tell_removed(rw);
 }
 
 int rw_syncfs(void *ctx)
@@ -307,6 +319,7 @@ static void tick(struct rw *rw)
 		log_damage(0, &err);
 	give_back(rw);
 	look_for_room(rw);
+	tell_removed(rw);
 }
 
 /* False: it is time to stop. */

@@ -78,6 +78,7 @@ static int of_log(struct redo *log, struct buf *out)
 	redo_info(log, &i);
 	const struct row all[] = {
 		{ "log_writable", i.writable },
+		{ "log_removed", redo_check_name(log, NULL) < 0 },
 		{ "log_size_bytes", i.size },
 		{ "log_live_bytes", i.data_live },
 		{ "log_dead_bytes", i.data_dead },

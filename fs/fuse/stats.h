@@ -14,9 +14,10 @@
  *   requests ALL
  *   request NAME COUNT          for each kind that came, by the FUSE protocol's names
  *
- * and of a writable mount what redo_info() says about its log:
+ * and of the mount of a log, or a volatile one, what redo_info() says about the log:
  *
  *   log_writable 0|1            0: frozen, on a read-only disk, damaged, or a sync failed
+ *   log_removed 0|1             1: its file has no name any more, and is gone when the mount ends
  *   log_size_bytes BYTES        of the file, holes included
  *   log_live_bytes BYTES        of data that files refer to, and
  *   log_dead_bytes BYTES        of data that is not given back yet

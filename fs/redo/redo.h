@@ -65,6 +65,7 @@ struct redo_store {
 	int (*reserve)(struct redo_store *s, uint64_t off, uint64_t len);
 	int (*size)(struct redo_store *s, uint64_t *ret);
 	void (*close)(struct redo_store *s);
+	bool (*is_removed)(struct redo_store *s);      /* it had a name, and has none any more; NULL: it never had one */
 	bool read_only;            /* nothing can be written there */
 	char *path;                /* for messages; NULL where there is none */
 };
@@ -162,6 +163,9 @@ const struct redo_binding *redo_binding(const struct redo *log);   /* borrowed *
 /* Never waits for a checkpoint. */
 void redo_info(struct redo *log, struct redo_info *ret);
 bool redo_is_writable(const struct redo *log);         /* that of redo_info(), at no cost */
+/* -ENOENT (REDO_REMOVED): somebody has removed the log's file, or put another one in its place, and all of it is gone with
+ * the last who has it open. A log that never had a name has nothing to lose. */
+int redo_check_name(const struct redo *log, struct ply_err *err);
 
 /* --- changing ----------------------------------------------------------------------------------- */
 

@@ -383,6 +383,15 @@ bool redo_is_writable(const struct redo *log)
 	return log->writable && !atomic_load(&log->failed);
 }
 
+int redo_check_name(const struct redo *log, struct ply_err *err)
+{
+	if (!log->store->is_removed || !log->store->is_removed(log->store))
+		return 0;
+	return ply_fail(err, -ENOENT, PLY_R_REDO_REMOVED,
+			"%s: the log was removed while it is in use: all of it is lost when the mount ends; copy what is to be "
+			"kept from the mount", path_of(log->store));
+}
+
 void redo_info(struct redo *log, struct redo_info *ret)
 {
 	uint64_t size;

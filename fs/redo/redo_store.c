@@ -73,6 +73,14 @@ static void file_close(struct redo_store *s)
 	free(s);
 }
 
+/* One that cannot be looked at, as on NFS (ESTALE), may still be there. */
+static bool file_is_removed(struct redo_store *s)
+{
+	struct stat st;
+
+	return fstat(fd_of(s), &st) == 0 && st.st_nlink == 0;
+}
+
 static int make_store(int fd, const char *path, bool read_only, struct redo_store **ret, struct ply_err *err)
 {
 	struct file_store *f = calloc(1, sizeof(*f));
@@ -83,8 +91,8 @@ static int make_store(int fd, const char *path, bool read_only, struct redo_stor
 		free(copy);
 		return ply_fail_nomem(err);
 	}
-	f->s = (struct redo_store){ file_pread, file_pwrite, file_sync, file_punch, file_reserve,
-				    file_size,  file_close,  read_only, copy };
+	f->s = (struct redo_store){ file_pread, file_pwrite, file_sync,       file_punch, file_reserve,
+				    file_size,  file_close,  file_is_removed, read_only,  copy };
 	f->fd = fd;
 	*ret = &f->s;
 	return 0;
@@ -234,6 +242,7 @@ int redo_open_volatile(int fd, const struct redo_binding *b, struct redo **ret, 
 		return r;
 	}
 	s->sync = no_sync;
+	s->is_removed = NULL;
 	random_bytes(uuid, sizeof(uuid));
 	r = redo_format(s, b, uuid, time(NULL), err);
 	if (r < 0) {

@@ -157,7 +157,8 @@
 	X(REDO_PARENT_FOREIGN, 216) /* another image */ \
 	X(REDO_PARENT_CHANGED, 217) /* the same image, with another content in that generation */ \
 	X(REDO_PARENT_DROPPED, 218) /* it has that generation no more */ \
-	X(REDO_PARENT_LOG, 219)
+	X(REDO_PARENT_LOG, 219) \
+	X(REDO_REMOVED, 220)      /* it is in use, and its file has no name any more */
 
 enum ply_reason {
 #define X(name, number) PLY_R_##name = number,

@@ -373,6 +373,58 @@ END
 	run -1 getfattr -n user.plyfs.stats m/etc
 }
 
+@test "a log that is removed while it is mounted: told once, by stats and by sync, and until the end it can be saved" {
+	removed() { plyfs stats --json "$1" | json 'd["log"]["removed"]'; }
+	"$PLYFS_BUILD/libexec/plyfs/plyfs-fuse" -f a.redo m 2>log 3>&- &
+	pid=$!
+	for ((i = 0; i < 200; i++)); do mountpoint -q m && break; sleep 0.05; done
+	echo new >m/new
+	# renamed, and with another name beside, it is there
+	mv a.redo b.redo
+	ln b.redo c.redo
+	rm b.redo
+	sleep 1.5
+	[ "$(removed m)" = 0 ]
+	run -0 --separate-stderr plyfs sync m --json
+	[ -z "$stderr" ]
+	[ "$(json 'd["log_removed"]' <<<"$output")" = False ]
+	[ ! -s log ]
+	rm c.redo
+	for ((i = 0; i < 200; i++)); do [ -s log ] && break; sleep 0.05; done
+	grep -q 'the log was removed.*REDO_REMOVED' log
+	[ "$(removed m)" = 1 ]
+	getfattr --only-values -n user.plyfs.stats m | grep -qx 'log_removed 1'
+	run -0 plyfs stats m
+	[[ $output == *"removed meanwhile"*"lost when the mount ends"* ]]
+	echo more >>m/new
+	run -0 --separate-stderr plyfs sync m/etc
+	[[ $stderr == *"warning: $D/m: "*"was removed"* ]]
+	run -0 --separate-stderr plyfs sync m --json
+	[ "$(json 'd["log_removed"]' <<<"$output")" = True ]
+	sleep 1.5
+	n=$(find "/proc/$pid/fd" -lname '*(deleted)' | head -n 1)
+	cp "$n" saved.redo
+	plyfs umount m
+	wait "$pid"
+	[ "$(wc -l <log)" = 1 ]
+	plyfs verify saved.redo
+	plyfs mount saved.redo m
+	[ "$(cat m/new)" = "$(printf 'new\nmore')" ]
+	plyfs umount m
+	# another file in its place; and what never had a name has lost none
+	plyfs mount saved.redo m -o ro
+	[ "$(removed m)" = 0 ]
+	plyfs redo create gold.plyfs other.redo
+	mv other.redo saved.redo
+	[ "$(removed m)" = 1 ]
+	run -0 --separate-stderr plyfs sync m
+	[[ $stderr == *"was removed"* ]]
+	plyfs mount gold.plyfs m2 --volatile
+	[ "$(removed m2)" = 0 ]
+	run -0 --separate-stderr plyfs sync m2
+	[ -z "$stderr" ]
+}
+
 @test "origin: made there, changed there, or of a component" {
 	plyfs mount a.redo m
 	echo new >m/etc/new

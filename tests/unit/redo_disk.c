@@ -245,8 +245,8 @@ struct redo_store *redo_disk_store(struct redo_disk *d)
 {
 	struct disk_store *s = need(calloc(1, sizeof(*s)));
 
-	s->s = (struct redo_store){ disk_pread, disk_pwrite, disk_sync,    disk_punch, disk_reserve,
-				    disk_size,  disk_close,  d->read_only, NULL };
+	s->s = (struct redo_store){ disk_pread, disk_pwrite, disk_sync, disk_punch,   disk_reserve,
+				    disk_size,  disk_close,  NULL,      d->read_only, NULL };
 	s->d = d;
 	return &s->s;
 }

@@ -689,6 +689,38 @@ START_TEST(join_tables)
 }
 END_TEST
 
+/* A root of another type, below itself, or with a name: no view shows it, whatever else is right. */
+START_TEST(a_root_that_is_none)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct ply_disk_node *root;
+	struct ply_attr a;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/plyfs-hostile-small", tmp ? tmp : "/tmp");
+	small_image(path, 1);
+	load();
+	root = (void *)(bytes + place(PLY_S_NODES, 0, PLY_ROOT_INDEX, NULL));
+	switch (_i) {
+	case 0:
+		root->mode = le16_put(S_IFIFO | 0644);
+		root->nlink = le32_put(1);
+		root->size = root->data = le64_put(0);
+		break;
+	case 1:
+		root->parent = le64_put(PLY_ROOT_INDEX + 1);
+		break;
+	case 2:
+		root->entry = le64_put(1);
+		break;
+	}
+	repair_image(bytes, size);
+	r = open_bytes();
+	expect_damage(r < 0 ? r : ply_view_attr(view, PLY_ROOT_INDEX, &a, &err), PLY_R_NODE_FIELD);
+	end();
+}
+END_TEST
+
 /* Rows that claim the children of another row: a stat does not go through them all. */
 START_TEST(rows_that_claim_the_children_of_others)
 {
@@ -729,6 +761,7 @@ static Suite *suite(void)
 	tap_test(s, big_files_that_share_their_data);
 	tap_test(s, cancelled_while_planning);
 	tap_test(s, a_damaged_page_of_nodes);
+	tap_loop(s, a_root_that_is_none, 0, 3);
 	tap_test(s, join_tables);
 	tap_test(s, rows_that_claim_the_children_of_others);
 	return s;

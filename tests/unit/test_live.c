@@ -3,6 +3,7 @@
  * The living tree in our own process: a small image, a log on a disk in memory, and what each request does. After each
  * test the log is closed and opened again, and once more after a kill, and the tree must be the same.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -1018,6 +1019,86 @@ START_TEST(read_only_log)
 }
 END_TEST
 
+/* --- a root that no request makes ------------------------------------------------------------------------------ */
+
+static void becomes_a_file(struct redo_op *op)
+{
+	redo_op_attr(op, R, PLY_REDO_A_MODE, &(struct redo_attr){ .mode = S_IFREG | 0755 });
+}
+
+static void loses_its_names(struct redo_op *op)
+{
+	redo_op_attr(op, R, PLY_REDO_A_NLINK, &(struct redo_attr){ .nlink = 0 });
+}
+
+static void is_gone(struct redo_op *op)
+{
+	loses_its_names(op);
+	redo_op_dead(op, R);
+}
+
+/* A root below its own children, and a name for it there. */
+static void is_moved(struct redo_op *op)
+{
+	uint64_t etc = find(R, "etc");
+
+	redo_op_add(op, etc, "root", 4, R, DT_DIR);
+	redo_op_attr(op, R, PLY_REDO_A_PARENT, &(struct redo_attr){ .parent = etc });
+}
+
+static void append(void (*fill)(struct redo_op *op))
+{
+	struct redo_op op _cleanup_redo_op_;
+
+	redo_op_init(&op, 0);
+	fill(&op);
+	OK(redo_append(redo_log, &op, NULL, &err));
+}
+
+/* Such a mount could be ended by force alone: it is refused, to be read too, and the log stays as it is. */
+START_TEST(a_root_that_is_none_is_refused)
+{
+	static void (*const fills[])(struct redo_op *op) = { becomes_a_file, loses_its_names, is_gone };
+	struct redo_inode before, after;
+
+	start();
+	make_one(R, "a", S_IFREG | 0644);
+	append(fills[_i]);
+	ck_assert(redo_inode(redo_log, R, &before));
+	live = live_close(live);
+	OK(redo_close(redo_log, &err));
+	for (int writes = 0; writes <= 1; writes++) {
+		OK(redo_open(redo_disk_store(&disk), writes ? REDO_WRITE : 0, &redo_log, &err));
+		FAILS(live_open(view, redo_log, &live, &err), EUCLEAN);
+		ck_assert_int_eq(err.reason, PLY_R_TREE_SHAPE);
+		ck_assert(redo_inode(redo_log, R, &after));
+		ck_assert_mem_eq(&before, &after, sizeof(after));
+		OK(redo_close(redo_log, &err));
+	}
+	redo_disk_done(&disk);
+	done();
+}
+END_TEST
+
+/* Who goes up from a directory comes to an end there all the same. */
+START_TEST(a_root_that_was_moved)
+{
+	uint64_t d;
+
+	start();
+	append(is_moved);
+	again(true);
+	d = make_one(find(R, "etc"), "d", S_IFDIR | 0755);
+	OK(rename_to(R, "usr", d, "usr", 0));
+	FAILS(rename_to(R, "etc", d, "etc", 0), EINVAL);
+	FAILS(rmdir_name(find(R, "etc"), "root"), ENOTEMPTY);
+	live = live_close(live);
+	OK(redo_close(redo_log, &err));
+	redo_disk_done(&disk);
+	done();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("live");
@@ -1044,6 +1125,8 @@ static Suite *suite(void)
 	tap_test(s, full_disk);
 	tap_test(s, a_failed_sync_is_the_end);
 	tap_test(s, read_only_log);
+	tap_loop(s, a_root_that_is_none_is_refused, 0, 3);
+	tap_test(s, a_root_that_was_moved);
 	return s;
 }
 TAP_MAIN(suite)
