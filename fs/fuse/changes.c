@@ -18,7 +18,8 @@
 #include "base/util.h"
 #include "ops/parent.h"
 
-#define BUSY_TRIES 100             /* two seconds for another daemon to end */
+#define BUSY_TRIES 100             /* two seconds for another daemon to end, */
+#define HELD_TRIES 15              /* and less for an umount(8) that has just been started */
 #define BUSY_MS    20
 
 /* Why it is not written to. */
@@ -36,15 +37,18 @@ static int see_source(void *ctx, const struct mnt_line *line)
 	return strcmp(line->type, MNT_TYPE) == 0 && strcmp(line->source, ctx) == 0;
 }
 
-/* umount(8) comes back while the daemon still writes the end of the log: who mounts it again at once waits for that. A
- * log that is mounted is not waited for. */
+/* umount(8) comes back while the daemon still writes the end of the log: who mounts it again at once waits for that. For
+ * a log that is mounted there is no waiting, or next to none. */
 static int open_store(const char *path, unsigned flags, struct redo_store **ret, struct ply_err *err)
 {
 	_cleanup_free_ char *real = realpath(path, NULL);
 	int r = redo_store_open(path, flags, ret, err);
 
-	for (unsigned i = 0; r < 0 && err->reason == PLY_R_REDO_BUSY && i < BUSY_TRIES; i++) {
-		if (!real || mnt_list(NULL, see_source, real) != 0)
+	for (unsigned i = 0, held = 0; r < 0 && err->reason == PLY_R_REDO_BUSY && i < BUSY_TRIES; i++) {
+		if (!real)
+			break;
+		held += mnt_list(NULL, see_source, real) != 0;
+		if (held > HELD_TRIES)
 			break;
 		usleep(BUSY_MS * 1000);
 		r = redo_store_open(path, flags, ret, err);
