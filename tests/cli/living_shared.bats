@@ -494,6 +494,19 @@ attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |";
 	done
 }
 
+@test "a component of a new layout that changes a directory and makes something in it" {
+	machines a
+	chmod 700 a/opt
+	mkdir a/opt/app
+	echo x | tee a/opt/file >a/opt/app/file
+	made a
+	came first -- a
+	[ "$(stat -c %a target/opt)" = 700 ]
+	[ "$(cat target/opt/file target/opt/app/file)" = $'x\nx' ]
+	run -0 plyfs layout target --remove a --no-sync
+	laid_like os
+}
+
 # --- all of it ------------------------------------------------------------------------------------------------------------------
 
 @test "components taken out of a new layout, then all of it: the target is as it was before" {

@@ -755,11 +755,12 @@ static int give_up_directories(struct changes *c)
 	c->n = to;
 	for (size_t i = 0; i < c->n; i++) {
 		_cleanup_free_ char *path = strdup(c->v[i].path);
+		const struct change *up;
 
 		if (!path)
 			return -ENOMEM;
 		c->v[i].flags &= (uint8_t)~CHANGE_INSIDE;
-		if (c->v[i].kind == CHANGE_MAKE && find_parent(c, path))
+		if (c->v[i].kind == CHANGE_MAKE && (up = find_parent(c, path)) && up->kind == CHANGE_MAKE)
 			c->v[i].flags |= CHANGE_INSIDE;
 	}
 	return 0;
