@@ -507,6 +507,101 @@ attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |";
 	laid_like os
 }
 
+# --- directories that several change ----------------------------------------------------------------------------------------
+
+# a and b change directories of os just so; of one each, and c, changes more
+changed_dirs()
+{
+	machines a b c
+	mkdir -p {os,a,b,c}/srv/{mode,owner,attrs,acl,some}
+	setfattr -n user.note -v os {os,c}/srv/attrs || skip "no extended attributes here"
+	setfacl -m u:33:rwx {a,b}/srv/acl || skip "no ACLs here"
+	chmod 700 {a,b}/srv/mode
+	chown 33:34 {a,b}/srv/owner
+	setfattr -n user.note -v more {a,b}/srv/attrs
+	chmod 2750 {a,b}/srv/some
+	chown 33 a/srv/some
+	setfattr -n user.note -v c c/srv/some
+	touch -d '2001-02-03' {os,a,b,c}/srv/* {os,a,b,c}/srv
+	made a b c
+}
+
+# dirs_of NAME...: how os is with these, as attrs says it
+dirs_of()
+{
+	rm -rf expected
+	cp -a os expected
+	if [[ " $* " == *" "[ab]" "* ]]; then
+		cp -a --attributes-only a/srv/{mode,owner,attrs,acl} expected/srv/
+		chmod 2750 expected/srv/some
+	fi
+	if [[ " $* " == *" a "* ]]; then chown 33 expected/srv/some; fi
+	if [[ " $* " == *" c "* ]]; then setfattr -n user.note -v c expected/srv/some; fi
+	attrs expected
+}
+
+@test "what several change of a directory: each attribute goes back when the last that changes it goes" {
+	changed_dirs
+	local way order name rest
+	for way in later first; do
+		for order in "a b c" "a c b" "b a c" "b c a" "c a b" "c b a"; do
+			came "$way" -- a b c
+			dirs_of a b c | diff - <(attrs target)
+			rest="a b c"
+			for name in $order; do
+				run -0 plyfs layout target --remove "$name" --no-sync
+				rest=$(tr ' ' '\n' <<<"$rest" | grep -v "^$name$" | paste -sd ' ') || true
+				# shellcheck disable=SC2086  # words
+				dirs_of $rest | diff - <(attrs target) || { echo "$way: $order: $name"; false; }
+			done
+		done
+	done
+}
+
+@test "what several change of a directory: those of a new layout, and those that have come later" {
+	changed_dirs
+	local order name
+	for order in "a b c" "b a c" "c b a"; do
+		came first -- a
+		plyfs layout made.plyfs target -s b --no-sync >/dev/null
+		plyfs layout made.plyfs target -s c --no-sync >/dev/null
+		for name in $order; do run -0 plyfs layout target --remove "$name" --no-sync; done
+		dirs_of | diff - <(attrs target) || { echo "$order"; false; }
+	done
+	# what has come again is known again
+	came later -- a b
+	run -0 plyfs layout target --remove a --no-sync
+	run -0 plyfs layout made.plyfs target -s a --no-sync
+	run -0 plyfs layout target --remove b --no-sync
+	dirs_of a | diff - <(attrs target)
+	run -0 plyfs layout target --remove a --no-sync
+	dirs_of | diff - <(attrs target)
+}
+
+@test "what several change of a directory: edited since, it stays, and is named" {
+	changed_dirs
+	local way
+	for way in later first; do
+		came "$way" -- a b c
+		chmod 711 target/srv/mode
+		setfattr -n user.mine -v yes target/srv/attrs
+		chown 36 target/srv/mode
+		run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+		[ "$(left)" = "['/srv/attrs', '/srv/mode']" ]
+		run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+		[ "$(left)" = "['/srv/attrs', '/srv/mode']" ]
+		[ "$(stat -c %a:%u target/srv/mode)" = 711:36 ]
+		[ "$(getfattr --only-values -n user.mine target/srv/attrs)" = yes ]
+		[ "$(stat -c %u target/srv/owner)" = 0 ]
+	done
+	# another attribute than the components' is the administrator's
+	came later -- a b
+	chown 36 target/srv/mode
+	run -0 plyfs layout target --remove a --no-sync
+	run -0 plyfs layout target --remove b --no-sync
+	[ "$(stat -c %a:%u target/srv/mode)" = 755:36 ]
+}
+
 # --- all of it ------------------------------------------------------------------------------------------------------------------
 
 @test "components taken out of a new layout, then all of it: the target is as it was before" {

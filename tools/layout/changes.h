@@ -67,7 +67,7 @@ struct change_part {
 };
 
 struct change_more {
-	struct change_side was;            /* CHANGE_SHARED: mode 0: nothing */
+	struct change_side was;            /* CHANGE_SHARED: mode 0: nothing. A directory: with what others alone change as it is */
 	struct change_part own, first;     /* CHANGE_PART: first: what was there before the first text was put behind it */
 };
 
@@ -169,5 +169,18 @@ bool change_same(const struct change_side *a, const struct change_side *b);
 bool change_same_but_time(const struct change_side *a, const struct change_side *b);
 /* CHANGE_META that changes extended attributes too, which only directories have changed in place. */
 bool change_moves_attrs(const struct change *row);
+
+/* What several components may change of a directory, each by itself. */
+enum change_attr {
+	CHANGE_MODE,
+	CHANGE_OWNER,
+	CHANGE_XATTRS,
+	CHANGE_ATTRS,
+};
+
+bool change_same_attr(const struct change_side *a, const struct change_side *b, enum change_attr attr);
+void change_take_attr(struct change_side *to, const struct change_side *from, enum change_attr attr);
+/* Is it a row of a directory that changes @attr, or one whose component has found it as that would have it? */
+bool change_has_attr(const struct change *row, enum change_attr attr);
 
 #endif

@@ -947,39 +947,99 @@ static int look_deleted(void *ctx, const struct ply_dirent *de)
 	return x->result;
 }
 
-/* A directory that is there without the component too, as @other. */
-static int record_directory(struct recording *rec, uint32_t d, uint64_t other)
-{
-	struct ply_view *view = rec->l->plan->view;
-	_cleanup_version_ struct version a = { 0 }, b = { 0 };
-	struct change_side before, after;
-	bool attrs;
-	int r = side_of(rec, rec->without, other, &before);
+/* A directory of one selection; version.there: it has it. */
+struct dir_of {
+	struct version version;
+	struct change_side side;
+};
 
-	if (r == 0)
-		r = side_of(rec, view, rec->l->plan->dirs[d].ino, &after);
-	if (r == 0)
-		r = version_of_view(rec->without, other, NULL, &b, rec->err);
-	if (r == 0)
-		r = version_of_view(view, rec->l->plan->dirs[d].ino, NULL, &a, rec->err);
-	if (r < 0 || rec->told[d])
-		return r;
-	/* the same, but perhaps one that the target could not be given */
-	if (a.c.uid == b.c.uid)
-		before.uid = after.uid;
-	if (a.c.gid == b.c.gid)
-		before.gid = after.gid;
-	attrs = !version_same_xattrs(&a, &b) && holds_attrs(rec->l);
-	memcpy(before.xattrs, after.xattrs, sizeof(before.xattrs));
-	if (!attrs && change_same(&before, &after))
-		return 0;
-	if (attrs)
-		r = keep_attrs(rec, &b, rec->old, &before);
-	if (r == 0 && attrs)
-		r = keep_attrs(rec, &a, rec->fresh, &after);
+static int look_dir(struct recording *rec, struct ply_view *view, uint64_t ino, struct dir_of *ret)
+{
+	int r = ino ? side_of(rec, view, ino, &ret->side) : 0;
+
+	return r == 0 && ino ? version_of_view(view, ino, NULL, &ret->version, rec->err) : r;
+}
+
+static bool same_attr(const struct recording *rec, const struct dir_of *a, const struct dir_of *b, enum change_attr attr)
+{
+	const struct version *x = &a->version, *y = &b->version;
+
+	if (attr == CHANGE_MODE)
+		return x->c.mode == y->c.mode;
+	if (attr == CHANGE_OWNER)
+		return x->c.uid == y->c.uid && x->c.gid == y->c.gid;
+	return version_same_xattrs(x, y) || !holds_attrs(rec->l);
+}
+
+/* An owner may be the same, but one that the target could not be given. */
+static void take_attr(struct change_side *to, const struct dir_of *with, const struct dir_of *from, enum change_attr attr)
+{
+	const struct change_side is = *to;
+
+	change_take_attr(to, &from->side, attr);
+	if (from->version.c.uid == with->version.c.uid)
+		to->uid = is.uid;
+	if (from->version.c.gid == with->version.c.gid)
+		to->gid = is.gid;
+}
+
+/* Each attribute goes back by itself: to what it is without the component, or, where others change it just so, to what the
+ * operating system has: with the last of them. */
+static int record_attrs(struct recording *rec, uint32_t d, const struct dir_of *with, const struct dir_of *without,
+			const struct dir_of *own, const struct dir_of *os)
+{
+	struct change_side before = with->side, after = with->side;
+	const struct dir_of *attrs_of = NULL;
+	int r = 0;
+
+	for (int attr = 0; attr < CHANGE_ATTRS; attr++) {
+		const struct dir_of *from = without;
+
+		if (same_attr(rec, with, without, attr))
+			from = os;
+		if (from == os && (!own->version.there || !os->version.there || !same_attr(rec, own, with, attr) ||
+				   same_attr(rec, own, os, attr)))
+			continue;
+		take_attr(&before, with, from, attr);
+		if (attr == CHANGE_XATTRS)
+			attrs_of = from;
+	}
+	if (attrs_of)
+		r = keep_attrs(rec, &attrs_of->version, rec->old, &before);
+	if (r == 0 && attrs_of)
+		r = keep_attrs(rec, &with->version, rec->fresh, &after);
 	if (r == 0)
 		r = set_path(rec, d, "", 0);
 	return r < 0 || change_same(&before, &after) ? r : add_row(rec, CHANGE_META, false, &before, &after);
+}
+
+/* A directory that is there without the component too, as @other. */
+static int record_directory(struct recording *rec, uint32_t d, uint64_t other)
+{
+	struct dir_of with = { 0 }, without = { 0 }, own = { 0 }, os = { 0 };
+	uint64_t own_ino = 0, os_ino = 0;
+	int r;
+
+	if (rec->told[d])
+		return 0;
+	r = subset_dir(rec->l, rec->alone, rec->alone_dirs, d, &own_ino, rec->err);
+	if (r == 0)
+		r = subset_dir(rec->l, rec->os, rec->os_dirs, d, &os_ino, rec->err);
+	if (r == 0)
+		r = look_dir(rec, rec->l->plan->view, rec->l->plan->dirs[d].ino, &with);
+	if (r == 0)
+		r = look_dir(rec, rec->without, other, &without);
+	if (r == 0)
+		r = look_dir(rec, rec->alone, own_ino, &own);
+	if (r == 0)
+		r = look_dir(rec, rec->os, os_ino, &os);
+	if (r == 0)
+		r = record_attrs(rec, d, &with, &without, &own, &os);
+	version_done(&with.version);
+	version_done(&without.version);
+	version_done(&own.version);
+	version_done(&os.version);
+	return r;
 }
 
 /* Only what stands on others can delete what they have, and change their directories. */
