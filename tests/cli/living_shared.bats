@@ -290,6 +290,61 @@ is_of()
 	[ "$(tail -c 7 target/usr/bin/tool)" = edited ]
 }
 
+# a has a file where b has a directory
+types()
+{
+	machines a b
+	mkdir -p {a,b}/opt/app b/opt/x b/opt/app/x
+	echo a | tee a/opt/x >a/opt/app/x
+	echo b | tee b/opt/x/in >b/opt/app/x/in
+	made a b
+	policy last /opt/x /opt/app/x
+}
+
+@test "a decision has given a path to a directory: when that goes, it is told that another's file is not put back" {
+	types
+	came first --policy p.yaml -- a b
+	[ "$(cat target/opt/x/in target/opt/app/x/in)" = $'b\nb' ]
+	run -0 plyfs layout target --remove a --no-sync
+	[ "$(cat target/opt/x/in target/opt/app/x/in)" = $'b\nb' ]
+	run -0 plyfs layout target --remove b --no-sync
+	laid_like os
+	local way
+	for way in first later; do
+		if [ "$way" = first ]; then
+			came first --policy p.yaml -- a b
+		else
+			came later --policy p.yaml -- b a
+		fi
+		run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+		[ "$(reason)" = TARGET_EXISTS ]
+		[ "$(left)" = "['/opt/app/x', '/opt/x']" ]
+		[[ $stderr == *"component a"*"not at hand"* ]]
+		[ ! -e target/opt/x ] && [ ! -e target/opt/app/x ]
+		# as it says
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+		run -0 plyfs layout made.plyfs target -s a --no-sync
+		[ "$(cat target/opt/x target/opt/app/x)" = $'a\na' ]
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+	done
+}
+
+@test "a component's directory in the place of a file of the operating system: when it goes, that is told" {
+	machines a
+	echo os >os/opt/x
+	mkdir a/opt/x
+	echo a >a/opt/x/in
+	made a
+	came first -- a
+	[ "$(cat target/opt/x/in)" = a ]
+	run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+	[ "$(left)" = "['/opt/x']" ]
+	[[ $stderr == *"of the operating system"* ]]
+	[ ! -e target/opt/x ]
+}
+
 @test "what two change equally goes back when the last of them goes" {
 	machines a b
 	local name way order

@@ -362,7 +362,7 @@ void change_take_attr(struct change_side *to, const struct change_side *from, en
 
 bool change_has_attr(const struct change *row, enum change_attr attr)
 {
-	if ((row->kind != CHANGE_META && row->kind != CHANGE_KEEP) || !S_ISDIR(row->after.mode))
+	if ((row->kind != CHANGE_META && row->kind != CHANGE_KEEP) || !S_ISDIR(row->after.mode) || row->flags & CHANGE_LOST)
 		return false;
 	return !change_same_attr(&row->before, &row->after, attr) ||
 	       (row->flags & CHANGE_SHARED && !change_same_attr(&row->more->was, &row->after, attr));
@@ -421,10 +421,10 @@ static const char *bad_place(const struct change *row, const struct change *abov
 	return inside ? "comes along with a directory that is there already" : NULL;
 }
 
-/* That stays. */
+/* That stays, and is the component's, too. */
 static bool is_directory(const struct change *row)
 {
-	return (row->kind == CHANGE_META || row->kind == CHANGE_KEEP) && S_ISDIR(row->before.mode);
+	return (row->kind == CHANGE_META || row->kind == CHANGE_KEEP) && S_ISDIR(row->before.mode) && !(row->flags & CHANGE_LOST);
 }
 
 static bool more_is_sound(const struct change *row)

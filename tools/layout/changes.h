@@ -45,7 +45,8 @@ enum change_flags {
 	CHANGE_SHARED = 2,         /* more->was: what is there when all of these components have gone */
 	CHANGE_PART = 4,           /* texts one behind the other; more->own is the component's */
 	CHANGE_WINS = 8,           /* nothing of what others bring is in it */
-	CHANGE_LOST = 16,          /* the component's own file is not there: of CHANGE_KEEP it is another one, and is not kept */
+	CHANGE_LOST = 16,          /* the component's own file is not there: of CHANGE_KEEP it is another one, and is not kept. Of a
+				      directory of CHANGE_MAKE: it has taken the place of what was none, which is not kept either */
 };
 
 /* What is, or shall be, at a path. Digests of which each byte is CHANGE_UNKNOWN are not known, and equal any other. */

@@ -135,6 +135,20 @@ static int add_row(struct recording *rec, enum change_kind kind, bool inside, co
 	return changes_add(&rec->c, &row) < 0 ? ply_fail_nomem(rec->err) : 0;
 }
 
+/* Has directory @d, whose row was added last, taken the place of a file of the operating system? */
+static int mark_taken(struct recording *rec, uint32_t d)
+{
+	const struct plan_dir *dir = &rec->l->plan->dirs[d];
+	uint64_t up, ino = 0;
+	int r = subset_dir(rec->l, rec->os, rec->os_dirs, dir->parent, &up, rec->err);
+
+	if (r == 0)
+		r = version_find(rec->os, up, dir->name, dir->name_len, &ino, rec->err);
+	if (r == 0 && ino)
+		rec->c.v[rec->c.n - 1].flags |= CHANGE_LOST;
+	return r;
+}
+
 /* Directories that the operating system has not are of each component that has something in them: the last to go takes
  * them along. */
 static int tell_directory(struct recording *rec, uint32_t d, bool *ret_made)
@@ -155,6 +169,8 @@ static int tell_directory(struct recording *rec, uint32_t d, bool *ret_made)
 		r = set_path(rec, d, "", 0);
 	if (r == 0)
 		r = add_row(rec, CHANGE_MAKE, up, &nothing, &side);
+	if (r == 0)
+		r = mark_taken(rec, d);
 	rec->told[d] = true;
 	return r;
 }
@@ -535,6 +551,18 @@ static int record_lost(struct recording *rec, const struct plan_special *s, stru
 	return r == 0 ? end_shared(rec, sh, path) : r;
 }
 
+/* A decision has put a directory in the place of the component's file. */
+static int record_lost_to_directory(struct recording *rec, const struct plan_special *s, struct version *with,
+				    const char *path)
+{
+	_cleanup_version_ struct version os = { 0 };
+	struct sharing sh = { .os = &os, .flags = CHANGE_SHARED | CHANGE_LOST };
+	int r = find_of(rec, rec->os, rec->os_dirs, s, &os);
+
+	/* where the operating system has it, what takes that away tells */
+	return r < 0 || os.there ? r : record_in_place(rec, s, with, &sh, path);
+}
+
 /* What others bring just so is of each of them: the last to go takes it along. Of several names of a file only some may be
  * the component's. */
 static int record_shared(struct recording *rec, const struct plan_special *s, struct version *with, struct version *own,
@@ -545,11 +573,13 @@ static int record_shared(struct recording *rec, const struct plan_special *s, st
 	bool same;
 	int r;
 
+	if (S_ISDIR(with->c.mode))
+		return own->there && !S_ISDIR(own->c.mode) ? record_lost_to_directory(rec, s, with, path) : 0;
 	if (with->c.nlink > 1 || own->c.nlink > 1 || !own->there)
 		return 0;
 	r = same_file(rec, own, with, path);
 	same = r > 0;
-	if (r == 0 && (merge_driver_for(path) || S_ISDIR(with->c.mode) || S_ISDIR(own->c.mode)))
+	if (r == 0 && (merge_driver_for(path) || S_ISDIR(own->c.mode)))
 		return 0;
 	if (r >= 0)
 		r = find_of(rec, rec->os, rec->os_dirs, s, &os);

@@ -635,7 +635,7 @@ static int turn_among(struct removal *m, const struct change *row, const struct 
 	if (row->kind != CHANGE_MAKE && row->kind != CHANGE_KEEP && live->mode && o->needs)
 		return leave(m, row, "is as another component has it too, and stays");
 	if ((row->kind == CHANGE_META || row->kind == CHANGE_KEEP) && S_ISDIR(row->before.mode))
-		return turn_attrs(m, row, live);
+		return row->flags & CHANGE_LOST ? 0 : turn_attrs(m, row, live);
 	if (row->flags & CHANGE_WINS && o->n && !o->before && change_same(live, &row->after))
 		return leave(m, row, "stays for other components, whose own file is not at hand: lay these out anew to have it");
 	return row->kind != CHANGE_MAKE && o->same ? 0 : turn_kind(m, row, live);
@@ -709,6 +709,29 @@ static int look_inside(struct removal *m, const char *path, enum stays *ret)
 	return r;
 }
 
+/* What is no directory cannot take the place of one in the same change. */
+static void tell_lost(struct removal *m, const struct change *row)
+{
+	char why[PLY_SUB_NAME_MAX + 128];
+	const struct change *to;
+	const char *name;
+
+	if (kept_makes(m->kept, row->path, m->component))
+		return;
+	if (row->flags & CHANGE_LOST) {
+		m->left(m->ctx, row->path, "was a file of the operating system before, which is not at hand and is not put back");
+		m->nleft++;
+	}
+	for (size_t at = 0; (to = kept_next(m->kept, row->path, m->component, &at, &name));) {
+		if (!(to->flags & CHANGE_LOST))
+			continue;
+		snprintf(why, sizeof(why), "had a file of component %s in its place, which is not at hand: lay that out anew to have it",
+			 name);
+		m->left(m->ctx, row->path, why);
+		m->nleft++;
+	}
+}
+
 /* After all that is in it. */
 static int turn_directory(struct removal *m, size_t i)
 {
@@ -724,6 +747,7 @@ static int turn_directory(struct removal *m, size_t i)
 	r = look_inside(m, row->path, &stays);
 	if (r < 0)
 		return r;
+	tell_lost(m, row);
 	if (stays == GOES)
 		return add(m, CHANGE_OUT, row, &live, &(struct change_side){ 0 });
 	keep_above(m, row->path, stays);

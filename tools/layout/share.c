@@ -331,6 +331,7 @@ static int add_hidden(struct sharing *sh, const char *absolute, const struct cha
 {
 	_cleanup_version_ struct version own = { 0 }, ground = { 0 };
 	struct change row = { .path = (char *)absolute + 1, .comp = CHANGE_COMP_NONE };
+	struct change_more nothing_before = { 0 };
 	bool its = false;
 	int r = sh->alone ? 0 : open_views(sh);
 
@@ -344,6 +345,10 @@ static int add_hidden(struct sharing *sh, const char *absolute, const struct cha
 		return r;
 	if (its && row.before.mode && !S_ISDIR(row.before.mode)) {
 		row.kind = CHANGE_KEEP;
+	} else if (its && row.before.mode && !S_ISDIR(own.c.mode) && to->kind == CHANGE_MAKE) {
+		row.kind = CHANGE_KEEP;
+		row.flags = CHANGE_SHARED | CHANGE_LOST;
+		row.more = &nothing_before;
 	} else if (!own.there && ground.there && !row.before.mode && to->kind == CHANGE_OUT && !S_ISDIR(to->before.mode)) {
 		row.kind = CHANGE_OUT;     /* it has gone already */
 		row.before = to->before;
