@@ -331,6 +331,26 @@ types()
 	done
 }
 
+@test "a decision has given a path to a file: it stays for the component that has a directory there, and that is told" {
+	types
+	local way
+	policy first /opt/x /opt/app/x
+	for way in first later; do
+		came "$way" --policy p.yaml -- a b
+		[ "$(cat target/opt/x target/opt/app/x)" = $'a\na' ]
+		run -0 plyfs layout target --remove b --no-sync
+		[ "$(cat target/opt/x target/opt/app/x)" = $'a\na' ]
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+		came "$way" --policy p.yaml -- a b
+		run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+		[ "$(left)" = "['/opt/app/x', '/opt/x']" ]
+		[[ $stderr == *"component b"* ]]
+		run -0 plyfs layout target --remove b --no-sync
+		laid_like os
+	done
+}
+
 @test "a component's directory in the place of a file of the operating system: when it goes, that is told" {
 	machines a
 	echo os >os/opt/x

@@ -289,9 +289,8 @@ static int record_lost(struct recording *rec, const struct plan_special *s, stru
 	return r == 0 ? end_shared(rec, sh, path) : r;
 }
 
-/* A decision has put a directory in the place of the component's file. */
-static int record_lost_to_directory(struct recording *rec, const struct plan_special *s, struct version *with,
-				    const char *path)
+/* A decision has put a directory in the place of the component's file, or a file in that of its directory. */
+static int record_lost_type(struct recording *rec, const struct plan_special *s, struct version *with, const char *path)
 {
 	_cleanup_version_ struct version os = { 0 };
 	struct sharing sh = { .os = &os, .flags = CHANGE_SHARED | CHANGE_LOST };
@@ -311,13 +310,15 @@ static int record_shared(struct recording *rec, const struct plan_special *s, st
 	bool same;
 	int r;
 
+	if (own->there && S_ISDIR(with->c.mode) != S_ISDIR(own->c.mode))
+		return record_lost_type(rec, s, with, path);
 	if (S_ISDIR(with->c.mode))
-		return own->there && !S_ISDIR(own->c.mode) ? record_lost_to_directory(rec, s, with, path) : 0;
+		return 0;
 	if (with->c.nlink > 1 || own->c.nlink > 1 || !own->there)
 		return 0;
 	r = same_file(rec, own, with, path);
 	same = r > 0;
-	if (r == 0 && (merge_driver_for(path) || S_ISDIR(own->c.mode)))
+	if (r == 0 && merge_driver_for(path))
 		return 0;
 	if (r >= 0)
 		r = record_find(rec, rec->os, rec->os_dirs, s, &os);
