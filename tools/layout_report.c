@@ -81,9 +81,9 @@ json_t *told_lost_ids_json(const struct layout_report *r)
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < r->nids; i++)
-		json_array_append_new(all, json_pack("{s:s,s:I,s:s?,s:I}", "kind", r->ids[i].group ? "group" : "user", "id",
+		json_array_append_new(all, json_pack("{s:s,s:I,s:s?,s:I,s:I}", "kind", r->ids[i].group ? "group" : "user", "id",
 						     (json_int_t)r->ids[i].id, "is", r->ids[i].holder, "files",
-						     (json_int_t)r->ids[i].files));
+						     (json_int_t)r->ids[i].files, "acls", (json_int_t)r->ids[i].acls));
 	return all;
 }
 
@@ -207,13 +207,23 @@ int told_short(struct layout_told *t, const char *what, const struct layout_repo
 	return code;
 }
 
+static const char *names(uint64_t n) { return n == 1 ? "name" : "names"; }
+
 void told_lost_ids(const struct layout_report *r)
 {
-	for (size_t i = 0; i < r->nids; i++)
-		cli_note("%s %u has no name in the image, and is %s%s on the target: %llu %s %s root's, without setuid, setgid "
-			 "and capabilities", r->ids[i].group ? "group" : "user", r->ids[i].id,
-			 r->ids[i].holder ? r->ids[i].holder : "", r->ids[i].holder ? "" : "another's", (unsigned long long)r->ids[i].files,
-			 r->ids[i].files == 1 ? "name" : "names", r->ids[i].files == 1 ? "is" : "are");
+	for (size_t i = 0; i < r->nids; i++) {
+		const struct layout_lost_id *id = &r->ids[i];
+		unsigned long long files = id->files, acls = id->acls;
+		char owned[128] = "", listed[128] = "";
+
+		if (files)
+			snprintf(owned, sizeof(owned), "%llu %s %s root's, without setuid, setgid and capabilities%s", files, names(files),
+				 files == 1 ? "is" : "are", acls ? "; " : "");
+		if (acls)
+			snprintf(listed, sizeof(listed), "the ACLs of %llu %s are without it", acls, names(acls));
+		cli_note("%s %u has no name in the image, and is %s%s on the target: %s%s", id->group ? "group" : "user", id->id,
+			 id->holder ? id->holder : "", id->holder ? "" : "another's", owned, listed);
+	}
 }
 
 /* As cli_fail(), and which packages are why. */

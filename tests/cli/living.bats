@@ -323,8 +323,8 @@ modes() { (cd target/opt && stat -c '%n %a %u:%g' suid of-user of-group capable 
 	run -0 --separate-stderr plyfs layout app.plyfs target -s app --dry-run
 	[ "$(grep -c 'has no name in the image' <<<"$stderr")" = 2 ]
 	run -0 --separate-stderr plyfs layout app.plyfs target -s app --no-sync --json
-	[ "$(json '[(i["kind"], i["id"], i["is"], i["files"]) for i in d["ids_as_root"]]' <<<"$output")" = \
-		"[('user', 777, 'local', 4), ('group', 888, 'staff', 4)]" ]
+	[ "$(json '[(i["kind"], i["id"], i["is"], i["files"], i["acls"]) for i in d["ids_as_root"]]' <<<"$output")" = \
+		"[('user', 777, 'local', 4, 1), ('group', 888, 'staff', 4, 1)]" ]
 	[ "$(grep -c 'user 777 has no name in the image, and is local on the target: 4 names are root' <<<"$stderr")" = 1 ]
 	[ "$(grep -c 'group 888 has no name in the image, and is staff on the target: 4 names are root' <<<"$stderr")" = 1 ]
 	diff <(modes) - <<-EOF
@@ -346,6 +346,39 @@ modes() { (cd target/opt && stat -c '%n %a %u:%g' suid of-user of-group capable 
 	[[ $output == *"all of it is there"* ]]
 	run -0 plyfs layout target --remove app --no-sync
 	but_state target | diff was -
+}
+
+@test "numbers without a name that only ACLs have: told, and kept with the component" {
+	command -v setcap >/dev/null && command -v setfacl >/dev/null || skip "no setcap, or no setfacl"
+	nameless
+	mkdir -p acls/opt/e acls/etc
+	cp -a os/etc/. acls/etc/
+	echo x >acls/opt/file
+	setfacl -m u:777:rw acls/opt/file
+	setfacl -m u:777:rwx,g:888:rx acls/opt/e
+	setfacl -d -m u:777:rx acls/opt/e
+	# of a directory that is there, too
+	chmod 755 acls/etc
+	setfacl -m g:889:rx acls/etc
+	plyfs add app.plyfs acls acls >/dev/null
+	echo 'none:x:889:' >>target/etc/group
+	but_state target >was
+	run -0 --separate-stderr plyfs layout app.plyfs target -s acls --dry-run
+	[ "$(grep -c 'has no name in the image' <<<"$stderr")" = 3 ]
+	run -0 --separate-stderr plyfs layout app.plyfs target -s acls --no-sync --json
+	[ "$(json '[(i["kind"], i["id"], i["is"], i["files"], i["acls"]) for i in d["ids_as_root"]]' <<<"$output")" = \
+		"[('user', 777, 'local', 0, 2), ('group', 888, 'staff', 0, 1), ('group', 889, 'none', 0, 1)]" ]
+	grep -q 'user 777 has no name in the image, and is local on the target: the ACLs of 2 names are without it$' <<<"$stderr"
+	[ -z "$(getfacl -Rnc target/opt target/etc | grep -E ':(777|888|889):')" ]
+	run -0 plyfs layout target --remove acls --no-sync
+	but_state target | diff was -
+	# who has the number no more gets nothing of what is there by it
+	plyfs layout app.plyfs target -s acls --no-sync
+	sed -i '/^local:/d' target/etc/passwd
+	run -0 --separate-stderr plyfs layout app.plyfs target -s app --no-sync --json
+	[ "$(json '[(i["kind"], i["id"], i["files"], i["acls"]) for i in d["ids_as_root"]]' <<<"$output")" = \
+		"[('user', 777, 4, 1), ('group', 888, 4, 1)]" ]
+	grep -q 'user 777 .* 4 names are root.s, without setuid, setgid and capabilities; the ACLs of 1 name are without it$' <<<"$stderr"
 }
 
 @test "what has become of numbers is kept with the component, for those that come later" {

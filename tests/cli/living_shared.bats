@@ -290,6 +290,81 @@ is_of()
 	[ "$(tail -c 7 target/usr/bin/tool)" = edited ]
 }
 
+# a has a file where b has a directory
+types()
+{
+	machines a b
+	mkdir -p {a,b}/opt/app b/opt/x b/opt/app/x
+	echo a | tee a/opt/x >a/opt/app/x
+	echo b | tee b/opt/x/in >b/opt/app/x/in
+	made a b
+	policy last /opt/x /opt/app/x
+}
+
+@test "a decision has given a path to a directory: when that goes, it is told that another's file is not put back" {
+	types
+	came first --policy p.yaml -- a b
+	[ "$(cat target/opt/x/in target/opt/app/x/in)" = $'b\nb' ]
+	run -0 plyfs layout target --remove a --no-sync
+	[ "$(cat target/opt/x/in target/opt/app/x/in)" = $'b\nb' ]
+	run -0 plyfs layout target --remove b --no-sync
+	laid_like os
+	local way
+	for way in first later; do
+		if [ "$way" = first ]; then
+			came first --policy p.yaml -- a b
+		else
+			came later --policy p.yaml -- b a
+		fi
+		run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+		[ "$(reason)" = TARGET_EXISTS ]
+		[ "$(left)" = "['/opt/app/x', '/opt/x']" ]
+		[[ $stderr == *"component a"*"not at hand"* ]]
+		[ ! -e target/opt/x ] && [ ! -e target/opt/app/x ]
+		# as it says
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+		run -0 plyfs layout made.plyfs target -s a --no-sync
+		[ "$(cat target/opt/x target/opt/app/x)" = $'a\na' ]
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+	done
+}
+
+@test "a decision has given a path to a file: it stays for the component that has a directory there, and that is told" {
+	types
+	local way
+	policy first /opt/x /opt/app/x
+	for way in first later; do
+		came "$way" --policy p.yaml -- a b
+		[ "$(cat target/opt/x target/opt/app/x)" = $'a\na' ]
+		run -0 plyfs layout target --remove b --no-sync
+		[ "$(cat target/opt/x target/opt/app/x)" = $'a\na' ]
+		run -0 plyfs layout target --remove a --no-sync
+		laid_like os
+		came "$way" --policy p.yaml -- a b
+		run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+		[ "$(left)" = "['/opt/app/x', '/opt/x']" ]
+		[[ $stderr == *"component b"* ]]
+		run -0 plyfs layout target --remove b --no-sync
+		laid_like os
+	done
+}
+
+@test "a component's directory in the place of a file of the operating system: when it goes, that is told" {
+	machines a
+	echo os >os/opt/x
+	mkdir a/opt/x
+	echo a >a/opt/x/in
+	made a
+	came first -- a
+	[ "$(cat target/opt/x/in)" = a ]
+	run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+	[ "$(left)" = "['/opt/x']" ]
+	[[ $stderr == *"of the operating system"* ]]
+	[ ! -e target/opt/x ]
+}
+
 @test "what two change equally goes back when the last of them goes" {
 	machines a b
 	local name way order
@@ -492,6 +567,114 @@ attrs() { getfattr -Rhd -m - "$1"/srv "$1"/etc | sed "s|^# file: $1/|# file: |";
 		done
 		[ "$n" -gt 1 ]
 	done
+}
+
+@test "a component of a new layout that changes a directory and makes something in it" {
+	machines a
+	chmod 700 a/opt
+	mkdir a/opt/app
+	echo x | tee a/opt/file >a/opt/app/file
+	made a
+	came first -- a
+	[ "$(stat -c %a target/opt)" = 700 ]
+	[ "$(cat target/opt/file target/opt/app/file)" = $'x\nx' ]
+	run -0 plyfs layout target --remove a --no-sync
+	laid_like os
+}
+
+# --- directories that several change ----------------------------------------------------------------------------------------
+
+# a and b change directories of os just so; of one each, and c, changes more
+changed_dirs()
+{
+	machines a b c
+	mkdir -p {os,a,b,c}/srv/{mode,owner,attrs,acl,some}
+	setfattr -n user.note -v os {os,c}/srv/attrs || skip "no extended attributes here"
+	setfacl -m u:33:rwx {a,b}/srv/acl || skip "no ACLs here"
+	chmod 700 {a,b}/srv/mode
+	chown 33:34 {a,b}/srv/owner
+	setfattr -n user.note -v more {a,b}/srv/attrs
+	chmod 2750 {a,b}/srv/some
+	chown 33 a/srv/some
+	setfattr -n user.note -v c c/srv/some
+	touch -d '2001-02-03' {os,a,b,c}/srv/* {os,a,b,c}/srv
+	made a b c
+}
+
+# dirs_of NAME...: how os is with these, as attrs says it
+dirs_of()
+{
+	rm -rf expected
+	cp -a os expected
+	if [[ " $* " == *" "[ab]" "* ]]; then
+		cp -a --attributes-only a/srv/{mode,owner,attrs,acl} expected/srv/
+		chmod 2750 expected/srv/some
+	fi
+	if [[ " $* " == *" a "* ]]; then chown 33 expected/srv/some; fi
+	if [[ " $* " == *" c "* ]]; then setfattr -n user.note -v c expected/srv/some; fi
+	attrs expected
+}
+
+@test "what several change of a directory: each attribute goes back when the last that changes it goes" {
+	changed_dirs
+	local way order name rest
+	for way in later first; do
+		for order in "a b c" "a c b" "b a c" "b c a" "c a b" "c b a"; do
+			came "$way" -- a b c
+			dirs_of a b c | diff - <(attrs target)
+			rest="a b c"
+			for name in $order; do
+				run -0 plyfs layout target --remove "$name" --no-sync
+				rest=$(tr ' ' '\n' <<<"$rest" | grep -v "^$name$" | paste -sd ' ') || true
+				# shellcheck disable=SC2086  # words
+				dirs_of $rest | diff - <(attrs target) || { echo "$way: $order: $name"; false; }
+			done
+		done
+	done
+}
+
+@test "what several change of a directory: those of a new layout, and those that have come later" {
+	changed_dirs
+	local order name
+	for order in "a b c" "b a c" "c b a"; do
+		came first -- a
+		plyfs layout made.plyfs target -s b --no-sync >/dev/null
+		plyfs layout made.plyfs target -s c --no-sync >/dev/null
+		for name in $order; do run -0 plyfs layout target --remove "$name" --no-sync; done
+		dirs_of | diff - <(attrs target) || { echo "$order"; false; }
+	done
+	# what has come again is known again
+	came later -- a b
+	run -0 plyfs layout target --remove a --no-sync
+	run -0 plyfs layout made.plyfs target -s a --no-sync
+	run -0 plyfs layout target --remove b --no-sync
+	dirs_of a | diff - <(attrs target)
+	run -0 plyfs layout target --remove a --no-sync
+	dirs_of | diff - <(attrs target)
+}
+
+@test "what several change of a directory: edited since, it stays, and is named" {
+	changed_dirs
+	local way
+	for way in later first; do
+		came "$way" -- a b c
+		chmod 711 target/srv/mode
+		setfattr -n user.mine -v yes target/srv/attrs
+		chown 36 target/srv/mode
+		run -1 --separate-stderr plyfs layout target --remove a --no-sync --json
+		[ "$(left)" = "['/srv/attrs', '/srv/mode']" ]
+		run -1 --separate-stderr plyfs layout target --remove b --no-sync --json
+		[ "$(left)" = "['/srv/attrs', '/srv/mode']" ]
+		[ "$(stat -c %a:%u target/srv/mode)" = 711:36 ]
+		[ "$(getfattr --only-values -n user.mine target/srv/attrs)" = yes ]
+		[ "$(stat -c %u target/srv/owner)" = 0 ]
+	done
+	# another attribute than the components' is the administrator's
+	came later -- a b
+	chown 36 target/srv/mode
+	run -0 plyfs layout target --remove a --no-sync
+	run -0 plyfs layout target --remove b --no-sync
+	[ "$(stat -c %a:%u target/srv/mode)" = 755:36 ]
 }
 
 # --- all of it ------------------------------------------------------------------------------------------------------------------

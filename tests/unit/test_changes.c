@@ -88,6 +88,8 @@ static struct changes table(void)
 	add(&c, CHANGE_KEEP, 0, "\x01/\xff\n", REG, 0);
 	add_shared(&c, CHANGE_SWAP, CHANGE_SHARED | CHANGE_PART, "opt/new/shared", REG, S_IFREG | 0600, 0);
 	add_shared(&c, CHANGE_KEEP, CHANGE_SHARED | CHANGE_LOST, "srv/shared", REG, 0, S_IFLNK | 0777);
+	add_shared(&c, CHANGE_META, CHANGE_SHARED, "srv/shared.d", DIR, S_IFDIR | 0700, S_IFDIR | 0755);
+	add_shared(&c, CHANGE_KEEP, CHANGE_SHARED, "srv/shared.e", DIR, 0, S_IFDIR | 0700);
 	add_shared(&c, CHANGE_SWAP, CHANGE_WINS | CHANGE_PART, "srv/wins", REG, S_IFREG | 0600, 0);
 	ck_assert_int_eq(changes_add_dir(&c, "opt", 7, 8), 0);
 	ck_assert_int_eq(changes_add_dir(&c, "", -9, 10), 0);
@@ -135,7 +137,7 @@ START_TEST(what_is_written_is_read)
 {
 	static const char *const order[] = { "\x01/\xff\n", "dev/tty", "etc/passwd", "opt", "opt/new", "opt/new/d",
 					     "opt/new/d/l", "opt/new/f", "opt/new/shared", "opt/new.d", "opt/old",
-					     "opt/old/s", "srv/shared", "srv/wins" };
+					     "opt/old/s", "srv/shared", "srv/shared.d", "srv/shared.e", "srv/wins" };
 	struct changes c = table(), is;
 	struct buf b = encode(&c);
 	uint8_t digest[32];
@@ -317,7 +319,7 @@ START_TEST(shared_rows_that_there_cannot_be)
 		uint32_t after, was;
 		uint64_t own;
 	} bad[] = {
-		{ CHANGE_SHARED, S_IFREG | 0600, DIR, 1 },         /* directories are nobody's alone */
+		{ CHANGE_SHARED, S_IFREG | 0600, DIR, 1 },         /* no file takes the place of a directory */
 		{ CHANGE_SHARED, S_IFREG | 0600, S_IFLNK | 0755, 1 },
 		{ CHANGE_PART, S_IFREG | 0600, 0, 0 },             /* a text of nothing, */
 		{ CHANGE_PART, S_IFREG | 0600, 0, 6 },             /* and one that is longer than the file */
@@ -333,6 +335,16 @@ START_TEST(shared_rows_that_there_cannot_be)
 		c.v[0].more->own.len = bad[i].own;
 		ck_assert_msg(changes_encode(&c, &out, &err) == -EUCLEAN, "%zu", i);
 		ck_assert_int_eq(err.reason, PLY_R_STATE_DAMAGED);
+		buf_done(&out);
+		changes_done(&c);
+	}
+	for (uint32_t was = 0; was <= S_IFREG; was += S_IFREG) {   /* nor the other way */
+		struct changes c = { .kind = CHANGES_ADD };
+		struct buf out = { 0 };
+
+		ck_assert_int_eq(changes_add_name(&c, "web"), 0);
+		add_shared(&c, CHANGE_META, CHANGE_SHARED, "a", DIR, S_IFDIR | 0700, was);
+		ck_assert_int_eq(changes_encode(&c, &out, &err), -EUCLEAN);
 		buf_done(&out);
 		changes_done(&c);
 	}

@@ -166,6 +166,46 @@ START_TEST(xattrs)
 }
 END_TEST
 
+static int add_up(void *ctx, enum id_kind kind, uint32_t id)
+{
+	uint64_t *sum = ctx;
+
+	*sum += kind == ID_USER ? id : id * 1000;
+	return id == 1 ? -ENOMEM : 0;
+}
+
+START_TEST(numbers_in_attributes)
+{
+	uint8_t acl[4 + 5 * 8] = { 2 }, cap[24] = { 0 };
+	le32 id = le32_put(7);
+	uint64_t sum = 0;
+
+	put_acl(acl + 4, 1, 100);          /* of the owner: the number says nothing */
+	put_acl(acl + 12, 2, 2);
+	put_acl(acl + 20, 2, 3);
+	put_acl(acl + 28, 8, 5);
+	put_acl(acl + 36, 16, 100);
+	ck_assert_int_eq(idmap_xattr_ids("system.posix_acl_access", acl, sizeof(acl), add_up, &sum), 0);
+	ck_assert_uint_eq(sum, 5005);
+	ck_assert_int_eq(idmap_xattr_ids("system.posix_acl_default", acl, 20, add_up, &sum), 0);
+	ck_assert_uint_eq(sum, 5007);
+	ck_assert_int_eq(idmap_xattr_ids("system.posix_acl_default", acl, 19, add_up, &sum), 0);
+	ck_assert_int_eq(idmap_xattr_ids("system.posix_acl_default", acl, 0, add_up, &sum), 0);
+	ck_assert_int_eq(idmap_xattr_ids("user.x", acl, sizeof(acl), add_up, &sum), 0);
+	ck_assert_uint_eq(sum, 5007);
+	memcpy(cap + 20, &id, 4);
+	cap[3] = 2;
+	ck_assert_int_eq(idmap_xattr_ids("security.capability", cap, sizeof(cap), add_up, &sum), 0);
+	ck_assert_uint_eq(sum, 5007);
+	cap[3] = 3;
+	ck_assert_int_eq(idmap_xattr_ids("security.capability", cap, sizeof(cap), add_up, &sum), 0);
+	ck_assert_uint_eq(sum, 5014);
+	put_acl(acl + 12, 2, 1);           /* that ends it */
+	ck_assert_int_eq(idmap_xattr_ids("system.posix_acl_access", acl, sizeof(acl), add_up, &sum), -ENOMEM);
+	ck_assert_uint_eq(sum, 5015);
+}
+END_TEST
+
 /* 500: named in both. 600: without a name here, somebody's there. 700: nobody's on either side. 0: root's. */
 static void make_strict(struct idmap *m)
 {
@@ -277,6 +317,7 @@ static Suite *suite(void)
 	tap_test(s, exhausted);
 	tap_test(s, texts);
 	tap_test(s, xattrs);
+	tap_test(s, numbers_in_attributes);
 	tap_test(s, without_a_name_and_taken_is_lost);
 	tap_test(s, a_number_that_is_given_to_a_name_is_no_other_s);
 	tap_test(s, lost_in_attributes_and_texts);

@@ -485,13 +485,24 @@ static int map_acl(const struct idmap *m, const uint8_t *value, size_t len, uint
 	return changed;
 }
 
+static bool is_acl(const char *name, size_t len)
+{
+	return (!strcmp(name, "system.posix_acl_access") || !strcmp(name, "system.posix_acl_default")) && len >= ACL_HEADER &&
+	       (len - ACL_HEADER) % sizeof(struct acl_entry) == 0;
+}
+
+/* One of a name space. */
+static bool is_capability_of_user(const char *name, const uint8_t *value, size_t len)
+{
+	return !strcmp(name, "security.capability") && len == CAP_V3_LEN && value[3] == CAP_V3;
+}
+
 int idmap_xattr(const struct idmap *m, const char *name, const uint8_t *value, size_t len, uint8_t *out, size_t *ret_len)
 {
 	*ret_len = len;
-	if ((!strcmp(name, "system.posix_acl_access") || !strcmp(name, "system.posix_acl_default")) &&
-	    len >= ACL_HEADER && (len - ACL_HEADER) % sizeof(struct acl_entry) == 0)
+	if (is_acl(name, len))
 		return map_acl(m, value, len, out, ret_len);
-	if (!strcmp(name, "security.capability") && len == CAP_V3_LEN && value[3] == CAP_V3) {
+	if (is_capability_of_user(name, value, len)) {
 		le32 id;
 		uint32_t was;
 
@@ -505,4 +516,22 @@ int idmap_xattr(const struct idmap *m, const char *name, const uint8_t *value, s
 		return le32_get(id) != was;
 	}
 	return 0;
+}
+
+int idmap_xattr_ids(const char *name, const uint8_t *value, size_t len, idmap_xattr_fn *fn, void *ctx)
+{
+	struct acl_entry e;
+	le32 id;
+	int r = 0;
+
+	if (is_capability_of_user(name, value, len)) {
+		memcpy(&id, value + CAP_ROOTID_OFF, sizeof(id));
+		return fn(ctx, ID_USER, le32_get(id));
+	}
+	for (size_t at = ACL_HEADER; is_acl(name, len) && at < len && r == 0; at += sizeof(e)) {
+		memcpy(&e, value + at, sizeof(e));
+		if (le16_get(e.tag) == TAG_USER || le16_get(e.tag) == TAG_GROUP)
+			r = fn(ctx, le16_get(e.tag) == TAG_USER ? ID_USER : ID_GROUP, le32_get(e.id));
+	}
+	return r;
 }

@@ -98,5 +98,8 @@ int idmap_text(const struct idmap *m, const char *path, const uint8_t *text, siz
  * lost go, so it may become shorter; *ret_len 0: the attribute is not to be set at all.
  */
 int idmap_xattr(const struct idmap *m, const char *name, const uint8_t *value, size_t len, uint8_t *out, size_t *ret_len);
+typedef int idmap_xattr_fn(void *ctx, enum id_kind kind, uint32_t id);
+/* Each number that idmap_xattr() would look up there. What @fn returns, if not 0, ends it and is returned. */
+int idmap_xattr_ids(const char *name, const uint8_t *value, size_t len, idmap_xattr_fn *fn, void *ctx);
 
 #endif

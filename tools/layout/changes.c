@@ -341,6 +341,33 @@ bool change_moves_attrs(const struct change *row)
 	       !same_digest(row->before.xattrs, row->after.xattrs);
 }
 
+bool change_same_attr(const struct change_side *a, const struct change_side *b, enum change_attr attr)
+{
+	if (attr == CHANGE_MODE)
+		return a->mode == b->mode;
+	return attr == CHANGE_OWNER ? a->uid == b->uid && a->gid == b->gid : same_digest(a->xattrs, b->xattrs);
+}
+
+void change_take_attr(struct change_side *to, const struct change_side *from, enum change_attr attr)
+{
+	if (attr == CHANGE_MODE) {
+		to->mode = from->mode;
+	} else if (attr == CHANGE_OWNER) {
+		to->uid = from->uid;
+		to->gid = from->gid;
+	} else {
+		memcpy(to->xattrs, from->xattrs, sizeof(to->xattrs));
+	}
+}
+
+bool change_has_attr(const struct change *row, enum change_attr attr)
+{
+	if ((row->kind != CHANGE_META && row->kind != CHANGE_KEEP) || !S_ISDIR(row->after.mode) || row->flags & CHANGE_LOST)
+		return false;
+	return !change_same_attr(&row->before, &row->after, attr) ||
+	       (row->flags & CHANGE_SHARED && !change_same_attr(&row->more->was, &row->after, attr));
+}
+
 static const char *bad_sides(const struct change *row)
 {
 	const struct change_side *b = &row->before, *a = &row->after;
@@ -394,12 +421,18 @@ static const char *bad_place(const struct change *row, const struct change *abov
 	return inside ? "comes along with a directory that is there already" : NULL;
 }
 
+/* That stays, and is the component's, too. */
+static bool is_directory(const struct change *row)
+{
+	return (row->kind == CHANGE_META || row->kind == CHANGE_KEEP) && S_ISDIR(row->before.mode) && !(row->flags & CHANGE_LOST);
+}
+
 static bool more_is_sound(const struct change *row)
 {
 	const struct change_more *m = row->more;
 	const struct change_side *in_place = row->kind == CHANGE_KEEP ? &row->before : &row->after;
 
-	if (row->flags & CHANGE_SHARED && (!side_is_sound(&m->was) || S_ISDIR(m->was.mode)))
+	if (row->flags & CHANGE_SHARED && (!side_is_sound(&m->was) || S_ISDIR(m->was.mode) != is_directory(row)))
 		return false;
 	return !(row->flags & CHANGE_PART) || (S_ISREG(in_place->mode) && m->own.len && m->own.len <= in_place->size);
 }

@@ -45,7 +45,8 @@ enum change_flags {
 	CHANGE_SHARED = 2,         /* more->was: what is there when all of these components have gone */
 	CHANGE_PART = 4,           /* texts one behind the other; more->own is the component's */
 	CHANGE_WINS = 8,           /* nothing of what others bring is in it */
-	CHANGE_LOST = 16,          /* the component's own file is not there: of CHANGE_KEEP it is another one, and is not kept */
+	CHANGE_LOST = 16,          /* the component's own file is not there: of CHANGE_KEEP it is another one, and is not kept. Of a
+				      directory of CHANGE_MAKE: it has taken the place of what was none, which is not kept either */
 };
 
 /* What is, or shall be, at a path. Digests of which each byte is CHANGE_UNKNOWN are not known, and equal any other. */
@@ -67,7 +68,7 @@ struct change_part {
 };
 
 struct change_more {
-	struct change_side was;            /* CHANGE_SHARED: mode 0: nothing */
+	struct change_side was;            /* CHANGE_SHARED: mode 0: nothing. A directory: with what others alone change as it is */
 	struct change_part own, first;     /* CHANGE_PART: first: what was there before the first text was put behind it */
 };
 
@@ -169,5 +170,18 @@ bool change_same(const struct change_side *a, const struct change_side *b);
 bool change_same_but_time(const struct change_side *a, const struct change_side *b);
 /* CHANGE_META that changes extended attributes too, which only directories have changed in place. */
 bool change_moves_attrs(const struct change *row);
+
+/* What several components may change of a directory, each by itself. */
+enum change_attr {
+	CHANGE_MODE,
+	CHANGE_OWNER,
+	CHANGE_XATTRS,
+	CHANGE_ATTRS,
+};
+
+bool change_same_attr(const struct change_side *a, const struct change_side *b, enum change_attr attr);
+void change_take_attr(struct change_side *to, const struct change_side *from, enum change_attr attr);
+/* Is it a row of a directory that changes @attr, or one whose component has found it as that would have it? */
+bool change_has_attr(const struct change *row, enum change_attr attr);
 
 #endif

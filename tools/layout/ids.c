@@ -87,57 +87,140 @@ int ids_make(int root, int state, const char *path, struct ply_view *view, struc
 
 /* --- what is lost ---------------------------------------------------------------------------- */
 
-static int count(struct survey *s, enum id_kind kind, uint32_t id)
+struct counting {
+	struct survey *s;
+	uint64_t turn;             /* names that were looked at */
+	struct ply_err *err;
+};
+
+/* *ret: NULL: it is not lost. */
+static int find_lost(struct survey *s, enum id_kind kind, uint32_t id, struct survey_lost **ret)
 {
+	*ret = NULL;
 	if (!idmap_is_lost(s->ids, kind, id))
 		return 0;
-	for (size_t i = 0; i < s->nlost; i++) {
-		if (s->lost[i].kind != kind || s->lost[i].id != id)
-			continue;
-		s->lost[i].files++;
+	for (size_t i = 0; i < s->nlost && !*ret; i++)
+		if (s->lost[i].kind == kind && s->lost[i].id == id)
+			*ret = &s->lost[i];
+	if (*ret)
 		return 0;
-	}
 	if (array_grow(&s->lost, &s->lost_cap, s->nlost + 1, sizeof(*s->lost)) < 0)
 		return -ENOMEM;
-	s->lost[s->nlost++] = (struct survey_lost){ .kind = kind, .id = id, .files = 1 };
+	*ret = &s->lost[s->nlost++];
+	**ret = (struct survey_lost){ .kind = kind, .id = id };
 	return 0;
 }
 
-static int count_file(struct survey *s, uint64_t ino, struct ply_err *err)
+static int count_owner(struct counting *c, enum id_kind kind, uint32_t id)
 {
-	struct ply_attr a;
-	int r = ply_view_attr(s->view, ino, &a, err);
+	struct survey_lost *l;
+	int r = find_lost(c->s, kind, id, &l);
 
-	if (r == 0 && (count(s, ID_USER, a.uid) < 0 || count(s, ID_GROUP, a.gid) < 0))
-		r = ply_fail_nomem(err);
+	if (l)
+		l->files++;
 	return r;
 }
 
-static bool plan_loses(const struct survey *s)
+/* Once for each name, also where both ACLs have it. */
+static int count_entry(void *ctx, enum id_kind kind, uint32_t id)
 {
-	for (uint32_t i = 0; i < s->plan->nsubs; i++) {
-		const struct plan_sub *ps = &s->plan->subs[i];
+	struct counting *c = ctx;
+	struct survey_lost *l;
+	int r = find_lost(c->s, kind, id, &l);
 
-		for (uint64_t k = 0; ps->owners && k < sub_limits(ps->sub)->owner_pairs; k++)
-			if (ps->owners[k].count && (idmap_is_lost(s->ids, ID_USER, ps->owners[k].uid) ||
-						    idmap_is_lost(s->ids, ID_GROUP, ps->owners[k].gid)))
-				return true;
+	if (l && l->last != c->turn) {
+		l->last = c->turn;
+		l->acls++;
 	}
+	return r;
+}
+
+static int ids_of_xattr(const struct sub_xattr *x, idmap_xattr_fn *fn, void *ctx)
+{
+	char name[PLY_XATTR_NAME_MAX + 1];
+
+	memcpy(name, x->name, x->name_len);
+	name[x->name_len] = '\0';
+	return idmap_xattr_ids(name, x->value, x->value_len, fn, ctx);
+}
+
+static int count_xattr(void *ctx, const struct sub_xattr *x, struct ply_err *err)
+{
+	return ids_of_xattr(x, count_entry, ctx) < 0 ? ply_fail_nomem(err) : 0;
+}
+
+/* What it gets of the image. */
+static int count_file(struct counting *c, uint64_t ino, bool owner, bool xattrs)
+{
+	struct view_file f;
+	struct ply_attr a;
+	int r = ply_view_attr(c->s->view, ino, &a, c->err);
+
+	c->turn++;
+	if (r == 0 && owner && !c->s->map_owner && /* nobody keeps an owner then */
+	    (count_owner(c, ID_USER, a.uid) < 0 || count_owner(c, ID_GROUP, a.gid) < 0))
+		r = ply_fail_nomem(c->err);
+	if (r == 0 && xattrs)
+		r = view_file(c->s->view, ino, &f, c->err);
+	return r == 0 && xattrs ? view_file_xattrs(c->s->view, &f, count_xattr, c, c->err) : r;
+}
+
+static bool owners_lose(const struct survey *s, const struct plan_sub *ps)
+{
+	for (uint64_t k = 0; ps->owners && k < sub_limits(ps->sub)->owner_pairs; k++)
+		if (ps->owners[k].count && (idmap_is_lost(s->ids, ID_USER, ps->owners[k].uid) ||
+					    idmap_is_lost(s->ids, ID_GROUP, ps->owners[k].gid)))
+			return true;
 	return false;
 }
 
-static int count_made(struct survey *s, const struct change *row, struct ply_err *err)
+static int entry_loses(void *ctx, enum id_kind kind, uint32_t id)
+{
+	const struct survey *s = ctx;
+
+	return idmap_is_lost(s->ids, kind, id);
+}
+
+/* 1, 0: of any set, be it of what is made or not. */
+static int xattrs_lose(struct survey *s, struct sub *sub, struct ply_err *err)
+{
+	int r = 0;
+
+	for (uint32_t set = 0; r == 0 && set < sub_limits(sub)->xattr_sets; set++) {
+		struct sub_xattr x;
+		uint32_t n;
+
+		r = sub_xattr_count(sub, set, &n, err);
+		for (uint32_t i = 0; r == 0 && i < n; i++) {
+			r = sub_xattr(sub, set, i, &x, err);
+			if (r == 0)
+				r = ids_of_xattr(&x, entry_loses, s);
+		}
+	}
+	return r;
+}
+
+static int plan_loses(struct survey *s, struct ply_err *err)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < s->plan->nsubs; i++)
+		r = owners_lose(s, &s->plan->subs[i]) ? 1 : xattrs_lose(s, s->plan->subs[i].sub, err);
+	return r;
+}
+
+static int count_row(struct counting *c, const struct change *row)
 {
 	_cleanup_free_ char *path = malloc(strlen(row->path) + 2);
 	uint64_t ino;
 	int r;
 
 	if (!path)
-		return ply_fail_nomem(err);
+		return ply_fail_nomem(c->err);
 	path[0] = '/';
 	strcpy(path + 1, row->path);
-	r = ply_view_resolve(s->view, path, false, &ino, err);
-	return r == 0 ? count_file(s, ino, err) : r;
+	r = ply_view_resolve(c->s->view, path, false, &ino, c->err);
+	return r == 0 ? count_file(c, ino, true, row->kind == CHANGE_MAKE) : r;
 }
 
 static int by_kind_and_id(const void *a, const void *b)
@@ -149,28 +232,27 @@ static int by_kind_and_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Puts stand for themselves; all else that is made is looked up only where the plan has such an owner at all. */
+/* Puts stand for themselves; all else that is made is looked up only where the plan has such a number at all. */
 int ids_count_lost(struct survey *s, struct ply_err *err)
 {
 	_cleanup_free_ bool *put = calloc(s->changes.n + 1, sizeof(*put));
-	bool any = plan_loses(s);
-	int r = put ? 0 : ply_fail_nomem(err);
+	struct counting c = { .s = s, .err = err };
+	int any = put ? plan_loses(s, err) : ply_fail_nomem(err);
+	int r = MIN(any, 0);
 
 	s->nlost = 0;
-	if (s->map_owner)          /* nobody keeps an owner */
-		return r;
 	for (size_t i = 0; r == 0 && i < s->nputs; i++) {
 		const struct survey_put *p = &s->puts[i];
 
 		put[p->n] = true;
-		if (!p->link && (!p->uid || !p->gid))
-			r = count_file(s, p->ino, err);
+		if (!p->link)
+			r = count_file(&c, p->ino, !p->uid || !p->gid, !p->target_xattrs);
 	}
 	for (size_t i = 0; r == 0 && i < s->changes.n; i++) {
 		const struct change *row = &s->changes.v[i];
 
 		if ((row->kind == CHANGE_META || (row->kind == CHANGE_MAKE && any)) && !put[row->n])
-			r = count_made(s, row, err);
+			r = count_row(&c, row);
 	}
 	if (s->nlost)
 		qsort(s->lost, s->nlost, sizeof(*s->lost), by_kind_and_id);
@@ -217,7 +299,7 @@ int ids_report(const struct survey *s, struct layout_report *ret, struct ply_err
 		const struct survey_lost *l = &s->lost[i];
 		const char *holder = idmap_holder(s->ids, l->kind, l->id);
 
-		if (layout_report_lost_id(ret, l->kind == ID_GROUP, l->id, holder, l->files) < 0)
+		if (layout_report_lost_id(ret, l->kind == ID_GROUP, l->id, holder, l->files, l->acls) < 0)
 			return ply_fail_nomem(err);
 	}
 	return 0;

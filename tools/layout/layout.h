@@ -97,12 +97,13 @@ struct layout_left {
 	char *why;
 };
 
-/* An owner without a name in the image, whose number is somebody's on the target: root's, without privileges. */
+/* A number without a name in the image, which is somebody's on the target: as an owner it is root's, without privileges, and
+ * ACLs are without it. */
 struct layout_lost_id {
 	bool group;
 	uint32_t id;
 	char *holder;              /* escaped; NULL: of an earlier component */
-	uint64_t files;
+	uint64_t files, acls;      /* names */
 };
 
 struct layout_report {
@@ -120,7 +121,8 @@ struct layout_report {
 };
 void layout_report_done(struct layout_report *r);
 /* Adds to what is told of that number already. @holder: borrowed. -ENOMEM. */
-int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, const char *holder, uint64_t files);
+int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, const char *holder, uint64_t files,
+			  uint64_t acls);
 
 /*
  * Lay @view out into the empty directory @path. On failure the directory is as it was

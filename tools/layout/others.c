@@ -80,6 +80,18 @@ void others_done(struct others *o)
 	free(o->parts);
 }
 
+bool others_have_attr(const struct kept *k, const char *component, const char *path, const struct change_side *live,
+		      enum change_attr attr)
+{
+	const struct change *to;
+	const char *name;
+
+	for (size_t at = 0; (to = kept_next(k, path, component, &at, &name));)
+		if (change_has_attr(to, attr) && (!live || change_same_attr(&to->after, live, attr)))
+			return true;
+	return false;
+}
+
 bool others_own_part(const struct others *o, const struct change *row, struct change_part *ret)
 {
 	if (row->flags & CHANGE_PART) {

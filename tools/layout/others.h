@@ -25,6 +25,10 @@ int others_look(const struct kept *k, const char *component, const struct change
 		struct others *ret);
 void others_done(struct others *o);
 
+/* Of a directory: has another one than @component to do with the attribute? @live: just so as it is there; NULL: in any way. */
+bool others_have_attr(const struct kept *k, const char *component, const char *path, const struct change_side *live,
+		      enum change_attr attr);
+
 /* The text of @row's component; false: it has none, or it is not known. */
 bool others_own_part(const struct others *o, const struct change *row, struct change_part *ret);
 /* Has one of them the same text? */

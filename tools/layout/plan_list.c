@@ -163,13 +163,34 @@ void plan_sort_specials(struct plan *p)
 
 /* --- the pass ------------------------------------------------------------------- */
 
+/* A directory that is not there: is another sub-image's file there? */
+static int is_hidden_by_file(struct scan *s, const struct ply_entry *e, bool *ret)
+{
+	struct ply_view *view = s->p->view;
+	struct ply_attr a;
+	uint64_t ino;
+	int r = ply_view_lookup(view, s->p->dirs[s->dir].ino, e->name, e->name_len, &ino, s->err);
+
+	*ret = false;
+	if (r == 0)
+		r = ply_view_attr(view, ino, &a, s->err);
+	if (r == 0)
+		*ret = !S_ISDIR(a.mode);
+	if (r != -ENOENT)
+		return r;
+	s->err->code = 0;
+	return 0;
+}
+
 static int count_row(void *ctx, const struct ply_entry *e, enum view_row state, struct ply_err *err)
 {
 	struct scan *s = ctx;
+	bool special = (e->condition || state == VIEW_ROW_HIDDEN) && e->type != S_IFDIR >> 12;
 
+	if (state == VIEW_ROW_HIDDEN && e->type == S_IFDIR >> 12 && is_hidden_by_file(s, e, &special) < 0)
+		return s->err->code;
 	/* of what has hidden it, or it takes away, the plan's own rows do not tell */
-	if ((e->condition || state == VIEW_ROW_HIDDEN) && e->type != S_IFDIR >> 12 &&
-	    plan_add_special(s, s->dir, e->name, e->name_len, !e->condition) < 0)
+	if (special && plan_add_special(s, s->dir, e->name, e->name_len, !e->condition) < 0)
 		return s->err->code;
 	s->hides_files |= state == VIEW_ROW_HIDDEN && e->type != S_IFDIR >> 12;
 	return ++s->listed <= view_entries(s->p->view) ? plan_tick(s) : view_too_many(err);

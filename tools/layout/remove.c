@@ -517,11 +517,14 @@ static int turn_swapped(struct removal *m, const struct change *row, const struc
 	return row->kind == CHANGE_SWAP ? unmerge(m, row, live) : leave(m, row, "was changed since, and stays as it is");
 }
 
-/* Attributes of a directory as they are, and as they were. */
-static int make_carriers(struct removal *m, const struct change *row, const struct change_side *live)
+/* --- attributes of directories ------------------------------------------------------------------- */
+
+/* Attributes of a directory as they are, and as they were, in @dir. */
+static int make_carriers(struct removal *m, const struct change *row, const struct change_side *live,
+			 const struct change_side *to, int dir)
 {
 	_cleanup_close_ int old = statedir_make(m->u->up, "old", 0700);
-	char from[64 + PLY_NAME_MAX], number[16], name[16];
+	char from[64 + PLY_NAME_MAX], name[16];
 	int r;
 
 	if (old == -EEXIST)
@@ -529,24 +532,61 @@ static int make_carriers(struct removal *m, const struct change *row, const stru
 	next_number(m, name);
 	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->dir, m->name);
 	r = old < 0 ? old : attrs_carrier(old, name, from, live->mode, NULL, 0, NULL, false, m->err);
-	snprintf(number, sizeof(number), "%u", row->n);
-	snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", m->old, number);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/%u", dir, row->n);
 	if (r < 0)
 		return fail(m, r, row->path, "keep its extended attributes");
-	r = attrs_carrier(m->put, name, from, m->back->mode, NULL, 0, NULL, false, m->err);
+	r = attrs_carrier(m->put, name, from, to->mode, NULL, 0, NULL, false, m->err);
 	if (r == -ENOENT)
-		return fail_kept(m, r, row, "old");
+		return fail_kept(m, r, row, dir == m->was ? "was" : "old");
 	return r < 0 ? fail(m, r, row->path, "keep its extended attributes") : 0;
+}
+
+/* Where @row has it of: with the last of several components it is what was there before the first. */
+static const struct change_side *attr_back(struct removal *m, const struct change *row, enum change_attr attr)
+{
+	bool last = row->flags & CHANGE_SHARED && !others_have_attr(m->kept, m->component, row->path, NULL, attr);
+
+	return last && !change_same_attr(&row->more->was, &row->before, attr) ? &row->more->was : &row->before;
+}
+
+/* Each goes back by itself. What is there as another one has it stays for that. */
+static int turn_attrs(struct removal *m, const struct change *row, const struct change_side *live)
+{
+	struct change_side to = *live;
+	bool changed = false;
+	int dir = -1;
+
+	if (!S_ISDIR(live->mode))
+		return row->kind == CHANGE_META && live->mode ? leave(m, row, "was changed since, and stays as it is") : 0;
+	for (int attr = 0; attr < CHANGE_ATTRS; attr++) {
+		const struct change_side *back = attr_back(m, row, attr);
+
+		if (change_same_attr(back, &row->after, attr) || change_same_attr(back, live, attr) ||
+		    others_have_attr(m->kept, m->component, row->path, live, attr))
+			continue;
+		changed |= !change_same_attr(live, &row->after, attr);
+		change_take_attr(&to, back, attr);
+		if (attr == CHANGE_XATTRS)
+			dir = back == &row->before ? m->old : m->was;
+	}
+	if (changed)
+		return leave(m, row, "was changed since, and stays as it is");
+	if (change_same(live, &to))
+		return 0;
+	if (!change_same_attr(live, &to, CHANGE_XATTRS)) {
+		int r = make_carriers(m, row, live, &to, dir);
+
+		if (r < 0)
+			return r;
+	}
+	return add(m, CHANGE_META, row, live, &to);
 }
 
 static int turn_meta(struct removal *m, const struct change *row, const struct change_side *live)
 {
-	int r;
-
 	if (!change_same(live, &row->after))
 		return live->mode && !change_same(live, m->back) ? leave(m, row, "was changed since, and stays as it is") : 0;
-	r = change_moves_attrs(row) ? make_carriers(m, row, live) : 0;
-	return r == 0 ? add(m, CHANGE_META, row, live, m->back) : r;
+	return add(m, CHANGE_META, row, live, m->back);
 }
 
 static int turn_kind(struct removal *m, const struct change *row, const struct change_side *live)
@@ -594,6 +634,8 @@ static int turn_among(struct removal *m, const struct change *row, const struct 
 	}
 	if (row->kind != CHANGE_MAKE && row->kind != CHANGE_KEEP && live->mode && o->needs)
 		return leave(m, row, "is as another component has it too, and stays");
+	if ((row->kind == CHANGE_META || row->kind == CHANGE_KEEP) && S_ISDIR(row->before.mode))
+		return row->flags & CHANGE_LOST ? 0 : turn_attrs(m, row, live);
 	if (row->flags & CHANGE_WINS && o->n && !o->before && change_same(live, &row->after))
 		return leave(m, row, "stays for other components, whose own file is not at hand: lay these out anew to have it");
 	return row->kind != CHANGE_MAKE && o->same ? 0 : turn_kind(m, row, live);
@@ -667,6 +709,29 @@ static int look_inside(struct removal *m, const char *path, enum stays *ret)
 	return r;
 }
 
+/* What is no directory cannot take the place of one in the same change. */
+static void tell_lost(struct removal *m, const struct change *row)
+{
+	char why[PLY_SUB_NAME_MAX + 128];
+	const struct change *to;
+	const char *name;
+
+	if (kept_makes(m->kept, row->path, m->component))
+		return;
+	if (row->flags & CHANGE_LOST) {
+		m->left(m->ctx, row->path, "was a file of the operating system before, which is not at hand and is not put back");
+		m->nleft++;
+	}
+	for (size_t at = 0; (to = kept_next(m->kept, row->path, m->component, &at, &name));) {
+		if (!(to->flags & CHANGE_LOST))
+			continue;
+		snprintf(why, sizeof(why), "had a file of component %s in its place, which is not at hand: lay that out anew to have it",
+			 name);
+		m->left(m->ctx, row->path, why);
+		m->nleft++;
+	}
+}
+
 /* After all that is in it. */
 static int turn_directory(struct removal *m, size_t i)
 {
@@ -682,6 +747,7 @@ static int turn_directory(struct removal *m, size_t i)
 	r = look_inside(m, row->path, &stays);
 	if (r < 0)
 		return r;
+	tell_lost(m, row);
 	if (stays == GOES)
 		return add(m, CHANGE_OUT, row, &live, &(struct change_side){ 0 });
 	keep_above(m, row->path, stays);

@@ -134,7 +134,8 @@ void layout_report_done(struct layout_report *r)
 	r->nids = 0;
 }
 
-int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, const char *holder, uint64_t files)
+int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, const char *holder, uint64_t files,
+			  uint64_t acls)
 {
 	struct layout_lost_id *v;
 	size_t i = 0;
@@ -143,13 +144,14 @@ int layout_report_lost_id(struct layout_report *r, bool group, uint32_t id, cons
 		i++;
 	if (i < r->nids) {
 		r->ids[i].files += files;
+		r->ids[i].acls += acls;
 		return 0;
 	}
 	v = realloc(r->ids, (r->nids + 1) * sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	r->ids = v;
-	v[i] = (struct layout_lost_id){ .group = group, .id = id, .files = files };
+	v[i] = (struct layout_lost_id){ .group = group, .id = id, .files = files, .acls = acls };
 	if (holder && !(v[i].holder = escape_name(holder, strlen(holder))))
 		return -ENOMEM;
 	r->nids++;

@@ -20,6 +20,7 @@
 #include "base/beneath.h"
 #include "base/inroot.h"
 #include "base/util.h"
+#include "layout/attrs.h"
 #include "layout/kept.h"
 #include "layout/parts.h"
 #include "layout/statedir.h"
@@ -330,6 +331,7 @@ static int add_hidden(struct sharing *sh, const char *absolute, const struct cha
 {
 	_cleanup_version_ struct version own = { 0 }, ground = { 0 };
 	struct change row = { .path = (char *)absolute + 1, .comp = CHANGE_COMP_NONE };
+	struct change_more nothing_before = { 0 };
 	bool its = false;
 	int r = sh->alone ? 0 : open_views(sh);
 
@@ -343,6 +345,10 @@ static int add_hidden(struct sharing *sh, const char *absolute, const struct cha
 		return r;
 	if (its && row.before.mode && !S_ISDIR(row.before.mode)) {
 		row.kind = CHANGE_KEEP;
+	} else if (its && row.before.mode && !S_ISDIR(own.c.mode) && to->kind == CHANGE_MAKE) {
+		row.kind = CHANGE_KEEP;
+		row.flags = CHANGE_SHARED | CHANGE_LOST;
+		row.more = &nothing_before;
 	} else if (!own.there && ground.there && !row.before.mode && to->kind == CHANGE_OUT && !S_ISDIR(to->before.mode)) {
 		row.kind = CHANGE_OUT;     /* it has gone already */
 		row.before = to->before;
@@ -381,6 +387,166 @@ static int add_all_hidden(struct sharing *sh)
 	return r;
 }
 
+/* --- directories ------------------------------------------------------------------------------------------- */
+
+/* What the component makes of one, and what that is without it; and what is there. */
+struct dir_versions {
+	struct version own, ground, live;
+};
+
+static void dir_versions_done(struct dir_versions *v)
+{
+	version_done(&v->own);
+	version_done(&v->ground);
+	version_done(&v->live);
+}
+
+static bool same_attr(const struct version *a, const struct version *b, enum change_attr attr)
+{
+	if (attr == CHANGE_MODE)
+		return a->c.mode == b->c.mode;
+	return attr == CHANGE_OWNER ? a->c.uid == b->c.uid && a->c.gid == b->c.gid : version_same_xattrs(a, b);
+}
+
+static int load_dir(struct sharing *sh, const char *absolute, struct dir_versions *ret)
+{
+	const char *base = strrchr(absolute + 1, '/');
+	_cleanup_close_ int dir = beneath_open(sh->s->target, absolute + 1, base ? (size_t)(base - absolute - 1) : 0, O_PATH);
+	int r = sh->alone ? 0 : open_views(sh);
+
+	if (r == 0)
+		r = load(sh, sh->alone, absolute, &ret->own);
+	if (r == 0)
+		r = load(sh, sh->ground, absolute, &ret->ground);
+	if (r < 0)
+		return r;
+	if (sh->s->map_owner) {    /* all have that one */
+		ret->own.c.uid = ret->ground.c.uid;
+		ret->own.c.gid = ret->ground.c.gid;
+	}
+	r = dir < 0 ? dir : version_of_target(dir, base ? base + 1 : absolute + 1, &ret->live);
+	return r < 0 ? fail(sh, r, absolute + 1, "look at it") : 0;
+}
+
+/* Of the others' row @to: what was there before, and in which directory its extended attributes are. */
+static const struct change_side *attr_was(const struct change *to, enum change_attr attr, const char **ret)
+{
+	bool was = to->flags & CHANGE_SHARED && !change_same_attr(&to->more->was, &to->before, attr);
+
+	*ret = was ? "was" : "old";
+	return was ? &to->more->was : &to->before;
+}
+
+static int carry_was(struct sharing *sh, const struct change *row, const char *component, const char *dir, uint32_t n)
+{
+	char from[PLY_SUB_NAME_MAX + 128], to[16];
+	int r;
+
+	if (sh->was < 0)
+		sh->was = statedir_make(sh->u->up, "was", 0700);
+	if (sh->was < 0)
+		return fail(sh, sh->was, row->path, "keep what was there before");
+	snprintf(from, sizeof(from), "/proc/self/fd/%d/merge/%s/%s/%u", sh->u->dir, component, dir, n);
+	snprintf(to, sizeof(to), "%u", row->n);
+	r = attrs_carrier(sh->was, to, from, row->before.mode, NULL, 0, NULL, false, sh->err);
+	return r < 0 && !sh->err->code ? fail(sh, r, row->path, "find the extended attributes that it had before") : r;
+}
+
+/* By the first of the others that has to do with it. 1: *was has another one than @row changes it from. */
+static int share_attr(struct sharing *sh, const struct change *row, const struct dir_versions *v, enum change_attr attr,
+		      struct change_side *was)
+{
+	bool changes = !change_same_attr(&row->before, &row->after, attr) ||
+		       (v->own.there && v->ground.there && !same_attr(&v->own, &v->ground, attr) &&
+			same_attr(&v->own, &v->live, attr));
+	const char *name, *dir;
+	const struct change *to;
+	size_t at = 0;
+	int r = 0;
+
+	while (changes && (to = kept_next(&sh->kept, row->path, sh->s->component, &at, &name))) {
+		const struct change_side *side = attr_was(to, attr, &dir);
+
+		if (!change_has_attr(to, attr))
+			continue;
+		if (change_same_attr(side, was, attr))
+			return 0;
+		change_take_attr(was, side, attr);
+		if (attr == CHANGE_XATTRS)
+			r = carry_was(sh, row, name, dir, to->n);
+		return r < 0 ? r : 1;
+	}
+	return 0;
+}
+
+/* @found: the component's row; NULL: it has none, and gets one where it would have made what others have made. */
+static int share_dir(struct sharing *sh, const char *path, struct change *found)
+{
+	struct change own = { .kind = CHANGE_KEEP, .comp = CHANGE_COMP_NONE, .path = (char *)path, .n = (uint32_t)sh->s->changes.n };
+	struct change *row = found ? found : &own;
+	struct dir_versions v = { 0 };
+	struct change_more more;
+	_cleanup_free_ char *absolute = NULL;
+	bool shared = false;
+	int r;
+
+	if (asprintf(&absolute, "/%s", path) < 0) {
+		absolute = NULL;
+		return ply_fail_nomem(sh->err);
+	}
+	r = found ? 0 : look_live(sh, path, &own.before);
+	own.after = own.before;
+	if (r < 0 || (row->kind != CHANGE_KEEP && row->kind != CHANGE_META) || !S_ISDIR(row->before.mode))
+		return r;
+	more = (struct change_more){ .was = row->before };
+	r = load_dir(sh, absolute, &v);
+	for (int attr = 0; r == 0 && attr < CHANGE_ATTRS; attr++) {
+		r = share_attr(sh, row, &v, attr, &more.was);
+		shared |= r > 0;
+		r = MIN(r, 0);
+	}
+	dir_versions_done(&v);
+	if (r < 0 || !shared)
+		return r;
+	own.flags = CHANGE_SHARED;
+	own.more = &more;
+	r = found ? change_set_more(found, CHANGE_SHARED, &more) : changes_add(&sh->s->changes, &own);
+	return r < 0 ? ply_fail_nomem(sh->err) : 0;
+}
+
+static bool has_attrs(const struct change *row)
+{
+	bool has = false;
+
+	for (int attr = 0; attr < CHANGE_ATTRS; attr++)
+		has |= change_has_attr(row, attr);
+	return has;
+}
+
+/* All that others change. */
+static int share_dirs(struct sharing *sh)
+{
+	struct changes *c = &sh->s->changes;
+	const size_t n = c->n;     /* those are sorted */
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sh->kept.n; i++)
+		for (size_t k = 0; r == 0 && k < sh->kept.v[i].n; k++) {
+			const struct changes sorted = { .v = c->v, .n = n };
+			const char *path = sh->kept.v[i].v[k].path;
+			bool done = false;
+
+			if (!has_attrs(&sh->kept.v[i].v[k]))
+				continue;
+			for (size_t j = n; j < c->n; j++)
+				done |= !strcmp(c->v[j].path, path);
+			if (!done)
+				r = share_dir(sh, path, (struct change *)changes_find(&sorted, path));
+		}
+	changes_sort(c);
+	return r;
+}
+
 int share_rows(struct update *u, struct survey *s, struct ply_err *err)
 {
 	struct sharing sh = { .u = u, .s = s, .was = -1, .err = err };
@@ -390,6 +556,8 @@ int share_rows(struct update *u, struct survey *s, struct ply_err *err)
 		r = add_all_hidden(&sh);
 	if (r == 0)
 		r = share_all(&sh);
+	if (r == 0)
+		r = share_dirs(&sh);
 	cleanup_close(&sh.was);
 	ply_view_close(sh.alone);
 	ply_view_close(sh.ground);

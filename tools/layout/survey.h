@@ -54,11 +54,13 @@ struct survey_conflict {
 	uint16_t driver;
 };
 
-/* An owner without a name in the image, whose number is somebody's in the target: root's. */
+/* A number without a name in the image, which is somebody's in the target: an owner of it becomes root, and ACLs are
+ * without it. */
 struct survey_lost {
 	enum id_kind kind;
 	uint32_t id;
-	uint64_t files;
+	uint64_t files, acls;      /* names with that owner, and names whose ACLs, or capabilities of a name space, have it */
+	uint64_t last;             /* of ids.c */
 };
 
 struct survey {
