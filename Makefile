@@ -290,8 +290,8 @@ bench: all $(bench-tools) | $(B)/.packages-bench  ## figures against the peers: 
 		$(if $(PEERS),--peers $(PEERS)) $(BENCHFLAGS) $(W)
 
 .PHONY: bench-results
-bench-results:  ## bench/RESULTS.md from the last run
-	@bench/results $(O)/bench/last.json >$(O)/bench/RESULTS.md && mv $(O)/bench/RESULTS.md bench/RESULTS.md
+bench-results:  ## bench/RESULTS.md from the last run, or from JSON='FILE...'
+	@bench/results $(or $(JSON),$(O)/bench/last.json) >$(O)/bench/RESULTS.md && mv $(O)/bench/RESULTS.md bench/RESULTS.md
 
 # Seeds are made by what is built, and follow it.
 $(B)/tests/fuzz/seeds: $(B)/obj/tests/fuzz/seeds.o $(helpers) $(library)
