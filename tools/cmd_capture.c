@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/pool.h"
 #include "base/util.h"
@@ -17,14 +16,6 @@
 #include "verbs.h"
 
 #define JOBS_MAX 256u
-
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static json_t *json_paths(char **v, size_t n)
 {
@@ -125,7 +116,7 @@ int cmd_capture(int argc, char **argv)
 	struct progress *progress;
 	struct ply_err err = { 0 };
 	struct cli_args args;
-	double start = now_s();
+	double start = clock_s();
 	int r, code = cli_parse(&spec, argc, argv, &args);
 
 	if (code >= 0)
@@ -163,9 +154,9 @@ int cmd_capture(int argc, char **argv)
 		capture_tell_split(&report.scan, &report.split);
 		code = EXIT_DONE;
 		if (cli_json)
-			code = print_json(&o, &report, now_s() - start);
+			code = print_json(&o, &report, clock_s() - start);
 		else
-			print(&o, &report, now_s() - start);
+			print(&o, &report, clock_s() - start);
 	}
 	capture_report_done(&report);
 	manifest_done(&manifest);

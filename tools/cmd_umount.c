@@ -23,7 +23,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -35,6 +34,7 @@
 #include "mounted.h"
 #include "verbs.h"
 
+#define NS_PER_MS 1000000
 #define ANSWER_MS 2000             /* for the control socket */
 #define LOOK_MS   500              /* then look whether another namespace keeps it */
 #define GONE_MS   30000            /* the daemon ends after the last use of the mount */
@@ -223,23 +223,15 @@ static int busy(const struct target *t, struct listing l, struct ply_err *err)
 	return r;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Did the process end within @ms? */
 static bool has_ended(int pidfd, int ms)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	int64_t until = now_ms() + ms;
+	int64_t until = clock_ns() / NS_PER_MS + ms;
 	int n;
 
 	do
-		n = poll(&p, 1, (int)MAX(until - now_ms(), 0));
+		n = poll(&p, 1, (int)MAX(until - clock_ns() / NS_PER_MS, 0));
 	while (n < 0 && errno == EINTR);
 	return n > 0;
 }
@@ -302,7 +294,7 @@ static int sync_first(const struct target *t, int path_fd, struct ply_err *err)
 /* Behind the end of daemon @pid: has it closed the log? */
 static int check_closed(const struct target *t, pid_t pid, struct ply_err *err)
 {
-	const int64_t until = now_ms() + GONE_MS;
+	const int64_t until = clock_ns() / NS_PER_MS + GONE_MS;
 	struct redo_info info;
 	struct redo *log;
 	int r;
@@ -310,7 +302,7 @@ static int check_closed(const struct target *t, pid_t pid, struct ply_err *err)
 	if (!t->keeps || !redo_is_log(t->at.source))
 		return 0;
 	/* where it was seen by its lock alone it could not be waited for */
-	while (pid && log_holder(t) == pid && now_ms() < until)
+	while (pid && log_holder(t) == pid && clock_ns() / NS_PER_MS < until)
 		poll(NULL, 0, BUSY_MS);
 	r = log_look(t->at.source, &log, err);
 	if (r < 0)

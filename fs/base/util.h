@@ -45,6 +45,13 @@ static inline uint64_t align_up(uint64_t v, uint64_t to)
 	return (v + to - 1) / to * to;
 }
 
+/* CLOCK_MONOTONIC, in nanoseconds, and in seconds. */
+int64_t clock_ns(void);
+static inline double clock_s(void)
+{
+	return (double)clock_ns() / 1e9;
+}
+
 /* Grow *@array (elements of @size bytes) so that it holds @want; -ENOMEM. */
 int array_grow(void *array, size_t *cap, size_t want, size_t size);
 

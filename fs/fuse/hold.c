@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/util.h"
 
@@ -35,14 +34,6 @@ struct hold {
 	_Atomic int answering;             /* the processor of who asks and answers: 0 or 1 of cpus */
 };
 
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
 static void relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -52,36 +43,35 @@ static void relax(void)
 #endif
 }
 
-/* Where a processor is not ours any more, the kernel leaves a thread where it was. */
-static void share(struct hold *h, int answering)
+/* Who answers to @answering, this thread to @other. Where a processor is not ours any more, the kernel leaves a thread where
+ * it was. */
+static void put(const struct hold *h, const cpu_set_t *answering, const cpu_set_t *other)
 {
-	cpu_set_t one, other;
-
-	CPU_ZERO(&one);
-	CPU_SET(h->cpus[answering], &one);
-	CPU_ZERO(&other);
-	CPU_SET(h->cpus[!answering], &other);
 	for (unsigned i = 0; i < h->nthreads; i++)
-		pthread_setaffinity_np(h->threads[i], sizeof(one), &one);
-	pthread_setaffinity_np(pthread_self(), sizeof(other), &other);
+		pthread_setaffinity_np(h->threads[i], sizeof(*answering), answering);
+	pthread_setaffinity_np(pthread_self(), sizeof(*other), other);
 }
 
-static void let_go(struct hold *h)
+static void share(const struct hold *h, int answering)
 {
-	for (unsigned i = 0; i < h->nthreads; i++)
-		pthread_setaffinity_np(h->threads[i], sizeof(h->allowed), &h->allowed);
-	pthread_setaffinity_np(pthread_self(), sizeof(h->allowed), &h->allowed);
+	cpu_set_t sides[2];
+
+	for (int i = 0; i < 2; i++) {
+		CPU_ZERO(&sides[i]);
+		CPU_SET(h->cpus[i], &sides[i]);
+	}
+	put(h, &sides[answering], &sides[!answering]);
 }
 
 /* One window. Returns what others had of this processor meanwhile, nanoseconds. */
 static int64_t one_window(const struct hold *h)
 {
-	int64_t begin = now_ns(), before = begin, now = begin, stolen = 0;
+	int64_t begin = clock_ns(), before = begin, now = begin, stolen = 0;
 
 	while (now - begin < WINDOW_NS && !atomic_load_explicit(&h->stopping, memory_order_relaxed)) {
 		for (unsigned i = 0; i < 16; i++)
 			relax();
-		now = now_ns();
+		now = clock_ns();
 		if (now - before > GAP_NS)
 			stolen += now - before;
 		before = now;
@@ -107,14 +97,14 @@ static void occupy(struct hold *h)
 			continue;
 		}
 		if (changed) {
-			atomic_store_explicit(&h->rest_until_ns, now_ns() + REST_NS, memory_order_relaxed);
+			atomic_store_explicit(&h->rest_until_ns, clock_ns() + REST_NS, memory_order_relaxed);
 			break;
 		}
 		answering = !answering;
 		share(h, answering);
 		changed = true;
 	} while (atomic_load_explicit(&h->taken, memory_order_relaxed) - before >= WINDOW_MIN);
-	let_go(h);
+	put(h, &h->allowed, &h->allowed);
 }
 
 static void *hold_main(void *arg)
@@ -204,7 +194,7 @@ void hold_request(struct hold *h)
 	atomic_fetch_add_explicit(&h->taken, 1, memory_order_relaxed);
 	if (atomic_load_explicit(&h->holds, memory_order_relaxed))
 		return;
-	now = now_ns();
+	now = clock_ns();
 	last = atomic_exchange_explicit(&h->last_ns, now, memory_order_relaxed);
 	if (now - last > ROW_NS || now < atomic_load_explicit(&h->rest_until_ns, memory_order_relaxed)) {
 		atomic_store_explicit(&h->row, 0, memory_order_relaxed);

@@ -72,14 +72,6 @@ static struct {
 	_Atomic unsigned misses;
 } look = { .taken = ATOMIC_FLAG_INIT };
 
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
 /* Wait for the next request without sleeping, but not long. */
 static void look_for_request(int fd)
 {
@@ -91,10 +83,10 @@ static void look_for_request(int fd)
 	if (!look.on || atomic_flag_test_and_set_explicit(&look.taken, memory_order_acquire))
 		return;
 	if (misses < LOOK_MISSES || misses % LOOK_AGAIN == 0) {
-		until = now_ns() + LOOK_NS;
+		until = clock_ns() + LOOK_NS;
 		do
 			found = poll(&p, 1, 0) != 0;
-		while (!found && now_ns() < until);
+		while (!found && clock_ns() < until);
 		atomic_store_explicit(&look.misses, found ? 0 : misses + 1, memory_order_relaxed);
 	} else {
 		atomic_store_explicit(&look.misses, misses + 1, memory_order_relaxed);

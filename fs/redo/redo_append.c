@@ -354,21 +354,13 @@ static void say_durable(struct redo *log, uint64_t durable)
 	redo_op_done(&op);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 /* One sync; flush_lock is not held, and nobody else makes one. */
 static int flush(struct redo *log, uint64_t *ret_durable, struct ply_err *err)
 {
-	uint64_t tail = tail_of(log), since = now_ns(), took;
+	uint64_t tail = tail_of(log), since = (uint64_t)clock_ns(), took;
 	int r = redo_sync(log);
 
-	took = now_ns() - since;
+	took = (uint64_t)clock_ns() - since;
 	pthread_mutex_lock(&log->flush_lock);
 	log->flushes++;
 	log->flush_ns += took;

@@ -29,7 +29,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
@@ -364,14 +363,6 @@ static int run_metadata(struct layout *l)
 
 /* --- phases ----------------------------------------------------------------------------------- */
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void begin_phase(struct layout *l, enum layout_phase phase)
 {
 	if (l->o->progress)
@@ -392,12 +383,12 @@ static bool has_work(const struct layout *l, enum layout_phase phase)
 static int make_durable(struct layout *l, struct ply_err *err)
 {
 	int64_t begin = timeline_now(l->o->timeline);
-	double start = now();
+	double start = clock_s();
 	int r;
 
 	begin_phase(l, PHASE_SYNC);
 	r = syncfs(l->target->fd) < 0 ? -errno : 0;
-	l->report->seconds[PHASE_SYNC] += now() - start;
+	l->report->seconds[PHASE_SYNC] += clock_s() - start;
 	timeline_phase(l->o->timeline, layout_phase_names[PHASE_SYNC], begin);
 	return r == 0 ? 0 : ply_fail(err, r, r == -ENOSPC || r == -EDQUOT ? PLY_R_TARGET_FULL : PLY_R_TARGET_WRITE,
 				     "%s: cannot make it durable: %s", l->target->path, strerror(-r));
@@ -456,7 +447,7 @@ static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 		[PHASE_METADATA] = run_metadata,
 	};
 	int64_t begin = timeline_now(l->o->timeline);
-	double start = now();
+	double start = clock_s();
 	struct ply_err err;
 	int r;
 
@@ -466,7 +457,7 @@ static void run_one(struct layout *l, enum layout_phase phase, unsigned faults)
 		ply_fail_sys(&err, r, "cannot start a stream");
 		layout_fail(l, &err);
 	}
-	l->report->seconds[phase] = now() - start;
+	l->report->seconds[phase] = clock_s() - start;
 	if (!l->staged)            /* all of it is one phase of a change */
 		timeline_phase(l->o->timeline, layout_phase_names[phase], begin);
 	if (engine_check_image(faults, &err) < 0)

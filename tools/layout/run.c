@@ -22,21 +22,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/sigbus.h"
 #include "base/util.h"
 #include "layout/engine.h"
 #include "layout/timeline.h"
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 #define STAYS "; what is there stays: --resume goes on, --abort --all takes it out"
 
@@ -398,7 +389,7 @@ static int load(struct layout *l, struct ply_err *err)
 int layout_start_again(struct layout *l, struct ply_view *view, struct ply_err *err)
 {
 	int64_t begin = timeline_now(l->o->timeline);
-	double start = now();
+	double start = clock_s();
 	int r = check_view(l, view, err);
 
 	if (r == 0)
@@ -407,7 +398,7 @@ int layout_start_again(struct layout *l, struct ply_view *view, struct ply_err *
 		r = check_same(l, err);
 	if (r == 0)
 		r = target_own(l->target, err);
-	l->report->seconds[PHASE_PLAN] = now() - start;
+	l->report->seconds[PHASE_PLAN] = clock_s() - start;
 	timeline_phase(l->o->timeline, layout_phase_names[PHASE_PLAN], begin);
 	return r == 0 ? load(l, err) : r;
 }
@@ -590,7 +581,7 @@ static int begin(struct layout *l, struct ply_view *view, unsigned faults, doubl
 		if (r < 0)
 			drop_state(l, err);
 	}
-	l->report->seconds[PHASE_PLAN] = now() - start;
+	l->report->seconds[PHASE_PLAN] = clock_s() - start;
 	timeline_phase(l->o->timeline, layout_phase_names[PHASE_PLAN], begin_ns);
 	if (r < 0)
 		return r;
@@ -642,7 +633,7 @@ int layout_run(struct ply_view *view, const char *path, const struct layout_opti
 	struct target target;
 	struct layout l = { .target = &target, .o = o, .report = ret };
 	unsigned faults = sigbus_faults();
-	double start = now();
+	double start = clock_s();
 	mode_t mask;
 	int r;
 
